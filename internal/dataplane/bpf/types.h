@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The values in the maps: the ABI between the agent and the programs.
+ * Addresses are 16 bytes, network order; IPv4 as ::ffff:a.b.c.d (RFC 4291 §2.5.5.2).
+ * Integers are in host order unless a comment says otherwise. No implicit padding.
+ */
+#pragma once
+
+struct addr {
+	__u8 b[16];
+};
+
+/* ports: host-side interface index → the port that is plugged there */
+#define PORT_F_SECURITY 1 /* check source MAC, IP and ARP */
+#define PORT_F_ADDRS 2    /* more addresses than addr: look in port_addrs */
+#define PORT_F_ADDR 4     /* addr is set: the port has at least one address */
+struct port {
+	__u32 port; /* site key of the port */
+	__u32 net;  /* site key of the network */
+	__u8 mac[6];
+	__u8 flags;
+	__u8 drop; /* enum drop_reason; 0: the port works */
+	struct addr addr;
+	__u32 counter; /* index in counters */
+	__u32 pad;
+};
+
+/* port_addrs: further addresses that a port with port security may send from */
+struct port_addr_key {
+	__u32 port;
+	struct addr addr;
+};
+
+/* endpoints: (network, MAC) → what takes the frame */
+enum endpoint_kind {
+	ENDPOINT_PORT = 1,
+	ENDPOINT_ROUTER = 2,
+	ENDPOINT_REMOTE = 3,
+	ENDPOINT_DROP = 4,
+};
+#define ENDPOINT_F_PEER 1 /* bpf_redirect_peer: a veth whose peer is in another namespace */
+struct endpoint_key {
+	__u32 net;
+	__u8 mac[6];
+	__u16 pad;
+};
+struct endpoint {
+	__u8 kind;
+	__u8 flags;
+	__u8 drop; /* ENDPOINT_DROP */
+	__u8 pad;
+	__u32 id;      /* port key or router key */
+	__u32 ifindex; /* ENDPOINT_PORT */
+	__u32 counter; /* index in counters: ENDPOINT_PORT, ENDPOINT_REMOTE */
+	__u32 mtu;     /* largest IP packet, bytes: ENDPOINT_PORT, ENDPOINT_REMOTE */
+	__u32 vni;     /* ENDPOINT_REMOTE */
+	__u32 table;   /* ENDPOINT_REMOTE: kernel routing table of the outer packet */
+	__u32 pad2;
+	struct addr addr;  /* ENDPOINT_ROUTER: its address here; ENDPOINT_REMOTE: the VTEP */
+	struct addr local; /* ENDPOINT_REMOTE: our tunnel IP */
+};
+
+/* neighbors: (network, address) → MAC */
+struct neighbor_key {
+	__u32 net;
+	struct addr addr;
+};
+struct neighbor {
+	__u8 mac[6];
+	__u16 pad;
+};
+
+/* routes: (router, prefix) → where to; a longest-prefix trie, so plen counts
+ * the 32 bits of router too */
+enum route_kind {
+	ROUTE_CONNECTED = 1,
+	ROUTE_VIA = 2,
+	ROUTE_LOCAL = 3,
+	ROUTE_DROP = 4,
+};
+struct route_key {
+	__u32 plen; /* 32 + prefix length in 128 bits (IPv4: 32 + 96 + n) */
+	__be32 router; /* network order, so that the trie compares it bit by bit */
+	struct addr addr;
+};
+struct route {
+	__u8 kind;
+	__u8 drop; /* ROUTE_DROP */
+	__u8 mac[6]; /* source MAC on net */
+	__u32 net;
+	__u32 mtu; /* of net, bytes */
+	struct addr nexthop; /* ROUTE_VIA */
+};
+
+/* tunnel_ips: our tunnel IPs */
+struct tunnel_ip {
+	__u32 pad;
+};
+
+/* vnis: (tunnel IP, VNI) → network */
+struct vni_key {
+	struct addr local;
+	__u32 vni;
+};
+struct vni {
+	__u32 net;
+};
+
+/* peers: (tunnel IP, outer source, VNI) → network; a hit is the permission */
+struct peer_key {
+	struct addr local;
+	struct addr remote;
+	__u32 vni;
+};
+struct peer {
+	__u32 net;
+	__u32 counter; /* index in counters */
+	__u8 drop;
+	__u8 pad[3];
+};
+
+/* floods: (network, slot) → a local port that takes flooded frames; the slots of
+ * a network are 0, 1, 2 … without a gap */
+#define FLOOD_MAX 512
+struct flood_key {
+	__u32 net;
+	__u32 slot;
+};
+struct flood {
+	__u32 ifindex;
+	__u32 counter;
+};
+
+/* counters: per CPU; 0 is nobody's */
+struct counter {
+	__u64 rx_packets; /* from the workload, or from the remote VTEP */
+	__u64 rx_bytes;   /* of the (inner) frame */
+	__u64 tx_packets;
+	__u64 tx_bytes;
+};
+
+/* icmp_buckets: router → what is left of its allowance of punts for ICMP errors */
+struct icmp_bucket {
+	__u64 last; /* ns, bpf_ktime_get_ns */
+	__u64 tokens;
+};
+
+/* config: one row */
+struct config {
+	__u64 hash_key;      /* of the outer source port's hash */
+	__u32 vxlan_ifindex; /* the collect-metadata vxlan device; also the device whose
+	                        forwarding switch bpf_fib_lookup asks for */
+	__u32 slow_ifindex;  /* the tap device to and from the agent's slow path */
+	__u32 icmp_rate;     /* punts a second and router; 0: no limit */
+	__u32 icmp_burst;
+};
+
+/* The header between Ethernet and IP header on the slow path's tap device, in
+ * both directions. */
+enum slow_kind {
+	SLOW_ICMP = 1,     /* to the agent: make an ICMP error of this packet */
+	SLOW_FRAGMENT = 2, /* to the agent: cut this packet; its Ethernet header is final */
+	SLOW_ROUTE = 3,    /* from the agent: the router originates this packet */
+	SLOW_BRIDGE = 4,   /* from the agent: forward this frame in the network, to
+	                      the endpoint of its destination MAC */
+};
+struct slow_header {
+	__u8 kind;
+	__u8 reason;    /* enum drop_reason that made it */
+	__u8 icmp_type; /* SLOW_ICMP */
+	__u8 icmp_code;
+	__u32 router;    /* SLOW_ICMP, SLOW_ROUTE */
+	__u32 net;       /* SLOW_FRAGMENT, SLOW_BRIDGE */
+	__u32 mtu;       /* SLOW_FRAGMENT; SLOW_ICMP for fragmentation needed */
+	struct addr src; /* SLOW_ICMP: the address the error comes from */
+};
+
+/* record: what the last packet came to, kept only when cfg_record is set (tests).
+ * One row per CPU. */
+enum verdict {
+	VERDICT_PASS = 1,    /* not ours: to the next program and the host */
+	VERDICT_DROP = 2,    /* reason says why */
+	VERDICT_PORT = 3,    /* to the workload behind ifindex */
+	VERDICT_TUNNEL = 4,  /* encapsulated here; outer headers are in the packet */
+	VERDICT_VXLAN = 5,   /* to the collect-metadata device with tunnel key
+	                        (local, remote, vni, tos) */
+	VERDICT_SLOW = 6,    /* to the slow path; slow_header is in the packet; reason
+	                        is set where it counts as a drop too */
+	VERDICT_REPLY = 7,   /* an ARP reply, back out of ifindex */
+	VERDICT_FLOOD = 8,   /* to the local ports of net except ifindex; copies of them */
+};
+struct record {
+	__u8 verdict;
+	__u8 reason;
+	__u8 flags; /* ENDPOINT_F_* of the endpoint it went to */
+	__u8 tos;
+	__u32 ifindex;
+	__u32 net;
+	__u32 vni;
+	__u32 table;
+	__u32 copies;
+	struct addr local;
+	struct addr remote;
+};

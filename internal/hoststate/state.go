@@ -1,0 +1,171 @@
+// Package hoststate says what one host must know to forward: a flat set of small
+// tables, computed from the site's resources by a pure function. The agent writes
+// the tables into the BPF maps almost row by row, and package trace walks the same
+// tables, so that what is explained is what is done.
+//
+// A row never refers to an interface by index or to the kernel in any other way;
+// names are resolved on the host.
+package hoststate
+
+import (
+	"net/netip"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/reason"
+)
+
+// State is everything one host needs. The zero value is an empty host.
+// States are compared and streamed by row; rows are values and never shared.
+type State struct {
+	Ports     map[model.PortKey]Port
+	Networks  map[model.NetworkKey]Network
+	Routers   map[model.RouterKey]Router
+	Endpoints map[EndpointKey]Endpoint
+	Neighbors map[NeighborKey]model.MAC
+	Routes    map[RouteKey]Route
+	VNIs      map[VNIKey]model.NetworkKey
+	Peers     map[PeerKey]Peer
+	Gateways  map[model.GatewayDeviceID]Gateway
+}
+
+// Port is a port bound to an interface of this host.
+type Port struct {
+	ID           model.PortID
+	Network      model.NetworkKey
+	Interface    string // name of the host-side interface
+	MAC          model.MAC
+	Addrs        []netip.Addr // the addresses it may send from, in order
+	PortSecurity bool         // check source MAC, IP and ARP against MAC and Addrs
+	// Drop, when not None, is why every frame from this port is dropped
+	// (PortAdminDown, NetworkAdminDown).
+	Drop reason.Reason
+}
+
+// Network carries the names for people and what flooding needs to know. The
+// ports that take flooded frames are the rows of Ports on this network whose
+// Drop is None.
+type Network struct {
+	ID   model.NetworkID
+	Name string
+	MTU  int // bytes of an IP packet
+}
+
+// Router carries the names for people.
+type Router struct {
+	ID   model.RouterID
+	Name string
+}
+
+// EndpointKey is the key of the MAC table.
+type EndpointKey struct {
+	Network model.NetworkKey
+	MAC     model.MAC
+}
+
+// EndpointKind says what takes frames for a MAC.
+type EndpointKind uint8
+
+const (
+	EndpointPort   EndpointKind = iota + 1 // a port of this host
+	EndpointRouter                         // a router's interface
+	EndpointRemote                         // a VTEP at another site
+	EndpointDrop                           // known, and not reachable: see Drop
+)
+
+// Endpoint is where frames for a MAC of a network go. Which fields count depends
+// on Kind; the others are zero.
+type Endpoint struct {
+	Kind   EndpointKind
+	Port   model.PortKey   // EndpointPort
+	Router model.RouterKey // EndpointRouter
+	// Addr is the router's address on this network, the source of its ICMP
+	// errors for packets that came in here (EndpointRouter), or the VTEP's
+	// address (EndpointRemote).
+	Addr     netip.Addr
+	TunnelIP netip.Addr            // EndpointRemote: our side
+	VNI      model.VNI             // EndpointRemote
+	Gateway  model.GatewayDeviceID // EndpointRemote
+	Drop     reason.Reason         // EndpointDrop
+}
+
+// NeighborKey is the key of the ARP table: which MAC has this address. The answer
+// to an ARP request for IP in Network, and the next hop's MAC for routers.
+type NeighborKey struct {
+	Network model.NetworkKey
+	IP      netip.Addr
+}
+
+// RouteKey is a router's prefix; lookups take the longest.
+type RouteKey struct {
+	Router model.RouterKey
+	Prefix netip.Prefix // masked
+}
+
+// RouteKind says what a route does.
+type RouteKind uint8
+
+const (
+	RouteConnected RouteKind = iota + 1 // the next hop is the destination itself
+	RouteVia                            // the next hop is NextHop
+	RouteLocal                          // the destination is the router itself
+	RouteDrop                           // the way is known to be shut: see Drop
+)
+
+// Route leads out of a router. RouteLocal and RouteDrop use no other field than
+// Kind and Drop.
+type Route struct {
+	Kind    RouteKind
+	Network model.NetworkKey // the network it leads out to
+	NextHop netip.Addr       // RouteVia
+	MAC     model.MAC        // of the router's interface on Network: the source
+	Drop    reason.Reason    // RouteDrop
+}
+
+// VNIKey names a VNI on a tunnel IP.
+type VNIKey struct {
+	TunnelIP netip.Addr
+	VNI      model.VNI
+}
+
+// PeerKey names who may send on a VNI: Remote is the outer source.
+type PeerKey struct {
+	TunnelIP netip.Addr
+	Remote   netip.Addr
+	VNI      model.VNI
+}
+
+// Peer is where such packets go.
+type Peer struct {
+	Network model.NetworkKey
+	Gateway model.GatewayDeviceID
+	// Drop, when not None, is why nothing is accepted from it now
+	// (NetworkAdminDown, RouterAdminDown).
+	Drop reason.Reason
+}
+
+// Gateway is a gateway device that this host serves.
+type Gateway struct {
+	TunnelIP netip.Addr
+	Epoch    uint64
+	Router   model.RouterKey // the VTEP router
+	// Uplinks is empty where the host routes its own underlay: then the outer
+	// packets go by the host's main table. Otherwise the VTEP router is the edge
+	// router, and they go by a table of its own that Uplinks and Routes fill.
+	Uplinks []Uplink
+	Routes  []UnderlayRoute
+}
+
+// Uplink is an interface of this host that a VTEP router has as its port.
+type Uplink struct {
+	Port      model.PortID
+	Interface string
+	MAC       model.MAC    // of the Neutron port; informative, the interface keeps its own
+	Addr      netip.Prefix // the port's address with its subnet's length
+	Down      bool         // admin_state_up is false on port, network or router
+}
+
+// UnderlayRoute is a route of the VTEP router.
+type UnderlayRoute struct {
+	Prefix  netip.Prefix
+	NextHop netip.Addr
+}

@@ -1,0 +1,190 @@
+package model
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// The identifiers of resources: UUIDs in their canonical lower-case text form.
+type (
+	NetworkID             string
+	SubnetID              string
+	PortID                string
+	RouterID              string
+	GatewayDeviceID       string
+	RemoteMACEntryID      string
+	L2GatewayID           string
+	L2GatewayConnectionID string
+	// ProjectID is the owner as the client sent it; Neutron takes any text.
+	ProjectID string
+	// HostName names a host of the site, as in binding:host_id.
+	HostName string
+)
+
+// Keys are the small integers that stand for a resource in the dataplane. A key
+// never changes during its resource's life and is not given to another one
+// before every host has acknowledged that the first is gone. 0 is no key.
+type (
+	NetworkKey uint32 // 1 … 2^24−1
+	PortKey    uint32 // 1 … 2^24−1
+	RouterKey  uint32 // 1 … 2^24−1
+)
+
+// MaxKey is the largest key of any kind: 24 bits, so that a network's key can be
+// the VNI of the site's own fabric.
+const MaxKey = 1<<24 - 1
+
+// VNI is a VXLAN network identifier (RFC 7348 §5), 1 … MaxVNI; 0 is none.
+type VNI uint32
+
+// MaxVNI is the largest VNI.
+const MaxVNI = 1<<24 - 1
+
+// MAC is an Ethernet address.
+type MAC [6]byte
+
+// ParseMAC reads aa:bb:cc:dd:ee:ff or aa-bb-cc-dd-ee-ff in either case.
+func ParseMAC(s string) (MAC, error) {
+	var m MAC
+	if len(s) != 17 {
+		return m, fmt.Errorf("'%s' is not a valid MAC address", s)
+	}
+	sep := s[2]
+	if sep != ':' && sep != '-' {
+		return m, fmt.Errorf("'%s' is not a valid MAC address", s)
+	}
+	for i := range 6 {
+		hi, ok1 := hexDigit(s[3*i])
+		lo, ok2 := hexDigit(s[3*i+1])
+		if !ok1 || !ok2 || i < 5 && s[3*i+2] != sep {
+			return MAC{}, fmt.Errorf("'%s' is not a valid MAC address", s)
+		}
+		m[i] = hi<<4 | lo
+	}
+	return m, nil
+}
+
+func hexDigit(c byte) (byte, bool) {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0', true
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10, true
+	case 'A' <= c && c <= 'F':
+		return c - 'A' + 10, true
+	}
+	return 0, false
+}
+
+// MustMAC is ParseMAC for constants; it panics on bad text.
+func MustMAC(s string) MAC {
+	m, err := ParseMAC(s)
+	if err != nil {
+		panic(err)
+	}
+	return m
+}
+
+// String writes lower case with colons.
+func (m MAC) String() string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+}
+
+// IsGroup tells whether the group bit is set (IEEE 802.3 §3.2.3).
+func (m MAC) IsGroup() bool { return m[0]&1 != 0 }
+
+// IsZero tells whether all bits are zero.
+func (m MAC) IsZero() bool { return m == MAC{} }
+
+// MarshalText writes the canonical form.
+func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText reads what ParseMAC reads.
+func (m *MAC) UnmarshalText(b []byte) (err error) {
+	*m, err = ParseMAC(string(b))
+	return err
+}
+
+// NamedMAC is a MAC together with the text in which a client gave it: replies
+// echo the text, comparisons use the MAC.
+type NamedMAC struct {
+	MAC
+	Text string
+}
+
+// ParseNamedMAC keeps s as the text.
+func ParseNamedMAC(s string) (NamedMAC, error) {
+	m, err := ParseMAC(s)
+	return NamedMAC{m, s}, err
+}
+
+// String is the text as given, or the canonical form where none was.
+func (m NamedMAC) String() string {
+	if m.Text != "" {
+		return m.Text
+	}
+	return m.MAC.String()
+}
+
+// MarshalJSON writes the text as given.
+func (m NamedMAC) MarshalJSON() ([]byte, error) { return json.Marshal(m.String()) }
+
+// UnmarshalJSON reads a string that ParseMAC takes.
+func (m *NamedMAC) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.NewDecoder(bytes.NewReader(b)).Decode(&s); err != nil {
+		return err
+	}
+	v, err := ParseNamedMAC(s)
+	if err == nil {
+		*m = v
+	}
+	return err
+}
+
+// MarshalText and UnmarshalText would otherwise be promoted from MAC and lose
+// the text.
+func (m NamedMAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText reads what ParseMAC reads and keeps the text.
+func (m *NamedMAC) UnmarshalText(b []byte) error {
+	v, err := ParseNamedMAC(string(b))
+	if err == nil {
+		*m = v
+	}
+	return err
+}
+
+// IsRemoteSiteOwner tells whether a port's device_owner makes it a remote-site
+// port. Both spellings in use count, in any case.
+func IsRemoteSiteOwner(owner string) bool {
+	switch strings.ToLower(owner) {
+	case "network:remote_site", "network:remote-site":
+		return true
+	}
+	return false
+}
+
+// OwnerRouterInterface is the device_owner of a port that is a router's interface.
+const OwnerRouterInterface = "network:router_interface"
+
+// AddrPair is one address of a port.
+type AddrPair struct {
+	SubnetID SubnetID   `json:"subnet_id"`
+	IP       netip.Addr `json:"ip_address"`
+}
+
+// AddrRange is an allocation pool: both ends belong to it.
+type AddrRange struct {
+	Start netip.Addr `json:"start"`
+	End   netip.Addr `json:"end"`
+}
+
+// HostRoute is an extra route of a router, or a host route of a subnet.
+type HostRoute struct {
+	Destination netip.Prefix `json:"destination"`
+	NextHop     netip.Addr   `json:"nexthop"`
+}

@@ -1,0 +1,181 @@
+package model
+
+import (
+	"encoding/json"
+	"net/netip"
+	"time"
+)
+
+// Standard holds what every Neutron resource has.
+type Standard struct {
+	Name        string    `json:"name"`
+	Description string    `json:"description,omitempty"`
+	ProjectID   ProjectID `json:"project_id"`
+	// Revision counts the changes of this resource (revision_number).
+	Revision  int64     `json:"revision_number"`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+	Tags      []string  `json:"tags,omitempty"`
+}
+
+// NetworkType is provider:network_type.
+type NetworkType string
+
+const (
+	// NetworkOverlay is an ordinary tenant or multi-site network.
+	NetworkOverlay NetworkType = ""
+	// NetworkUplink is a network whose ports are interfaces of hosts that lead
+	// out to the underlay.
+	NetworkUplink NetworkType = "uplink"
+)
+
+// Network is one L2 segment.
+type Network struct {
+	ID  NetworkID  `json:"id"`
+	Key NetworkKey `json:"key"`
+	Standard
+	AdminStateUp bool        `json:"admin_state_up"`
+	Shared       bool        `json:"shared,omitempty"`
+	PortSecurity bool        `json:"port_security_enabled"`
+	MTU          int         `json:"mtu"` // bytes of an IP packet
+	Type         NetworkType `json:"type,omitempty"`
+}
+
+// Subnet is an address range of a network. Only IPv4 exists so far.
+type Subnet struct {
+	ID        SubnetID  `json:"id"`
+	NetworkID NetworkID `json:"network_id"`
+	Standard
+	CIDR            netip.Prefix `json:"cidr"`
+	Gateway         netip.Addr   `json:"gateway_ip"` // zero Addr: none
+	EnableDHCP      bool         `json:"enable_dhcp"`
+	AllocationPools []AddrRange  `json:"allocation_pools"`
+	DNSNameservers  []string     `json:"dns_nameservers,omitempty"`
+	HostRoutes      []HostRoute  `json:"host_routes,omitempty"`
+}
+
+// Port is an attachment point of a network: a workload's, a router's interface,
+// a remote site's, or (on an uplink network) a host's way out.
+type Port struct {
+	ID        PortID    `json:"id"`
+	Key       PortKey   `json:"key"`
+	NetworkID NetworkID `json:"network_id"`
+	Standard
+	MAC          NamedMAC   `json:"mac_address"`
+	FixedIPs     []AddrPair `json:"fixed_ips"`
+	AdminStateUp bool       `json:"admin_state_up"`
+	DeviceOwner  string     `json:"device_owner"`
+	// DeviceID is the router's id where DeviceOwner is OwnerRouterInterface.
+	DeviceID     string   `json:"device_id"`
+	PortSecurity bool     `json:"port_security_enabled"`
+	HostID       HostName `json:"binding_host_id,omitempty"`
+	// Profile is binding:profile; its key interface_name names the host-side
+	// interface.
+	Profile  map[string]json.RawMessage `json:"binding_profile,omitempty"`
+	VNICType string                     `json:"binding_vnic_type,omitempty"`
+}
+
+// InterfaceName is binding:profile's interface_name, "" if there is none.
+func (p *Port) InterfaceName() string {
+	var s string
+	if json.Unmarshal(p.Profile["interface_name"], &s) != nil {
+		return ""
+	}
+	return s
+}
+
+// IsRemoteSite tells whether p is a remote-site port.
+func (p *Port) IsRemoteSite() bool { return IsRemoteSiteOwner(p.DeviceOwner) }
+
+// Router forwards between the networks of its interfaces, which are the ports
+// whose DeviceID is its id and DeviceOwner OwnerRouterInterface.
+type Router struct {
+	ID  RouterID  `json:"id"`
+	Key RouterKey `json:"key"`
+	Standard
+	AdminStateUp bool        `json:"admin_state_up"`
+	Routes       []HostRoute `json:"routes,omitempty"`
+}
+
+// GatewayDeviceType is the type attribute of a gateway device.
+type GatewayDeviceType string
+
+// RouterVTEP makes a router the site's VXLAN endpoint. It is the only type that
+// exists so far.
+const RouterVTEP GatewayDeviceType = "router_vtep"
+
+// GatewayDevice is a VXLAN endpoint between sites.
+type GatewayDevice struct {
+	ID GatewayDeviceID `json:"id"`
+	Standard
+	Type     GatewayDeviceType `json:"type"`
+	RouterID RouterID          `json:"resource_id"`
+	TunnelIP netip.Addr        `json:"tunnel_ip"` // IPv4 so far
+}
+
+// RemoteMACEntry is a row of a gateway device's remote MAC table.
+type RemoteMACEntry struct {
+	ID          RemoteMACEntryID `json:"id"`
+	DeviceID    GatewayDeviceID  `json:"device_id"`
+	MAC         NamedMAC         `json:"mac_address"`
+	VTEPAddress netip.Addr       `json:"vtep_address"`
+	VNI         VNI              `json:"segmentation_id"`
+	CreatedAt   time.Time        `json:"created_at"`
+}
+
+// L2Gateway names a gateway device and, unless the connection does, the VNI.
+type L2Gateway struct {
+	ID L2GatewayID `json:"id"`
+	Standard
+	DeviceID GatewayDeviceID `json:"device_id"`
+	VNI      VNI             `json:"segmentation_id,omitempty"` // 0: given by the connection
+}
+
+// L2GatewayConnection puts a network on an L2 gateway.
+type L2GatewayConnection struct {
+	ID          L2GatewayConnectionID `json:"id"`
+	L2GatewayID L2GatewayID           `json:"l2_gateway_id"`
+	NetworkID   NetworkID             `json:"network_id"`
+	ProjectID   ProjectID             `json:"project_id"`
+	VNI         VNI                   `json:"segmentation_id,omitempty"` // as given on the connection; 0: the gateway's
+	CreatedAt   time.Time             `json:"created_at"`
+}
+
+// Placement says which host serves a gateway device. Epoch rises with every
+// change of host, so that an old holder can be told from the present one.
+type Placement struct {
+	DeviceID GatewayDeviceID `json:"device_id"`
+	Host     HostName        `json:"host"`
+	Epoch    uint64          `json:"epoch"`
+}
+
+// Host is a host of the site, known since its agent first connected.
+type Host struct {
+	Name HostName `json:"name"`
+	// AckedRevision is the store revision whose state the host has applied; a
+	// key freed at or before it is free on this host.
+	AckedRevision int64     `json:"acked_revision"`
+	FirstSeen     time.Time `json:"first_seen"`
+	// UnderlayMTU is the smallest IP MTU (bytes) of the interfaces that carry
+	// tunnels, as the host reports it.
+	UnderlayMTU int `json:"underlay_mtu,omitempty"`
+}
+
+// PortStatus is a port's status attribute.
+type PortStatus string
+
+const (
+	PortActive PortStatus = "ACTIVE"
+	PortDown   PortStatus = "DOWN"
+	PortError  PortStatus = "ERROR"
+)
+
+// PortState is what a host last reported of a port bound to it. It is kept apart
+// from the Port, whose revision it does not touch. A port without one is DOWN.
+type PortState struct {
+	PortID PortID     `json:"port_id"`
+	Host   HostName   `json:"host"`
+	Status PortStatus `json:"status"`
+	// Reason says why a port is not ACTIVE.
+	Reason string `json:"reason,omitempty"`
+}
