@@ -1,0 +1,140 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func resolve(t *testing.T, args, environ []string, file string) (*Controller, *Set, error) {
+	t.Helper()
+	var c Controller
+	s := NewSet("controller")
+	c.Bind(s)
+	if file != "" {
+		path := filepath.Join(t.TempDir(), "c.yaml")
+		if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "--config", path)
+	}
+	if err := s.Flags().Parse(args); err != nil {
+		return nil, nil, err
+	}
+	if err := s.Resolve(environ); err != nil {
+		return nil, nil, err
+	}
+	return &c, s, c.Finish(s)
+}
+
+func TestPrecedence(t *testing.T) {
+	const file = "api-listen: 127.0.0.1:1\ndata-dir: /file\nagent-socket: /file.sock\nunderlay-mtu: 9000\n"
+	env := []string{"CAUSEWAY_CONTROLLER_API_LISTEN=127.0.0.1:2", "CAUSEWAY_CONTROLLER_DATA_DIR=/env", "PATH=/bin"}
+	c, s, err := resolve(t, []string{"--api-listen", "127.0.0.1:3"}, env, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range []struct{ name, got, want, source string }{
+		{"api-listen", c.APIListen, "127.0.0.1:3", "flag --api-listen"},
+		{"data-dir", c.DataDir, "/env", "environment variable CAUSEWAY_CONTROLLER_DATA_DIR"},
+		{"agent-socket", c.AgentSocket, "/file.sock", "c.yaml:3"},
+		{"metrics-listen", c.MetricsListen, "127.0.0.1:9697", "default"},
+	} {
+		if w.got != w.want {
+			t.Errorf("%s = %q, want %q", w.name, w.got, w.want)
+		}
+		if src := string(s.Source(w.name)); !strings.HasSuffix(src, w.source) {
+			t.Errorf("%s comes from %q, want %q", w.name, src, w.source)
+		}
+	}
+	if c.UnderlayMTU != 9000 {
+		t.Errorf("underlay MTU %d", c.UnderlayMTU)
+	}
+}
+
+func TestLists(t *testing.T) {
+	for _, in := range []struct {
+		env  []string
+		file string
+	}{
+		{file: "etcd-endpoints: [http://a:1, http://b:2]\n"},
+		{env: []string{"CAUSEWAY_CONTROLLER_ETCD_ENDPOINTS=http://a:1,http://b:2"}},
+		{env: []string{"CAUSEWAY_CONTROLLER_ETCD_ENDPOINTS=http://a:1,http://b:2"}, file: "etcd-endpoints: http://c:1\n"},
+	} {
+		c, _, err := resolve(t, nil, in.env, in.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(c.EtcdEndpoints, " "); got != "http://a:1 http://b:2" {
+			t.Errorf("%+v: %s", in, got)
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for _, in := range []struct {
+		name      string
+		args, env []string
+		file      string
+		want      string
+	}{
+		{name: "unknown flag", args: []string{"--nope"}, want: "unknown flag: --nope"},
+		{name: "unknown variable", env: []string{"CAUSEWAY_CONTROLLER_NOPE=1"}, want: "CAUSEWAY_CONTROLLER_NOPE: causeway controller has no such setting"},
+		{name: "unknown key", file: "data-dir: /x\nnope: 1\n", want: `c.yaml:2: "nope"`},
+		{name: "config in the file", file: "config: /x\n", want: `"config"`},
+		{name: "key twice", file: "data-dir: /x\ndata-dir: /y\n", want: "given twice"},
+		{name: "bad number in variable", env: []string{"CAUSEWAY_CONTROLLER_UNDERLAY_MTU=x"}, want: `CAUSEWAY_CONTROLLER_UNDERLAY_MTU: "x" is not a valid int`},
+		{name: "bad number in file", file: "underlay-mtu: many\n", want: `c.yaml:1: underlay-mtu: "many" is not a valid int`},
+		{name: "list for a plain value", file: "data-dir: [a]\n", want: "c.yaml:1: data-dir: not a plain value"},
+		{name: "no mapping", file: "- a\n", want: "not a mapping"},
+		{name: "not YAML", file: "a: [\n", want: "yaml"},
+		{name: "no file", args: []string{"--config", "/does/not/exist"}, want: "--config"},
+		{name: "mtu from env", env: []string{"CAUSEWAY_CONTROLLER_UNDERLAY_MTU=100"}, want: "--underlay-mtu (from environment variable CAUSEWAY_CONTROLLER_UNDERLAY_MTU): 100"},
+		{name: "open API", args: []string{"--api-listen", "0.0.0.0:9696"}, want: "--insecure-api"},
+		{name: "open API, no host", args: []string{"--api-listen", ":9696"}, want: "--insecure-api"},
+		{name: "open agents", args: []string{"--agent-listen", "0.0.0.0:9"}, want: "--agent-tls-cert, --agent-tls-key, --agent-tls-ca missing"},
+		{name: "relative data", args: []string{"--data-dir", "data"}, want: "--data-dir"},
+		{name: "no port", args: []string{"--api-listen", "localhost"}, want: "ADDRESS:PORT"},
+		{name: "long socket", args: []string{"--agent-socket", "/" + strings.Repeat("x", 120)}, want: "107"},
+		{name: "no agents", args: []string{"--agent-socket", ""}, want: "no agent could come"},
+		{name: "log format", args: []string{"--log-format", "xml"}, want: "neither text nor json"},
+		{name: "etcd user without cluster", args: []string{"--etcd-user", "u"}, want: "--etcd-endpoints"},
+	} {
+		t.Run(in.name, func(t *testing.T) {
+			_, _, err := resolve(t, in.args, in.env, in.file)
+			if err == nil || !strings.Contains(err.Error(), in.want) {
+				t.Errorf("got %v, want an error with %q", err, in.want)
+			}
+		})
+	}
+}
+
+func TestAgent(t *testing.T) {
+	for _, in := range []struct {
+		args []string
+		want string
+	}{
+		{nil, ""},
+		{[]string{"--controller", "c.example:9700"}, "over a network needs TLS"},
+		{[]string{"--controller", "c.example:9700", "--tls-cert", "c", "--tls-key", "k", "--tls-ca", "a"}, ""},
+		{[]string{"--controller", "nowhere"}, "neither unix"},
+		{[]string{"--controller", "unix://rel"}, "absolute"},
+		{[]string{"--icmp-burst", "0"}, "--icmp-rate=0"},
+		{[]string{"--underlay-interface", "a", "--underlay-interface", "b"}, ""},
+	} {
+		var a Agent
+		s := NewSet("agent")
+		a.Bind(s)
+		if err := s.Flags().Parse(in.args); err != nil {
+			t.Fatal(err)
+		}
+		err := s.Resolve(nil)
+		if err == nil {
+			err = a.Finish(s)
+		}
+		if in.want == "" && err != nil || in.want != "" && (err == nil || !strings.Contains(err.Error(), in.want)) {
+			t.Errorf("%v: got %v, want %q", in.args, err, in.want)
+		}
+	}
+}

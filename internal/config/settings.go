@@ -1,0 +1,265 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Log says how a process logs.
+type Log struct {
+	Level  slog.Level
+	Format string // text or json
+}
+
+func (l *Log) bind(s *Set) {
+	s.flags.TextVar(&l.Level, "log-level", slog.LevelInfo, "least `LEVEL` logged: DEBUG, INFO, WARN or ERROR")
+	s.flags.StringVar(&l.Format, "log-format", "text", "log `FORMAT`: text or json")
+}
+
+func (l *Log) validate(s *Set) error {
+	if l.Format != "text" && l.Format != "json" {
+		return fmt.Errorf("%s: %q is neither text nor json", s.Name("log-format"), l.Format)
+	}
+	return nil
+}
+
+// Logger writes to standard error as configured.
+func (l Log) Logger() *slog.Logger {
+	opts := &slog.HandlerOptions{Level: l.Level}
+	if l.Format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, opts))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, opts))
+}
+
+// TLSFiles are PEM files.
+type TLSFiles struct{ Cert, Key, CA string }
+
+// Any tells whether one of them is given.
+func (t TLSFiles) Any() bool { return t.Cert != "" || t.Key != "" || t.CA != "" }
+
+func (t *TLSFiles) bind(s *Set, prefix, who, peers string) {
+	s.flags.StringVar(&t.Cert, prefix+"tls-cert", "", "PEM `FILE` with "+who+" certificate")
+	s.flags.StringVar(&t.Key, prefix+"tls-key", "", "PEM `FILE` with its private key")
+	s.flags.StringVar(&t.CA, prefix+"tls-ca", "", "PEM `FILE` with the authorities of "+peers)
+}
+
+// all wants every file or, unless needed, none.
+func (t *TLSFiles) all(s *Set, prefix string, needed bool, why string) error {
+	if !needed && !t.Any() {
+		return nil
+	}
+	var missing []string
+	for _, f := range []struct{ name, value string }{{"tls-cert", t.Cert}, {"tls-key", t.Key}, {"tls-ca", t.CA}} {
+		if f.value == "" {
+			missing = append(missing, "--"+prefix+f.name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %s", why, strings.Join(missing, ", ")+" missing")
+}
+
+// Controller holds the settings of "causeway controller".
+type Controller struct {
+	APIListen     string
+	APITLS        TLSFiles
+	InsecureAPI   bool
+	DataDir       string
+	EtcdEndpoints []string
+	EtcdTLS       TLSFiles
+	EtcdUser      string
+	EtcdPassword  string // file that holds it
+	EtcdPrefix    string
+	AgentSocket   string
+	LocalHost     string
+	AgentListen   string
+	AgentTLS      TLSFiles
+	MetricsListen string
+	UnderlayMTU   int
+	Log           Log
+}
+
+// Bind puts the settings into s.
+func (c *Controller) Bind(s *Set) {
+	f := s.flags
+	f.StringVar(&c.APIListen, "api-listen", "127.0.0.1:9696", "`ADDRESS` of the API (Neutron v2.0)")
+	c.APITLS.bind(s, "api-", "the API's", "the API's clients, who then must show a certificate")
+	f.BoolVar(&c.InsecureAPI, "insecure-api", false, "allow an API that whoever reaches its address may use, off loopback too")
+	f.StringVar(&c.DataDir, "data-dir", "/var/lib/causeway/controller", "`DIRECTORY` of the embedded etcd's data")
+	f.StringSliceVar(&c.EtcdEndpoints, "etcd-endpoints", nil, "`URL`s of an etcd cluster to use instead of the embedded one")
+	c.EtcdTLS.bind(s, "etcd-", "the client's", "the cluster")
+	f.StringVar(&c.EtcdUser, "etcd-user", "", "`NAME` at the etcd cluster")
+	f.StringVar(&c.EtcdPassword, "etcd-password-file", "", "`FILE` with that user's password")
+	f.StringVar(&c.EtcdPrefix, "etcd-prefix", "/causeway/", "`PREFIX` of this site's keys at the etcd cluster")
+	f.StringVar(&c.AgentSocket, "agent-socket", "/run/causeway/controller.sock", "unix socket `PATH` for the agent of this machine; empty: none")
+	f.StringVar(&c.LocalHost, "local-host", "", "host `NAME` of the agent that comes by the unix socket (default: the machine's host name)")
+	f.StringVar(&c.AgentListen, "agent-listen", "", "`ADDRESS` for agents of other machines, who prove their host by a certificate; empty: none")
+	c.AgentTLS.bind(s, "agent-", "the controller's", "the agents")
+	f.StringVar(&c.MetricsListen, "metrics-listen", "127.0.0.1:9697", "`ADDRESS` of /metrics, or unix:PATH; empty: none")
+	f.IntVar(&c.UnderlayMTU, "underlay-mtu", 1500, "largest IP packet, in `BYTES`, that the way between the sites takes")
+	c.Log.bind(s)
+}
+
+// MTU limits of --underlay-mtu: an IPv4 path of 576 bytes is the least that
+// leaves room for anything (RFC 791 §3.1), 65535 the most that IPv4 can say.
+const (
+	MinUnderlayMTU = 576
+	MaxUnderlayMTU = 65535
+)
+
+// Finish fills in defaults that depend on the machine, and says what is wrong.
+func (c *Controller) Finish(s *Set) error {
+	var errs []error
+	add := func(err error) { errs = append(errs, err) }
+	if c.LocalHost == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			add(fmt.Errorf("--local-host: no default: %w", err))
+		}
+		c.LocalHost = name
+	}
+	loopback, err := listenAddr(c.APIListen)
+	if err != nil {
+		add(fmt.Errorf("%s: %w", s.Name("api-listen"), err))
+	} else if !loopback && c.APITLS.CA == "" && !c.InsecureAPI {
+		add(fmt.Errorf("%s: %s is not a loopback address, so whoever reaches it could change the site: "+
+			"set --api-tls-cert, --api-tls-key and --api-tls-ca, or --insecure-api if the network keeps strangers out",
+			s.Name("api-listen"), c.APIListen))
+	}
+	if (c.APITLS.Cert == "") != (c.APITLS.Key == "") || c.APITLS.CA != "" && c.APITLS.Cert == "" {
+		add(errors.New("the API's TLS: --api-tls-cert and --api-tls-key go together, and --api-tls-ca needs both"))
+	}
+	if len(c.EtcdEndpoints) == 0 {
+		if !filepath.IsAbs(c.DataDir) {
+			add(fmt.Errorf("%s: %q is not an absolute path", s.Name("data-dir"), c.DataDir))
+		}
+		if c.EtcdTLS.Any() || c.EtcdUser != "" || c.EtcdPassword != "" {
+			add(errors.New("--etcd-tls-*, --etcd-user and --etcd-password-file need --etcd-endpoints"))
+		}
+	} else {
+		add(c.EtcdTLS.all(s, "etcd-", false, "TLS to etcd"))
+	}
+	if (c.EtcdUser == "") != (c.EtcdPassword == "") {
+		add(errors.New("--etcd-user and --etcd-password-file go together"))
+	}
+	if c.AgentSocket != "" {
+		add(socketPath(s.Name("agent-socket"), c.AgentSocket))
+	}
+	if c.AgentListen != "" {
+		if _, err := listenAddr(c.AgentListen); err != nil {
+			add(fmt.Errorf("%s: %w", s.Name("agent-listen"), err))
+		}
+	}
+	add(c.AgentTLS.all(s, "agent-", c.AgentListen != "", s.Name("agent-listen")+" wants agents to prove who they are"))
+	if c.AgentListen == "" && c.AgentSocket == "" {
+		add(errors.New("--agent-socket and --agent-listen are both empty: no agent could come"))
+	}
+	add(metricsAddr(s, c.MetricsListen))
+	if c.UnderlayMTU < MinUnderlayMTU || c.UnderlayMTU > MaxUnderlayMTU {
+		add(fmt.Errorf("%s: %d is not in %d…%d", s.Name("underlay-mtu"), c.UnderlayMTU, MinUnderlayMTU, MaxUnderlayMTU))
+	}
+	add(c.Log.validate(s))
+	return errors.Join(errs...)
+}
+
+// Agent holds the settings of "causeway agent".
+type Agent struct {
+	Controller         string // unix:///path, or host:port
+	TLS                TLSFiles
+	PinDir             string
+	StateDir           string
+	UnderlayInterfaces []string
+	MetricsListen      string
+	ICMPRate           uint32
+	ICMPBurst          uint32
+	Log                Log
+}
+
+// Bind puts the settings into s.
+func (a *Agent) Bind(s *Set) {
+	f := s.flags
+	f.StringVar(&a.Controller, "controller", "unix:///run/causeway/controller.sock", "the site's controller: unix://`PATH`, or HOST:PORT (with --tls-*)")
+	a.TLS.bind(s, "", "this host's", "the controller")
+	f.StringVar(&a.PinDir, "pin-dir", "/sys/fs/bpf/causeway", "`DIRECTORY` of a BPF file system for maps and links that outlive the agent")
+	f.StringVar(&a.StateDir, "state-dir", "/var/lib/causeway/agent", "`DIRECTORY` of what the agent must remember")
+	f.StringSliceVar(&a.UnderlayInterfaces, "underlay-interface", nil, "`INTERFACE` that carries tunnels; repeatable (default: every Ethernet interface with an IPv4 address that is no workload's)")
+	f.StringVar(&a.MetricsListen, "metrics-listen", "127.0.0.1:9698", "`ADDRESS` of /metrics, or unix:PATH; empty: none")
+	f.Uint32Var(&a.ICMPRate, "icmp-rate", 100, "ICMP errors a second that each router may send; 0: no limit")
+	f.Uint32Var(&a.ICMPBurst, "icmp-burst", 50, "ICMP errors that each router may send at once")
+	a.Log.bind(s)
+}
+
+// Finish says what is wrong.
+func (a *Agent) Finish(s *Set) error {
+	var errs []error
+	add := func(err error) { errs = append(errs, err) }
+	if path, ok := strings.CutPrefix(a.Controller, "unix://"); ok {
+		add(socketPath(s.Name("controller"), path))
+		if a.TLS.Any() {
+			add(errors.New("--tls-* have no use with a unix socket"))
+		}
+	} else {
+		if host, port, err := net.SplitHostPort(a.Controller); err != nil || host == "" || port == "" {
+			add(fmt.Errorf("%s: %q is neither unix:///PATH nor HOST:PORT", s.Name("controller"), a.Controller))
+		}
+		add(a.TLS.all(s, "", true, s.Name("controller")+" over a network needs TLS"))
+	}
+	for _, d := range []struct{ name, value string }{{"pin-dir", a.PinDir}, {"state-dir", a.StateDir}} {
+		if !filepath.IsAbs(d.value) {
+			add(fmt.Errorf("%s: %q is not an absolute path", s.Name(d.name), d.value))
+		}
+	}
+	add(metricsAddr(s, a.MetricsListen))
+	if a.ICMPRate != 0 && a.ICMPBurst == 0 {
+		add(fmt.Errorf("%s: 0 would let no ICMP error out; --icmp-rate=0 lifts the limit", s.Name("icmp-burst")))
+	}
+	add(a.Log.validate(s))
+	return errors.Join(errs...)
+}
+
+// listenAddr checks HOST:PORT and tells whether only this machine reaches it.
+func listenAddr(addr string) (loopback bool, err error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || port == "" {
+		return false, fmt.Errorf("%q is not an ADDRESS:PORT", addr)
+	}
+	if host == "localhost" {
+		return true, nil
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback(), nil
+}
+
+func metricsAddr(s *Set, addr string) error {
+	if addr == "" {
+		return nil
+	}
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		return socketPath(s.Name("metrics-listen"), path)
+	}
+	if _, err := listenAddr(addr); err != nil {
+		return fmt.Errorf("%s: %w", s.Name("metrics-listen"), err)
+	}
+	return nil
+}
+
+// maxSocketPath is what sun_path of sockaddr_un holds, less its final NUL (unix(7)).
+const maxSocketPath = 107
+
+func socketPath(name, path string) error {
+	if !filepath.IsAbs(path) {
+		return fmt.Errorf("%s: %q is not an absolute path", name, path)
+	}
+	if len(path) > maxSocketPath {
+		return fmt.Errorf("%s: the path has %d bytes; a unix socket's has %d at most", name, len(path), maxSocketPath)
+	}
+	return nil
+}
