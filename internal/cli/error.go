@@ -1,0 +1,120 @@
+// Package cli holds what the commands share and cobra has no part in: the error
+// with its exit code and way out, and the output formats of the OpenStack client.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Exit codes. They are documented in the root command's help.
+const (
+	ExitOK        = 0
+	ExitFailure   = 1
+	ExitUsage     = 2
+	ExitNotFound  = 3 // what was named does not exist, or the name is ambiguous
+	ExitInterrupt = 130
+)
+
+// Error is what a command ends with: What it was doing, the cause, and a way out.
+type Error struct {
+	What string // "gateway-device create"; may be empty
+	Err  error
+	Hint string // a sentence; may be empty
+	Code int    // 0 means ExitFailure
+}
+
+func (e *Error) Error() string {
+	if e.What == "" {
+		return e.Err.Error()
+	}
+	return e.What + ": " + e.Err.Error()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Usagef is an error in how the command was called.
+func Usagef(format string, args ...any) error {
+	return &Error{Err: fmt.Errorf(format, args...), Code: ExitUsage}
+}
+
+// Hinted gives err a way out; nil stays nil.
+func Hinted(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Err: err, Hint: fmt.Sprintf(format, args...), Code: codeOf(err)}
+}
+
+// Exit is an exit code without words: the command has said everything itself, or
+// passes on the code of a command that it ran.
+type Exit int
+
+func (e Exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// coder is what an error of another package implements to choose its exit code.
+type coder interface{ ExitCode() int }
+
+func codeOf(err error) int {
+	var e *Error
+	if errors.As(err, &e) && e.Code != 0 {
+		return e.Code
+	}
+	var x Exit
+	if errors.As(err, &x) {
+		return int(x)
+	}
+	var c coder
+	if errors.As(err, &c) {
+		return c.ExitCode()
+	}
+	if errors.Is(err, context.Canceled) {
+		return ExitInterrupt
+	}
+	return ExitFailure
+}
+
+// Report writes err in the form "causeway: <what>: <cause>", with the hints below
+// it, and returns the exit code.
+func Report(w io.Writer, err error) int {
+	if err == nil {
+		return ExitOK
+	}
+	var x Exit
+	if errors.As(err, &x) {
+		return int(x)
+	}
+	code := codeOf(err)
+	if code == ExitInterrupt {
+		fmt.Fprintln(w, "causeway: interrupted")
+		return code
+	}
+	fmt.Fprintf(w, "causeway: %s\n", strings.TrimSpace(err.Error()))
+	for _, h := range hints(err) {
+		fmt.Fprintf(w, "  %s\n", strings.ReplaceAll(h, "\n", "\n  "))
+	}
+	return code
+}
+
+// hints collects the ways out of the chain, the outermost last: it knows most
+// about what the user wanted.
+func hints(err error) []string {
+	type hinter interface{ Hint() string }
+	var out []string
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		var h string
+		switch v := e.(type) {
+		case *Error:
+			h = v.Hint
+		case hinter:
+			h = v.Hint()
+		}
+		if h != "" {
+			out = append([]string{h}, out...)
+		}
+	}
+	return out
+}
