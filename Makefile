@@ -1,0 +1,33 @@
+# Thin: each target is a script or one command. "make demo" and "make test" are
+# the README's two commands.
+.PHONY: demo build test race bench lint generate check-generated clean
+
+# What "make demo" passes to the demo, for example make demo ARGS=--hold.
+ARGS =
+
+demo:
+	@scripts/demo $(ARGS)
+
+build:
+	@scripts/build
+
+test:
+	@scripts/test
+
+race:
+	@scripts/race
+
+bench:
+	@scripts/bench $(ROUNDS)
+
+lint:
+	@scripts/lint
+
+generate:
+	@scripts/generate
+
+check-generated:
+	@scripts/check-generated
+
+clean:
+	rm -rf bin

@@ -1,0 +1,12 @@
+# What the development commands need beyond Go and git, as Debian packages;
+# sourced, not run.
+
+# Compilers for generated code and for the mutants of the C code. The major
+# version of clang is fixed, because the committed objects must come out the same.
+generate_packages=(clang-19 llvm-19 libbpf-dev libc6-dev protobuf-compiler)
+
+# The race detector is C code that the Go linker takes in.
+race_packages=(gcc libc6-dev)
+
+# Traffic, captures and peers that are not ours.
+test_packages=(make iproute2 iputils-ping traceroute iperf3 tcpdump ethtool nftables strace socat procps)
