@@ -35,9 +35,10 @@ find_go() {
 	if [ "$(id -u)" = 0 ] && [ -n "${SUDO_USER:-}" ]; then
 		home=$(getent passwd "$SUDO_USER" | cut -d: -f6)
 	fi
+	# GO_PLACES stands for the usual places in the tests of this file.
+	local places=${GO_PLACES-"/usr/local/go/bin:$home/go/bin:$home/sdk/go*/bin:$home/.local/go/bin:/usr/lib/go-*/bin:/opt/go/bin:/snap/bin"}
 	local IFS=:
-	for dir in $PATH ${GOROOT:+"$GOROOT/bin"} /usr/local/go/bin "$home"/go/bin "$home"/sdk/go*/bin \
-		"$home"/.local/go/bin /usr/lib/go-*/bin /opt/go/bin /snap/bin; do
+	for dir in $PATH ${GOROOT:+"$GOROOT/bin"} $places; do
 		[ -x "$dir/go" ] || continue
 		v=$(go_version "$dir/go") || continue
 		if [ -n "$v" ] && version_at_least "$v" "$want"; then
