@@ -1,5 +1,348 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
 
-func resourceCommands() []*cobra.Command { return nil }
+	"github.com/spf13/cobra"
+
+	"github.com/causeway-net/causeway/internal/cli"
+	"github.com/causeway-net/causeway/internal/client"
+)
+
+// resourceCommands are the nouns for what the OpenStack client does not know.
+func resourceCommands() []*cobra.Command {
+	return []*cobra.Command{
+		newPortCommand(),
+		newGatewayDeviceCommand(),
+		newRemoteMACCommand(),
+		newL2GatewayCommand(),
+		newL2GatewayConnectionCommand(),
+		newTraceCommand(),
+	}
+}
+
+const siteHelp = `
+The site's API is found by --endpoint, by --os-cloud or OS_CLOUD in clouds.yaml, or
+by the OS_* variables as in the OpenStack client: OS_AUTH_TYPE=none or admin_token
+with OS_ENDPOINT, or Keystone's.`
+
+// siteFlags say where the API is.
+type siteFlags struct {
+	opts client.Options
+}
+
+func (s *siteFlags) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&s.opts.Endpoint, "endpoint", "", "root `URL` of the site's API, without Keystone (http://127.0.0.1:9696)")
+	f.StringVar(&s.opts.Token, "token", "", "`TOKEN` to send with --endpoint")
+	f.StringVar(&s.opts.Cloud, "os-cloud", "", "`NAME` of a cloud in clouds.yaml")
+	f.DurationVar(&s.opts.Timeout, "timeout", time.Minute, "longest wait for one answer")
+	cmd.Long += "\n" + siteHelp
+}
+
+func (s *siteFlags) client(ctx context.Context) (*client.Client, error) {
+	if s.opts.Token != "" && s.opts.Endpoint == "" {
+		return nil, cli.Usagef("--token goes with --endpoint; elsewhere the token is OS_TOKEN")
+	}
+	return client.New(ctx, s.opts)
+}
+
+// outputFlags say how to print.
+type outputFlags struct{ out cli.Output }
+
+func (o *outputFlags) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVarP(&o.out.Format, "format", "f", "table", "table, json, yaml or value")
+	f.StringArrayVarP(&o.out.Columns, "column", "c", nil, "`COLUMN` to show; repeatable")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(cli.Formats(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// siteCommand makes a command that speaks to a site's API. what names it in errors.
+func siteCommand(cmd *cobra.Command, fn func(ctx context.Context, c *client.Client, args []string) error) *cobra.Command {
+	site := new(siteFlags)
+	if cmd.Long == "" {
+		cmd.Long = cmd.Short + "."
+	}
+	site.register(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := site.client(cmd.Context())
+		if err == nil {
+			err = fn(cmd.Context(), c, args)
+		}
+		return named(cmd, err)
+	}
+	return cmd
+}
+
+// named says in the error which command it was.
+func named(cmd *cobra.Command, err error) error {
+	var x cli.Exit
+	if err == nil || errors.As(err, &x) {
+		return err
+	}
+	what := cmd.Name()
+	for p := cmd.Parent(); p != nil && p.HasParent(); p = p.Parent() {
+		what = p.Name() + " " + what
+	}
+	return &cli.Error{What: what, Err: err}
+}
+
+// showing adds -f and -c to a command that prints one resource or a list.
+func showing(cmd *cobra.Command, columns []string, fn func(ctx context.Context, c *client.Client, args []string) (any, error)) *cobra.Command {
+	out := new(outputFlags)
+	out.register(cmd)
+	return siteCommand(cmd, func(ctx context.Context, c *client.Client, args []string) error {
+		if err := out.out.Validate(); err != nil {
+			return err
+		}
+		v, err := fn(ctx, c, args)
+		if err != nil {
+			return err
+		}
+		switch v := v.(type) {
+		case client.Attrs:
+			return out.out.Show(cmd.OutOrStdout(), showColumns(columns, v), v)
+		case []client.Attrs:
+			rows := make([]cli.Row, len(v))
+			for i, a := range v {
+				rows[i] = a
+			}
+			return out.out.List(cmd.OutOrStdout(), columns, rows)
+		}
+		return fmt.Errorf("nothing to show in a %T", v)
+	})
+}
+
+// showColumns puts the columns of the list first and adds the rest in order.
+func showColumns(first []string, a client.Attrs) []string {
+	var cols, rest []string
+	for _, c := range first {
+		if _, ok := a[c]; ok {
+			cols = append(cols, c)
+		}
+	}
+	for k := range a {
+		if !slices.Contains(cols, k) {
+			rest = append(rest, k)
+		}
+	}
+	slices.Sort(rest)
+	return append(cols, rest...)
+}
+
+func newListCommand(k client.Collection, columns []string) *cobra.Command {
+	return showing(&cobra.Command{
+		Use: "list", Short: fmt.Sprintf("List the %ss", k.What), Args: cobra.NoArgs,
+	}, columns, func(ctx context.Context, c *client.Client, _ []string) (any, error) {
+		return c.List(ctx, k, nil)
+	})
+}
+
+func newShowCommand(k client.Collection, columns []string) *cobra.Command {
+	return showing(&cobra.Command{
+		Use: "show NAME|ID", Short: "Show one " + k.What, Args: cobra.ExactArgs(1),
+	}, columns, func(ctx context.Context, c *client.Client, args []string) (any, error) {
+		id, err := c.Find(ctx, k, args[0])
+		if err != nil {
+			return nil, err
+		}
+		return c.Get(ctx, k, id)
+	})
+}
+
+func newDeleteCommand(k client.Collection) *cobra.Command {
+	return siteCommand(&cobra.Command{
+		Use: "delete NAME|ID...", Short: fmt.Sprintf("Delete %ss", k.What), Args: cobra.MinimumNArgs(1),
+	}, func(ctx context.Context, c *client.Client, args []string) error {
+		return each(args, func(arg string) error {
+			id, err := c.Find(ctx, k, arg)
+			if err != nil {
+				return err
+			}
+			return c.Delete(ctx, k, id)
+		})
+	})
+}
+
+// each does all it can and reports what it could not.
+func each(args []string, fn func(string) error) error {
+	var errs []error
+	for _, a := range args {
+		if err := fn(a); err != nil {
+			if len(args) > 1 {
+				err = fmt.Errorf("%s: %w", a, err)
+			}
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return errors.Join(errs...)
+}
+
+func newPortCommand() *cobra.Command {
+	columns := []string{"id", "name", "status", "binding:host_id", "binding:profile", "mac_address", "fixed_ips", "network_id"}
+	var host, iface string
+	bind := showing(&cobra.Command{
+		Use:   "bind PORT --host HOST --interface INTERFACE",
+		Short: "Put a workload's host-side interface under a port",
+		Long: `Put a workload's host-side interface (a tap device or one end of a veth pair) under
+a port, as a hypervisor would: sets binding:host_id and binding:profile's
+interface_name. The port turns ACTIVE when the host has attached the interface.`,
+		Args: cobra.ExactArgs(1),
+	}, columns, func(ctx context.Context, c *client.Client, args []string) (any, error) {
+		id, err := c.Find(ctx, client.Ports, args[0])
+		if err != nil {
+			return nil, err
+		}
+		return c.Bind(ctx, id, host, iface)
+	})
+	bind.Flags().StringVar(&host, "host", "", "`HOST` that the interface is on")
+	bind.Flags().StringVar(&iface, "interface", "", "`NAME` of the interface on the host")
+	mustRequire(bind, "host", "interface")
+
+	unbind := showing(&cobra.Command{
+		Use: "unbind PORT", Short: "Take a port off its interface", Args: cobra.ExactArgs(1),
+	}, columns, func(ctx context.Context, c *client.Client, args []string) (any, error) {
+		id, err := c.Find(ctx, client.Ports, args[0])
+		if err != nil {
+			return nil, err
+		}
+		return c.Bind(ctx, id, "", "")
+	})
+	return needSubcommand("port", "Bind ports to interfaces of a host", "", bind, unbind)
+}
+
+// mustRequire marks flags as required; it can only go wrong by a typing error here.
+func mustRequire(cmd *cobra.Command, flags ...string) {
+	for _, f := range flags {
+		if err := cmd.MarkFlagRequired(f); err != nil {
+			panic(err)
+		}
+	}
+}
+
+func newGatewayDeviceCommand() *cobra.Command {
+	k := client.GatewayDevices
+	columns := []string{"id", "name", "type", "resource_id", "tunnel_ips"}
+	var typ, router, project string
+	var tunnelIPs []string
+	create := showing(&cobra.Command{
+		Use:   "create NAME --router ROUTER --tunnel-ip IP",
+		Short: "Make a router the site's VXLAN endpoint",
+		Args:  cobra.ExactArgs(1),
+	}, columns, func(ctx context.Context, c *client.Client, args []string) (any, error) {
+		id, err := c.Find(ctx, client.Routers, router)
+		if err != nil {
+			return nil, err
+		}
+		a := client.Attrs{"name": args[0], "type": typ, "resource_id": id, "tunnel_ips": tunnelIPs}
+		return c.Create(ctx, k, withProject(a, project))
+	})
+	f := create.Flags()
+	f.StringVar(&typ, "type", "router_vtep", "kind of gateway device")
+	f.StringVar(&router, "router", "", "`ROUTER` (name or id) that becomes the VTEP router")
+	f.StringArrayVar(&tunnelIPs, "tunnel-ip", nil, "`IP` address of the site in the outer header")
+	f.StringVar(&project, "project", "", "`ID` of the owner")
+	mustRequire(create, "router", "tunnel-ip")
+
+	var newName string
+	var newTunnelIPs []string
+	var update *cobra.Command
+	update = showing(&cobra.Command{
+		Use: "update NAME|ID", Short: "Change the name or the tunnel IP of a gateway device", Args: cobra.ExactArgs(1),
+	}, columns, func(ctx context.Context, c *client.Client, args []string) (any, error) {
+		a := client.Attrs{}
+		if update.Flags().Changed("name") {
+			a["name"] = newName
+		}
+		if update.Flags().Changed("tunnel-ip") {
+			a["tunnel_ips"] = newTunnelIPs
+		}
+		if len(a) == 0 {
+			return nil, cli.Usagef("nothing to change: give --name or --tunnel-ip")
+		}
+		id, err := c.Find(ctx, k, args[0])
+		if err != nil {
+			return nil, err
+		}
+		return c.Update(ctx, k, id, a)
+	})
+	update.Flags().StringVar(&newName, "name", "", "new `NAME`")
+	update.Flags().StringArrayVar(&newTunnelIPs, "tunnel-ip", nil, "new `IP` address")
+
+	return needSubcommand("gateway-device", "VXLAN endpoints of the site", "",
+		create, newListCommand(k, columns), newShowCommand(k, columns), update, newDeleteCommand(k))
+}
+
+func withProject(a client.Attrs, project string) client.Attrs {
+	if project != "" {
+		a["tenant_id"] = project
+	}
+	return a
+}
+
+func newL2GatewayCommand() *cobra.Command {
+	k := client.L2Gateways
+	columns := []string{"id", "name", "devices"}
+	var device, vni, project string
+	create := showing(&cobra.Command{
+		Use:   "create NAME --gateway-device DEVICE [--segmentation-id VNI]",
+		Short: "Name a gateway device and a VNI, for networks to be connected to",
+		Args:  cobra.ExactArgs(1),
+	}, columns, func(ctx context.Context, c *client.Client, args []string) (any, error) {
+		id, err := c.Find(ctx, client.GatewayDevices, device)
+		if err != nil {
+			return nil, err
+		}
+		d := client.Attrs{"device_id": id}
+		if vni != "" {
+			d["segmentation_id"] = vni
+		}
+		return c.Create(ctx, k, withProject(client.Attrs{"name": args[0], "devices": []client.Attrs{d}}, project))
+	})
+	f := create.Flags()
+	f.StringVar(&device, "gateway-device", "", "gateway `DEVICE` (name or id)")
+	f.StringVar(&vni, "segmentation-id", "", "`VNI`; without it the connection gives one")
+	f.StringVar(&project, "project", "", "`ID` of the owner")
+	mustRequire(create, "gateway-device")
+	return needSubcommand("l2-gateway", "Gateway devices with a VNI", "",
+		create, newListCommand(k, columns), newShowCommand(k, columns), newDeleteCommand(k))
+}
+
+func newL2GatewayConnectionCommand() *cobra.Command {
+	k := client.L2GatewayConnections
+	columns := []string{"id", "l2_gateway_id", "network_id", "segmentation_id"}
+	var vni string
+	create := showing(&cobra.Command{
+		Use:   "create L2-GATEWAY NETWORK [--segmentation-id VNI]",
+		Short: "Stretch a network over an L2 gateway to the other sites",
+		Args:  cobra.ExactArgs(2),
+	}, columns, func(ctx context.Context, c *client.Client, args []string) (any, error) {
+		gateway, err := c.Find(ctx, client.L2Gateways, args[0])
+		if err != nil {
+			return nil, err
+		}
+		network, err := c.Find(ctx, client.Networks, args[1])
+		if err != nil {
+			return nil, err
+		}
+		a := client.Attrs{"l2_gateway_id": gateway, "network_id": network}
+		if vni != "" {
+			a["segmentation_id"] = vni
+		}
+		return c.Create(ctx, k, a)
+	})
+	create.Flags().StringVar(&vni, "segmentation-id", "", "`VNI`, where the L2 gateway has none")
+	show := newShowCommand(k, columns)
+	show.Use = "show ID"
+	del := newDeleteCommand(k)
+	del.Use = "delete ID..."
+	return needSubcommand("l2-gateway-connection", "Networks on L2 gateways", "",
+		create, newListCommand(k, columns), show, del)
+}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -47,9 +46,6 @@ Exit codes: 0 done; 1 it could not be done; 2 the command was called wrongly;
 	var log logFlags
 	log.register(root)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if err := applyConfig(cmd, os.LookupEnv); err != nil {
-			return err
-		}
 		return log.install(cmd)
 	}
 	addGroup(root, groupServers, serverCommands()...)
@@ -127,19 +123,20 @@ type logFlags struct {
 func (l *logFlags) register(root *cobra.Command) {
 	f := root.PersistentFlags()
 	f.BoolVarP(&l.verbose, "verbose", "v", false, "log everything (same as --log-level debug)")
-	f.StringVar(&l.level, "log-level", "", "debug, info, warn or error (default info for servers, warn for the rest)")
+	f.StringVar(&l.level, "log-level", "", "debug, info, warn or error (default warn)")
 	f.StringVar(&l.format, "log-format", "text", "text or json; logs go to standard error")
 }
 
-// install makes the logger the process's default, which is where the servers
-// take it from.
+// install makes the logger the process's default. The servers have --log-level
+// and --log-format among their settings and make their own.
 func (l *logFlags) install(cmd *cobra.Command) error {
-	level := slog.LevelWarn
-	for c := cmd; c != nil; c = c.Parent() {
-		if c.GroupID == groupServers {
-			level = slog.LevelInfo
+	if cmd.GroupID == groupServers {
+		if l.verbose && !cmd.Flags().Changed("log-level") {
+			return cmd.Flags().Set("log-level", slog.LevelDebug.String())
 		}
+		return nil
 	}
+	level := slog.LevelWarn
 	if l.level != "" {
 		if err := level.UnmarshalText([]byte(l.level)); err != nil {
 			return cli.Usagef("--log-level %s: one of debug, info, warn, error", l.level)

@@ -1,0 +1,153 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+
+	"github.com/gophercloud/gophercloud/v2"
+)
+
+// exitNotFound is the exit code for what does not exist or is ambiguous.
+const exitNotFound = 3
+
+// APIError is an answer of the API that is no success.
+type APIError struct {
+	Status  int    // HTTP
+	Type    string // Neutron's exception name; may be empty
+	Message string
+}
+
+func (e *APIError) Error() string {
+	if e.Type == "" {
+		return fmt.Sprintf("%s (HTTP %d)", e.Message, e.Status)
+	}
+	return fmt.Sprintf("%s (%s, HTTP %d)", e.Message, e.Type, e.Status)
+}
+
+// ExitCode is 3 where the API says that something does not exist.
+func (e *APIError) ExitCode() int {
+	if e.Status == http.StatusNotFound {
+		return exitNotFound
+	}
+	return 1
+}
+
+// Hint is a way out, where the status alone shows one.
+func (e *APIError) Hint() string {
+	switch e.Status {
+	case http.StatusUnauthorized:
+		return "Check the OS_* variables or the cloud in clouds.yaml; the token may have expired."
+	case http.StatusForbidden:
+		return "This is for the cloud's administrator."
+	}
+	return ""
+}
+
+// IsNotFound tells whether err says that something does not exist.
+func IsNotFound(err error) bool {
+	var n notFound
+	var a *APIError
+	return errors.As(err, &n) || errors.As(err, &a) && a.Status == http.StatusNotFound
+}
+
+// NotFound says that nothing of the kind has this name or id.
+func NotFound(k Collection, name string) error { return notFound{what: k.What, name: name} }
+
+type notFound struct{ what, name, where string }
+
+func (e notFound) Error() string {
+	s := fmt.Sprintf("no %s with the name or id %q", e.what, e.name)
+	if e.where != "" {
+		s += " in " + e.where
+	}
+	return s
+}
+
+func (notFound) ExitCode() int { return exitNotFound }
+
+// Ambiguous is a name that several resources have.
+type Ambiguous struct {
+	What, Name string
+	IDs        []string
+}
+
+func (e *Ambiguous) Error() string {
+	return fmt.Sprintf("%q is ambiguous, %d of kind %s have that name: %s", e.Name, len(e.IDs), e.What, strings.Join(e.IDs, ", "))
+}
+
+// ExitCode is that of what was not found.
+func (*Ambiguous) ExitCode() int { return exitNotFound }
+
+// Hint is the way out.
+func (*Ambiguous) Hint() string { return "Use the id." }
+
+type unreachable struct {
+	host string
+	err  error
+}
+
+func (e unreachable) Error() string { return fmt.Sprintf("reach the API at %s: %v", e.host, e.err) }
+func (e unreachable) Unwrap() error { return e.err }
+func (e unreachable) Hint() string {
+	return fmt.Sprintf("Is a controller running there? Start one with: causeway controller --api-listen %s", e.host)
+}
+
+// explain turns gophercloud's errors into ones for people.
+func explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	var unexpected gophercloud.ErrUnexpectedResponseCode
+	if errors.As(err, &unexpected) {
+		return apiError(unexpected.Actual, unexpected.Body)
+	}
+	var u *url.Error
+	if errors.As(err, &u) {
+		host := u.URL
+		if p, perr := url.Parse(u.URL); perr == nil {
+			host = p.Host
+		}
+		var op *net.OpError
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return unreachable{host, syscall.ECONNREFUSED}
+		}
+		if errors.As(err, &op) {
+			return unreachable{host, op.Err}
+		}
+		return fmt.Errorf("ask the API at %s: %w", host, u.Err)
+	}
+	return err
+}
+
+// apiError reads the bodies of Neutron and of keystonemiddleware.
+func apiError(status int, body []byte) *APIError {
+	e := &APIError{Status: status, Message: strings.TrimSpace(string(body))}
+	var b struct {
+		Neutron *struct{ Type, Message, Detail string } `json:"NeutronError"`
+		Error   *struct{ Message, Title string }        `json:"error"`
+	}
+	if json.Unmarshal(body, &b) == nil {
+		switch {
+		case b.Neutron != nil:
+			e.Type, e.Message = b.Neutron.Type, b.Neutron.Message
+			if b.Neutron.Detail != "" {
+				e.Message += " (" + b.Neutron.Detail + ")"
+			}
+		case b.Error != nil:
+			e.Type, e.Message = b.Error.Title, b.Error.Message
+		}
+	}
+	if len(e.Message) > 2000 {
+		e.Message = e.Message[:2000] + "…"
+	}
+	if e.Message == "" {
+		e.Message = http.StatusText(status)
+	}
+	return e
+}
