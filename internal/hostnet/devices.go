@@ -1,0 +1,233 @@
+package hostnet
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// Outer source ports (RFC 7348 §5: the dynamic range); the programs use the same.
+	vxlanSrcPortLow, vxlanSrcPortHigh = 49152, 65535
+	vxlanMTU                          = 65535 // the most the kernel takes
+	slowMTU                           = 65521 // 65535 − 14
+	// slowQueue bounds the packets that wait for the slow path (txqueuelen of the tap).
+	slowQueue = 512
+)
+
+// EnsureVXLAN makes the collect-metadata vxlan device, or puts right what differs
+// from what it must be, and returns its index. IPv4 forwarding is switched on for this
+// device alone: bpf_fib_lookup asks for the switch of the device it is given,
+// and the host's own stays as it is.
+func (h *Host) EnsureVXLAN() (index int, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	want := &netlink.Vxlan{
+		LinkAttrs: netlink.NewLinkAttrs(),
+		FlowBased: true, Port: VXLANPort,
+		PortLow: vxlanSrcPortLow, PortHigh: vxlanSrcPortHigh,
+		UDPCSum: true,
+	}
+	want.Name, want.MTU = VXLANDevice, vxlanMTU
+	fits := func(l netlink.Link) bool {
+		v, ok := l.(*netlink.Vxlan)
+		return ok && v.FlowBased && v.Port == VXLANPort && !v.Learning &&
+			v.PortLow == vxlanSrcPortLow && v.PortHigh == vxlanSrcPortHigh
+	}
+	l, err := h.ensureDevice(VXLANDevice, fits, func() error { return h.nl.LinkAdd(want) })
+	if err != nil {
+		return 0, h.explainPortTaken(err)
+	}
+	if err := errors.Join(
+		setSysctl("ipv4", VXLANDevice, "forwarding", "1"),
+		h.upAndMTU(l, vxlanMTU),
+	); err != nil {
+		return 0, h.explainPortTaken(err)
+	}
+	return l.Attrs().Index, nil
+}
+
+// EnsureSlow makes the slow path's tap device, or puts it right, and returns
+// its index. It is persistent: it stays while the agent is away.
+func (h *Host) EnsureSlow() (index int, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	fits := func(l netlink.Link) bool {
+		t, ok := l.(*netlink.Tuntap)
+		return ok && t.Mode == netlink.TUNTAP_MODE_TAP && !t.NonPersist
+	}
+	l, err := h.ensureDevice(SlowDevice, fits, makeTap)
+	if err != nil {
+		return 0, err
+	}
+	if l.Attrs().TxQLen != slowQueue {
+		if err := h.nl.LinkSetTxQLen(l, slowQueue); err != nil {
+			return 0, fmt.Errorf("set queue of %s: %w", SlowDevice, err)
+		}
+	}
+	if err := h.upAndMTU(l, slowMTU); err != nil {
+		return 0, err
+	}
+	return l.Attrs().Index, nil
+}
+
+// ensureDevice returns the device of that name, made if need be, with IPv6 off
+// before it first comes up. A device of ours that does not fit is replaced;
+// one that is not ours is an error.
+func (h *Host) ensureDevice(name string, fits func(netlink.Link) bool, add func() error) (netlink.Link, error) {
+	l, err := h.nl.LinkByName(name)
+	if err != nil && !isNotFound(err) {
+		return nil, fmt.Errorf("look up device %s: %w", name, err)
+	}
+	if err == nil {
+		if l.Attrs().Alias != deviceAlias && !slices.Contains(h.ledger.Devices, name) {
+			return nil, fmt.Errorf("device %s exists and is not the agent's: rename or remove it", name)
+		}
+		if !fits(l) {
+			h.log.Warn("device is not as it must be, making it anew", "device", name)
+			if err := h.nl.LinkDel(l); err != nil {
+				return nil, fmt.Errorf("remove device %s: %w", name, err)
+			}
+			l = nil
+		}
+	} else {
+		l = nil
+	}
+	if err := h.ledger.addDevice(name); err != nil {
+		return nil, fmt.Errorf("note device %s: %w", name, err)
+	}
+	if l == nil {
+		if err := add(); err != nil {
+			return nil, errors.Join(fmt.Errorf("make device %s: %w", name, err), h.ledger.dropDevice(name))
+		}
+		if l, err = h.nl.LinkByName(name); err != nil {
+			return nil, fmt.Errorf("look up device %s: %w", name, err)
+		}
+	}
+	if l.Attrs().Alias != deviceAlias {
+		if err := h.nl.LinkSetAlias(l, deviceAlias); err != nil {
+			return nil, fmt.Errorf("mark device %s: %w", name, err)
+		}
+	}
+	if err := quietIPv6(name); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (h *Host) upAndMTU(l netlink.Link, mtu int) error {
+	a := l.Attrs()
+	if a.MTU != mtu {
+		if err := h.nl.LinkSetMTU(l, mtu); err != nil {
+			return fmt.Errorf("set MTU of %s: %w", a.Name, err)
+		}
+	}
+	if a.RawFlags&iffUp == 0 {
+		if err := h.nl.LinkSetUp(l); err != nil {
+			return fmt.Errorf("set %s up: %w", a.Name, err)
+		}
+	}
+	return nil
+}
+
+// explainPortTaken names who has UDP port 4789 where that is what err says.
+func (h *Host) explainPortTaken(err error) error {
+	// EEXIST: another collect-metadata device with this port. EADDRINUSE: a
+	// device of another kind, or a program's socket, comes to light when the
+	// device is set up.
+	if !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.EADDRINUSE) {
+		return err
+	}
+	ls, lerr := retryDump(h.nl.LinkList)
+	if lerr != nil {
+		return err
+	}
+	for _, l := range ls {
+		if v, ok := l.(*netlink.Vxlan); ok && v.Name != VXLANDevice && v.Port == VXLANPort {
+			return fmt.Errorf("UDP port %d is taken by the vxlan device %s of this host: %w", VXLANPort, v.Name, err)
+		}
+	}
+	if who := udpPortOwner(VXLANPort); who != "" {
+		return fmt.Errorf("UDP port %d is taken by %s: %w", VXLANPort, who, err)
+	}
+	return fmt.Errorf("UDP port %d is taken: %w", VXLANPort, err)
+}
+
+// udpPortOwner names the process that has a UDP port of this namespace open, ""
+// if none is found (the kernel's own sockets belong to nobody).
+func udpPortOwner(port int) string {
+	inodes := map[string]bool{}
+	for _, f := range []string{"/proc/net/udp", "/proc/net/udp6"} {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(b)) {
+			fs := strings.Fields(line)
+			if len(fs) > 9 && strings.HasSuffix(fs[1], fmt.Sprintf(":%04X", port)) {
+				inodes["socket:["+fs[9]+"]"] = true
+			}
+		}
+	}
+	if len(inodes) == 0 {
+		return ""
+	}
+	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, fd := range fds {
+		if t, err := os.Readlink(fd); err == nil && inodes[t] {
+			pid := strings.Split(fd, "/")[2]
+			comm, _ := os.ReadFile(filepath.Join("/proc", pid, "comm"))
+			return fmt.Sprintf("process %s (%s)", pid, strings.TrimSpace(string(comm)))
+		}
+	}
+	return ""
+}
+
+// makeTap makes the persistent tap device; nobody is attached to it then.
+func makeTap() error {
+	fd, err := attachTap()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1)
+}
+
+func attachTap() (fd int, err error) {
+	// Without O_NONBLOCK a file made of it would not be polled, and Close would
+	// not wake a reader.
+	fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return 0, fmt.Errorf("open /dev/net/tun: %w", err)
+	}
+	ifr, err := unix.NewIfreq(SlowDevice)
+	if err != nil {
+		unix.Close(fd)
+		return 0, err
+	}
+	ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+		unix.Close(fd)
+		if errors.Is(err, unix.EBUSY) {
+			return 0, fmt.Errorf("attach to %s: another process has it: %w", SlowDevice, err)
+		}
+		return 0, fmt.Errorf("attach to %s: %w", SlowDevice, err)
+	}
+	return fd, nil
+}
+
+// OpenTap attaches to the slow path's tap device. Reads and writes of the file are
+// whole frames; Close ends a Read that waits.
+func (h *Host) OpenTap() (*os.File, error) {
+	fd, err := attachTap()
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), SlowDevice), nil
+}
