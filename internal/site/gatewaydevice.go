@@ -1,0 +1,243 @@
+package site
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+// The types of gateway device that the API knows. Only router_vtep exists.
+const (
+	typeHWVTEP      = "hw_vtep"
+	typeNetworkVLAN = "network_vlan"
+)
+
+// GatewayDeviceTypes are the values that the type attribute may have.
+func GatewayDeviceTypes() []string {
+	return []string{typeHWVTEP, string(model.RouterVTEP), typeNetworkVLAN}
+}
+
+// GatewayDeviceInput is a gateway device as requested. The device's TunnelIP is
+// not used; TunnelIPs holds what was given.
+type GatewayDeviceInput struct {
+	model.GatewayDevice
+	TunnelIPs []netip.Addr
+	// Management tells which of management_ip, management_port and
+	// management_protocol were given.
+	ManagementIP, ManagementPort, ManagementProtocol bool
+}
+
+// CreateGatewayDevice makes a router a VTEP router and places it on the site's
+// host, if one is known.
+func (s *Site) CreateGatewayDevice(ctx context.Context, in *GatewayDeviceInput) (*model.GatewayDevice, error) {
+	var out *model.GatewayDevice
+	err := s.update(ctx, func(t *tx) error {
+		d := in.GatewayDevice
+		d.ID = model.GatewayDeviceID(uuid.NewString())
+		if err := checkDeviceType(in); err != nil {
+			return err
+		}
+		if store.Get[model.Router](t, store.Routers, string(d.RouterID)) == nil {
+			return model.Errf(model.KindNotFound, "ResourceNotFound", "specified resource %s does not exist", d.RouterID)
+		}
+		var err error
+		if d.TunnelIP, err = tunnelIP(in); err != nil {
+			return err
+		}
+		if err := t.reindex(nil, deviceEntries(&d)); err != nil {
+			return err
+		}
+		t.stamp(&d.Standard, 1)
+		t.Put(store.GatewayDevices, string(d.ID), &d)
+		t.place(d.ID)
+		out = &d
+		return nil
+	})
+	return out, err
+}
+
+func checkDeviceType(in *GatewayDeviceInput) error {
+	switch string(in.Type) {
+	case typeHWVTEP:
+		if !in.ManagementIP || !in.ManagementPort {
+			return model.Errf(model.KindInvalid, "HwVtepTypeInvalid", "management_ip and management_port are required for gateway devices of type hw_vtep")
+		}
+		return Unsupported("gateway devices of type hw_vtep do not exist yet; router_vtep does")
+	case typeNetworkVLAN:
+		if in.RouterID == "" {
+			return model.Errf(model.KindInvalid, "NetworkVlanTypeInvalid", "resource_id is required for gateway devices of type network_vlan")
+		}
+		return Unsupported("gateway devices of type network_vlan do not exist yet; router_vtep does")
+	case string(model.RouterVTEP):
+	default:
+		return invalidInput("%s is no type of gateway device", in.Type)
+	}
+	if in.RouterID == "" {
+		return model.Errf(model.KindInvalid, "RouterVtepTypeInvalid", "resource_id is required for gateway devices of type router_vtep")
+	}
+	if in.ManagementIP || in.ManagementPort || in.ManagementProtocol {
+		return invalidInput("management_ip, management_port and management_protocol have no meaning for gateway devices of type router_vtep")
+	}
+	return nil
+}
+
+func tunnelIP(in *GatewayDeviceInput) (netip.Addr, error) {
+	switch len(in.TunnelIPs) {
+	case 0:
+		return netip.Addr{}, model.Errf(model.KindInvalid, "TunnelIPsRequired", "tunnel_ips are required for gateway devices of type %s", in.Type)
+	case 1:
+	default:
+		return netip.Addr{}, model.Errf(model.KindInvalid, "TunnelIPsExhausted", "a gateway device can have one tunnel ip only")
+	}
+	ip := in.TunnelIPs[0]
+	if err := checkVTEP("tunnel_ips", ip); err != nil {
+		return netip.Addr{}, err
+	}
+	return ip, nil
+}
+
+// checkVTEP refuses addresses that no VXLAN endpoint can have.
+func checkVTEP(attr string, ip netip.Addr) error {
+	if !ip.Is4() {
+		return Unsupported("IPv6 VXLAN endpoints do not exist yet: %s in %s", ip, attr)
+	}
+	b := ip.As4()
+	if !ip.IsGlobalUnicast() || b[0] == 0 || b[0] >= 240 {
+		return model.Errf(model.KindInvalid, "HTTPBadRequest", "Invalid input for %s. Reason: '%s' is not a unicast address.", attr, ip)
+	}
+	return nil
+}
+
+func deviceEntries(d *model.GatewayDevice) []entry {
+	return []entry{
+		{ix: ixDeviceOfRouter, key: string(d.RouterID), value: string(d.ID), taken: func(string) *model.Error {
+			return deviceInUse(d.RouterID)
+		}},
+		{ix: ixTunnelIP, key: d.TunnelIP.String(), value: string(d.ID), taken: func(string) *model.Error {
+			return conflict("GatewayDeviceParamDuplicate", "tunnel_ips %s is already used", d.TunnelIP)
+		}},
+	}
+}
+
+// UpdateGatewayDevice applies change to a copy of the device and stores it.
+func (s *Site) UpdateGatewayDevice(ctx context.Context, id string, change func(*GatewayDeviceInput) error) (*model.GatewayDevice, error) {
+	var out *model.GatewayDevice
+	err := s.update(ctx, func(t *tx) error {
+		old, err := find[model.GatewayDevice](t, store.GatewayDevices, id, GatewayDeviceNotFound)
+		if err != nil {
+			return err
+		}
+		in := GatewayDeviceInput{GatewayDevice: *old, TunnelIPs: []netip.Addr{old.TunnelIP}}
+		if err := change(&in); err != nil {
+			return err
+		}
+		d := in.GatewayDevice
+		if d.TunnelIP, err = tunnelIP(&in); err != nil {
+			return err
+		}
+		if err := t.reindex(deviceEntries(old), deviceEntries(&d)); err != nil {
+			return err
+		}
+		t.touch(&d.Standard)
+		t.Put(store.GatewayDevices, id, &d)
+		out = &d
+		return nil
+	})
+	return out, err
+}
+
+// DeleteGatewayDevice deletes a device that no L2 gateway uses, with its remote MAC
+// table. Its router is a plain one again.
+func (s *Site) DeleteGatewayDevice(ctx context.Context, id string, guard func(*model.GatewayDevice) error) error {
+	return s.update(ctx, func(t *tx) error {
+		d, err := find[model.GatewayDevice](t, store.GatewayDevices, id, GatewayDeviceNotFound)
+		if err != nil {
+			return err
+		}
+		if err := check(guard, d); err != nil {
+			return err
+		}
+		if first(t, ixGatewayOfDevice, id+"/") != "" {
+			return conflict("GatewayDeviceInUse", "Gateway device %s is in use by l2 gateway", id)
+		}
+		for _, e := range RemoteMACsOf(t, d.ID) {
+			if err := t.removeRemoteMAC(e); err != nil {
+				return err
+			}
+		}
+		t.Delete(store.Placements, id)
+		t.Delete(store.GatewayDevices, id)
+		return t.reindex(deviceEntries(d), nil)
+	})
+}
+
+// CreateRemoteMAC adds a row to a device's remote MAC table.
+func (s *Site) CreateRemoteMAC(ctx context.Context, in *model.RemoteMACEntry) (*model.RemoteMACEntry, error) {
+	var out *model.RemoteMACEntry
+	err := s.update(ctx, func(t *tx) error {
+		e := *in
+		e.ID = model.RemoteMACEntryID(uuid.NewString())
+		if _, err := find[model.GatewayDevice](t, store.GatewayDevices, string(e.DeviceID), GatewayDeviceNotFound); err != nil {
+			return err
+		}
+		if e.MAC.MAC == (model.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) {
+			return invalidInput("the broadcast address cannot be the mac_address of a remote MAC entry")
+		}
+		if err := checkVTEP("vtep_address", e.VTEPAddress); err != nil {
+			return err
+		}
+		if err := t.reindex(nil, remoteMACEntries(&e)); err != nil {
+			return err
+		}
+		e.CreatedAt = t.now
+		t.Put(store.RemoteMACEntries, string(e.ID), &e)
+		out = &e
+		return nil
+	})
+	if err == nil {
+		s.warn.groupMAC("remote_mac_entry", string(out.ID), out.MAC)
+	}
+	return out, err
+}
+
+func remoteMACEntries(e *model.RemoteMACEntry) []entry {
+	return []entry{{ix: ixRemoteMAC, key: join(e.DeviceID, e.VNI, e.MAC.MAC), value: string(e.ID), taken: func(string) *model.Error {
+		return conflict("DuplicateRemoteMacEntry", "The remote MAC table of gateway device %s already has %s for segmentation_id %d", e.DeviceID, strings.ToLower(e.MAC.String()), e.VNI)
+	}}}
+}
+
+// DeleteRemoteMAC removes a row of the device's remote MAC table.
+func (s *Site) DeleteRemoteMAC(ctx context.Context, device model.GatewayDeviceID, id string) error {
+	return s.update(ctx, func(t *tx) error {
+		e, err := RemoteMAC(t, device, id)
+		if err != nil {
+			return err
+		}
+		return t.removeRemoteMAC(e)
+	})
+}
+
+// RemoteMAC reads a row of the device's remote MAC table.
+func RemoteMAC(r store.Reader, device model.GatewayDeviceID, id string) (*model.RemoteMACEntry, error) {
+	if _, err := find[model.GatewayDevice](r, store.GatewayDevices, string(device), GatewayDeviceNotFound); err != nil {
+		return nil, err
+	}
+	e, err := find[model.RemoteMACEntry](r, store.RemoteMACEntries, id, RemoteMACEntryNotFound)
+	if err != nil {
+		return nil, err
+	}
+	if e.DeviceID != device {
+		return nil, model.Errf(model.KindInvalid, "RemoteMacEntryWrongGatewayDevice", "remote mac entry %s does not belong to gateway device %s", id, device)
+	}
+	return e, nil
+}
+
+func (t *tx) removeRemoteMAC(e *model.RemoteMACEntry) error {
+	t.Delete(store.RemoteMACEntries, string(e.ID))
+	return t.reindex(remoteMACEntries(e), nil)
+}

@@ -1,0 +1,118 @@
+package site
+
+import (
+	"context"
+	"slices"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+// stateChunk bounds the port states of one transaction.
+const stateChunk = 50
+
+// RegisterHost makes a host known whose agent has connected, and places on it the
+// gateway devices that have no place. The site's first host is taken; another
+// name is refused.
+func (s *Site) RegisterHost(ctx context.Context, name model.HostName) error {
+	return s.update(ctx, func(t *tx) error {
+		known := false
+		for h := range store.All[model.Host](t, store.Hosts) {
+			if h.Name != name {
+				return Unsupported("host %s is refused: this site's host is %s, and a second one needs the fabric between hosts, which does not exist yet", name, h.Name)
+			}
+			known = true
+		}
+		if !known {
+			t.Put(store.Hosts, string(name), &model.Host{Name: name, FirstSeen: t.now})
+		}
+		for d := range store.All[model.GatewayDevice](t, store.GatewayDevices) {
+			if store.Get[model.Placement](t, store.Placements, string(d.ID)) == nil {
+				t.Put(store.Placements, string(d.ID), &model.Placement{DeviceID: d.ID, Host: name, Epoch: 1})
+			}
+		}
+		return nil
+	})
+}
+
+// place puts a new gateway device on the site's host, if one is registered.
+func (t *tx) place(id model.GatewayDeviceID) {
+	for name := range t.List(store.Hosts) {
+		t.Put(store.Placements, string(id), &model.Placement{DeviceID: id, Host: model.HostName(name), Epoch: 1})
+		return
+	}
+}
+
+// AckHost notes that a host has applied the state of a revision and what MTU its
+// underlay has (0: unknown). Only what somebody waits for is written, so that an
+// acknowledgement does not make a revision that wants one in turn: a changed MTU,
+// and a revision that lets freed keys be used again, which it then does.
+func (s *Site) AckHost(ctx context.Context, name model.HostName, revision int64, underlayMTU int) error {
+	snap, err := s.st.View(ctx)
+	if err != nil {
+		return err
+	}
+	h := store.Get[model.Host](snap, store.Hosts, string(name))
+	if h == nil {
+		return hostNotFound(string(name))
+	}
+	waiting := false
+	unseen := false
+	for _, value := range snap.Scan(ixFreed, "") {
+		freedBy := freedRevision(value, snap.Revision())
+		waiting = waiting || freedBy > h.AckedRevision && freedBy <= revision
+		unseen = unseen || value == ""
+	}
+	if waiting || underlayMTU != 0 && underlayMTU != h.UnderlayMTU {
+		err := s.update(ctx, func(t *tx) error {
+			old, err := find[model.Host](t, store.Hosts, string(name), hostNotFound)
+			if err != nil {
+				return err
+			}
+			h := *old
+			if waiting {
+				h.AckedRevision = max(h.AckedRevision, revision)
+			}
+			if underlayMTU != 0 {
+				h.UnderlayMTU = underlayMTU
+			}
+			if h != *old {
+				t.Put(store.Hosts, string(name), &h)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if waiting || unseen {
+		return s.ReclaimKeys(ctx)
+	}
+	return nil
+}
+
+// SetPortStates notes what a host says of ports bound to it. Ports that are gone or
+// bound elsewhere by now are passed over, and nothing is written for what is
+// known already.
+func (s *Site) SetPortStates(ctx context.Context, host model.HostName, states []model.PortState) error {
+	for chunk := range slices.Chunk(states, stateChunk) {
+		err := s.update(ctx, func(t *tx) error {
+			for _, st := range chunk {
+				st.Host = host
+				p := store.Get[model.Port](t, store.Ports, string(st.PortID))
+				if p == nil || p.HostID != host {
+					continue
+				}
+				if old := store.Get[model.PortState](t, store.PortStates, string(st.PortID)); old != nil && *old == st {
+					continue
+				}
+				t.Put(store.PortStates, string(st.PortID), &st)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

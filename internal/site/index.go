@@ -1,0 +1,94 @@
+package site
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+// The index families. Each comment gives key → value.
+const (
+	ixKey             store.Index = "key"               // kind/number → id, or keyFreed
+	ixFreed           store.Index = "freed"             // kind/number → revision by which it was freed, "" until known
+	ixMAC             store.Index = "mac"               // network/mac → port
+	ixIP              store.Index = "ip"                // subnet/hex address → port
+	ixInterface       store.Index = "interface"         // host/interface name → port
+	ixPortOfNetwork   store.Index = "port-of-network"   // network/port → ""
+	ixSubnetOfNetwork store.Index = "subnet-of-network" // network/subnet → ""
+	ixPortOfRouter    store.Index = "port-of-router"    // router/port → ""
+	ixSubnetOfRouter  store.Index = "subnet-of-router"  // router/subnet → port
+	ixDeviceOfRouter  store.Index = "device-of-router"  // router → gateway device
+	ixTunnelIP        store.Index = "tunnel-ip"         // address → gateway device
+	ixRemoteMAC       store.Index = "remote-mac"        // device/vni/mac → entry
+	ixGatewayOfDevice store.Index = "l2gw-of-device"    // device/l2 gateway → ""
+	ixConnOfGateway   store.Index = "conn-of-l2gw"      // l2 gateway → connection
+	ixConnOfNetwork   store.Index = "conn-of-network"   // network/connection → ""
+	ixVNI             store.Index = "vni"               // device/vni → connection
+)
+
+// entry is an index entry that an object owns. taken makes the error for an entry
+// that another object holds; nil where the key contains the object's own id.
+type entry struct {
+	ix         store.Index
+	key, value string
+	taken      func(holder string) *model.Error
+}
+
+// reindex replaces an object's entries: what only old has goes, what only new has
+// comes, unless another object holds it.
+func (t *tx) reindex(old, now []entry) error {
+	type place struct {
+		ix  store.Index
+		key string
+	}
+	keep := make(map[place]bool, len(now))
+	for _, e := range now {
+		keep[place{e.ix, e.key}] = true
+	}
+	had := make(map[place]bool, len(old))
+	for _, e := range old {
+		had[place{e.ix, e.key}] = true
+		if !keep[place{e.ix, e.key}] {
+			t.DeleteIndex(e.ix, e.key)
+		}
+	}
+	for _, e := range now {
+		if had[place{e.ix, e.key}] {
+			continue
+		}
+		if e.taken != nil {
+			if holder, ok := t.Lookup(e.ix, e.key); ok {
+				return e.taken(holder)
+			}
+		}
+		t.SetIndex(e.ix, e.key, e.value)
+	}
+	return nil
+}
+
+// addrKey writes an address so that text order is address order.
+func addrKey(a netip.Addr) string { return fmt.Sprintf("%x", a.AsSlice()) }
+
+// SubnetsOf lists the ids of a network's subnets, in order.
+func SubnetsOf(r store.Reader, id model.NetworkID) []string {
+	return suffixes(r, ixSubnetOfNetwork, string(id)+"/")
+}
+
+// PortsOfRouter lists the ids of a router's interfaces, in order.
+func PortsOfRouter(r store.Reader, id model.RouterID) []string {
+	return suffixes(r, ixPortOfRouter, string(id)+"/")
+}
+
+// RemoteMACsOf lists the remote MAC table of a gateway device, ordered by VNI and
+// MAC.
+func RemoteMACsOf(r store.Reader, id model.GatewayDeviceID) []*model.RemoteMACEntry {
+	var out []*model.RemoteMACEntry
+	for _, eid := range r.Scan(ixRemoteMAC, string(id)+"/") {
+		if e := store.Get[model.RemoteMACEntry](r, store.RemoteMACEntries, eid); e != nil {
+			out = append(out, e)
+		}
+	}
+	return out
+}

@@ -1,0 +1,138 @@
+package site
+
+import (
+	"context"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+// minMTU is the smallest MTU of a network: RFC 791 §3.1.
+const minMTU = 68
+
+// CreateNetworks creates all or none. An MTU of 0 means the default.
+func (s *Site) CreateNetworks(ctx context.Context, in []*model.Network) ([]*model.Network, error) {
+	var out []*model.Network
+	err := s.update(ctx, func(t *tx) error {
+		out = nil
+		for _, req := range in {
+			n := *req
+			n.ID = model.NetworkID(uuid.NewString())
+			if err := t.checkMTU(&n); err != nil {
+				return err
+			}
+			key, err := t.newKey(store.Networks, string(n.ID))
+			if err != nil {
+				return err
+			}
+			n.Key = model.NetworkKey(key)
+			t.stamp(&n.Standard, 1)
+			t.Put(store.Networks, string(n.ID), &n)
+			out = append(out, &n)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// UpdateNetwork applies change to a copy of the network and stores it.
+func (s *Site) UpdateNetwork(ctx context.Context, id string, change func(*model.Network) error) (*model.Network, error) {
+	var out *model.Network
+	err := s.update(ctx, func(t *tx) error {
+		old, err := find[model.Network](t, store.Networks, id, NetworkNotFound)
+		if err != nil {
+			return err
+		}
+		n := *old
+		if err := change(&n); err != nil {
+			return err
+		}
+		if n.Type != old.Type {
+			return invalidInput("provider attributes of a network cannot be changed")
+		}
+		if n.MTU != old.MTU {
+			if err := t.checkMTU(&n); err != nil {
+				return err
+			}
+		}
+		t.touch(&n.Standard)
+		t.Put(store.Networks, id, &n)
+		out = &n
+		return nil
+	})
+	return out, err
+}
+
+// checkMTU fills the default and refuses what the underlay cannot carry.
+func (t *tx) checkMTU(n *model.Network) error {
+	most := t.s.mtu - vxlanOverhead
+	if n.Type == model.NetworkUplink {
+		most = t.s.mtu // its packets are the underlay's own
+	}
+	if n.MTU == 0 {
+		n.MTU = most
+	}
+	if n.MTU < minMTU {
+		return invalidInput("Requested MTU is too small, requested %d, minimum is %d", n.MTU, minMTU)
+	}
+	if n.MTU > most {
+		return invalidInput("Requested MTU is too big, maximum is %d (the underlay carries %d)", most, t.s.mtu)
+	}
+	return nil
+}
+
+// DeleteNetwork deletes a network without ports, with its subnets and L2 gateway
+// connections.
+func (s *Site) DeleteNetwork(ctx context.Context, id string, guard func(*model.Network) error) error {
+	return s.update(ctx, func(t *tx) error {
+		n, err := find[model.Network](t, store.Networks, id, NetworkNotFound)
+		if err != nil {
+			return err
+		}
+		if err := check(guard, n); err != nil {
+			return err
+		}
+		if ports := someSuffixes(t, ixPortOfNetwork, id+"/"); len(ports) > 0 {
+			return conflict("NetworkInUse", "Unable to complete operation on network %s. There are one or more ports still in use on the network, id for these ports is %s.", id, strings.Join(ports, ","))
+		}
+		for _, sid := range SubnetsOf(t, n.ID) {
+			if sub := store.Get[model.Subnet](t, store.Subnets, sid); sub != nil {
+				if err := t.removeSubnet(sub); err != nil {
+					return err
+				}
+			}
+		}
+		for _, cid := range suffixes(t, ixConnOfNetwork, id+"/") {
+			if c := store.Get[model.L2GatewayConnection](t, store.L2GatewayConnections, cid); c != nil {
+				if err := t.removeConnection(c); err != nil {
+					return err
+				}
+			}
+		}
+		t.freeKey(store.Networks, uint32(n.Key))
+		t.Delete(store.Networks, id)
+		return nil
+	})
+}
+
+// check runs a guard, which may be nil.
+func check[M any](guard func(*M) error, m *M) error {
+	if guard == nil {
+		return nil
+	}
+	return guard(m)
+}
+
+// someSuffixes names at most ten holders for an error message.
+func someSuffixes(t store.Reader, ix store.Index, prefix string) []string {
+	var out []string
+	for k := range t.Scan(ix, prefix) {
+		if out = append(out, k[len(prefix):]); len(out) == 10 {
+			break
+		}
+	}
+	return out
+}

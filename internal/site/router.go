@@ -1,0 +1,211 @@
+package site
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+// CreateRouters creates all or none.
+func (s *Site) CreateRouters(ctx context.Context, in []*model.Router) ([]*model.Router, error) {
+	var out []*model.Router
+	err := s.update(ctx, func(t *tx) error {
+		out = nil
+		for _, req := range in {
+			r := *req
+			r.ID = model.RouterID(uuid.NewString())
+			key, err := t.newKey(store.Routers, string(r.ID))
+			if err != nil {
+				return err
+			}
+			r.Key = model.RouterKey(key)
+			t.stamp(&r.Standard, 1)
+			t.Put(store.Routers, string(r.ID), &r)
+			out = append(out, &r)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// UpdateRouter applies change to a copy of the router and stores it.
+func (s *Site) UpdateRouter(ctx context.Context, id string, change func(*model.Router) error) (*model.Router, error) {
+	var out *model.Router
+	err := s.update(ctx, func(t *tx) error {
+		old, err := find[model.Router](t, store.Routers, id, RouterNotFound)
+		if err != nil {
+			return err
+		}
+		r := *old
+		if err := change(&r); err != nil {
+			return err
+		}
+		if !slices.Equal(r.Routes, old.Routes) {
+			if err := t.checkRoutes(&r); err != nil {
+				return err
+			}
+		}
+		t.touch(&r.Standard)
+		t.Put(store.Routers, id, &r)
+		out = &r
+		return nil
+	})
+	return out, err
+}
+
+// AddRoutes adds what the router does not have yet.
+func (s *Site) AddRoutes(ctx context.Context, id string, routes []model.HostRoute) (*model.Router, error) {
+	return s.UpdateRouter(ctx, id, func(r *model.Router) error {
+		have := make(map[model.HostRoute]bool, len(r.Routes))
+		for _, x := range r.Routes {
+			have[x] = true
+		}
+		all := slices.Clone(r.Routes)
+		for _, x := range routes {
+			if !have[x] {
+				have[x] = true
+				all = append(all, x)
+			}
+		}
+		r.Routes = all
+		return nil
+	})
+}
+
+// RemoveRoutes removes routes; those that the router does not have are ignored.
+func (s *Site) RemoveRoutes(ctx context.Context, id string, routes []model.HostRoute) (*model.Router, error) {
+	return s.UpdateRouter(ctx, id, func(r *model.Router) error {
+		gone := make(map[model.HostRoute]bool, len(routes))
+		for _, x := range routes {
+			gone[x] = true
+		}
+		var left []model.HostRoute
+		for _, x := range r.Routes {
+			if !gone[x] {
+				left = append(left, x)
+			}
+		}
+		r.Routes = left
+		return nil
+	})
+}
+
+// DeleteRouter deletes a router without interfaces that no gateway device names.
+func (s *Site) DeleteRouter(ctx context.Context, id string, guard func(*model.Router) error) error {
+	return s.update(ctx, func(t *tx) error {
+		r, err := find[model.Router](t, store.Routers, id, RouterNotFound)
+		if err != nil {
+			return err
+		}
+		if err := check(guard, r); err != nil {
+			return err
+		}
+		if _, used := t.Lookup(ixDeviceOfRouter, id); used {
+			return deviceInUse(r.ID)
+		}
+		if ports := someSuffixes(t, ixPortOfRouter, id+"/"); len(ports) > 0 {
+			return conflict("RouterInUse", "Router %s has ports still attached: %s", id, strings.Join(ports, ", "))
+		}
+		t.freeKey(store.Routers, uint32(r.Key))
+		t.Delete(store.Routers, id)
+		return nil
+	})
+}
+
+// checkRoutes checks a router's extra routes against its interfaces.
+func (t *tx) checkRoutes(r *model.Router) error {
+	if len(r.Routes) == 0 {
+		return nil
+	}
+	ports := t.interfaces(r.ID)
+	own := portAddrs(ports...)
+	connected := t.interfaceSubnets(ports)
+	seen := make(map[string]bool, len(r.Routes))
+	for _, x := range r.Routes {
+		if !x.Destination.Addr().Is4() || !x.NextHop.Is4() {
+			return Unsupported("IPv6 routes do not exist yet: %s via %s", x.Destination, x.NextHop)
+		}
+		if seen[x.Destination.String()] {
+			return Unsupported("several next hops for one destination do not exist yet: %s", x.Destination)
+		}
+		seen[x.Destination.String()] = true
+		if own[x.NextHop] {
+			return invalidRoutes(r.Routes, "the nexthop is used by router")
+		}
+		if !slices.ContainsFunc(connected, func(sub *model.Subnet) bool { return sub.CIDR.Contains(x.NextHop) }) {
+			return invalidRoutes(r.Routes, "the nexthop is not connected with router")
+		}
+	}
+	return nil
+}
+
+func invalidRoutes(routes []model.HostRoute, why string) *model.Error {
+	texts := make([]string, 0, min(len(routes), 20))
+	for _, x := range routes {
+		if len(texts) == 20 {
+			texts = append(texts, "...")
+			break
+		}
+		texts = append(texts, fmt.Sprintf("{'destination': '%s', 'nexthop': '%s'}", x.Destination, x.NextHop))
+	}
+	return model.Errf(model.KindInvalid, "InvalidRoutes", "Invalid format for routes: [%s], %s", strings.Join(texts, ", "), why)
+}
+
+// interfaces are a router's ports.
+func (t *tx) interfaces(id model.RouterID) []*model.Port {
+	var out []*model.Port
+	for _, pid := range PortsOfRouter(t, id) {
+		if p := store.Get[model.Port](t, store.Ports, pid); p != nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// interfaceSubnets are the subnets that ports have addresses of.
+func (t *tx) interfaceSubnets(ports []*model.Port) []*model.Subnet {
+	var out []*model.Subnet
+	for _, p := range ports {
+		for _, a := range p.FixedIPs {
+			if sub := store.Get[model.Subnet](t, store.Subnets, string(a.SubnetID)); sub != nil {
+				out = append(out, sub)
+			}
+		}
+	}
+	return out
+}
+
+// checkRoutesWithout makes sure that the router's routes do not need what the
+// interface old has and its successor now (nil: it goes) does not.
+func (t *tx) checkRoutesWithout(r *model.Router, old, now *model.Port) error {
+	if len(r.Routes) == 0 {
+		return nil
+	}
+	var left []*model.Subnet
+	if now != nil {
+		left = t.interfaceSubnets([]*model.Port{now})
+		own := portAddrs(now)
+		for _, x := range r.Routes {
+			if own[x.NextHop] {
+				return invalidRoutes(r.Routes, "the nexthop is used by router")
+			}
+		}
+	}
+	for _, sub := range t.interfaceSubnets([]*model.Port{old}) {
+		if slices.ContainsFunc(left, func(l *model.Subnet) bool { return l.ID == sub.ID }) {
+			continue
+		}
+		for _, x := range r.Routes {
+			if sub.CIDR.Contains(x.NextHop) {
+				return interfaceInUseByRoute(r.ID, sub.ID)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,128 @@
+package site
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+// vxlanOverhead is what VXLAN over IPv4 adds to an IP packet, in bytes: inner
+// Ethernet 14, VXLAN 8, UDP 8, IPv4 20 (RFC 7348 §5).
+const vxlanOverhead = 50
+
+// DefaultUnderlayMTU is the underlay's IP MTU where none is configured.
+const DefaultUnderlayMTU = 1500
+
+// Options configure a Site. The zero value is usable.
+type Options struct {
+	// UnderlayMTU is the largest IP packet the underlay carries, in bytes; 0
+	// means DefaultUnderlayMTU.
+	UnderlayMTU int
+	// Logger takes warnings about accepted but suspicious requests; nil means
+	// slog.Default.
+	Logger *slog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Site runs operations against one store. Any number of Sites, in any number of
+// processes, may share a store.
+type Site struct {
+	st   store.Store
+	mtu  int
+	log  *slog.Logger
+	now  func() time.Time
+	warn warnings
+}
+
+// New makes a Site. It keeps st but does not close it.
+func New(st store.Store, opts Options) *Site {
+	s := &Site{st: st, mtu: opts.UnderlayMTU, log: opts.Logger, now: opts.Now}
+	if s.mtu == 0 {
+		s.mtu = DefaultUnderlayMTU
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.warn = warnings{s.log}
+	return s
+}
+
+// View is the store's View: a snapshot with every write acknowledged before.
+func (s *Site) View(ctx context.Context) (store.Snapshot, error) { return s.st.View(ctx) }
+
+// warnings logs what is accepted but deserves a second look.
+type warnings struct{ log *slog.Logger }
+
+func (w warnings) groupMAC(what string, id string, mac model.NamedMAC) {
+	if mac.IsGroup() {
+		w.log.Warn("MAC address has the group bit set; other network stacks may flood or drop its frames",
+			"resource", what, "id", id, "mac_address", mac.String())
+	}
+}
+
+// tx is a transaction with what the rules need besides.
+type tx struct {
+	store.Tx
+	s   *Site
+	now time.Time
+}
+
+func (s *Site) update(ctx context.Context, fn func(*tx) error) error {
+	_, err := s.st.Update(ctx, func(t store.Tx) error {
+		return fn(&tx{Tx: t, s: s, now: s.now().UTC().Truncate(time.Second)})
+	})
+	return err
+}
+
+// find reads an object that must exist.
+func find[M any](t store.Reader, kind store.Kind, id string, notFound func(string) *model.Error) (*M, error) {
+	if o := store.Get[M](t, kind, id); o != nil {
+		return o, nil
+	}
+	return nil, notFound(id)
+}
+
+// stamp fills what every new resource has.
+func (t *tx) stamp(st *model.Standard, revision int64) {
+	st.Revision = revision
+	st.CreatedAt, st.UpdatedAt = t.now, t.now
+}
+
+// touch marks a changed resource.
+func (t *tx) touch(st *model.Standard) {
+	st.Revision++
+	st.UpdatedAt = t.now
+}
+
+// first returns the first key part after prefix in an index, "" if there is none.
+func first(t store.Reader, ix store.Index, prefix string) string {
+	for k := range t.Scan(ix, prefix) {
+		return k[len(prefix):]
+	}
+	return ""
+}
+
+// suffixes collects what follows prefix in the keys of an index.
+func suffixes(t store.Reader, ix store.Index, prefix string) []string {
+	var out []string
+	for k := range t.Scan(ix, prefix) {
+		out = append(out, k[len(prefix):])
+	}
+	return out
+}
+
+func join(parts ...any) string {
+	s := fmt.Sprint(parts[0])
+	for _, p := range parts[1:] {
+		s += "/" + fmt.Sprint(p)
+	}
+	return s
+}

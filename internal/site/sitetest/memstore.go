@@ -1,0 +1,149 @@
+// Package sitetest has a store in memory for the tests of the rules and of the
+// API: transactions run one after another, values make the way through JSON as
+// they do in the real store, and nothing is kept.
+package sitetest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"strings"
+	"sync"
+
+	"github.com/tidwall/btree"
+
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+// Store is a store.Store in memory.
+type Store struct {
+	mu   sync.Mutex
+	head snapshot
+}
+
+type snapshot struct {
+	revision int64
+	objects  *btree.Map[string, store.Object] // kind/id
+	index    *btree.Map[string, string]       // family\x00key
+}
+
+// New makes an empty store.
+func New() *Store {
+	return &Store{head: snapshot{1, new(btree.Map[string, store.Object]), new(btree.Map[string, string])}}
+}
+
+// Update runs fn alone.
+func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := &tx{snapshot: snapshot{s.head.revision, s.head.objects.Copy(), s.head.index.Copy()}}
+	if err := fn(t); err != nil {
+		return 0, err
+	}
+	if t.writes > 0 {
+		t.revision++
+		s.head = t.snapshot
+	}
+	return s.head.revision, nil
+}
+
+// View returns the present state.
+func (s *Store) View(ctx context.Context) (store.Snapshot, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return snapshot{s.head.revision, s.head.objects.Copy(), s.head.index.Copy()}, ctx.Err()
+}
+
+// Watch is not needed by the rules.
+func (s *Store) Watch(context.Context) (store.Snapshot, <-chan store.Batch, error) {
+	return nil, nil, fmt.Errorf("sitetest: no watch")
+}
+
+// Close does nothing.
+func (s *Store) Close() error { return nil }
+
+// Dump writes every key, for comparison.
+func (s *Store) Dump() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := s.head.objects.Keys()
+	s.head.index.Scan(func(k, v string) bool {
+		out = append(out, "index "+strings.ReplaceAll(k, "\x00", " ")+" = "+v)
+		return true
+	})
+	return out
+}
+
+func (s snapshot) Revision() int64 { return s.revision }
+
+func (s snapshot) Get(kind store.Kind, id string) store.Object {
+	o, _ := s.objects.Get(string(kind) + "/" + id)
+	return o
+}
+
+func (s snapshot) List(kind store.Kind) iter.Seq2[string, store.Object] {
+	return scan(s.objects, string(kind)+"/")
+}
+
+func (s snapshot) Lookup(ix store.Index, key string) (string, bool) {
+	return s.index.Get(string(ix) + "\x00" + key)
+}
+
+func (s snapshot) Scan(ix store.Index, prefix string) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for k, v := range scan(s.index, string(ix)+"\x00"+prefix) {
+			if !yield(prefix+k, v) {
+				return
+			}
+		}
+	}
+}
+
+// scan goes through a copy, so that the caller may write meanwhile.
+func scan[V any](m *btree.Map[string, V], prefix string) iter.Seq2[string, V] {
+	return func(yield func(string, V) bool) {
+		m.Copy().Ascend(prefix, func(k string, v V) bool {
+			return strings.HasPrefix(k, prefix) && yield(k[len(prefix):], v)
+		})
+	}
+}
+
+type tx struct {
+	snapshot
+	writes int
+}
+
+func (t *tx) Put(kind store.Kind, id string, o store.Object) {
+	b, err := json.Marshal(o)
+	if err != nil {
+		panic(fmt.Sprintf("sitetest: put %s %s: %v", kind, id, err))
+	}
+	fresh, err := kind.New()
+	if err == nil {
+		err = json.Unmarshal(b, fresh)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("sitetest: put %s %s: %v", kind, id, err))
+	}
+	t.writes++
+	t.objects.Set(string(kind)+"/"+id, fresh)
+}
+
+func (t *tx) Delete(kind store.Kind, id string) {
+	t.writes++
+	t.objects.Delete(string(kind) + "/" + id)
+}
+
+func (t *tx) SetIndex(ix store.Index, key, value string) {
+	t.writes++
+	t.index.Set(string(ix)+"\x00"+key, value)
+}
+
+func (t *tx) DeleteIndex(ix store.Index, key string) {
+	t.writes++
+	t.index.Delete(string(ix) + "\x00" + key)
+}

@@ -1,0 +1,212 @@
+package site
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/google/uuid"
+	"go4.org/netipx"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+// SubnetInput is a subnet as requested.
+type SubnetInput struct {
+	model.Subnet
+	// AutoGateway asks for the first address of the range as gateway_ip.
+	AutoGateway bool
+	// AutoPools asks for every usable address but the gateway's.
+	AutoPools bool
+}
+
+// CreateSubnets creates all or none.
+func (s *Site) CreateSubnets(ctx context.Context, in []*SubnetInput) ([]*model.Subnet, error) {
+	var out []*model.Subnet
+	err := s.update(ctx, func(t *tx) error {
+		out = nil
+		for _, req := range in {
+			sub, err := t.createSubnet(*req)
+			if err != nil {
+				return err
+			}
+			out = append(out, sub)
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (t *tx) createSubnet(in SubnetInput) (*model.Subnet, error) {
+	sub := in.fill()
+	sub.ID = model.SubnetID(uuid.NewString())
+	if _, err := find[model.Network](t, store.Networks, string(sub.NetworkID), NetworkNotFound); err != nil {
+		return nil, err
+	}
+	if err := checkSubnet(&sub); err != nil {
+		return nil, err
+	}
+	for _, id := range SubnetsOf(t, sub.NetworkID) {
+		if other := store.Get[model.Subnet](t, store.Subnets, id); other != nil && other.CIDR.Overlaps(sub.CIDR) {
+			return nil, invalidInput("Requested subnet with cidr: %s for network: %s overlaps with another subnet", sub.CIDR, sub.NetworkID)
+		}
+	}
+	if err := t.reindex(nil, subnetEntries(&sub)); err != nil {
+		return nil, err
+	}
+	t.stamp(&sub.Standard, 0)
+	t.Put(store.Subnets, string(sub.ID), &sub)
+	return &sub, nil
+}
+
+// fill works out what is left to the server.
+func (in *SubnetInput) fill() model.Subnet {
+	sub := in.Subnet
+	if in.AutoGateway {
+		sub.Gateway = defaultGateway(sub.CIDR)
+	}
+	if in.AutoPools {
+		sub.AllocationPools = defaultPools(sub.CIDR, sub.Gateway)
+	}
+	return sub
+}
+
+func subnetEntries(sub *model.Subnet) []entry {
+	return []entry{{ix: ixSubnetOfNetwork, key: join(sub.NetworkID, sub.ID)}}
+}
+
+// UpdateSubnet applies change to a copy of the subnet and stores it.
+func (s *Site) UpdateSubnet(ctx context.Context, id string, change func(*SubnetInput) error) (*model.Subnet, error) {
+	var out *model.Subnet
+	err := s.update(ctx, func(t *tx) error {
+		old, err := find[model.Subnet](t, store.Subnets, id, SubnetNotFound)
+		if err != nil {
+			return err
+		}
+		in := SubnetInput{Subnet: *old}
+		if err := change(&in); err != nil {
+			return err
+		}
+		sub := in.fill()
+		if err := checkSubnet(&sub); err != nil {
+			return err
+		}
+		if sub.Gateway != old.Gateway && old.Gateway.IsValid() {
+			// The router's interface has this address; it would no longer be
+			// the gateway that the subnet promises.
+			if port, ok := t.Lookup(ixIP, join(sub.ID, addrKey(old.Gateway))); ok {
+				if p := store.Get[model.Port](t, store.Ports, port); p != nil && p.DeviceOwner == model.OwnerRouterInterface {
+					return conflict("GatewayIpInUse", "Current gateway ip %s already in use by port %s. Unable to update.", old.Gateway, port)
+				}
+			}
+		}
+		t.touch(&sub.Standard)
+		t.Put(store.Subnets, id, &sub)
+		out = &sub
+		return nil
+	})
+	return out, err
+}
+
+// DeleteSubnet deletes a subnet of which no port has an address.
+func (s *Site) DeleteSubnet(ctx context.Context, id string, guard func(*model.Subnet) error) error {
+	return s.update(ctx, func(t *tx) error {
+		sub, err := find[model.Subnet](t, store.Subnets, id, SubnetNotFound)
+		if err != nil {
+			return err
+		}
+		if err := check(guard, sub); err != nil {
+			return err
+		}
+		if first(t, ixIP, id+"/") != "" {
+			return conflict("SubnetInUse", "Unable to complete operation on subnet %s: One or more ports have an IP allocation from this subnet.", id)
+		}
+		return t.removeSubnet(sub)
+	})
+}
+
+func (t *tx) removeSubnet(sub *model.Subnet) error {
+	t.Delete(store.Subnets, string(sub.ID))
+	return t.reindex(subnetEntries(sub), nil)
+}
+
+// checkSubnet checks what needs nothing but the subnet itself.
+func checkSubnet(sub *model.Subnet) error {
+	if !sub.CIDR.Addr().Is4() {
+		return Unsupported("IPv6 subnets do not exist yet: %s", sub.CIDR)
+	}
+	if sub.CIDR.Bits() == 0 || sub.CIDR.Addr().IsMulticast() {
+		return invalidInput("%s cannot be a subnet", sub.CIDR)
+	}
+	if sub.Gateway.IsValid() && !usable(sub.CIDR, sub.Gateway) {
+		return invalidInput("Gateway is not valid on subnet")
+	}
+	pools := slices.Clone(sub.AllocationPools)
+	slices.SortFunc(pools, func(a, b model.AddrRange) int { return a.Start.Compare(b.Start) })
+	for i, p := range pools {
+		if !p.Start.Is4() || !p.End.Is4() || p.End.Less(p.Start) {
+			return model.Errf(model.KindInvalid, "InvalidAllocationPool", "The allocation pool %s is not valid.", poolText(p))
+		}
+		if !usable(sub.CIDR, p.Start) || !usable(sub.CIDR, p.End) {
+			return model.Errf(model.KindInvalid, "OutOfBoundsAllocationPool", "The allocation pool %s spans beyond the subnet cidr %s.", poolText(p), sub.CIDR)
+		}
+		if i > 0 && !pools[i-1].End.Less(p.Start) {
+			return conflict("OverlappingAllocationPools", "Found overlapping allocation pools: %s %s for subnet %s.", poolText(pools[i-1]), poolText(p), sub.CIDR)
+		}
+		if sub.Gateway.IsValid() && !sub.Gateway.Less(p.Start) && !p.End.Less(sub.Gateway) {
+			return conflict("GatewayConflictWithAllocationPools", "Gateway ip %s conflicts with allocation pool %s.", sub.Gateway, poolText(p))
+		}
+	}
+	return nil
+}
+
+func poolText(p model.AddrRange) string { return fmt.Sprintf("%s-%s", p.Start, p.End) }
+
+// usable tells whether a host can have ip in cidr: not the network's own address
+// and not its broadcast address, which /31 and /32 do not have (RFC 3021).
+func usable(cidr netip.Prefix, ip netip.Addr) bool {
+	if !cidr.Contains(ip) {
+		return false
+	}
+	if cidr.Bits() >= 31 {
+		return true
+	}
+	return ip != cidr.Masked().Addr() && ip != netipx.PrefixLastIP(cidr)
+}
+
+// defaultGateway is the first usable address; a /32 has none to spare.
+func defaultGateway(cidr netip.Prefix) netip.Addr {
+	if cidr.Bits() >= 32 || !cidr.Addr().Is4() {
+		return netip.Addr{}
+	}
+	a := cidr.Masked().Addr()
+	if cidr.Bits() == 31 {
+		return a
+	}
+	return a.Next()
+}
+
+// defaultPools is every usable address but the gateway's.
+func defaultPools(cidr netip.Prefix, gateway netip.Addr) []model.AddrRange {
+	if !cidr.Addr().Is4() {
+		return nil
+	}
+	lo, hi := cidr.Masked().Addr(), netipx.PrefixLastIP(cidr)
+	if cidr.Bits() < 31 {
+		lo, hi = lo.Next(), hi.Prev()
+	}
+	whole := model.AddrRange{Start: lo, End: hi}
+	if !gateway.IsValid() || gateway.Less(lo) || hi.Less(gateway) {
+		return []model.AddrRange{whole}
+	}
+	pools := []model.AddrRange{}
+	if lo.Less(gateway) {
+		pools = append(pools, model.AddrRange{Start: lo, End: gateway.Prev()})
+	}
+	if gateway.Less(hi) {
+		pools = append(pools, model.AddrRange{Start: gateway.Next(), End: hi})
+	}
+	return pools
+}
