@@ -1,0 +1,136 @@
+package slowpath
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
+
+	"github.com/causeway-net/causeway/internal/packet"
+)
+
+// Limits over all routers of a host.
+const (
+	icmpRate, icmpBurst         = 2000, 1000  // errors a second
+	fragmentRate, fragmentBurst = 50000, 4096 // packets to be cut a second
+)
+
+// maxFrame is more than any frame: the tap's MTU with Ethernet header.
+const maxFrame = 65535 + packet.EthernetLen
+
+// Counters of a Server since its start.
+type Counters struct {
+	ICMP      uint64 // frames that asked for an ICMP error
+	Fragment  uint64 // frames that asked to be cut
+	Sent      uint64 // frames written
+	Limited   uint64 // dropped by a limit
+	Forbidden uint64 // dropped by a rule: no error about an error, DF …
+	Malformed uint64 // dropped because they were none of the kinds
+	Failed    uint64 // could not be written
+}
+
+// Server answers the frames of one tap device.
+type Server struct {
+	tap io.ReadWriteCloser
+	log *slog.Logger
+
+	icmp, frag *rate.Limiter
+
+	nICMP, nFragment, nSent, nLimited, nForbidden, nMalformed, nFailed atomic.Uint64
+}
+
+// NewServer serves tap, whose reads and writes are whole frames and whose Close
+// ends a Read that waits.
+func NewServer(tap io.ReadWriteCloser, log *slog.Logger) *Server {
+	return &Server{
+		tap: tap, log: log,
+		icmp: rate.NewLimiter(icmpRate, icmpBurst),
+		frag: rate.NewLimiter(fragmentRate, fragmentBurst),
+	}
+}
+
+// Counters may be called at any time.
+func (s *Server) Counters() Counters {
+	return Counters{
+		ICMP: s.nICMP.Load(), Fragment: s.nFragment.Load(), Sent: s.nSent.Load(), Limited: s.nLimited.Load(),
+		Forbidden: s.nForbidden.Load(), Malformed: s.nMalformed.Load(), Failed: s.nFailed.Load(),
+	}
+}
+
+// Run serves until ctx ends, which returns nil, or the device is gone. It closes the tap.
+func (s *Server) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { s.tap.Close() })
+	defer stop()
+	defer s.tap.Close()
+	buf := make([]byte, maxFrame)
+	for {
+		n, err := s.tap.Read(buf)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("read the slow path's tap: %w", err)
+		}
+		s.frame(buf[:n])
+	}
+}
+
+func (s *Server) frame(b []byte) {
+	if !s.admit(b) {
+		return
+	}
+	err := Handle(b, s.write)
+	switch {
+	case err == nil:
+	case errors.Is(err, errWrite): // counted
+	case errors.Is(err, packet.ErrNoICMPError), errors.Is(err, packet.ErrDF):
+		s.nForbidden.Add(1)
+	default:
+		s.nMalformed.Add(1)
+	}
+}
+
+// admit counts a frame by its kind and takes from the limit of that kind.
+func (s *Server) admit(b []byte) bool {
+	var l *rate.Limiter
+	if len(b) >= minFrame {
+		switch b[packet.EthernetLen] {
+		case KindICMP:
+			s.nICMP.Add(1)
+			l = s.icmp
+		case KindFragment:
+			s.nFragment.Add(1)
+			l = s.frag
+		}
+	}
+	if l == nil {
+		s.nMalformed.Add(1)
+		return false
+	}
+	if !l.Allow() {
+		s.nLimited.Add(1)
+		return false
+	}
+	return true
+}
+
+var errWrite = errors.New("write to the slow path's tap")
+
+func (s *Server) write(f []byte) error {
+	if _, err := s.tap.Write(f); err != nil {
+		s.nFailed.Add(1)
+		// EIO: the device is down. It comes back, or the reader learns that it
+		// is gone.
+		if !errors.Is(err, unix.EIO) {
+			s.log.Debug("slow path", "err", err)
+		}
+		return errWrite
+	}
+	s.nSent.Add(1)
+	return nil
+}
