@@ -179,3 +179,37 @@ func (k VNIKey) Compare(l VNIKey) int {
 func (k PeerKey) Compare(l PeerKey) int {
 	return cmp.Or(k.TunnelIP.Compare(l.TunnelIP), cmp.Compare(k.VNI, l.VNI), k.Remote.Compare(l.Remote))
 }
+
+// Merge makes d lead through next as well. Cost follows next, and what d unsets.
+func (d *Delta) Merge(next Delta) {
+	if next.Full {
+		*d = Delta{Revision: next.Revision, Full: true, Set: next.Set.Clone()}
+		return
+	}
+	d.Revision = next.Revision
+	mergeRows(d.Full, &d.Set.Ports, &d.Unset.Ports, next.Set.Ports, next.Unset.Ports)
+	mergeRows(d.Full, &d.Set.Networks, &d.Unset.Networks, next.Set.Networks, next.Unset.Networks)
+	mergeRows(d.Full, &d.Set.Routers, &d.Unset.Routers, next.Set.Routers, next.Unset.Routers)
+	mergeRows(d.Full, &d.Set.Endpoints, &d.Unset.Endpoints, next.Set.Endpoints, next.Unset.Endpoints)
+	mergeRows(d.Full, &d.Set.Neighbors, &d.Unset.Neighbors, next.Set.Neighbors, next.Unset.Neighbors)
+	mergeRows(d.Full, &d.Set.Routes, &d.Unset.Routes, next.Set.Routes, next.Unset.Routes)
+	mergeRows(d.Full, &d.Set.VNIs, &d.Unset.VNIs, next.Set.VNIs, next.Unset.VNIs)
+	mergeRows(d.Full, &d.Set.Peers, &d.Unset.Peers, next.Set.Peers, next.Unset.Peers)
+	mergeRows(d.Full, &d.Set.Gateways, &d.Unset.Gateways, next.Set.Gateways, next.Unset.Gateways)
+}
+
+func mergeRows[K comparable, V any](full bool, set *map[K]V, unset *[]K, nextSet map[K]V, nextUnset []K) {
+	if len(nextSet) > 0 && len(*unset) > 0 {
+		*unset = slices.DeleteFunc(*unset, func(k K) bool { _, again := nextSet[k]; return again })
+	}
+	if *set == nil {
+		*set = make(map[K]V, len(nextSet))
+	}
+	maps.Copy(*set, nextSet)
+	for _, k := range nextUnset {
+		delete(*set, k)
+		if !full {
+			*unset = append(*unset, k)
+		}
+	}
+}

@@ -1,0 +1,220 @@
+package hoststate
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// site draws random changes. References may dangle and claims may clash: the
+// store would refuse it, but a Compiler must not lose its way.
+type site struct {
+	t    *rapid.T
+	live map[string]any // by kind and id
+}
+
+func (s *site) pick(label string, n int) int { return rapid.IntRange(0, n-1).Draw(s.t, label) }
+func (s *site) flag(label string) bool       { return s.pick(label, 4) < 3 }
+
+// freeKey draws a key that no live object of the kind has.
+func (s *site) freeKey(kind string, used func(any) uint32) uint32 {
+	taken := map[uint32]bool{}
+	for _, o := range s.live {
+		taken[used(o)] = true
+	}
+	var free []uint32
+	for k := uint32(1); k <= 12; k++ {
+		if !taken[k] {
+			free = append(free, k)
+		}
+	}
+	return free[s.pick(kind+" key", len(free))]
+}
+
+func profile(iface string) map[string]json.RawMessage {
+	b, _ := json.Marshal(iface)
+	return map[string]json.RawMessage{"interface_name": b}
+}
+
+func ip(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i / 8), byte(i%8) + 1}) }
+
+func (s *site) draw() (string, any) {
+	id := fmt.Sprint(s.pick("id", 3))
+	kind := rapid.SampledFrom([]string{"net", "subnet", "port", "port", "port", "router", "device", "place", "entry", "entry", "gateway", "conn"}).Draw(s.t, "kind")
+	ref := kind + id
+	old := s.live[ref]
+	net := model.NetworkID(fmt.Sprint(s.pick("network", 3)))
+	vni := model.VNI(s.pick("vni", 3))
+	switch kind {
+	case "net":
+		n := &model.Network{ID: model.NetworkID(id), AdminStateUp: s.flag("up"), MTU: 1450 + s.pick("mtu", 2)}
+		if !s.flag("overlay") {
+			n.Type = model.NetworkUplink
+		}
+		if o, ok := old.(*model.Network); ok {
+			n.Key = o.Key
+		} else {
+			n.Key = model.NetworkKey(s.freeKey(kind, func(o any) uint32 {
+				if n, ok := o.(*model.Network); ok {
+					return uint32(n.Key)
+				}
+				return 0
+			}))
+		}
+		return ref, n
+	case "subnet":
+		bits := 24 + s.pick("bits", 2)
+		return ref, &model.Subnet{ID: model.SubnetID(id), NetworkID: net, CIDR: netip.PrefixFrom(ip(8*s.pick("cidr", 2)), bits)}
+	case "port":
+		id = fmt.Sprint(s.pick("port id", 7))
+		ref = kind + id
+		old = s.live[ref]
+		p := &model.Port{ID: model.PortID(id), NetworkID: net, AdminStateUp: s.flag("up"), PortSecurity: s.flag("security"),
+			MAC: model.NamedMAC{MAC: model.MAC{2, 0, 0, 0, 0, byte(s.pick("mac", 5))}}}
+		for range s.pick("addresses", 3) {
+			p.FixedIPs = append(p.FixedIPs, model.AddrPair{SubnetID: model.SubnetID(fmt.Sprint(s.pick("subnet", 4))), IP: ip(s.pick("ip", 10))})
+		}
+		switch s.pick("owner", 4) {
+		case 0:
+			p.DeviceOwner = "network:remote_site"
+		case 1, 2:
+			p.DeviceOwner, p.DeviceID = model.OwnerRouterInterface, fmt.Sprint(s.pick("router", 3))
+		}
+		if s.flag("bound") {
+			p.HostID = model.HostName(fmt.Sprint("h", s.pick("host", 2)))
+			p.Profile = profile(fmt.Sprint("if", s.pick("interface", 3)))
+		}
+		if o, ok := old.(*model.Port); ok {
+			p.Key = o.Key
+		} else {
+			p.Key = model.PortKey(s.freeKey(kind, func(o any) uint32 {
+				if p, ok := o.(*model.Port); ok {
+					return uint32(p.Key)
+				}
+				return 0
+			}))
+		}
+		return ref, p
+	case "router":
+		r := &model.Router{ID: model.RouterID(id), AdminStateUp: s.flag("up")}
+		for range s.pick("routes", 3) {
+			r.Routes = append(r.Routes, model.HostRoute{
+				Destination: netip.PrefixFrom(ip(8*s.pick("destination", 4)), 24+s.pick("bits", 2)), NextHop: ip(s.pick("next hop", 10))})
+		}
+		if o, ok := old.(*model.Router); ok {
+			r.Key = o.Key
+		} else {
+			r.Key = model.RouterKey(s.freeKey(kind, func(o any) uint32 {
+				if r, ok := o.(*model.Router); ok {
+					return uint32(r.Key)
+				}
+				return 0
+			}))
+		}
+		return ref, r
+	case "device":
+		return ref, &model.GatewayDevice{ID: model.GatewayDeviceID(id), RouterID: model.RouterID(fmt.Sprint(s.pick("router", 3))), TunnelIP: ip(20 + s.pick("tunnel", 3))}
+	case "place":
+		return ref, &model.Placement{DeviceID: model.GatewayDeviceID(id), Host: model.HostName(fmt.Sprint("h", s.pick("host", 2))), Epoch: uint64(s.pick("epoch", 2))}
+	case "entry":
+		return ref, &model.RemoteMACEntry{ID: model.RemoteMACEntryID(id), DeviceID: model.GatewayDeviceID(fmt.Sprint(s.pick("device", 2))),
+			MAC: model.NamedMAC{MAC: model.MAC{2, 0, 0, 0, 0, byte(s.pick("mac", 5))}}, VTEPAddress: ip(30 + s.pick("vtep", 2)), VNI: max(vni, 1)}
+	case "gateway":
+		return ref, &model.L2Gateway{ID: model.L2GatewayID(id), DeviceID: model.GatewayDeviceID(fmt.Sprint(s.pick("device", 2))), VNI: vni}
+	default:
+		return ref, &model.L2GatewayConnection{ID: model.L2GatewayConnectionID(id), L2GatewayID: model.L2GatewayID(fmt.Sprint(s.pick("gateway", 3))), NetworkID: net, VNI: vni}
+	}
+}
+
+func (s *site) change() Change {
+	if len(s.live) > 0 && s.pick("delete", 6) == 5 {
+		refs := make([]string, 0, len(s.live))
+		for r := range s.live {
+			refs = append(refs, r)
+		}
+		slices.Sort(refs)
+		ref := refs[s.pick("which", len(refs))]
+		c := Change{Old: s.live[ref]}
+		delete(s.live, ref)
+		return c
+	}
+	ref, o := s.draw()
+	c := Change{Old: s.live[ref], New: o}
+	s.live[ref] = o
+	return c
+}
+
+// TestCompilerEqualsCompile: whatever changes, in whatever order, a Compiler's
+// state is that of a topology built anew in another order, and its deltas lead
+// there.
+func TestCompilerEqualsCompile(t *testing.T) {
+	seen := struct{ remote, peers, uplinks, underlay, via, drops int }{}
+	rapid.Check(t, func(t *rapid.T) {
+		s := &site{t: t, live: map[string]any{}}
+		topo := NewTopology()
+		hosts := []model.HostName{"h0", "h1"}
+		compilers, states := []*Compiler{}, []State{}
+		for _, h := range hosts {
+			c := NewCompiler(topo, h)
+			compilers, states = append(compilers, c), append(states, c.State().Clone())
+		}
+		for range rapid.IntRange(30, 60).Draw(t, "batches") {
+			var batch []Change
+			for range rapid.IntRange(1, 4).Draw(t, "changes") {
+				batch = append(batch, s.change())
+			}
+			touched := topo.Apply(batch...)
+			fresh := NewTopology()
+			for _, o := range s.live {
+				fresh.Apply(Change{New: o})
+			}
+			for i, c := range compilers {
+				d := c.Apply(touched)
+				states[i].Apply(d)
+				want := Compile(fresh, hosts[i])
+				if got := c.State(); !got.Equal(want) {
+					t.Fatalf("after %s on %s (-want +got):\n%s", show(batch), hosts[i], diff(want, got))
+				}
+				if !states[i].Equal(want) {
+					t.Fatalf("deltas, after %s on %s (-want +got):\n%s", show(batch), hosts[i], diff(want, states[i]))
+				}
+				for _, e := range want.Endpoints {
+					switch e.Kind {
+					case EndpointRemote:
+						seen.remote++
+					case EndpointDrop:
+						seen.drops++
+					}
+				}
+				for _, g := range want.Gateways {
+					seen.uplinks += len(g.Uplinks)
+					seen.underlay += len(g.Routes)
+				}
+				for _, r := range want.Routes {
+					if r.Kind == RouteVia {
+						seen.via++
+					}
+				}
+				seen.peers += len(want.Peers)
+			}
+		}
+	})
+	if seen.remote == 0 || seen.peers == 0 || seen.uplinks == 0 || seen.underlay == 0 || seen.via == 0 || seen.drops == 0 {
+		t.Errorf("the random sites are too poor: %+v", seen)
+	}
+}
+
+func show(batch []Change) string {
+	b, _ := json.Marshal(batch)
+	return string(b)
+}
+
+func diff(want, got State) string {
+	return cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }))
+}

@@ -1,0 +1,430 @@
+package hoststate
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/causeway-net/causeway/internal/model"
+)
+
+// Topology is an index of one site's resources, by what Compile looks up. It
+// keeps the objects it is given and never changes them.
+//
+// What the store guarantees it need not: a port's network may be missing, two
+// devices may claim one tunnel IP. Where two resources claim one row, the one with
+// the lesser id wins, so that every order of changes comes to the same State.
+type Topology struct {
+	networks   map[model.NetworkID]*model.Network
+	subnets    map[model.SubnetID]*model.Subnet
+	ports      map[model.PortID]*port
+	routers    map[model.RouterID]*model.Router
+	devices    map[model.GatewayDeviceID]*model.GatewayDevice
+	entries    map[model.RemoteMACEntryID]*model.RemoteMACEntry
+	gateways   map[model.L2GatewayID]*model.L2Gateway
+	conns      map[model.L2GatewayConnectionID]*model.L2GatewayConnection
+	placements map[model.GatewayDeviceID]*model.Placement
+
+	networkByKey map[model.NetworkKey]*model.Network
+	portByKey    map[model.PortKey]*port
+	routerByKey  map[model.RouterKey]*model.Router
+
+	// Small sets, in order of id.
+	portsByMAC   map[networkMAC][]*port
+	portsByIP    map[networkIP][]*port
+	portsByPlace map[place][]*port
+
+	portsOfNetwork   group[model.NetworkID, model.PortID, *port]
+	remoteOfNetwork  group[model.NetworkID, model.PortID, *port] // remote-site ports
+	ifacesOfNetwork  group[model.NetworkID, model.PortID, *port] // router interfaces
+	ifacesOfRouter   group[model.RouterID, model.PortID, *port]
+	devicesOfRouter  group[model.RouterID, model.GatewayDeviceID, *model.GatewayDevice]
+	devicesByTunnel  group[netip.Addr, model.GatewayDeviceID, *model.GatewayDevice]
+	gatewaysOfDevice group[model.GatewayDeviceID, model.L2GatewayID, *model.L2Gateway]
+	connsOfGateway   group[model.L2GatewayID, model.L2GatewayConnectionID, *model.L2GatewayConnection]
+	connsOfNetwork   group[model.NetworkID, model.L2GatewayConnectionID, *model.L2GatewayConnection]
+	connsOfSegment   group[segment, model.L2GatewayConnectionID, *model.L2GatewayConnection]
+	entriesOfSegment group[segment, model.RemoteMACEntryID, *model.RemoteMACEntry]
+	entriesByMAC     group[segmentMAC, model.RemoteMACEntryID, *model.RemoteMACEntry]
+	entriesByVTEP    group[segmentVTEP, model.RemoteMACEntryID, *model.RemoteMACEntry]
+}
+
+// port is a port with what is dear to work out.
+type port struct {
+	*model.Port
+	iface      string
+	remoteSite bool
+}
+
+type (
+	networkMAC struct {
+		network model.NetworkID
+		mac     model.MAC
+	}
+	networkIP struct {
+		network model.NetworkID
+		ip      netip.Addr
+	}
+	place struct {
+		host  model.HostName
+		iface string
+	}
+	// segment is a VNI of a gateway device.
+	segment struct {
+		device model.GatewayDeviceID
+		vni    model.VNI
+	}
+	segmentMAC struct {
+		segment
+		mac model.MAC
+	}
+	segmentVTEP struct {
+		segment
+		vtep netip.Addr
+	}
+)
+
+// group is a map of sets.
+type group[K comparable, ID comparable, V any] map[K]map[ID]V
+
+func (g group[K, ID, V]) add(k K, id ID, v V) {
+	m := g[k]
+	if m == nil {
+		m = map[ID]V{}
+		g[k] = m
+	}
+	m[id] = v
+}
+
+func (g group[K, ID, V]) remove(k K, id ID) {
+	m := g[k]
+	delete(m, id)
+	if len(m) == 0 {
+		delete(g, k)
+	}
+}
+
+// NewTopology makes an empty one.
+func NewTopology() *Topology {
+	return &Topology{
+		networks:   map[model.NetworkID]*model.Network{},
+		subnets:    map[model.SubnetID]*model.Subnet{},
+		ports:      map[model.PortID]*port{},
+		routers:    map[model.RouterID]*model.Router{},
+		devices:    map[model.GatewayDeviceID]*model.GatewayDevice{},
+		entries:    map[model.RemoteMACEntryID]*model.RemoteMACEntry{},
+		gateways:   map[model.L2GatewayID]*model.L2Gateway{},
+		conns:      map[model.L2GatewayConnectionID]*model.L2GatewayConnection{},
+		placements: map[model.GatewayDeviceID]*model.Placement{},
+
+		networkByKey: map[model.NetworkKey]*model.Network{},
+		portByKey:    map[model.PortKey]*port{},
+		routerByKey:  map[model.RouterKey]*model.Router{},
+
+		portsByMAC:   map[networkMAC][]*port{},
+		portsByIP:    map[networkIP][]*port{},
+		portsByPlace: map[place][]*port{},
+
+		portsOfNetwork:   group[model.NetworkID, model.PortID, *port]{},
+		remoteOfNetwork:  group[model.NetworkID, model.PortID, *port]{},
+		ifacesOfNetwork:  group[model.NetworkID, model.PortID, *port]{},
+		ifacesOfRouter:   group[model.RouterID, model.PortID, *port]{},
+		devicesOfRouter:  group[model.RouterID, model.GatewayDeviceID, *model.GatewayDevice]{},
+		devicesByTunnel:  group[netip.Addr, model.GatewayDeviceID, *model.GatewayDevice]{},
+		gatewaysOfDevice: group[model.GatewayDeviceID, model.L2GatewayID, *model.L2Gateway]{},
+		connsOfGateway:   group[model.L2GatewayID, model.L2GatewayConnectionID, *model.L2GatewayConnection]{},
+		connsOfNetwork:   group[model.NetworkID, model.L2GatewayConnectionID, *model.L2GatewayConnection]{},
+		connsOfSegment:   group[segment, model.L2GatewayConnectionID, *model.L2GatewayConnection]{},
+		entriesOfSegment: group[segment, model.RemoteMACEntryID, *model.RemoteMACEntry]{},
+		entriesByMAC:     group[segmentMAC, model.RemoteMACEntryID, *model.RemoteMACEntry]{},
+		entriesByVTEP:    group[segmentVTEP, model.RemoteMACEntryID, *model.RemoteMACEntry]{},
+	}
+}
+
+// Change is one resource's change: pointers to one of model's types. New is nil
+// after a deletion, Old nil before a creation. Types that say nothing about
+// forwarding (Host, PortState) are ignored.
+type Change struct{ Old, New any }
+
+// Apply takes changes in, and tells which rows of any host they may concern.
+func (t *Topology) Apply(changes ...Change) Touched {
+	touched := newTouched()
+	for _, c := range changes {
+		o := c.New
+		if o == nil {
+			o = c.Old
+		}
+		switch o := o.(type) {
+		case *model.Network:
+			t.changeNetwork(o.ID, as[model.Network](c.New), touched)
+		case *model.Subnet:
+			t.changeSubnet(o.ID, as[model.Subnet](c.New), touched)
+		case *model.Port:
+			t.changePort(o.ID, as[model.Port](c.New), touched)
+		case *model.Router:
+			t.changeRouter(o.ID, as[model.Router](c.New), touched)
+		case *model.GatewayDevice:
+			t.changeDevice(o.ID, as[model.GatewayDevice](c.New), touched)
+		case *model.Placement:
+			t.changePlacement(o.DeviceID, as[model.Placement](c.New), touched)
+		case *model.RemoteMACEntry:
+			t.changeEntry(o.ID, as[model.RemoteMACEntry](c.New), touched)
+		case *model.L2Gateway:
+			t.changeGateway(o.ID, as[model.L2Gateway](c.New), touched)
+		case *model.L2GatewayConnection:
+			t.changeConn(o.ID, as[model.L2GatewayConnection](c.New), touched)
+		}
+	}
+	return touched
+}
+
+func as[T any](o any) *T {
+	p, _ := o.(*T)
+	return p
+}
+
+// Each change touches rows twice: those that the old index leads to, and, after
+// it, those that the new one does.
+
+func (t *Topology) changeNetwork(id model.NetworkID, n *model.Network, d Touched) {
+	old := t.networks[id]
+	whole := old == nil || n == nil || old.Key != n.Key || old.Type != n.Type || old.AdminStateUp != n.AdminStateUp
+	if old != nil {
+		d.networks.add(old.Key)
+		if whole {
+			t.touchNetwork(id, d)
+		}
+		delete(t.networks, id)
+		delete(t.networkByKey, old.Key)
+	}
+	if n != nil {
+		t.networks[id] = n
+		t.networkByKey[n.Key] = n
+		d.networks.add(n.Key)
+		if whole {
+			t.touchNetwork(id, d)
+		}
+	}
+}
+
+func (t *Topology) changeSubnet(id model.SubnetID, s *model.Subnet, d Touched) {
+	if old := t.subnets[id]; old != nil {
+		t.touchInterfaces(old.NetworkID, d)
+		delete(t.subnets, id)
+	}
+	if s != nil {
+		t.subnets[id] = s
+		t.touchInterfaces(s.NetworkID, d)
+	}
+}
+
+func (t *Topology) changePort(id model.PortID, p *model.Port, d Touched) {
+	if old := t.ports[id]; old != nil {
+		t.touchPort(old, d)
+		t.unlinkPort(old)
+	}
+	if p != nil {
+		n := &port{Port: p, iface: p.InterfaceName(), remoteSite: p.IsRemoteSite()}
+		t.linkPort(n)
+		t.touchPort(n, d)
+	}
+}
+
+func (p *port) router() (model.RouterID, bool) {
+	return model.RouterID(p.DeviceID), p.DeviceOwner == model.OwnerRouterInterface
+}
+
+func (p *port) place() (place, bool) {
+	return place{p.HostID, p.iface}, p.HostID != "" && p.iface != "" && !p.remoteSite
+}
+
+func (t *Topology) linkPort(p *port) {
+	t.ports[p.ID] = p
+	t.portByKey[p.Key] = p
+	insert(t.portsByMAC, networkMAC{p.NetworkID, p.MAC.MAC}, p)
+	for _, a := range p.FixedIPs {
+		insert(t.portsByIP, networkIP{p.NetworkID, a.IP}, p)
+	}
+	if at, ok := p.place(); ok {
+		insert(t.portsByPlace, at, p)
+	}
+	t.portsOfNetwork.add(p.NetworkID, p.ID, p)
+	if p.remoteSite {
+		t.remoteOfNetwork.add(p.NetworkID, p.ID, p)
+	}
+	if r, ok := p.router(); ok {
+		t.ifacesOfNetwork.add(p.NetworkID, p.ID, p)
+		t.ifacesOfRouter.add(r, p.ID, p)
+	}
+}
+
+func (t *Topology) unlinkPort(p *port) {
+	delete(t.ports, p.ID)
+	if t.portByKey[p.Key] == p {
+		delete(t.portByKey, p.Key)
+	}
+	take(t.portsByMAC, networkMAC{p.NetworkID, p.MAC.MAC}, p)
+	for _, a := range p.FixedIPs {
+		take(t.portsByIP, networkIP{p.NetworkID, a.IP}, p)
+	}
+	if at, ok := p.place(); ok {
+		take(t.portsByPlace, at, p)
+	}
+	t.portsOfNetwork.remove(p.NetworkID, p.ID)
+	t.remoteOfNetwork.remove(p.NetworkID, p.ID)
+	if r, ok := p.router(); ok {
+		t.ifacesOfNetwork.remove(p.NetworkID, p.ID)
+		t.ifacesOfRouter.remove(r, p.ID)
+	}
+}
+
+func insert[K comparable](m map[K][]*port, k K, p *port) {
+	s := m[k]
+	i, _ := slices.BinarySearchFunc(s, p.ID, func(q *port, id model.PortID) int {
+		switch {
+		case q.ID < id:
+			return -1
+		case q.ID > id:
+			return 1
+		}
+		return 0
+	})
+	m[k] = slices.Insert(s, i, p)
+}
+
+func take[K comparable](m map[K][]*port, k K, p *port) {
+	s := slices.DeleteFunc(m[k], func(q *port) bool { return q == p })
+	if len(s) == 0 {
+		delete(m, k)
+		return
+	}
+	m[k] = s
+}
+
+func (t *Topology) changeRouter(id model.RouterID, r *model.Router, d Touched) {
+	old := t.routers[id]
+	whole := old == nil || r == nil || old.Key != r.Key || old.AdminStateUp != r.AdminStateUp
+	if old != nil {
+		t.touchRouter(old, whole, d)
+		delete(t.routers, id)
+		delete(t.routerByKey, old.Key)
+	}
+	if r != nil {
+		t.routers[id] = r
+		t.routerByKey[r.Key] = r
+		t.touchRouter(r, whole, d)
+	}
+}
+
+func (t *Topology) changeDevice(id model.GatewayDeviceID, dev *model.GatewayDevice, d Touched) {
+	if old := t.devices[id]; old != nil {
+		t.touchDevice(old, d)
+		delete(t.devices, id)
+		t.devicesOfRouter.remove(old.RouterID, id)
+		t.devicesByTunnel.remove(old.TunnelIP, id)
+	}
+	if dev != nil {
+		t.devices[id] = dev
+		t.devicesOfRouter.add(dev.RouterID, id, dev)
+		t.devicesByTunnel.add(dev.TunnelIP, id, dev)
+		t.touchDevice(dev, d)
+	}
+}
+
+func (t *Topology) changePlacement(id model.GatewayDeviceID, p *model.Placement, d Touched) {
+	dev := t.devices[id]
+	if dev != nil {
+		t.touchDevice(dev, d)
+	}
+	delete(t.placements, id)
+	if p != nil {
+		t.placements[id] = p
+	}
+	// What a device's rows are called does not depend on its place: touched above.
+}
+
+func (t *Topology) changeEntry(id model.RemoteMACEntryID, e *model.RemoteMACEntry, d Touched) {
+	if old := t.entries[id]; old != nil {
+		t.touchEntry(old, d)
+		delete(t.entries, id)
+		seg := segment{old.DeviceID, old.VNI}
+		t.entriesOfSegment.remove(seg, id)
+		t.entriesByMAC.remove(segmentMAC{seg, old.MAC.MAC}, id)
+		t.entriesByVTEP.remove(segmentVTEP{seg, old.VTEPAddress}, id)
+	}
+	if e != nil {
+		t.entries[id] = e
+		seg := segment{e.DeviceID, e.VNI}
+		t.entriesOfSegment.add(seg, id, e)
+		t.entriesByMAC.add(segmentMAC{seg, e.MAC.MAC}, id, e)
+		t.entriesByVTEP.add(segmentVTEP{seg, e.VTEPAddress}, id, e)
+		t.touchEntry(e, d)
+	}
+}
+
+func (t *Topology) changeGateway(id model.L2GatewayID, g *model.L2Gateway, d Touched) {
+	old := t.gateways[id]
+	if old != nil && g != nil && old.DeviceID == g.DeviceID && old.VNI == g.VNI {
+		t.gateways[id] = g
+		t.gatewaysOfDevice.add(g.DeviceID, id, g)
+		return
+	}
+	if old != nil {
+		for _, c := range t.connsOfGateway[id] {
+			t.touchConn(c, d)
+			t.unlinkSegment(c)
+		}
+		delete(t.gateways, id)
+		t.gatewaysOfDevice.remove(old.DeviceID, id)
+	}
+	if g != nil {
+		t.gateways[id] = g
+		t.gatewaysOfDevice.add(g.DeviceID, id, g)
+	}
+	for _, c := range t.connsOfGateway[id] {
+		t.linkSegment(c)
+		t.touchConn(c, d)
+	}
+}
+
+func (t *Topology) changeConn(id model.L2GatewayConnectionID, c *model.L2GatewayConnection, d Touched) {
+	if old := t.conns[id]; old != nil {
+		t.touchConn(old, d)
+		t.unlinkSegment(old)
+		delete(t.conns, id)
+		t.connsOfGateway.remove(old.L2GatewayID, id)
+		t.connsOfNetwork.remove(old.NetworkID, id)
+	}
+	if c != nil {
+		t.conns[id] = c
+		t.connsOfGateway.add(c.L2GatewayID, id, c)
+		t.connsOfNetwork.add(c.NetworkID, id, c)
+		t.linkSegment(c)
+		t.touchConn(c, d)
+	}
+}
+
+// segmentOf is the VNI that a connection leads to: the gateway's own, or else the
+// one given on the connection.
+func (t *Topology) segmentOf(c *model.L2GatewayConnection) (segment, bool) {
+	g := t.gateways[c.L2GatewayID]
+	if g == nil {
+		return segment{}, false
+	}
+	vni := g.VNI
+	if vni == 0 {
+		vni = c.VNI
+	}
+	return segment{g.DeviceID, vni}, vni != 0
+}
+
+func (t *Topology) linkSegment(c *model.L2GatewayConnection) {
+	if seg, ok := t.segmentOf(c); ok {
+		t.connsOfSegment.add(seg, c.ID, c)
+	}
+}
+
+func (t *Topology) unlinkSegment(c *model.L2GatewayConnection) {
+	if seg, ok := t.segmentOf(c); ok {
+		t.connsOfSegment.remove(seg, c.ID)
+	}
+}

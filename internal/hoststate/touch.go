@@ -1,0 +1,173 @@
+package hoststate
+
+import (
+	"github.com/causeway-net/causeway/internal/model"
+)
+
+// Touched names the rows, of whatever host, that changes of a Topology may have
+// changed.
+type Touched struct {
+	ports     set[model.PortKey]
+	networks  set[model.NetworkKey]
+	routers   set[model.RouterKey] // a router's row and all its routes
+	endpoints set[EndpointKey]
+	neighbors set[NeighborKey]
+	vnis      set[VNIKey]
+	peers     set[PeerKey]
+	gateways  set[model.GatewayDeviceID]
+}
+
+type set[K comparable] map[K]struct{}
+
+func (s set[K]) add(k K) { s[k] = struct{}{} }
+
+func newTouched() Touched {
+	return Touched{
+		ports: set[model.PortKey]{}, networks: set[model.NetworkKey]{}, routers: set[model.RouterKey]{},
+		endpoints: set[EndpointKey]{}, neighbors: set[NeighborKey]{}, vnis: set[VNIKey]{},
+		peers: set[PeerKey]{}, gateways: set[model.GatewayDeviceID]{},
+	}
+}
+
+// Empty tells whether no row can have changed.
+func (d Touched) Empty() bool {
+	return len(d.ports)+len(d.networks)+len(d.routers)+len(d.endpoints)+len(d.neighbors)+
+		len(d.vnis)+len(d.peers)+len(d.gateways) == 0
+}
+
+// touchPort touches all that depends on a port, and the ports that contend with it
+// for an interface.
+func (t *Topology) touchPort(p *port, d Touched) {
+	t.touchPortRows(p, d)
+	if at, ok := p.place(); ok {
+		for _, q := range t.portsByPlace[at] {
+			if q != p {
+				t.touchPortRows(q, d)
+			}
+		}
+	}
+}
+
+func (t *Topology) touchPortRows(p *port, d Touched) {
+	d.ports.add(p.Key)
+	if n := t.networks[p.NetworkID]; n != nil {
+		d.endpoints.add(EndpointKey{n.Key, p.MAC.MAC})
+		for _, a := range p.FixedIPs {
+			d.neighbors.add(NeighborKey{n.Key, a.IP})
+		}
+	}
+	if id, ok := p.router(); ok {
+		t.touchRoutes(id, d)
+	}
+}
+
+// touchRoutes touches what follows from a router's interfaces and routes.
+func (t *Topology) touchRoutes(id model.RouterID, d Touched) {
+	if r := t.routers[id]; r != nil {
+		d.routers.add(r.Key)
+	}
+	for dev := range t.devicesOfRouter[id] {
+		d.gateways.add(dev)
+	}
+}
+
+// touchRouter touches a router; whole: what others make of it too.
+func (t *Topology) touchRouter(r *model.Router, whole bool, d Touched) {
+	d.routers.add(r.Key)
+	t.touchRoutes(r.ID, d)
+	if !whole {
+		return
+	}
+	for _, p := range t.ifacesOfRouter[r.ID] {
+		if n := t.networks[p.NetworkID]; n != nil {
+			d.endpoints.add(EndpointKey{n.Key, p.MAC.MAC})
+		}
+	}
+	for _, dev := range t.devicesOfRouter[r.ID] {
+		t.touchDevice(dev, d)
+	}
+}
+
+// touchInterfaces touches the routers that have an interface on a network.
+func (t *Topology) touchInterfaces(id model.NetworkID, d Touched) {
+	for _, p := range t.ifacesOfNetwork[id] {
+		r, _ := p.router()
+		t.touchRoutes(r, d)
+	}
+}
+
+// touchNetwork touches all that is on a network.
+func (t *Topology) touchNetwork(id model.NetworkID, d Touched) {
+	for _, p := range t.portsOfNetwork[id] {
+		t.touchPortRows(p, d)
+	}
+	for _, c := range t.connsOfNetwork[id] {
+		t.touchConn(c, d)
+	}
+}
+
+// touchConn touches all that a connection's segment brings to networks. Another
+// connection of the same segment may take its place.
+func (t *Topology) touchConn(c *model.L2GatewayConnection, d Touched) {
+	t.touchRemote(c.NetworkID, d)
+	seg, ok := t.segmentOf(c)
+	if !ok {
+		return
+	}
+	t.touchSegment(seg, d)
+}
+
+// touchRemote touches the endpoints of a network's remote-site ports.
+func (t *Topology) touchRemote(id model.NetworkID, d Touched) {
+	if n := t.networks[id]; n != nil {
+		for _, p := range t.remoteOfNetwork[id] {
+			d.endpoints.add(EndpointKey{n.Key, p.MAC.MAC})
+		}
+	}
+}
+
+func (t *Topology) touchSegment(seg segment, d Touched) {
+	dev := t.devices[seg.device]
+	if dev != nil {
+		d.vnis.add(VNIKey{dev.TunnelIP, seg.vni})
+	}
+	for _, e := range t.entriesOfSegment[seg] {
+		t.touchEntry(e, d)
+	}
+	for _, c := range t.connsOfSegment[seg] {
+		t.touchRemote(c.NetworkID, d)
+	}
+}
+
+func (t *Topology) touchEntry(e *model.RemoteMACEntry, d Touched) {
+	seg := segment{e.DeviceID, e.VNI}
+	for _, c := range t.connsOfSegment[seg] {
+		if n := t.networks[c.NetworkID]; n != nil {
+			d.endpoints.add(EndpointKey{n.Key, e.MAC.MAC})
+		}
+	}
+	if dev := t.devices[e.DeviceID]; dev != nil {
+		d.peers.add(PeerKey{TunnelIP: dev.TunnelIP, Remote: e.VTEPAddress, VNI: e.VNI})
+	}
+}
+
+// touchDevice touches a device and the devices that contend with it for its
+// tunnel IP.
+func (t *Topology) touchDevice(dev *model.GatewayDevice, d Touched) {
+	d.gateways.add(dev.ID)
+	t.touchSegmentsOf(dev.ID, d)
+	for id := range t.devicesByTunnel[dev.TunnelIP] {
+		if id != dev.ID {
+			d.gateways.add(id)
+			t.touchSegmentsOf(id, d)
+		}
+	}
+}
+
+func (t *Topology) touchSegmentsOf(id model.GatewayDeviceID, d Touched) {
+	for gw := range t.gatewaysOfDevice[id] {
+		for _, c := range t.connsOfGateway[gw] {
+			t.touchConn(c, d)
+		}
+	}
+}
