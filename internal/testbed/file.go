@@ -1,0 +1,322 @@
+// Package testbed builds a lab on one machine: sites with their real controllers
+// and agents, hosts and underlay routers as network namespaces, links as veth
+// pairs, and workloads. Everything is written down before it is made, so that Down
+// takes away exactly what was made, whatever happened in between.
+package testbed
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// File describes a lab.
+type File struct {
+	Lab   string `yaml:"lab" json:"lab"`
+	Sites []Site `yaml:"sites" json:"sites"`
+	// Routers are underlay routers: nodes that only forward.
+	Routers []Node `yaml:"routers" json:"routers,omitempty"`
+	Links   []Link `yaml:"links" json:"links,omitempty"`
+	// Routes are the static routes of each node.
+	Routes map[string][]Route `yaml:"routes" json:"routes,omitempty"`
+}
+
+// Site is a cloud site: a controller and its host.
+type Site struct {
+	Name string `yaml:"name" json:"name"`
+	// API is the loopback address and port of the controller's API.
+	API string `yaml:"api" json:"api"`
+	// UnderlayMTU is what the controller is told; the smallest MTU of the links
+	// if zero.
+	UnderlayMTU int    `yaml:"underlay_mtu" json:"underlay_mtu,omitempty"`
+	Hosts       []Node `yaml:"hosts" json:"hosts,omitempty"`
+}
+
+// Node is a host or an underlay router.
+type Node struct {
+	Name string `yaml:"name" json:"name"`
+	// TunnelIP says for status, which pings it, that this host is to have it; the
+	// agent puts it there once a gateway device has it.
+	TunnelIP netip.Addr `yaml:"tunnel_ip" json:"tunnel_ip,omitzero"`
+	// Sysctls of the node's network namespace: net.… = value.
+	Sysctls map[string]string `yaml:"sysctls" json:"sysctls,omitempty"`
+}
+
+// Link is a veth pair between two nodes.
+type Link struct {
+	Ends []End `yaml:"ends" json:"ends"`
+	MTU  int   `yaml:"mtu" json:"mtu,omitempty"` // bytes of an IP packet; 1500 if zero
+}
+
+// End is one end of a link.
+type End struct {
+	Node      string       `yaml:"node" json:"node"`
+	Interface string       `yaml:"interface" json:"interface"`
+	Address   netip.Prefix `yaml:"address" json:"address,omitzero"`
+}
+
+// Route is a static route of a node.
+type Route struct {
+	To  netip.Prefix `yaml:"to" json:"to"`
+	Via netip.Addr   `yaml:"via" json:"via"`
+}
+
+const (
+	defaultMTU = 1500
+	minMTU     = 576
+	maxMTU     = 65535
+	// Names stand in paths of unix sockets, which have 107 bytes.
+	maxLabName  = 32
+	maxNodeName = 20
+)
+
+var nameRule = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+
+// ReadFile reads and checks a lab's file.
+func ReadFile(path string) (*File, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the lab's file: %w", err)
+	}
+	f, err := Parse(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, nil
+}
+
+var unknownKey = regexp.MustCompile(`field (\S+) not found in type testbed\.(\w+)`)
+
+// Parse reads and checks a lab's YAML. Keys that it does not know are errors.
+func Parse(b []byte) (*File, error) {
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	f := new(File)
+	if err := d.Decode(f); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil, errors.New("the file is empty")
+		}
+		var te *yaml.TypeError
+		if errors.As(err, &te) {
+			var errs []error
+			for _, e := range te.Errors {
+				errs = append(errs, errors.New(unknownKey.ReplaceAllStringFunc(e, func(s string) string {
+					m := unknownKey.FindStringSubmatch(s)
+					return fmt.Sprintf("unknown key %q in a %s; it has %s", m[1], strings.ToLower(m[2]), keysOf(m[2]))
+				})))
+			}
+			return nil, errors.Join(errs...)
+		}
+		return nil, err
+	}
+	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("only one YAML document may stand in the file")
+	}
+	if err := f.validate(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// keysOf names the keys of the types above, for people.
+func keysOf(typ string) string {
+	switch typ {
+	case "File":
+		return "lab, sites, routers, links, routes"
+	case "Site":
+		return "name, api, underlay_mtu, hosts"
+	case "Node":
+		return "name, tunnel_ip, sysctls"
+	case "Link":
+		return "ends, mtu"
+	case "End":
+		return "node, interface, address"
+	case "Route":
+		return "to, via"
+	}
+	return "other keys"
+}
+
+// hosts and routers of the lab in the order of the file.
+func (f *File) nodes() []Node {
+	var out []Node
+	for _, s := range f.Sites {
+		out = append(out, s.Hosts...)
+	}
+	return append(out, f.Routers...)
+}
+
+func (f *File) isRouter(name string) bool {
+	return slices.ContainsFunc(f.Routers, func(n Node) bool { return n.Name == name })
+}
+
+// Site finds a site by name.
+func (f *File) Site(name string) (Site, bool) {
+	i := slices.IndexFunc(f.Sites, func(s Site) bool { return s.Name == name })
+	if i < 0 {
+		return Site{}, false
+	}
+	return f.Sites[i], true
+}
+
+func (l Link) mtu() int {
+	if l.MTU == 0 {
+		return defaultMTU
+	}
+	return l.MTU
+}
+
+// underlayMTU is what a site's controller is told.
+func (f *File) underlayMTU(s Site) int {
+	if s.UnderlayMTU != 0 {
+		return s.UnderlayMTU
+	}
+	m := 0
+	for _, l := range f.Links {
+		if m == 0 || l.mtu() < m {
+			m = l.mtu()
+		}
+	}
+	if m == 0 {
+		return defaultMTU
+	}
+	return m
+}
+
+// checks collects what is wrong with a file.
+type checks struct{ errs []error }
+
+func (c *checks) addf(format string, args ...any) {
+	c.errs = append(c.errs, fmt.Errorf(format, args...))
+}
+
+func (c *checks) name(what, name string, limit int) {
+	if !nameRule.MatchString(name) || len(name) > limit {
+		c.addf("%s %q: a name has 1 to %d of a-z, 0-9 and -, with no - at its ends", what, name, limit)
+	}
+}
+
+func (f *File) validate() error {
+	c := new(checks)
+	c.name("lab", f.Lab, maxLabName)
+	if len(f.Sites) == 0 {
+		c.addf("sites: a lab has at least one")
+	}
+	f.validateSites(c)
+	nodes := map[string]bool{}
+	for _, n := range f.nodes() {
+		c.name("node", n.Name, maxNodeName)
+		if nodes[n.Name] {
+			c.addf("node %s: the name is used twice", n.Name)
+		}
+		nodes[n.Name] = true
+		for k := range n.Sysctls {
+			if !strings.HasPrefix(k, "net.") || strings.ContainsAny(k, "/ ") || strings.Contains(k, "..") {
+				c.addf("node %s: sysctl %s: only those of the network (net.…) belong to a namespace", n.Name, k)
+			}
+		}
+	}
+	f.validateLinks(c, nodes)
+	for name, routes := range f.Routes {
+		if !nodes[name] {
+			c.addf("routes: no node is named %q", name)
+		}
+		for _, r := range routes {
+			if !r.To.IsValid() || !r.Via.IsValid() || r.To.Addr().Is4() != r.Via.Is4() {
+				c.addf("routes of %s: %s via %s: a route has \"to\" (address/length) and \"via\" (address) of one family", name, r.To, r.Via)
+			} else if r.To != r.To.Masked() {
+				c.addf("routes of %s: %s has bits beyond its length; %s is meant?", name, r.To, r.To.Masked())
+			}
+		}
+	}
+	return errors.Join(c.errs...)
+}
+
+func (f *File) validateSites(c *checks) {
+	names, apis, tunnels := map[string]bool{}, map[string]string{}, map[netip.Addr]string{}
+	for _, s := range f.Sites {
+		c.name("site", s.Name, maxNodeName)
+		if names[s.Name] {
+			c.addf("site %s: the name is used twice", s.Name)
+		}
+		names[s.Name] = true
+		ap, err := netip.ParseAddrPort(s.API)
+		if err != nil || !ap.Addr().IsLoopback() || ap.Port() == 0 {
+			c.addf("site %s: api %q: a loopback address with a port, as 127.0.0.1:9696", s.Name, s.API)
+		} else if other := apis[s.API]; other != "" {
+			c.addf("sites %s and %s have the same api %s", other, s.Name, s.API)
+		}
+		apis[s.API] = s.Name
+		if s.UnderlayMTU != 0 && (s.UnderlayMTU < minMTU || s.UnderlayMTU > maxMTU) {
+			c.addf("site %s: underlay_mtu %d is not in %d…%d", s.Name, s.UnderlayMTU, minMTU, maxMTU)
+		}
+		if len(s.Hosts) > 1 {
+			c.addf("site %s has %d hosts: a site has one so far, since there is no fabric between hosts yet", s.Name, len(s.Hosts))
+		}
+		for _, h := range s.Hosts {
+			if other := tunnels[h.TunnelIP]; h.TunnelIP.IsValid() && other != "" {
+				c.addf("hosts %s and %s have the same tunnel_ip %s", other, h.Name, h.TunnelIP)
+			}
+			tunnels[h.TunnelIP] = h.Name
+		}
+	}
+}
+
+func (f *File) validateLinks(c *checks, nodes map[string]bool) {
+	used := map[[2]string]bool{}
+	for i, l := range f.Links {
+		if len(l.Ends) != 2 {
+			c.addf("link %d has %d ends: a link has two", i+1, len(l.Ends))
+		}
+		if l.MTU != 0 && (l.MTU < minMTU || l.MTU > maxMTU) {
+			c.addf("link %d: mtu %d is not in %d…%d", i+1, l.MTU, minMTU, maxMTU)
+		}
+		for _, e := range l.Ends {
+			if !nodes[e.Node] {
+				c.addf("link %d: no node is named %q", i+1, e.Node)
+			}
+			if len(e.Interface) == 0 || len(e.Interface) > 15 || strings.ContainsAny(e.Interface, "/: \t") || e.Interface == "lo" {
+				c.addf("link %d: interface %q: a name has 1 to 15 characters without / : and space", i+1, e.Interface)
+			}
+			at := [2]string{e.Node, e.Interface}
+			if used[at] {
+				c.addf("link %d: %s already has an interface %s", i+1, e.Node, e.Interface)
+			}
+			used[at] = true
+			if !e.Address.IsValid() {
+				c.addf("link %d: %s %s has no address (address/length)", i+1, e.Node, e.Interface)
+			}
+		}
+	}
+}
+
+// freePort asks the kernel for a loopback port that nobody has now.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// UseFreePorts gives every site's API a loopback port that is free now.
+func (f *File) UseFreePorts() error {
+	for i := range f.Sites {
+		p, err := freePort()
+		if err != nil {
+			return err
+		}
+		f.Sites[i].API = p
+	}
+	return nil
+}
