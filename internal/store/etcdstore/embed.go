@@ -1,0 +1,259 @@
+package etcdstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/client/pkg/v3/types"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/config"
+	"go.etcd.io/etcd/server/v3/etcdserver"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
+	"go.etcd.io/etcd/server/v3/features"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+)
+
+const (
+	memberName = "causeway"
+	// memberURL is this member's address to other members, of which there are
+	// none: nothing listens on it. It is part of the member's identity.
+	memberURL = "http://127.0.0.1:2380"
+
+	// A lone member elects itself after one or two ticks.
+	tickMillis    = 50
+	electionTicks = 2
+
+	// quotaReserve is what etcd's own quota has above ours: room for the marks
+	// that deletions and this package's slots write.
+	quotaReserve = 64 << 20
+
+	// raftEntries is how many entries of the log etcd keeps in memory before it
+	// takes a snapshot, and raftCatchUp how many after (for followers, of which
+	// there are none).
+	raftEntries = 2000
+	raftCatchUp = 100
+
+	defragAtStartMB = 32
+)
+
+// server is an etcd inside this process. It has one member, no listener for
+// peers, and clients call its functions.
+type server struct {
+	etcd   *etcdserver.EtcdServer
+	client *clientv3.Client
+	lock   *os.File
+	grpc   *grpc.Server
+	serve  sync.WaitGroup
+}
+
+// startServer starts etcd on the data directory and waits until it answers.
+func startServer(ctx context.Context, opt Options) (_ *server, err error) {
+	if err := os.MkdirAll(opt.DataDir, 0o700); err != nil {
+		return nil, err
+	}
+	sv := new(server)
+	if sv.lock, err = lockDir(opt.DataDir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = sv.stop()
+		}
+	}()
+	if err := formatFile(opt.DataDir); err != nil {
+		return nil, err
+	}
+	urls, err := types.NewURLs([]string{memberURL})
+	if err != nil {
+		return nil, err
+	}
+	zl := newZap(opt.Logger)
+	cfg := config.ServerConfig{
+		Name:                memberName,
+		PeerURLs:            urls,
+		InitialPeerURLsMap:  types.URLsMap{memberName: urls},
+		InitialClusterToken: "causeway",
+		NewCluster:          true,
+		DataDir:             filepath.Join(opt.DataDir, "etcd"),
+
+		TickMs:                     tickMillis,
+		ElectionTicks:              electionTicks,
+		InitialElectionTickAdvance: true,
+		BootstrapTimeout:           time.Second,
+
+		SnapshotCount:          raftEntries,
+		SnapshotCatchUpEntries: raftCatchUp,
+		MaxSnapFiles:           3,
+		MaxWALFiles:            3,
+
+		QuotaBackendBytes:                 opt.QuotaBytes + quotaReserve,
+		BootstrapDefragThresholdMegabytes: defragAtStartMB,
+		MaxTxnOps:                         uint(opt.MaxTxnOps),
+		MaxRequestBytes:                   uint(opt.MaxRequestBytes + requestOverheadReserve),
+		MaxConcurrentStreams:              1 << 10,
+
+		WarningApplyDuration:        time.Second,
+		WarningUnaryRequestDuration: time.Second,
+		WatchProgressNotifyInterval: 10 * time.Minute,
+		BcryptCost:                  10, // etcd's default; there are no users
+		MaxLearners:                 1,
+		Metrics:                     "basic",
+		ServerFeatureGate:           features.NewDefaultServerFeatureGate(memberName, zl),
+		Logger:                      zl,
+	}
+	if sv.etcd, err = newEtcd(cfg); err != nil {
+		return nil, err
+	}
+	sv.etcd.Start()
+	sv.client = v3client.New(sv.etcd)
+	if err := sv.ready(ctx); err != nil {
+		return nil, err
+	}
+	if opt.ClientSocket != "" {
+		if err := sv.listen(opt.ClientSocket); err != nil {
+			return nil, err
+		}
+	}
+	return sv, nil
+}
+
+// newEtcd makes errors of etcd's panics: it panics on data that it cannot read.
+func newEtcd(cfg config.ServerConfig) (_ *etcdserver.EtcdServer, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("start etcd: %v", r)
+		}
+	}()
+	etcd, err := etcdserver.NewServer(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("start etcd: %w", err)
+	}
+	return etcd, nil
+}
+
+// ready waits until the member has elected itself and answers reads.
+func (sv *server) ready(ctx context.Context) error {
+	for {
+		_, err := sv.client.Get(ctx, "\x00", clientv3.WithLimit(1))
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("wait for etcd to answer: %w", err)
+		}
+		select {
+		case <-sv.etcd.StopNotify():
+			return fmt.Errorf("etcd stopped: %w", err)
+		case <-ctx.Done():
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// listen answers other clients at a unix socket that only this user may open.
+func (sv *server) listen(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("listen at %s: %w", path, err)
+	}
+	// The socket is made under a name of its own and moved when its mode is set.
+	tmp := path + ".new"
+	_ = os.Remove(tmp)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: tmp, Net: "unix"})
+	if err != nil {
+		return fmt.Errorf("listen at %s: %w", path, err)
+	}
+	l.SetUnlinkOnClose(false)
+	if err := errors.Join(os.Chmod(tmp, 0o600), os.Rename(tmp, path)); err != nil {
+		_ = l.Close()
+		return fmt.Errorf("listen at %s: %w", path, err)
+	}
+	sv.grpc = v3rpc.Server(sv.etcd, nil, nil)
+	sv.serve.Go(func() { _ = sv.grpc.Serve(l) }) // ends with Stop
+	return nil
+}
+
+func (sv *server) stop() error {
+	var err error
+	if sv.client != nil {
+		if cerr := sv.client.Close(); cerr != nil && !errors.Is(cerr, context.Canceled) {
+			err = fmt.Errorf("close the etcd client: %w", cerr)
+		}
+	}
+	if sv.grpc != nil {
+		sv.grpc.Stop()
+		sv.serve.Wait()
+	}
+	if sv.etcd != nil {
+		sv.etcd.Stop()
+	}
+	if sv.lock != nil {
+		err = errors.Join(err, sv.lock.Close())
+	}
+	return err
+}
+
+// lockDir keeps other processes, and other stores of this one, out.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		holder, _ := os.ReadFile(f.Name())
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("the data directory is in use by another process (pid %s)", strings.TrimSpace(string(holder)))
+		}
+		return nil, fmt.Errorf("lock the data directory: %w", err)
+	}
+	if err := f.Truncate(0); err == nil {
+		_, _ = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0) // only for the message above
+	}
+	return f, nil
+}
+
+// formatFile guards what is beside etcd's data: a version that keeps it in
+// another way is told before etcd touches it.
+func formatFile(dir string) error {
+	path := filepath.Join(dir, "format")
+	b, err := os.ReadFile(path)
+	if err == nil {
+		return formatKnown(strings.TrimSpace(string(b)))
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(dir, "etcd")); err == nil {
+		return fmt.Errorf("there is etcd data but no file %s: is this Causeway's data?", path)
+	}
+	return writeDurably(path, fmt.Sprintf("%d\n", format))
+}
+
+func writeDurably(path, text string) error {
+	tmp := path + ".new"
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

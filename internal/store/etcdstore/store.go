@@ -1,0 +1,198 @@
+package etcdstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+
+	"github.com/causeway-net/causeway/internal/store"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/semaphore"
+)
+
+// format is the version of keys and values. A change that a program of this
+// version would misread needs a new number.
+const format = 1
+
+// Store implements store.Store.
+type Store struct {
+	opt    Options
+	log    *slog.Logger
+	keys   keys
+	client *clientv3.Client
+	server *server // nil beside a cluster
+
+	mirror   *mirror
+	heads    heads
+	slots    slots
+	lanes    *semaphore.Weighted
+	maintain *maintainer
+
+	// ctx ends when Close begins to stop the store's goroutines.
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu       sync.Mutex
+	closing  bool
+	updates  sync.WaitGroup // running Updates: they get to know their outcome
+	routines sync.WaitGroup
+	closed   sync.Once
+	closeErr error
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open starts or connects to etcd, checks the format of what is there and reads
+// it. ctx bounds the opening alone.
+func Open(ctx context.Context, opt Options) (_ *Store, err error) {
+	opt, err = opt.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		opt: opt, log: opt.Logger, keys: keys{opt.Prefix},
+		lanes: semaphore.NewWeighted(maxConcurrentCommits),
+	}
+	s.mirror = newMirror(s.keys, opt.WatchBuffer)
+	s.heads = heads{ask: s.askHead, run: s.spawn}
+	s.slots.store = s
+	s.maintain = newMaintainer(s)
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			_ = s.Close()
+		}
+	}()
+	if opt.DataDir != "" {
+		if s.server, err = startServer(ctx, opt); err != nil {
+			return nil, fmt.Errorf("open store in %s: %w", opt.DataDir, err)
+		}
+		s.client = s.server.client
+	} else if s.client, err = connect(opt); err != nil {
+		return nil, fmt.Errorf("open store at %v: %w", opt.Endpoints, err)
+	}
+	where := opt.DataDir
+	if where == "" {
+		where = fmt.Sprint(opt.Endpoints)
+	}
+	if err = s.checkFormat(ctx); err != nil {
+		return nil, fmt.Errorf("open store in %s: %w", where, err)
+	}
+	if err = s.reload(ctx); err != nil {
+		return nil, fmt.Errorf("open store in %s: %w", where, err)
+	}
+	s.spawn(func() { s.feed(s.ctx) })
+	s.spawn(func() { s.maintain.run(s.ctx) })
+	return s, nil
+}
+
+// checkFormat refuses data of a newer format and marks an empty store with ours.
+func (s *Store) checkFormat(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.opt.RequestTimeout)
+	defer cancel()
+	key := s.keys.format()
+	resp, err := s.client.Get(ctx, key)
+	if err == nil && len(resp.Kvs) == 0 {
+		var txn *clientv3.TxnResponse
+		txn, err = s.client.Txn(ctx).
+			If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
+			Then(clientv3.OpPut(key, strconv.Itoa(format))).
+			Else(clientv3.OpGet(key)).
+			Commit()
+		if err == nil && txn.Succeeded {
+			return nil
+		}
+		if err == nil {
+			resp = (*clientv3.GetResponse)(txn.Responses[0].GetResponseRange())
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("read the format: %w", err)
+	}
+	return formatKnown(string(resp.Kvs[0].Value))
+}
+
+func formatKnown(text string) error {
+	n, err := strconv.Atoi(text)
+	switch {
+	case err != nil || n < 1:
+		return fmt.Errorf("the state's format %q is not a number: is this Causeway's data?", text)
+	case n > format:
+		return fmt.Errorf("the state has format %d, written by a newer version; this one knows formats up to %d", n, format)
+	}
+	return nil
+}
+
+// spawn starts a goroutine that Close waits for, unless the store is closing.
+func (s *Store) spawn(fn func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return false
+	}
+	s.routines.Go(fn)
+	return true
+}
+
+func (s *Store) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.updates.Add(1)
+	return true
+}
+
+func (s *Store) end() { s.updates.Done() }
+
+func (s *Store) open() error {
+	if s.ctx.Err() != nil {
+		return unavailable("StoreUnavailable", "%s", errClosed)
+	}
+	return nil
+}
+
+// Close implements store.Store. Transactions that were sent are waited for;
+// feeds close.
+func (s *Store) Close() error {
+	s.closed.Do(func() {
+		s.mu.Lock()
+		s.closing = true
+		s.mu.Unlock()
+		s.updates.Wait()
+		s.mu.Lock()
+		s.cancel()
+		s.mu.Unlock()
+		s.routines.Wait()
+		s.mirror.fail(unavailable("StoreUnavailable", "%s", errClosed))
+		s.closeErr = s.disconnect()
+	})
+	return s.closeErr
+}
+
+func (s *Store) disconnect() error {
+	if s.server != nil {
+		return s.server.stop()
+	}
+	if s.client == nil {
+		return nil
+	}
+	s.slots.mu.Lock()
+	ses := s.slots.session
+	s.slots.mu.Unlock()
+	if ses != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), s.opt.RequestTimeout)
+		defer cancel()
+		if _, err := s.client.Revoke(ctx, ses.lease); err != nil {
+			s.log.Debug("the lease was left to expire", "error", err)
+		}
+	}
+	if err := s.client.Close(); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("close the etcd client: %w", err)
+	}
+	return nil
+}
