@@ -1,0 +1,137 @@
+package neutronapi
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path"
+	"runtime/debug"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/site"
+)
+
+const (
+	// DefaultProject owns what a request without tenant_id and project_id
+	// creates, where nobody authenticates.
+	DefaultProject model.ProjectID = "default"
+
+	// maxBody bounds a request's body, in bytes.
+	maxBody = 4 << 20
+
+	requestIDHeader = "X-Openstack-Request-Id"
+)
+
+// Options configure the API. The zero value is usable.
+type Options struct {
+	// Logger is slog.Default if nil.
+	Logger *slog.Logger
+	// Project is DefaultProject if empty.
+	Project model.ProjectID
+	// Extra are further handlers by pattern, as in http.ServeMux. They are given
+	// the API for its error bodies.
+	Extra map[string]func(*API) http.Handler
+}
+
+// API is the HTTP handler.
+type API struct {
+	site    *site.Site
+	log     *slog.Logger
+	project model.ProjectID
+	mux     *http.ServeMux
+	// collections are the top-level resources, for the version document.
+	collections []collection
+}
+
+type collection struct{ name, plural, path string }
+
+// New makes the handler for s.
+func New(s *site.Site, opts Options) *API {
+	a := &API{site: s, log: opts.Logger, project: opts.Project, mux: http.NewServeMux()}
+	if a.log == nil {
+		a.log = slog.Default()
+	}
+	if a.project == "" {
+		a.project = DefaultProject
+	}
+	register(a, networks(a))
+	register(a, subnets(a))
+	register(a, ports(a))
+	register(a, routers(a))
+	register(a, gatewayDevices(a))
+	register(a, remoteMACs(a))
+	register(a, l2Gateways(a))
+	register(a, connections(a))
+	a.registerRouterActions()
+	a.registerInfo()
+	for pattern, h := range opts.Extra {
+		a.mux.Handle(pattern, h(a))
+	}
+	return a
+}
+
+// methods is a handler for each method that a path takes.
+type methods map[string]func(http.ResponseWriter, *http.Request) error
+
+// handle serves a path.
+func (a *API) handle(pattern string, m methods) {
+	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet // net/http leaves the body out
+		}
+		h, ok := m[method]
+		if !ok {
+			var allow []string
+			for k := range m {
+				allow = append(allow, k)
+			}
+			w.Header().Set("Allow", strings.Join(allow, ", "))
+			a.WriteError(w, r, errMethod)
+			return
+		}
+		if err := h(w, r); err != nil {
+			a.WriteError(w, r, err)
+		}
+	})
+}
+
+// ServeHTTP gives each request an id, bounds its body and keeps a defect in one
+// request from the others.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set(requestIDHeader, "req-"+uuid.NewString())
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			a.WriteError(w, r, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	// Real servers take a .json suffix and doubled slashes; ServeMux would
+	// answer the latter with a redirect that clients do not follow for a POST.
+	if p := cleanPath(r.URL.Path); p != r.URL.Path || r.URL.RawPath != "" && strings.Contains(r.URL.RawPath, "//") {
+		u := *r.URL
+		u.Path, u.RawPath = p, ""
+		r2 := *r
+		r2.URL = &u
+		r = &r2
+	}
+	a.mux.ServeHTTP(w, r)
+}
+
+func cleanPath(p string) string {
+	p = strings.TrimSuffix(p, ".json")
+	if p == "" || p[0] != '/' {
+		p = "/" + p
+	}
+	clean := path.Clean(p)
+	if strings.HasSuffix(p, "/") && clean != "/" {
+		clean += "/"
+	}
+	return clean
+}

@@ -1,0 +1,229 @@
+package neutronapi
+
+import (
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+// attribute is one line of a resource's table. I is what a request fills, M what
+// is stored.
+type attribute[I, M any] struct {
+	name     string
+	post     bool // may be set by POST
+	put      bool // may be set by PUT
+	required bool // must be set by POST
+	// always calls set with nil where a POST does not have the attribute.
+	always bool
+	// set reads the decoded JSON value; nil for what the server alone says.
+	set func(*I, any) error
+	// get is the value in replies; nil for what is never shown.
+	get func(store.Snapshot, *M) any
+	// match says whether the resource has one of the wanted values of a filter;
+	// nil compares with get.
+	match func(store.Snapshot, *M, []string) bool
+}
+
+// apply reads the attributes of a POST into in.
+func applyPost[I, M any](table []attribute[I, M], in *I, attrs map[string]any) error {
+	if err := known(table, attrs); err != nil {
+		return err
+	}
+	for _, a := range table {
+		_, given := attrs[a.name]
+		if given && !a.post {
+			return badAttribute("Attribute '%s' not allowed in POST", a.name)
+		}
+		if !given && a.required {
+			return badAttribute("Failed to parse request. Required attribute '%s' not specified", a.name)
+		}
+	}
+	return setAll(table, in, attrs, true)
+}
+
+// checkPut refuses what a PUT may not have.
+func checkPut[I, M any](table []attribute[I, M], attrs map[string]any) error {
+	if err := known(table, attrs); err != nil {
+		return err
+	}
+	for _, a := range table {
+		if _, given := attrs[a.name]; given && !a.put {
+			return badAttribute("Cannot update read-only attribute %s", a.name)
+		}
+	}
+	return nil
+}
+
+func known[I, M any](table []attribute[I, M], attrs map[string]any) error {
+	var unknown []string
+	for name := range attrs {
+		if !slices.ContainsFunc(table, func(a attribute[I, M]) bool { return a.name == name }) {
+			unknown = append(unknown, clip(name))
+		}
+	}
+	if len(unknown) > 0 {
+		sort.Strings(unknown)
+		return badAttribute("Unrecognized attribute(s) '%s'", strings.Join(unknown, ", "))
+	}
+	return nil
+}
+
+// setAll goes in the order of the table, so that the same request always reads
+// the same error.
+func setAll[I, M any](table []attribute[I, M], in *I, attrs map[string]any, post bool) error {
+	for _, a := range table {
+		v, given := attrs[a.name]
+		if !given && !(post && a.always) {
+			continue
+		}
+		if err := a.set(in, v); err != nil {
+			return named(a.name, err)
+		}
+	}
+	return nil
+}
+
+// The setters of plain fields.
+
+func setString[I any](field func(*I) *string) func(*I, any) error {
+	return func(in *I, v any) (err error) {
+		*field(in), err = toString(v)
+		return err
+	}
+}
+
+func setBool[I any](field func(*I) *bool) func(*I, any) error {
+	return func(in *I, v any) (err error) {
+		*field(in), err = toBool(v)
+		return err
+	}
+}
+
+// neutral is an attribute that exists in Neutron and not here: only values that
+// ask for nothing are taken, all others are refused in words, never ignored.
+func neutral[I, M any](name, words string) attribute[I, M] {
+	return attribute[I, M]{name: name, post: true, put: true, set: func(_ *I, v any) error {
+		switch v := v.(type) {
+		case nil:
+			return nil
+		case bool:
+			if !v {
+				return nil
+			}
+		case string:
+			if v == "" || strings.EqualFold(v, "false") {
+				return nil
+			}
+		case []any:
+			if len(v) == 0 {
+				return nil
+			}
+		case map[string]any:
+			if len(v) == 0 {
+				return nil
+			}
+		}
+		return model.Errf(model.KindUnsupported, "NotImplementedError", "%s: %s", name, words)
+	}}
+}
+
+// shown gives a neutral attribute its constant value in replies.
+func shown[I, M any](a attribute[I, M], value any) attribute[I, M] {
+	a.get = func(store.Snapshot, *M) any { return value }
+	return a
+}
+
+// readOnly is an attribute that only the server says.
+func readOnly[I, M any](name string, get func(store.Snapshot, *M) any) attribute[I, M] {
+	return attribute[I, M]{name: name, get: get}
+}
+
+// named and owned attributes, which most resources have.
+
+func nameAttr[I, M any](in func(*I) *model.Standard, out func(*M) *model.Standard) attribute[I, M] {
+	return attribute[I, M]{name: "name", post: true, put: true,
+		set: func(i *I, v any) (err error) {
+			if v == nil {
+				in(i).Name = ""
+				return nil
+			}
+			in(i).Name, err = toString(v)
+			return err
+		},
+		get: func(_ store.Snapshot, m *M) any { return out(m).Name }}
+}
+
+// projectAttr is tenant_id or project_id: the same under two names.
+func projectAttr[I, M any](name string, in func(*I) *model.ProjectID, out func(*M) model.ProjectID) attribute[I, M] {
+	return attribute[I, M]{name: name, post: true,
+		set: func(i *I, v any) error {
+			s, err := toString(v)
+			if err != nil {
+				return err
+			}
+			if s != "" {
+				*in(i) = model.ProjectID(s)
+			}
+			return nil
+		},
+		get: func(_ store.Snapshot, m *M) any {
+			if out == nil {
+				return nil
+			}
+			return string(out(m))
+		}}
+}
+
+// standardAttrs are the attributes of every standard Neutron resource.
+func standardAttrs[I, M any](in func(*I) *model.Standard, out func(*M) *model.Standard) []attribute[I, M] {
+	project := func(i *I) *model.ProjectID { return &in(i).ProjectID }
+	owner := func(m *M) model.ProjectID { return out(m).ProjectID }
+	tags := func(_ store.Snapshot, m *M) any { return list(out(m).Tags) }
+	return []attribute[I, M]{
+		nameAttr(in, out),
+		{name: "description", post: true, put: true,
+			set: func(i *I, v any) (err error) {
+				if v == nil {
+					in(i).Description = ""
+					return nil
+				}
+				in(i).Description, err = toString(v)
+				return err
+			},
+			get: func(_ store.Snapshot, m *M) any { return out(m).Description }},
+		projectAttr("tenant_id", project, owner),
+		projectAttr("project_id", project, owner),
+		readOnly[I]("revision_number", func(_ store.Snapshot, m *M) any { return out(m).Revision }),
+		readOnly[I]("created_at", func(_ store.Snapshot, m *M) any { return stampText(out(m).CreatedAt) }),
+		readOnly[I]("updated_at", func(_ store.Snapshot, m *M) any { return stampText(out(m).UpdatedAt) }),
+		{name: "tags", get: tags, match: func(_ store.Snapshot, m *M, want []string) bool {
+			return hasAllTags(out(m).Tags, want)
+		}},
+	}
+}
+
+func stampText(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
+
+// list makes JSON write [] where there is nothing.
+func list[T any](l []T) []T {
+	if l == nil {
+		return []T{}
+	}
+	return l
+}
+
+// hasAllTags reads the values of a tags filter, each a list with commas.
+func hasAllTags(have, want []string) bool {
+	for _, w := range want {
+		for tag := range strings.SplitSeq(w, ",") {
+			if !slices.Contains(have, tag) {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -1,0 +1,102 @@
+package neutronapi
+
+import (
+	"net/http"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/site"
+)
+
+// extension describes an extension that works completely.
+type extension struct {
+	Name        string   `json:"name"`
+	Alias       string   `json:"alias"`
+	Description string   `json:"description"`
+	Updated     string   `json:"updated"`
+	Links       []string `json:"links"`
+}
+
+// extensions are what clients may rely on. One that works in part only is left
+// out: clients would take it for whole.
+func extensions() []extension {
+	const day = "T10:00:00-00:00"
+	ext := func(alias, name, description, updated string) extension {
+		return extension{name, alias, description, updated, []string{}}
+	}
+	return []extension{
+		ext("router", "Neutron L3 Router", "Routers between networks.", "2012-07-20"+day),
+		ext("extraroute", "Neutron Extra Route", "Extra routes of routers.", "2013-02-01"+day),
+		ext("extraroute-atomic", "Atomically add/remove extra routes", "Extra routes added and removed one by one.", "2019-07-10"+day),
+		ext("port-security", "Port Security", "Protection against spoofing, by network and port.", "2012-07-23"+day),
+		ext("binding", "Port Binding", "Ports bound to hosts and their interfaces.", "2014-02-03"+day),
+		ext("net-mtu", "Network MTU", "The MTU of a network.", "2015-03-25"+day),
+		ext("net-mtu-writable", "Network MTU (writable)", "The MTU of a network can be set.", "2017-07-12"+day),
+		ext("standard-attr-tag", "Tag support for resources with standard attribute", "Tags on networks, subnets, ports and routers.", "2017-01-01"+day),
+		ext("standard-attr-revisions", "Resource revision numbers", "revision_number counts the changes of a resource.", "2016-04-11"+day),
+		ext("revision-if-match", "If-Match constraints based on revision_number", "If-Match: revision_number=N for PUT and DELETE.", "2016-12-11"+day),
+		ext("standard-attr-timestamp", "Resource timestamps", "created_at and updated_at.", "2016-09-12"+day),
+		ext("standard-attr-description", "standard-attr-description", "Descriptions of resources.", "2016-02-10"+day),
+		ext("pagination", "Pagination support", "limit, marker and page_reverse.", "2016-06-12"+day),
+		ext("sorting", "Sorting support", "sort_key and sort_dir.", "2016-06-12"+day),
+		ext("project-id", "project_id field enabled", "project_id beside tenant_id.", "2016-09-09"+day),
+		ext("gateway-device", "Midonet Gateway Device Extension", "VXLAN endpoints between sites and their remote MAC tables.", "2015-11-11"+day),
+		ext("l2-gateway", "L2 Gateway", "L2 gateways on gateway devices.", "2015-01-01T00:00:00-00:00"),
+		ext("l2-gateway-connection", "L2 Gateway connection", "Networks on L2 gateways.", "2014-01-01T00:00:00-00:00"),
+	}
+}
+
+// registerInfo serves what says something of the API itself.
+func (a *API) registerInfo() {
+	a.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { a.WriteError(w, r, errNoURL()) })
+	a.handle("/{$}", methods{http.MethodGet: func(w http.ResponseWriter, r *http.Request) error {
+		a.WriteJSON(w, http.StatusOK, map[string]any{"versions": []any{map[string]any{
+			"id": "v2.0", "status": "CURRENT",
+			"links": []link{{"self", baseURL(r) + "/v2.0/"}},
+		}}})
+		return nil
+	}})
+	version := methods{http.MethodGet: a.serveVersion}
+	a.handle("/v2.0", version)
+	a.handle("/v2.0/{$}", version)
+	a.handle("/v2.0/extensions", methods{http.MethodGet: func(w http.ResponseWriter, r *http.Request) error {
+		a.WriteJSON(w, http.StatusOK, map[string]any{"extensions": extensions()})
+		return nil
+	}})
+	a.handle("/v2.0/extensions/{alias}", methods{http.MethodGet: func(w http.ResponseWriter, r *http.Request) error {
+		for _, e := range extensions() {
+			if e.Alias == r.PathValue("alias") {
+				a.WriteJSON(w, http.StatusOK, map[string]any{"extension": e})
+				return nil
+			}
+		}
+		return errNoURL()
+	}})
+	// Security groups do not exist yet. The empty list is the truth, and clients
+	// ask for it before they create ports.
+	a.handle("/v2.0/security-groups", methods{
+		http.MethodGet: func(w http.ResponseWriter, r *http.Request) error {
+			a.WriteJSON(w, http.StatusOK, map[string]any{"security_groups": []any{}})
+			return nil
+		},
+		http.MethodPost: func(http.ResponseWriter, *http.Request) error {
+			return site.Unsupported("security groups do not exist yet")
+		},
+	})
+	a.handle("/v2.0/security-groups/{id}", methods{http.MethodGet: func(_ http.ResponseWriter, r *http.Request) error {
+		return model.Errf(model.KindNotFound, "SecurityGroupNotFound", "Security group %s does not exist", clip(r.PathValue("id")))
+	}})
+}
+
+func (a *API) serveVersion(w http.ResponseWriter, r *http.Request) error {
+	type entry struct {
+		Name       string `json:"name"`
+		Collection string `json:"collection"`
+		Links      []link `json:"links"`
+	}
+	var out []entry
+	for _, c := range a.collections {
+		out = append(out, entry{c.name, c.plural, []link{{"self", baseURL(r) + c.path}}})
+	}
+	a.WriteJSON(w, http.StatusOK, map[string]any{"resources": out})
+	return nil
+}

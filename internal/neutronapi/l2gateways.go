@@ -1,0 +1,145 @@
+package neutronapi
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/site"
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+func l2Gateways(a *API) *resource[site.L2GatewayInput, model.L2Gateway] {
+	type in = site.L2GatewayInput
+	type gateway = model.L2Gateway
+	project := func(i *in) *model.ProjectID { return &i.ProjectID }
+	projectID := projectAttr[in, gateway]("project_id", project, nil)
+	projectID.get = nil // replies have tenant_id only
+	return &resource[in, gateway]{
+		name: "l2_gateway", plural: "l2_gateways", path: "/v2.0/l2-gateways", kind: store.L2Gateways,
+		attrs: []attribute[in, gateway]{
+			readOnly[in]("id", func(_ store.Snapshot, g *gateway) any { return string(g.ID) }),
+			nameAttr(func(i *in) *model.Standard { return &i.Standard }, func(g *gateway) *model.Standard { return &g.Standard }),
+			projectAttr("tenant_id", project, func(g *gateway) model.ProjectID { return g.ProjectID }),
+			projectID,
+			{name: "devices", post: true, required: true, set: setDevices, get: func(_ store.Snapshot, g *gateway) any {
+				d := map[string]string{"device_id": string(g.DeviceID)}
+				if g.VNI != 0 {
+					d["segmentation_id"] = strconv.Itoa(int(g.VNI))
+				}
+				return []map[string]string{d}
+			}},
+		},
+		noBulk: "Bulk operation not supported",
+		fresh: func(*http.Request) *in {
+			return &in{L2Gateway: gateway{Standard: model.Standard{ProjectID: a.project}}}
+		},
+		id:          func(g *gateway) string { return string(g.ID) },
+		revision:    func(g *gateway) int64 { return g.Revision },
+		notFound:    site.L2GatewayNotFound,
+		create:      one(a.site.CreateL2Gateway),
+		updateFirst: site.Unsupported("an l2 gateway cannot be changed: delete it and create another"),
+		remove: func(ctx context.Context, _ *http.Request, id string, guard func(*gateway) error) error {
+			return a.site.DeleteL2Gateway(ctx, id, guard)
+		},
+	}
+}
+
+func setDevices(i *site.L2GatewayInput, v any) error {
+	l, err := toList(v)
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(l) == 0:
+		return reason("Cannot create a gateway with an empty device list")
+	case len(l) > 1:
+		return reason("Exactly one device must be specified to create a gateway")
+	}
+	d, err := toDict(l[0])
+	if err != nil {
+		return err
+	}
+	if id := d["device_id"]; id == nil || id == "" {
+		return reason("Cannot create a gateway with an empty device_id")
+	}
+	if x, given := d["interfaces"]; given && x != nil {
+		return reason("Interfaces are not allowed in MidoNet L2GW")
+	}
+	if err := only(d, "device_id", "segmentation_id", "interfaces"); err != nil {
+		return err
+	}
+	id, err := toString(d["device_id"])
+	if err != nil {
+		return err
+	}
+	i.DeviceID = model.GatewayDeviceID(id)
+	switch seg := d["segmentation_id"].(type) {
+	case nil:
+	case string:
+		i.Segmentation = seg
+	case json.Number:
+		i.Segmentation = seg.String()
+	default:
+		i.Segmentation = text(seg) // no number: package site says so
+	}
+	return nil
+}
+
+func connections(a *API) *resource[site.ConnectionInput, model.L2GatewayConnection] {
+	type in = site.ConnectionInput
+	type conn = model.L2GatewayConnection
+	project := func(i *in) *model.ProjectID { return &i.ProjectID }
+	projectID := projectAttr[in, conn]("project_id", project, nil)
+	projectID.get = nil // replies have tenant_id only
+	return &resource[in, conn]{
+		name: "l2_gateway_connection", plural: "l2_gateway_connections", path: "/v2.0/l2-gateway-connections",
+		kind: store.L2GatewayConnections,
+		attrs: []attribute[in, conn]{
+			readOnly[in]("id", func(_ store.Snapshot, c *conn) any { return string(c.ID) }),
+			{name: "network_id", post: true, required: true,
+				set: func(i *in, v any) error {
+					s, err := toString(v)
+					i.NetworkID = model.NetworkID(s)
+					return err
+				},
+				get: func(_ store.Snapshot, c *conn) any { return string(c.NetworkID) }},
+			{name: "l2_gateway_id", post: true,
+				set: func(i *in, v any) error {
+					if v == nil {
+						return nil
+					}
+					s, err := toString(v)
+					i.L2GatewayID = model.L2GatewayID(s)
+					return err
+				},
+				get: func(_ store.Snapshot, c *conn) any { return string(c.L2GatewayID) }},
+			projectAttr("tenant_id", project, func(c *conn) model.ProjectID { return c.ProjectID }),
+			projectID,
+			{name: "segmentation_id", post: true,
+				set: func(i *in, v any) (err error) {
+					i.Segmentation, err = toString(v)
+					return err
+				},
+				get: func(_ store.Snapshot, c *conn) any {
+					if c.VNI == 0 {
+						return ""
+					}
+					return strconv.Itoa(int(c.VNI))
+				}},
+		},
+		noBulk: "Bulk operation not supported",
+		fresh: func(*http.Request) *in {
+			return &in{L2GatewayConnection: conn{ProjectID: a.project}}
+		},
+		id:       func(c *conn) string { return string(c.ID) },
+		notFound: site.L2GatewayConnectionNotFound,
+		create:   one(a.site.CreateConnection),
+		noUpdate: badAttribute("Cannot update an l2_gateway_connection: delete it and create another"),
+		remove: func(ctx context.Context, _ *http.Request, id string, guard func(*conn) error) error {
+			return a.site.DeleteConnection(ctx, id, guard)
+		},
+	}
+}

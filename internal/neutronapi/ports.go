@@ -1,0 +1,256 @@
+package neutronapi
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/site"
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+// maxProfile is Neutron's longest binding:profile, in bytes of JSON.
+const maxProfile = 4095
+
+func ports(a *API) *resource[site.PortInput, model.Port] {
+	type in = site.PortInput
+	type port = model.Port
+	std := func(p *port) *model.Standard { return &p.Standard }
+	stdIn := func(i *in) *model.Standard { return &i.Standard }
+	return &resource[in, port]{
+		name: "port", plural: "ports", path: "/v2.0/ports", kind: store.Ports,
+		attrs: append(standardAttrs(stdIn, std),
+			readOnly[in]("id", func(_ store.Snapshot, p *port) any { return string(p.ID) }),
+			readOnly[in]("status", func(s store.Snapshot, p *port) any { return string(site.PortStatus(s, p)) }),
+			attribute[in, port]{name: "network_id", post: true, required: true,
+				set: func(i *in, v any) error {
+					id, err := toUUID(v)
+					i.NetworkID = model.NetworkID(id)
+					return err
+				},
+				get: func(_ store.Snapshot, p *port) any { return string(p.NetworkID) }},
+			attribute[in, port]{name: "mac_address", post: true, put: true,
+				set: func(i *in, v any) (err error) {
+					if v == nil {
+						return nil // as if it had not been there
+					}
+					i.MAC, err = toMAC(v)
+					return err
+				},
+				get:   func(_ store.Snapshot, p *port) any { return p.MAC.String() },
+				match: matchMAC},
+			attribute[in, port]{name: "fixed_ips", post: true, put: true, set: setFixedIPs,
+				get:   func(_ store.Snapshot, p *port) any { return list(p.FixedIPs) },
+				match: matchFixedIPs},
+			attribute[in, port]{name: "admin_state_up", post: true, put: true,
+				set: setBool(func(i *in) *bool { return &i.AdminStateUp }),
+				get: func(_ store.Snapshot, p *port) any { return p.AdminStateUp }},
+			attribute[in, port]{name: "device_owner", post: true, put: true, set: setDeviceOwner,
+				get: func(_ store.Snapshot, p *port) any { return p.DeviceOwner }},
+			attribute[in, port]{name: "device_id", post: true, put: true,
+				set: func(i *in, v any) (err error) {
+					if v == nil {
+						v = ""
+					}
+					i.DeviceID, err = toString(v)
+					return err
+				},
+				get: func(_ store.Snapshot, p *port) any { return p.DeviceID }},
+			attribute[in, port]{name: "port_security_enabled", post: true, put: true,
+				set: func(i *in, v any) (err error) {
+					i.PortSecurityGiven = true
+					i.PortSecurity, err = toBool(v)
+					return err
+				},
+				get: func(_ store.Snapshot, p *port) any { return p.PortSecurity }},
+			attribute[in, port]{name: "binding:host_id", post: true, put: true, set: setHost,
+				get: func(_ store.Snapshot, p *port) any { return string(p.HostID) }},
+			attribute[in, port]{name: "binding:profile", post: true, put: true, set: setProfile,
+				get: func(_ store.Snapshot, p *port) any {
+					if p.Profile == nil {
+						return map[string]json.RawMessage{}
+					}
+					return p.Profile
+				}},
+			attribute[in, port]{name: "binding:vnic_type", post: true, put: true, set: setVNICType,
+				get: func(store.Snapshot, *port) any { return "normal" }},
+			readOnly[in]("binding:vif_type", func(_ store.Snapshot, p *port) any {
+				if p.HostID == "" {
+					return "unbound"
+				}
+				return "tap"
+			}),
+			readOnly[in]("binding:vif_details", func(store.Snapshot, *port) any { return map[string]any{} }),
+			shown(neutral[in, port]("security_groups", "security groups do not exist yet; port_security_enabled means protection against spoofing"), []string{}),
+			shown(neutral[in, port]("allowed_address_pairs", "allowed address pairs do not exist yet; a port without port_security_enabled may send from any address"), []string{}),
+			shown(neutral[in, port]("extra_dhcp_opts", "DHCP is not served yet"), []string{}),
+			neutral[in, port]("dns_name", "DNS integration does not exist yet"),
+			neutral[in, port]("dns_domain", "DNS integration does not exist yet"),
+			neutral[in, port]("qos_policy_id", "QoS does not exist yet"),
+			neutral[in, port]("propagate_uplink_status", "propagation of the uplink's status does not exist yet"),
+			neutral[in, port]("numa_affinity_policy", "NUMA affinity does not exist yet"),
+			neutral[in, port]("device_profile", "device profiles do not exist yet"),
+			neutral[in, port]("hints", "hints do not exist yet"),
+		),
+		bulk: true,
+		fresh: func(*http.Request) *in {
+			return &in{Port: port{Standard: model.Standard{ProjectID: a.project}, AdminStateUp: true}, AutoIPs: true}
+		},
+		id:         func(p *port) string { return string(p.ID) },
+		revision:   func(p *port) int64 { return p.Revision },
+		revisionIn: func(i *in) int64 { return i.Revision },
+		standardIn: stdIn, standard: std,
+		notFound: site.PortNotFound,
+		create:   a.site.CreatePorts,
+		update:   a.site.UpdatePort,
+		remove: func(ctx context.Context, _ *http.Request, id string, guard func(*port) error) error {
+			return a.site.DeletePort(ctx, id, guard)
+		},
+	}
+}
+
+func matchMAC(_ store.Snapshot, p *model.Port, want []string) bool {
+	return slices.ContainsFunc(want, func(w string) bool {
+		m, err := model.ParseMAC(w)
+		return err == nil && m == p.MAC.MAC
+	})
+}
+
+func setFixedIPs(i *site.PortInput, v any) error {
+	if v == nil {
+		return nil
+	}
+	l, err := toList(v)
+	if err != nil {
+		return err
+	}
+	reqs := make([]site.FixedIP, 0, len(l))
+	for _, x := range l {
+		d, err := toDict(x)
+		if err != nil {
+			return err
+		}
+		if err := only(d, "subnet_id", "ip_address"); err != nil {
+			return err
+		}
+		var r site.FixedIP
+		if id, given := d["subnet_id"]; given && id != nil {
+			s, err := toUUID(id)
+			if err != nil {
+				return err
+			}
+			r.SubnetID = model.SubnetID(s)
+		}
+		if ip, given := d["ip_address"]; given && ip != nil {
+			if r.IP, err = toAddr(ip); err != nil {
+				return err
+			}
+		}
+		reqs = append(reqs, r)
+	}
+	i.AutoIPs, i.Requests = false, reqs
+	return nil
+}
+
+// matchFixedIPs reads filters like fixed_ips=ip_address=10.0.0.1: values of one
+// key are alternatives, and one address must satisfy all keys.
+func matchFixedIPs(_ store.Snapshot, p *model.Port, want []string) bool {
+	by := map[string][]string{}
+	for _, w := range want {
+		k, v, ok := strings.Cut(w, "=")
+		if !ok {
+			return false
+		}
+		by[k] = append(by[k], v)
+	}
+	return slices.ContainsFunc(p.FixedIPs, func(a model.AddrPair) bool {
+		for k, values := range by {
+			ok := false
+			for _, v := range values {
+				switch k {
+				case "ip_address":
+					ok = ok || a.IP.String() == v
+				case "subnet_id", "subnet":
+					ok = ok || string(a.SubnetID) == v
+				case "ip_address_substr":
+					ok = ok || strings.Contains(a.IP.String(), v)
+				}
+			}
+			if !ok {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func setDeviceOwner(i *site.PortInput, v any) error {
+	if v == nil {
+		v = ""
+	}
+	s, err := toString(v)
+	if err != nil {
+		return err
+	}
+	if strings.EqualFold(s, model.OwnerRouterInterface) && i.DeviceOwner != model.OwnerRouterInterface {
+		return model.Errf(model.KindInvalid, "BadRequest", "Bad port request: a port becomes a router's interface by PUT /v2.0/routers/{id}/add_router_interface.")
+	}
+	i.DeviceOwner = s
+	return nil
+}
+
+func setHost(i *site.PortInput, v any) error {
+	if v == nil {
+		v = ""
+	}
+	s, err := toString(v)
+	if err != nil {
+		return err
+	}
+	if strings.ContainsFunc(s, func(r rune) bool { return r == '/' || r <= ' ' || r == 0x7f }) {
+		return reasonf("'%s' is not a valid host name", text(v))
+	}
+	i.HostID = model.HostName(s)
+	return nil
+}
+
+func setProfile(i *site.PortInput, v any) error {
+	i.Profile = nil
+	if v == nil || v == "" {
+		return nil
+	}
+	d, err := toDict(v)
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(d)
+	if err != nil {
+		return reasonf("'%s' is not a valid binding profile", text(v))
+	}
+	if len(b) > maxProfile {
+		return reasonf("binding:profile is longer than %d bytes", maxProfile)
+	}
+	if name, given := d["interface_name"]; given && name != "" && !isInterfaceName(name) {
+		return reasonf("interface_name '%s' is not the name of an interface: 1 to 15 bytes, neither slash nor space", text(name))
+	}
+	return json.Unmarshal(b, &i.Profile)
+}
+
+// isInterfaceName applies the kernel's rule (dev_valid_name in net/core/dev.c).
+func isInterfaceName(v any) bool {
+	s, ok := v.(string)
+	if !ok || s == "" || len(s) > 15 || s == "." || s == ".." {
+		return false
+	}
+	return !strings.ContainsFunc(s, func(r rune) bool { return r == '/' || r == ':' || r <= ' ' || r == 0x7f })
+}
+
+func setVNICType(_ *site.PortInput, v any) error {
+	if v == nil || v == "normal" {
+		return nil
+	}
+	return site.Unsupported("binding:vnic_type '%s' does not exist yet; normal does", text(v))
+}

@@ -1,0 +1,241 @@
+package neutronapi
+
+import (
+	"cmp"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+// reserved are the query parameters that are no filters.
+var reserved = map[string]bool{
+	"fields": true, "limit": true, "marker": true, "page_reverse": true, "sort_key": true, "sort_dir": true,
+}
+
+// query is what a list is asked for.
+type query[I, M any] struct {
+	filters []filter[I, M]
+	keys    []sortKey[I, M]
+	limit   int // 0: no limit
+	marker  string
+	reverse bool
+}
+
+type filter[I, M any] struct {
+	attr *attribute[I, M]
+	want []string
+}
+
+type sortKey[I, M any] struct {
+	attr *attribute[I, M]
+	desc bool
+}
+
+func parseQuery[I, M any](table []attribute[I, M], q url.Values) (query[I, M], error) {
+	out := query[I, M]{marker: q.Get("marker")}
+	if s := q.Get("page_reverse"); s != "" {
+		out.reverse, _ = toBool(s)
+	}
+	if q.Has("limit") {
+		n, err := strconv.Atoi(q.Get("limit"))
+		if err != nil || n < 0 {
+			return out, model.Errf(model.KindInvalid, "BadRequest", "Bad limit request: Limit must be an integer 0 or greater and not '%s'.", clip(q.Get("limit")))
+		}
+		out.limit = n
+	}
+	keys, dirs := q["sort_key"], q["sort_dir"]
+	if len(keys) != len(dirs) {
+		return out, badAttribute("The number of sort_keys and sort_dirs must be same")
+	}
+	for i, k := range keys {
+		a := byName(table, k)
+		if a == nil || a.get == nil {
+			return out, badAttribute("['%s'] is invalid attribute for sort_keys", clip(k))
+		}
+		if dirs[i] != "asc" && dirs[i] != "desc" {
+			return out, badAttribute("%s is invalid value for sort_dirs, value must be 'asc' and 'desc'", clip(dirs[i]))
+		}
+		out.keys = append(out.keys, sortKey[I, M]{a, dirs[i] == "desc"})
+	}
+	for name, values := range q {
+		if reserved[name] {
+			continue
+		}
+		a := byName(table, name)
+		if a == nil || a.get == nil && a.match == nil {
+			continue // Neutron passes over filters that it does not know
+		}
+		if values = slices.DeleteFunc(slices.Clone(values), func(s string) bool { return s == "" }); len(values) > 0 {
+			out.filters = append(out.filters, filter[I, M]{a, values})
+		}
+	}
+	return out, nil
+}
+
+func byName[I, M any](table []attribute[I, M], name string) *attribute[I, M] {
+	for i := range table {
+		if table[i].name == name {
+			return &table[i]
+		}
+	}
+	return nil
+}
+
+// matches tells whether m passes every filter.
+func (q *query[I, M]) matches(s store.Snapshot, m *M) bool {
+	for _, f := range q.filters {
+		if f.attr.match != nil {
+			if !f.attr.match(s, m, f.want) {
+				return false
+			}
+		} else if !valueMatches(f.attr.get(s, m), f.want) {
+			return false
+		}
+	}
+	return true
+}
+
+// valueMatches compares a reply's value with a filter's texts.
+func valueMatches(v any, want []string) bool {
+	return slices.ContainsFunc(want, func(w string) bool {
+		switch v := v.(type) {
+		case string:
+			return v == w
+		case bool:
+			b, err := toBool(w)
+			return err == nil && b == v
+		case int, int64:
+			n, err := strconv.ParseInt(w, 10, 64)
+			return err == nil && n == toInt64(v)
+		case []string:
+			return slices.Contains(v, w)
+		}
+		return false
+	})
+}
+
+func toInt64(v any) int64 {
+	switch v := v.(type) {
+	case int:
+		return int64(v)
+	case int64:
+		return v
+	}
+	return 0
+}
+
+// matchFold compares without regard to case.
+func matchFold[M any](get func(*M) string) func(store.Snapshot, *M, []string) bool {
+	return func(_ store.Snapshot, m *M, want []string) bool {
+		v := get(m)
+		return slices.ContainsFunc(want, func(w string) bool { return strings.EqualFold(v, w) })
+	}
+}
+
+// compare orders two resources: by the sort keys, then by id, so that the order is
+// total and a marker has one place in it.
+func (r *resource[I, M]) compare(q *query[I, M], s store.Snapshot, a, b *M) int {
+	for _, k := range q.keys {
+		c := compareValues(k.attr.get(s, a), k.attr.get(s, b))
+		if k.desc {
+			c = -c
+		}
+		if c != 0 {
+			return c
+		}
+	}
+	return cmp.Compare(r.id(a), r.id(b))
+}
+
+// compareValues orders values of one attribute. What has no order is equal.
+func compareValues(a, b any) int {
+	switch a := a.(type) {
+	case string:
+		if b, ok := b.(string); ok {
+			return cmp.Compare(a, b)
+		}
+	case int, int64:
+		return cmp.Compare(toInt64(a), toInt64(b))
+	case bool:
+		if b, ok := b.(bool); ok && a != b {
+			if b {
+				return -1
+			}
+			return 1
+		}
+	case nil:
+		if b != nil {
+			return -1
+		}
+	}
+	if a != nil && b == nil {
+		return 1
+	}
+	return 0
+}
+
+// page cuts the page out of sorted items. more tells whether anything follows it,
+// in the direction of the page.
+func (r *resource[I, M]) page(q *query[I, M], s store.Snapshot, items []*M, marker *M) (page []*M, more bool) {
+	if marker != nil {
+		at, found := slices.BinarySearchFunc(items, marker, func(x, m *M) int { return r.compare(q, s, x, m) })
+		switch {
+		case q.reverse:
+			items = items[:at]
+		case found:
+			items = items[at+1:]
+		default:
+			items = items[at:]
+		}
+	}
+	if q.limit == 0 || len(items) <= q.limit {
+		return items, false
+	}
+	if q.reverse {
+		return items[len(items)-q.limit:], true
+	}
+	return items[:q.limit], true
+}
+
+type link struct {
+	Rel  string `json:"rel"`
+	Href string `json:"href"`
+}
+
+// links leads to the pages around this one; none where no page size was asked for.
+func (r *resource[I, M]) links(req *http.Request, q *query[I, M], page []*M, more bool) []link {
+	if q.limit == 0 || len(page) == 0 {
+		return nil
+	}
+	var out []link
+	href := func(marker string, reverse bool) string {
+		values := req.URL.Query()
+		values.Set("marker", marker)
+		values.Del("page_reverse")
+		if reverse {
+			values.Set("page_reverse", "True")
+		}
+		return baseURL(req) + req.URL.EscapedPath() + "?" + values.Encode()
+	}
+	if more && !q.reverse || q.reverse && q.marker != "" {
+		out = append(out, link{"next", href(r.id(page[len(page)-1]), false)})
+	}
+	if more && q.reverse || !q.reverse && q.marker != "" {
+		out = append(out, link{"previous", href(r.id(page[0]), true)})
+	}
+	return out
+}
+
+// baseURL is the root under which the client reached this server.
+func baseURL(r *http.Request) string {
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	return scheme + "://" + r.Host
+}

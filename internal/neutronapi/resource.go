@@ -1,0 +1,318 @@
+package neutronapi
+
+import (
+	"context"
+	"iter"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+// resource is one collection of the API: a table of attributes and what package
+// site does for each method. I is what a request fills, M what is stored.
+type resource[I, M any] struct {
+	name, plural string // keys of bodies
+	path         string // pattern of the collection
+	kind         store.Kind
+	attrs        []attribute[I, M]
+	// bulk takes a list in a POST; noBulk is what a list is answered otherwise.
+	bulk   bool
+	noBulk string
+	// fresh makes the input of a POST with its defaults.
+	fresh    func(*http.Request) *I
+	id       func(*M) string
+	revision func(*M) int64 // nil: no If-Match
+	notFound func(string) *model.Error
+
+	create func(context.Context, []*I) ([]*M, error)
+	update func(ctx context.Context, id string, change func(*I) error) (*M, error) // nil: see noUpdate
+	remove func(ctx context.Context, r *http.Request, id string, guard func(*M) error) error
+	// noUpdate answers a PUT whose attributes passed where update is nil;
+	// updateFirst answers it before they are looked at.
+	noUpdate, updateFirst error
+	// all and one read from a snapshot; nil for the plain way by kind and id.
+	all func(*http.Request, store.Snapshot) (iter.Seq[*M], error)
+	one func(*http.Request, store.Snapshot, string) (*M, error)
+	// revisionIn reads the revision of an update's input, for If-Match.
+	revisionIn func(*I) int64
+	// standardIn and tags are set where the resource has tags.
+	standardIn func(*I) *model.Standard
+	standard   func(*M) *model.Standard
+}
+
+func register[I, M any](a *API, r *resource[I, M]) {
+	if !strings.Contains(r.path, "{") {
+		a.collections = append(a.collections, collection{r.name, r.plural, r.path})
+	}
+	a.handle(r.path, methods{
+		http.MethodGet:  func(w http.ResponseWriter, q *http.Request) error { return r.serveList(a, w, q) },
+		http.MethodPost: func(w http.ResponseWriter, q *http.Request) error { return r.servePost(a, w, q) },
+	})
+	a.handle(r.path+"/{id}", methods{
+		http.MethodGet:    func(w http.ResponseWriter, q *http.Request) error { return r.serveShow(a, w, q) },
+		http.MethodPut:    func(w http.ResponseWriter, q *http.Request) error { return r.servePut(a, w, q) },
+		http.MethodDelete: func(w http.ResponseWriter, q *http.Request) error { return r.serveDelete(a, w, q) },
+	})
+	if r.standardIn != nil {
+		registerTags(a, r)
+	}
+}
+
+// render writes the attributes that are asked for, all if none is.
+func (r *resource[I, M]) render(s store.Snapshot, m *M, fields []string) map[string]any {
+	out := make(map[string]any, len(r.attrs))
+	for _, a := range r.attrs {
+		if a.get != nil && (len(fields) == 0 || slices.Contains(fields, a.name)) {
+			out[a.name] = a.get(s, m)
+		}
+	}
+	return out
+}
+
+func fieldsOf(req *http.Request) []string {
+	return slices.DeleteFunc(slices.Clone(req.URL.Query()["fields"]), func(s string) bool { return s == "" })
+}
+
+func (r *resource[I, M]) get(req *http.Request, s store.Snapshot, id string) (*M, error) {
+	if r.one != nil {
+		return r.one(req, s, id)
+	}
+	if isUUID(id) {
+		if m := store.Get[M](s, r.kind, id); m != nil {
+			return m, nil
+		}
+	}
+	return nil, r.notFound(clip(id))
+}
+
+func (r *resource[I, M]) serveShow(a *API, w http.ResponseWriter, req *http.Request) error {
+	s, err := a.site.View(req.Context())
+	if err != nil {
+		return err
+	}
+	m, err := r.get(req, s, req.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	a.WriteJSON(w, http.StatusOK, map[string]any{r.name: r.render(s, m, fieldsOf(req))})
+	return nil
+}
+
+func (r *resource[I, M]) serveList(a *API, w http.ResponseWriter, req *http.Request) error {
+	q, err := parseQuery(r.attrs, req.URL.Query())
+	if err != nil {
+		return err
+	}
+	s, err := a.site.View(req.Context())
+	if err != nil {
+		return err
+	}
+	candidates, err := r.candidates(req, s)
+	if err != nil {
+		return err
+	}
+	var items []*M
+	for m := range candidates {
+		if q.matches(s, m) {
+			items = append(items, m)
+		}
+	}
+	slices.SortFunc(items, func(x, y *M) int { return r.compare(&q, s, x, y) })
+	var marker *M
+	if q.marker != "" {
+		if marker, err = r.get(req, s, q.marker); err != nil {
+			return err
+		}
+	}
+	page, more := r.page(&q, s, items, marker)
+	fields := fieldsOf(req)
+	out := make([]map[string]any, 0, len(page))
+	for _, m := range page {
+		out = append(out, r.render(s, m, fields))
+	}
+	body := map[string]any{r.plural: out}
+	if links := r.links(req, &q, page, more); len(links) > 0 {
+		body[r.plural+"_links"] = links
+	}
+	a.WriteJSON(w, http.StatusOK, body)
+	return nil
+}
+
+// candidates are the resources that a list looks through: with an id filter just
+// those, since clients look every name and id up this way.
+func (r *resource[I, M]) candidates(req *http.Request, s store.Snapshot) (iter.Seq[*M], error) {
+	if r.all != nil {
+		return r.all(req, s)
+	}
+	ids := slices.DeleteFunc(slices.Clone(req.URL.Query()["id"]), func(s string) bool { return s == "" })
+	if len(ids) == 0 {
+		return store.All[M](s, r.kind), nil
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	return func(yield func(*M) bool) {
+		for _, id := range ids {
+			if !isUUID(id) {
+				continue
+			}
+			if m := store.Get[M](s, r.kind, id); m != nil && !yield(m) {
+				return
+			}
+		}
+	}, nil
+}
+
+func (r *resource[I, M]) servePost(a *API, w http.ResponseWriter, req *http.Request) error {
+	body, err := ReadBody(req)
+	if err != nil {
+		return err
+	}
+	items, bulk, err := r.postItems(body)
+	if err != nil {
+		return err
+	}
+	inputs := make([]*I, 0, len(items))
+	for _, attrs := range items {
+		in := r.fresh(req)
+		if err := applyPost(r.attrs, in, attrs); err != nil {
+			return err
+		}
+		inputs = append(inputs, in)
+	}
+	made, err := r.create(req.Context(), inputs)
+	if err != nil {
+		return err
+	}
+	s, err := a.site.View(req.Context())
+	if err != nil {
+		return err
+	}
+	if !bulk {
+		a.WriteJSON(w, http.StatusCreated, map[string]any{r.name: r.render(s, made[0], nil)})
+		return nil
+	}
+	out := make([]map[string]any, 0, len(made))
+	for _, m := range made {
+		out = append(out, r.render(s, m, nil))
+	}
+	a.WriteJSON(w, http.StatusCreated, map[string]any{r.plural: out})
+	return nil
+}
+
+// postItems takes the attributes of one resource, or of several, out of a body.
+func (r *resource[I, M]) postItems(body map[string]any) (items []map[string]any, bulk bool, err error) {
+	if _, single := body[r.name]; single || !r.bulk {
+		if _, many := body[r.plural]; many && !single && r.noBulk != "" {
+			return nil, false, badAttribute("%s", r.noBulk)
+		}
+		attrs, err := unwrap(body, r.name)
+		return []map[string]any{attrs}, false, err
+	}
+	many, ok := body[r.plural].([]any)
+	if !ok {
+		return nil, false, badAttribute("Unable to find '%s' in request body", r.name)
+	}
+	if len(many) == 0 {
+		return nil, false, badAttribute("Resources required")
+	}
+	for _, x := range many {
+		attrs, ok := x.(map[string]any)
+		if !ok {
+			return nil, false, badAttribute("Unable to find '%s' in request body", r.name)
+		}
+		items = append(items, attrs)
+	}
+	return items, true, nil
+}
+
+func (r *resource[I, M]) servePut(a *API, w http.ResponseWriter, req *http.Request) error {
+	if r.updateFirst != nil {
+		return r.updateFirst
+	}
+	body, err := ReadBody(req)
+	if err != nil {
+		return err
+	}
+	attrs, err := unwrap(body, r.name)
+	if err != nil {
+		return err
+	}
+	if err := checkPut(r.attrs, attrs); err != nil {
+		return err
+	}
+	if r.update == nil {
+		return r.noUpdate
+	}
+	want, constrained, err := ifMatch(req)
+	if err != nil {
+		return err
+	}
+	id := req.PathValue("id")
+	if !isUUID(id) {
+		return r.notFound(clip(id))
+	}
+	m, err := r.update(req.Context(), id, func(in *I) error {
+		if constrained && r.revisionIn(in) != want {
+			return revisionMismatch(want, r.revisionIn(in))
+		}
+		return setAll(r.attrs, in, attrs, false)
+	})
+	if err != nil {
+		return err
+	}
+	s, err := a.site.View(req.Context())
+	if err != nil {
+		return err
+	}
+	a.WriteJSON(w, http.StatusOK, map[string]any{r.name: r.render(s, m, nil)})
+	return nil
+}
+
+func (r *resource[I, M]) serveDelete(_ *API, w http.ResponseWriter, req *http.Request) error {
+	want, constrained, err := ifMatch(req)
+	if err != nil {
+		return err
+	}
+	id := req.PathValue("id")
+	if !isUUID(id) {
+		return r.notFound(clip(id))
+	}
+	var guard func(*M) error
+	if constrained && r.revision != nil {
+		guard = func(m *M) error {
+			if r.revision(m) != want {
+				return revisionMismatch(want, r.revision(m))
+			}
+			return nil
+		}
+	}
+	if err := r.remove(req.Context(), req, id, guard); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// ifMatch reads the header If-Match: revision_number=N.
+func ifMatch(req *http.Request) (n int64, given bool, err error) {
+	h := req.Header.Get("If-Match")
+	if h == "" {
+		return 0, false, nil
+	}
+	s, ok := strings.CutPrefix(h, "revision_number=")
+	if ok {
+		n, err = strconv.ParseInt(s, 10, 64)
+	}
+	if !ok || err != nil {
+		return 0, false, badAttribute("If-Match must be revision_number=N")
+	}
+	return n, true, nil
+}
+
+func revisionMismatch(want, have int64) error {
+	return model.Errf(model.KindPrecondition, "RevisionNumberConstraintFailed", "Constrained to %d, but current revision is %d", want, have)
+}

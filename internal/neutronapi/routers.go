@@ -1,0 +1,142 @@
+package neutronapi
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/site"
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+func routers(a *API) *resource[model.Router, model.Router] {
+	type router = model.Router
+	std := func(r *router) *model.Standard { return &r.Standard }
+	return &resource[router, router]{
+		name: "router", plural: "routers", path: "/v2.0/routers", kind: store.Routers,
+		attrs: append(standardAttrs(std, std),
+			readOnly[router]("id", func(_ store.Snapshot, r *router) any { return string(r.ID) }),
+			readOnly[router]("status", func(store.Snapshot, *router) any { return "ACTIVE" }),
+			attribute[router, router]{name: "admin_state_up", post: true, put: true,
+				set: setBool(func(r *router) *bool { return &r.AdminStateUp }),
+				get: func(_ store.Snapshot, r *router) any { return r.AdminStateUp }},
+			attribute[router, router]{name: "routes", put: true,
+				set: func(r *router, v any) (err error) {
+					r.Routes, err = toRoutes(v)
+					return err
+				},
+				get: func(_ store.Snapshot, r *router) any { return list(r.Routes) }},
+			shown(neutral[router, router]("external_gateway_info", noExternal), nil),
+			neutral[router, router]("distributed", "every router is distributed over the hosts already; the attribute does not exist"),
+			neutral[router, router]("ha", "high availability of routers does not exist yet"),
+			neutral[router, router]("availability_zone_hints", "availability zones do not exist yet"),
+			neutral[router, router]("flavor_id", "flavors do not exist yet"),
+		),
+		bulk: true,
+		fresh: func(*http.Request) *router {
+			return &router{Standard: model.Standard{ProjectID: a.project}, AdminStateUp: true}
+		},
+		id:         func(r *router) string { return string(r.ID) },
+		revision:   func(r *router) int64 { return r.Revision },
+		revisionIn: func(r *router) int64 { return r.Revision },
+		standardIn: std, standard: std,
+		notFound: site.RouterNotFound,
+		create:   a.site.CreateRouters,
+		update:   a.site.UpdateRouter,
+		remove: func(ctx context.Context, _ *http.Request, id string, guard func(*router) error) error {
+			return a.site.DeleteRouter(ctx, id, guard)
+		},
+	}
+}
+
+// registerRouterActions serves the paths below a router that are no attributes.
+func (a *API) registerRouterActions() {
+	const router = "/v2.0/routers/{id}"
+	a.handle(router+"/add_router_interface", methods{http.MethodPut: a.interfaceAction(a.site.AddInterface)})
+	a.handle(router+"/remove_router_interface", methods{http.MethodPut: a.interfaceAction(a.site.RemoveInterface)})
+	a.handle(router+"/add_extraroutes", methods{http.MethodPut: a.routesAction(a.site.AddRoutes)})
+	a.handle(router+"/remove_extraroutes", methods{http.MethodPut: a.routesAction(a.site.RemoveRoutes)})
+}
+
+// interfaceBody is the table of what adding and removing an interface take.
+type interfaceBody struct{ subnet, port string }
+
+func interfaceAttrs() []attribute[interfaceBody, struct{}] {
+	id := func(field func(*interfaceBody) *string) func(*interfaceBody, any) error {
+		return func(b *interfaceBody, v any) (err error) {
+			if v == nil {
+				return nil
+			}
+			*field(b), err = toUUID(v)
+			return err
+		}
+	}
+	return []attribute[interfaceBody, struct{}]{
+		{name: "subnet_id", post: true, set: id(func(b *interfaceBody) *string { return &b.subnet })},
+		{name: "port_id", post: true, set: id(func(b *interfaceBody) *string { return &b.port })},
+	}
+}
+
+func (a *API) interfaceAction(do func(ctx context.Context, router, subnet, port string) (site.Interface, error)) func(http.ResponseWriter, *http.Request) error {
+	table := interfaceAttrs()
+	return func(w http.ResponseWriter, req *http.Request) error {
+		attrs, err := ReadBody(req)
+		if err != nil {
+			return err
+		}
+		var body interfaceBody
+		if err := applyPost(table, &body, attrs); err != nil {
+			return err
+		}
+		id := req.PathValue("id")
+		if !isUUID(id) {
+			return site.RouterNotFound(clip(id))
+		}
+		i, err := do(req.Context(), id, body.subnet, body.port)
+		if err != nil {
+			return err
+		}
+		a.WriteJSON(w, http.StatusOK, map[string]any{
+			"id": i.RouterID, "tenant_id": i.ProjectID, "project_id": i.ProjectID, "port_id": i.PortID,
+			"network_id": i.NetworkID, "subnet_id": i.SubnetIDs[0], "subnet_ids": i.SubnetIDs,
+		})
+		return nil
+	}
+}
+
+func (a *API) routesAction(do func(ctx context.Context, id string, routes []model.HostRoute) (*model.Router, error)) func(http.ResponseWriter, *http.Request) error {
+	table := []attribute[[]model.HostRoute, struct{}]{{name: "routes", post: true, required: true,
+		set: func(out *[]model.HostRoute, v any) (err error) {
+			*out, err = toRoutes(v)
+			return err
+		}}}
+	shape := routers(a)
+	return func(w http.ResponseWriter, req *http.Request) error {
+		body, err := ReadBody(req)
+		if err != nil {
+			return err
+		}
+		attrs, err := unwrap(body, "router")
+		if err != nil {
+			return err
+		}
+		var routes []model.HostRoute
+		if err := applyPost(table, &routes, attrs); err != nil {
+			return err
+		}
+		id := req.PathValue("id")
+		if !isUUID(id) {
+			return site.RouterNotFound(clip(id))
+		}
+		r, err := do(req.Context(), id, routes)
+		if err != nil {
+			return err
+		}
+		s, err := a.site.View(req.Context())
+		if err != nil {
+			return err
+		}
+		a.WriteJSON(w, http.StatusOK, map[string]any{"router": shape.render(s, r, nil)})
+		return nil
+	}
+}
