@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0) */
 /* The values in the maps: the ABI between the agent and the programs.
  * Addresses are 16 bytes, network order; IPv4 as ::ffff:a.b.c.d (RFC 4291 §2.5.5.2).
  * Integers are in host order unless a comment says otherwise. No implicit padding.
@@ -140,11 +140,14 @@ struct counter {
 
 /* icmp_buckets: router → what is left of its allowance of punts for ICMP errors */
 struct icmp_bucket {
-	__u64 last; /* ns, bpf_ktime_get_ns */
-	__u64 tokens;
+	/* When the allowance was, or will have been, used up: ns of
+	 * bpf_ktime_get_ns. A punt moves it on by 1 s / icmp_rate; it may be
+	 * moved up to now, and it is never more than icmp_burst such steps
+	 * behind. One word, so that processors compare and swap it. */
+	__u64 spent;
 };
 
-/* config: one row */
+/* configs: one row */
 struct config {
 	__u64 hash_key;      /* of the outer source port's hash */
 	__u32 vxlan_ifindex; /* the collect-metadata vxlan device; also the device whose
@@ -174,7 +177,7 @@ struct slow_header {
 	struct addr src; /* SLOW_ICMP: the address the error comes from */
 };
 
-/* record: what the last packet came to, kept only when cfg_record is set (tests).
+/* records: what the last packet came to, kept only when cfg_record is set (tests).
  * One row per CPU. */
 enum verdict {
 	VERDICT_PASS = 1,    /* not ours: to the next program and the host */

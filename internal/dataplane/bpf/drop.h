@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0) */
+/* Ends of a packet's way: counting, dropping, and the tests' record of it. */
+#pragma once
+
+#include "maps.h"
+
+static __always_inline struct record *record_of(enum verdict v)
+{
+	__u32 zero = 0;
+	struct record *r = bpf_map_lookup_elem(&records, &zero);
+
+	if (r) {
+		__builtin_memset(r, 0, sizeof(*r));
+		r->verdict = v;
+	}
+	return r;
+}
+
+static __always_inline void count_drop(__u32 reason)
+{
+	__u64 *n = bpf_map_lookup_elem(&drops, &reason);
+
+	if (n)
+		(*n)++;
+}
+
+static __always_inline int drop(__u32 reason)
+{
+	count_drop(reason);
+	if (cfg_record) {
+		struct record *r = record_of(VERDICT_DROP);
+
+		if (r)
+			r->reason = reason;
+	}
+	return TCX_DROP;
+}
+
+/* A drop that was counted already. */
+static __always_inline int drop_quiet(__u32 reason)
+{
+	if (cfg_record) {
+		struct record *r = record_of(VERDICT_DROP);
+
+		if (r)
+			r->reason = reason;
+	}
+	return TCX_DROP;
+}
+
+static __always_inline int pass(void)
+{
+	if (cfg_record)
+		record_of(VERDICT_PASS);
+	return TCX_NEXT;
+}
+
+static __always_inline void count_tx(__u32 index, __u32 len)
+{
+	struct counter *c = bpf_map_lookup_elem(&counters, &index);
+
+	if (c) {
+		c->tx_packets++;
+		c->tx_bytes += len;
+	}
+}
+
+static __always_inline void count_rx(__u32 index, __u32 len)
+{
+	struct counter *c = bpf_map_lookup_elem(&counters, &index);
+
+	if (c) {
+		c->rx_packets++;
+		c->rx_bytes += len;
+	}
+}

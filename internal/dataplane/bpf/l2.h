@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0) */
+/* Inside a network: delivery, flooding, ARP. */
+#pragma once
+
+#include "drop.h"
+#include "parse.h"
+#include "vtep.h"
+
+/* Where a frame came from. */
+struct source {
+	__u32 net;
+	__u32 ifindex; /* of the port; 0: a tunnel */
+};
+
+static __always_inline int deliver(struct __sk_buff *skb, const struct endpoint *ep)
+{
+	/* bpf_redirect_peer goes straight into the receiving stack, which takes
+	 * only what is for its host. */
+	if (skb->pkt_type != PACKET_HOST)
+		bpf_skb_change_type(skb, PACKET_HOST);
+	count_tx(ep->counter, skb->len);
+	if (cfg_record) {
+		struct record *r = record_of(VERDICT_PORT);
+
+		if (r) {
+			r->ifindex = ep->ifindex;
+			r->flags = ep->flags;
+		}
+	}
+	if (ep->flags & ENDPOINT_F_PEER)
+		return bpf_redirect_peer(ep->ifindex, 0);
+	return bpf_redirect(ep->ifindex, 0);
+}
+
+struct flooding {
+	struct __sk_buff *skb;
+	__u32 net;
+	__u32 ifindex;
+	__u32 copies;
+};
+
+static long flood_slot(__u32 slot, struct flooding *fl)
+{
+	struct flood_key k = {.net = fl->net, .slot = slot};
+	struct flood *f = bpf_map_lookup_elem(&floods, &k);
+	struct __sk_buff *skb = fl->skb;
+
+	if (!f)
+		return 1;
+	if (f->ifindex == fl->ifindex)
+		return 0;
+	if (!cfg_record && bpf_clone_redirect(skb, f->ifindex, 0))
+		return 0;
+	count_tx(f->counter, skb->len);
+	fl->copies++;
+	return 0;
+}
+
+/* Copies to every local port of the network but the one it came from. */
+__noinline int flood_net(struct __sk_buff *skb, __u32 net, __u32 ifindex)
+{
+	struct flooding fl = {.skb = skb, .net = net, .ifindex = ifindex};
+	__u32 copies;
+
+	bpf_loop(FLOOD_MAX, flood_slot, &fl, 0);
+	copies = fl.copies;
+	if (!copies)
+		return drop(DROP_L2_UNKNOWN);
+	if (cfg_record) {
+		struct record *r = record_of(VERDICT_FLOOD);
+
+		if (r) {
+			r->ifindex = ifindex;
+			r->net = net;
+			r->copies = copies;
+		}
+	}
+	return TCX_DROP; /* the copies are on their way */
+}
+
+/* Where a port with port security may send from. */
+static __always_inline bool addr_allowed(const struct port *p, const struct addr *a)
+{
+	struct port_addr_key k;
+
+	if (likely(p->flags & PORT_F_ADDR && addr_equal(&p->addr, a)))
+		return true;
+	if (!(p->flags & PORT_F_ADDRS))
+		return false;
+	k.port = p->port;
+	addr_copy(&k.addr, a);
+	return bpf_map_lookup_elem(&port_addrs, &k);
+}
+
+/* The checks that ARP from a port goes through. */
+static __always_inline bool arp_allowed(const struct port *p, const struct arp *a)
+{
+	struct addr sender;
+
+	if (__builtin_memcmp(a->sender_mac, p->mac, 6))
+		return false;
+	if (!a->sender_ip)
+		return true; /* a probe, RFC 5227 §1.1 */
+	addr_v4(&sender, a->sender_ip);
+	return addr_allowed(p, &sender);
+}
+
+#define ARP_BRIDGE 1 /* return value of answer_arp: bridge the frame */
+
+/* Answers an ARP request. ifindex is the interface of the port it came from; 0: it
+ * came from a tunnel. */
+__noinline int answer_arp(struct __sk_buff *skb, __u32 net, __u32 ifindex)
+{
+	struct port *port = NULL;
+	struct endpoint_key ek = {.net = net};
+	struct neighbor_key nk = {.net = net};
+	struct neighbor *n;
+	struct endpoint *ep;
+	struct eth eth;
+	struct arp a;
+	__be32 target;
+
+	if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) || bpf_skb_load_bytes(skb, sizeof(eth), &a, sizeof(a)))
+		return drop(DROP_FRAME_MALFORMED);
+	if (a.hardware != bpf_htons(1) || a.protocol != bpf_htons(ETH_P_IP) || a.hardware_len != 6 || a.protocol_len != 4)
+		return drop(DROP_FRAME_MALFORMED);
+	if (ifindex) {
+		port = bpf_map_lookup_elem(&ports, &ifindex);
+		if (!port)
+			return drop(DROP_PORT_UNBOUND);
+		if (port->flags & PORT_F_SECURITY && !arp_allowed(port, &a))
+			return drop(DROP_SPOOF_ARP);
+	}
+	if (a.op != bpf_htons(ARP_REQUEST) || a.target_ip == a.sender_ip)
+		return ARP_BRIDGE;
+	addr_v4(&nk.addr, a.target_ip);
+	n = bpf_map_lookup_elem(&neighbors, &nk);
+	if (!n)
+		return ARP_BRIDGE;
+	if (!__builtin_memcmp(n->mac, a.sender_mac, 6)) {
+		static const __u8 broadcast[6] = {255, 255, 255, 255, 255, 255};
+
+		if (!__builtin_memcmp(eth.dst, broadcast, 6))
+			return ARP_BRIDGE;
+		return drop(DROP_HAIRPIN);
+	}
+	if (!port) {
+		mac_copy(ek.mac, n->mac);
+		ep = bpf_map_lookup_elem(&endpoints, &ek);
+		if (!ep || ep->kind == ENDPOINT_REMOTE || ep->kind == ENDPOINT_DROP)
+			return ARP_BRIDGE;
+	}
+	mac_copy(eth.dst, a.sender_mac);
+	mac_copy(eth.src, n->mac);
+	target = a.target_ip;
+	a.op = bpf_htons(ARP_REPLY);
+	__builtin_memcpy(a.target_mac, a.sender_mac, 6);
+	a.target_ip = a.sender_ip;
+	__builtin_memcpy(a.sender_mac, n->mac, 6);
+	a.sender_ip = target;
+	if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0) || bpf_skb_store_bytes(skb, sizeof(eth), &a, sizeof(a), 0))
+		return drop(DROP_INTERNAL);
+	if (!port) {
+		mac_copy(ek.mac, eth.dst);
+		ep = bpf_map_lookup_elem(&endpoints, &ek);
+		if (!ep || ep->kind != ENDPOINT_REMOTE)
+			return drop(DROP_L2_UNKNOWN);
+		return tunnel(skb, ep, true);
+	}
+	count_tx(port->counter, skb->len);
+	if (cfg_record) {
+		struct record *r = record_of(VERDICT_REPLY);
+
+		if (r)
+			r->ifindex = ifindex;
+	}
+	return bpf_redirect(ifindex, 0);
+}

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0) */
+/* Through routers. */
+#pragma once
+
+#include "drop.h"
+#include "l2.h"
+#include "parse.h"
+#include "slow.h"
+#include "vtep.h"
+
+#define MAX_ROUTERS 8
+
+/* Makes an echo request the reply to itself. 1: it is none; -1: a helper refused. */
+__noinline int turn_round(struct __sk_buff *skb)
+{
+	struct icmp *icmp;
+	struct ipv4 *ip;
+	__be32 src;
+
+	/* Fails where the packet is shorter. */
+	if (bpf_skb_pull_data(skb, 14 + sizeof(*ip) + sizeof(*icmp)))
+		return 1;
+	ip = DATA(skb) + 14;
+	icmp = (void *)(ip + 1);
+	if ((void *)(icmp + 1) > DATA_END(skb))
+		return -1;
+	if (ip->frag & bpf_htons(IP_MF | IP_OFFSET) || bpf_ntohs(ip->tot_len) < sizeof(*ip) + sizeof(*icmp) ||
+	    icmp->type != ICMP_ECHO || icmp->code)
+		return 1;
+	src = ip->src;
+	ip->src = ip->dst;
+	ip->dst = src;
+	set_ttl(ip, 64);
+	icmp->type = ICMP_ECHO_REPLY;
+	icmp->check = csum_replace(icmp->check, bpf_htons(ICMP_ECHO << 8), 0);
+	return 0;
+}
+
+/* Whether the first byte of an address shuts it out of routing: 0/8, 127/8, 224/4
+ * and 240/4 (RFC 1812 §5.3.7). */
+static __always_inline bool martian(__be32 a)
+{
+	__u8 first = bpf_ntohl(a) >> 24;
+
+	return first == 0 || first == 127 || first >= 224;
+}
+
+/* The frame goes into router. in: the endpoint whose MAC took it there, NULL where
+ * the router makes the packet itself (the slow path). A global function: the
+ * verifier looks at it once, not once for each way that leads here. */
+__noinline int route_frame(struct __sk_buff *skb, struct endpoint *in, __u32 router)
+{
+	bool originator = !in, df;
+	struct route_key rk = {.plen = 32 + 128};
+	struct neighbor_key nk = {};
+	struct endpoint_key ek = {};
+	struct eth *eth = DATA(skb);
+	struct ipv4 *ip = (void *)(eth + 1);
+	struct neighbor *n = NULL;
+	struct endpoint *ep = NULL;
+	struct route *r = NULL;
+	__u32 size, mtu = 0;
+	__u8 ttl, protocol, reason, type = ICMP_UNREACH, code = 0;
+	__be32 src;
+
+	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
+		return drop(DROP_FRAME_MALFORMED);
+	if (in) {
+		__u32 tot_len;
+
+		if (unlikely(eth->type != bpf_htons(ETH_P_IP)))
+			return drop(DROP_ROUTER_NOT_IP);
+		if (unlikely((void *)(ip + 1) > DATA_END(skb)))
+			return drop(DROP_IP_MALFORMED);
+		tot_len = bpf_ntohs(ip->tot_len);
+		if (unlikely(ip->vihl != 0x45)) {
+			__u32 header = (ip->vihl & 15) * 4;
+
+			if (ip->vihl >> 4 != 4 || header < 20 || tot_len < header ||
+			    (!skb->gso_size && tot_len > skb->len - sizeof(*eth)))
+				return drop(DROP_IP_MALFORMED);
+			return drop(DROP_IP_OPTIONS);
+		}
+		if (unlikely(tot_len < sizeof(*ip) || (tot_len > skb->len - sizeof(*eth) && !skb->gso_size) ||
+			     ipv4_sum(ip) != 0xffff))
+			return drop(DROP_IP_MALFORMED);
+		if (unlikely(martian(ip->src) || martian(ip->dst)))
+			return drop(DROP_MARTIAN);
+	} else if (eth->type != bpf_htons(ETH_P_IP) || (void *)(ip + 1) > DATA_END(skb)) {
+		return drop(DROP_FRAME_MALFORMED);
+	}
+	ttl = ip->ttl;
+	protocol = ip->protocol;
+	df = ip->frag & bpf_htons(IP_DF);
+	src = ip->src;
+	addr_v4(&rk.addr, ip->dst);
+	size = bpf_ntohs(ip->tot_len);
+	if (unlikely(skb->gso_size))
+		size = segment_len(skb, bpf_htons(ETH_P_IP));
+
+	for (int turn = 0; turn < MAX_ROUTERS; turn++) {
+		__u8 lowered = ttl;
+
+		rk.router = bpf_htonl(router);
+		r = bpf_map_lookup_elem(&routes, &rk);
+		if (unlikely(!r)) {
+			reason = DROP_NO_ROUTE;
+			code = ICMP_UNREACH_NET;
+			goto punt;
+		}
+		if (unlikely(r->kind == ROUTE_DROP))
+			return drop(r->drop);
+		if (unlikely(r->kind == ROUTE_LOCAL)) {
+			if (originator)
+				return drop(DROP_TO_ROUTER);
+			reason = DROP_TO_ROUTER;
+			if (protocol == PROTO_ICMP) {
+				int turned = turn_round(skb);
+
+				if (turned)
+					return drop(turned < 0 ? DROP_INTERNAL : DROP_TO_ROUTER);
+				/* The reply is a packet of this router. */
+				originator = true;
+				ttl = 64;
+				{
+					__be32 dst = addr_to_v4(&rk.addr);
+
+					addr_v4(&rk.addr, src);
+					src = dst;
+				}
+				continue;
+			}
+			code = protocol == PROTO_TCP || protocol == PROTO_UDP ? ICMP_UNREACH_PORT
+											     : ICMP_UNREACH_PROTOCOL;
+			goto punt;
+		}
+		if (likely(!originator)) {
+			if (unlikely(ttl <= 1)) {
+				reason = DROP_TTL_EXCEEDED;
+				type = ICMP_TIME_EXCEEDED;
+				goto punt;
+			}
+			lowered = ttl - 1;
+		}
+		nk.net = r->net;
+		addr_copy(&nk.addr, r->kind == ROUTE_VIA ? &r->nexthop : &rk.addr);
+		n = bpf_map_lookup_elem(&neighbors, &nk);
+		if (unlikely(!n)) {
+			reason = DROP_NEIGHBOR_UNKNOWN;
+			code = ICMP_UNREACH_HOST;
+			goto punt;
+		}
+		ek.net = r->net;
+		mac_copy(ek.mac, n->mac);
+		ep = bpf_map_lookup_elem(&endpoints, &ek);
+		if (unlikely(!ep))
+			return drop(DROP_L2_UNKNOWN);
+		if (unlikely(ep->kind == ENDPOINT_DROP))
+			return drop(ep->drop);
+		mtu = r->mtu;
+		if (ep->kind != ENDPOINT_ROUTER && ep->mtu < mtu)
+			mtu = ep->mtu;
+		if (unlikely(size > mtu)) {
+			if (df || skb->gso_size) {
+				reason = DROP_FRAGMENTATION_NEEDED;
+					code = ICMP_UNREACH_FRAG;
+				goto punt;
+			}
+			ttl = lowered;
+			goto leave;
+		}
+		ttl = lowered;
+		if (likely(ep->kind != ENDPOINT_ROUTER))
+			goto leave;
+		router = ep->id;
+		in = ep;
+		originator = false;
+	}
+	return drop(DROP_ROUTER_LOOP);
+
+leave:
+	eth = DATA(skb);
+	ip = (void *)(eth + 1);
+	if (unlikely((void *)(ip + 1) > DATA_END(skb)))
+		return drop(DROP_INTERNAL);
+	mac_copy(eth->dst, n->mac);
+	mac_copy(eth->src, r->mac);
+	set_ttl(ip, ttl);
+	if (unlikely(size > mtu))
+		return punt_fragment(skb, r->net, mtu);
+	if (ep->kind == ENDPOINT_PORT)
+		return deliver(skb, ep);
+	if (likely(ep->kind == ENDPOINT_REMOTE))
+		return tunnel(skb, ep, false);
+	return drop(DROP_INTERNAL);
+
+punt: {
+	struct punt p = {
+		.header = {.reason = reason, .icmp_type = type, .icmp_code = code, .router = router},
+		.ttl = ttl,
+		.originator = originator,
+	};
+
+	if (reason == DROP_FRAGMENTATION_NEEDED)
+		p.header.mtu = mtu;
+	if (in)
+		addr_copy(&p.header.src, &in->addr);
+	return punt_icmp(skb, &p);
+}
+}
+
+/* Forwards a frame in the network it is in. */
+static __always_inline int bridge(struct __sk_buff *skb, __u32 net, __u32 ifindex)
+{
+	struct eth *eth = DATA(skb);
+	struct endpoint_key k = {.net = net};
+	struct endpoint *ep;
+
+	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
+		return drop(DROP_FRAME_MALFORMED);
+	mac_copy(k.mac, eth->dst);
+	ep = bpf_map_lookup_elem(&endpoints, &k);
+	if (unlikely(!ep))
+		return flood_net(skb, net, ifindex);
+	if (likely(ep->kind == ENDPOINT_ROUTER))
+		return route_frame(skb, ep, ep->id);
+	if (unlikely(ep->kind == ENDPOINT_DROP))
+		return drop(ep->drop);
+	if (ep->kind == ENDPOINT_PORT && ep->ifindex == ifindex)
+		return drop(DROP_HAIRPIN);
+	if (ep->kind == ENDPOINT_REMOTE && !ifindex)
+		return drop(DROP_TUNNEL_HAIRPIN);
+	if (packet_len(skb) > ep->mtu)
+		return drop(DROP_MTU_EXCEEDED);
+	if (ep->kind == ENDPOINT_PORT)
+		return deliver(skb, ep);
+	return tunnel(skb, ep, false);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0) */
+/* The maps. max_entries is set by the loader. Hash maps are not preallocated: an
+ * element that is deleted goes back to the allocator after a grace period, so a
+ * program that still reads it never sees it become another row. */
+#pragma once
+
+#include "consts.h"
+#include "reasons.h"
+#include "types.h"
+
+#define HASH(name, k, v)                               \
+	struct {                                       \
+		__uint(type, BPF_MAP_TYPE_HASH);       \
+		__type(key, k);                        \
+		__type(value, v);                      \
+		__uint(max_entries, 1);                \
+		__uint(map_flags, BPF_F_NO_PREALLOC);  \
+	} name SEC(".maps")
+
+#define ARRAY(name, kind, v, n)            \
+	struct {                           \
+		__uint(type, kind);        \
+		__type(key, __u32);        \
+		__type(value, v);          \
+		__uint(max_entries, n);    \
+	} name SEC(".maps")
+
+HASH(ports, __u32, struct port);
+HASH(port_addrs, struct port_addr_key, __u32);
+HASH(endpoints, struct endpoint_key, struct endpoint);
+HASH(neighbors, struct neighbor_key, struct neighbor);
+HASH(tunnel_ips, struct addr, struct tunnel_ip);
+HASH(vnis, struct vni_key, struct vni);
+HASH(peers, struct peer_key, struct peer);
+HASH(floods, struct flood_key, struct flood);
+HASH(icmp_buckets, __u32, struct icmp_bucket);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__type(key, struct route_key);
+	__type(value, struct route);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} routes SEC(".maps");
+
+ARRAY(counters, BPF_MAP_TYPE_PERCPU_ARRAY, struct counter, 1);
+ARRAY(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u64, DROP_COUNT);
+ARRAY(records, BPF_MAP_TYPE_PERCPU_ARRAY, struct record, 1);
+ARRAY(configs, BPF_MAP_TYPE_ARRAY, struct config, 1);
+
+/* Set by the loader before the programs are verified; what is false then is dead
+ * code that the verifier removes. */
+const volatile __u8 cfg_record = 0; /* keep record; make no flood copies */

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0) */
+/* Reading packets. Packet pointers die with every helper that changes the packet,
+ * so functions fetch them anew. */
+#pragma once
+
+#include "consts.h"
+#include "maps.h"
+
+#define DATA(skb) ((void *)(long)(skb)->data)
+#define DATA_END(skb) ((void *)(long)(skb)->data_end)
+
+/* Makes the first want bytes readable, or the whole packet where it is shorter. */
+static __always_inline void pull(struct __sk_buff *skb, __u32 want)
+{
+	if (likely(DATA(skb) + want <= DATA_END(skb)))
+		return;
+	if (skb->len < want)
+		want = skb->len;
+	bpf_skb_pull_data(skb, want);
+}
+
+/* MACs sit on even addresses in headers and rows. */
+static __always_inline bool mac_equal(const void *a, const void *b)
+{
+	const __u16 *x = a, *y = b;
+
+	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]));
+}
+
+static __always_inline void mac_copy(void *to, const void *from)
+{
+	__u16 *x = to;
+	const __u16 *y = from;
+
+	x[0] = y[0];
+	x[1] = y[1];
+	x[2] = y[2];
+}
+
+/* A MAC as a 48-bit number. */
+static __always_inline __u64 mac_number(const __u8 *m)
+{
+	const __u16 *w = (const void *)m;
+
+	return (__u64)bpf_ntohs(w[0]) << 32 | (__u64)bpf_ntohs(w[1]) << 16 | bpf_ntohs(w[2]);
+}
+
+static __always_inline void addr_v4(struct addr *a, __be32 v4)
+{
+	__u32 *w = (void *)a;
+
+	w[0] = 0;
+	w[1] = 0;
+	w[2] = bpf_htonl(0xffff);
+	w[3] = v4;
+}
+
+/* struct addr has no alignment of its own, but is on a multiple of 4 everywhere:
+ * copying it as such would go byte by byte. */
+static __always_inline void addr_copy(struct addr *to, const struct addr *from)
+{
+	__u32 *x = (void *)to;
+	const __u32 *y = (const void *)from;
+
+	x[0] = y[0];
+	x[1] = y[1];
+	x[2] = y[2];
+	x[3] = y[3];
+}
+
+static __always_inline __be32 addr_to_v4(const struct addr *a)
+{
+	return ((const __u32 *)a)[3];
+}
+
+static __always_inline bool addr_equal(const struct addr *a, const struct addr *b)
+{
+	const __u32 *x = (const void *)a, *y = (const void *)b;
+
+	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]));
+}
+
+static __always_inline __u16 fold(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+/* The sum over an IPv4 header without options; 0xffff where its checksum holds,
+ * the complement of the checksum to write where the field is 0. */
+static __always_inline __u16 ipv4_sum(const struct ipv4 *ip)
+{
+	const __u16 *w = (const void *)ip;
+	__u32 sum = 0;
+
+#pragma unroll
+	for (int i = 0; i < 10; i++)
+		sum += w[i];
+	return fold(sum);
+}
+
+/* Replaces the 16-bit word from by to under a checksum (RFC 1624, equation 3). */
+static __always_inline __u16 csum_replace(__u16 check, __u16 from, __u16 to)
+{
+	return ~fold((__u16)~check + (__u16)~from + to);
+}
+
+/* TTL and protocol share a word; the protocol stays. */
+static __always_inline void set_ttl(struct ipv4 *ip, __u8 ttl)
+{
+	__u16 from = bpf_htons((__u16)ip->ttl << 8 | ip->protocol);
+
+	ip->ttl = ttl;
+	ip->check = csum_replace(ip->check, from, bpf_htons((__u16)ttl << 8 | ip->protocol));
+}
+
+/* Bytes of the network and transport headers plus one segment of a GSO packet. */
+static __always_inline __u32 segment_len(struct __sk_buff *skb, __be16 type)
+{
+	__u32 network, transport = 8, protocol;
+	__u8 b = 0;
+
+	if (type == bpf_htons(ETH_P_IP)) {
+		if (bpf_skb_load_bytes(skb, 14, &b, 1))
+			return 0;
+		network = (b & 15) * 4;
+		bpf_skb_load_bytes(skb, 14 + 9, &b, 1);
+		protocol = b;
+	} else if (type == bpf_htons(ETH_P_IPV6)) {
+		network = 40;
+		if (bpf_skb_load_bytes(skb, 14 + 6, &b, 1))
+			return 0;
+		protocol = b;
+	} else {
+		return 0;
+	}
+	if (protocol == PROTO_TCP && !bpf_skb_load_bytes(skb, 14 + network + 12, &b, 1))
+		transport = (b >> 4) * 4;
+	return skb->gso_size + network + transport;
+}
+
+/* The size of a frame's packet as an MTU sees it. */
+static __always_inline __u32 packet_len(struct __sk_buff *skb)
+{
+	struct eth *eth = DATA(skb);
+	struct ipv4 *ip = (void *)(eth + 1);
+
+	if ((void *)(eth + 1) > DATA_END(skb))
+		return 0;
+	if (skb->gso_size)
+		return segment_len(skb, eth->type);
+	if (eth->type == bpf_htons(ETH_P_IP) && (void *)(ip + 1) <= DATA_END(skb))
+		return bpf_ntohs(ip->tot_len);
+	return skb->len - sizeof(*eth);
+}

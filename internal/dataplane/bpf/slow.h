@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0) */
+/* To the agent's slow path. Functions of their own that the verifier looks at
+ * once: they are rare. */
+#pragma once
+
+#include "drop.h"
+#include "parse.h"
+
+/* A packet for the slow path. */
+struct punt {
+	struct slow_header header;
+	__u8 ttl; /* to be written before; 0: as it is */
+	bool originator; /* the router that punts made the packet: no ICMP error */
+};
+
+/* Takes a token of the router's allowance. */
+static __always_inline bool allowed(const struct config *cfg, __u32 router)
+{
+	struct icmp_bucket *b, fresh = {};
+	__u64 now, step;
+
+	if (!cfg->icmp_rate)
+		return true;
+	b = bpf_map_lookup_elem(&icmp_buckets, &router);
+	if (!b) {
+		/* Another processor may have been first; both use the same row. */
+		bpf_map_update_elem(&icmp_buckets, &router, &fresh, BPF_NOEXIST);
+		b = bpf_map_lookup_elem(&icmp_buckets, &router);
+		if (!b)
+			return false;
+	}
+	now = bpf_ktime_get_ns();
+	step = 1000000000ULL / cfg->icmp_rate;
+	for (int try = 0; try < 4; try++) {
+		__u64 old = b->spent, next = old, full = step * cfg->icmp_burst;
+
+		if (now > full && next < now - full)
+			next = now - full;
+		next += step;
+		if (next > now)
+			return false;
+		if (__sync_val_compare_and_swap(&b->spent, old, next) == old)
+			return true;
+	}
+	return false;
+}
+
+/* RFC 1812 §4.3.2.7: no error about an error or about a later fragment. */
+static __always_inline bool may_answer(struct __sk_buff *skb)
+{
+	struct ipv4 ip;
+	__u8 type;
+
+	if (bpf_skb_load_bytes(skb, 14, &ip, sizeof(ip)))
+		return false;
+	if (ip.frag & bpf_htons(IP_OFFSET))
+		return false;
+	if (ip.protocol != PROTO_ICMP)
+		return true;
+	if (bpf_skb_load_bytes(skb, 14 + (ip.vihl & 15) * 4, &type, 1))
+		return false;
+	return type == 0 || type == 8 || (type >= 13 && type <= 18);
+}
+
+static __always_inline int to_slow(struct __sk_buff *skb, const struct slow_header *h, const struct config *cfg)
+{
+	/* The tap takes no GSO packets, and the kernel could not cut one with a
+	 * foreign header in it. An error quotes no more than this anyway. */
+	if (skb->gso_size && bpf_skb_change_tail(skb, skb->len < 14 + SLOW_GSO_KEEP ? skb->len : 14 + SLOW_GSO_KEEP, 0))
+		return drop(DROP_INTERNAL);
+	if (bpf_skb_adjust_room(skb, sizeof(*h), BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_NO_CSUM_RESET) ||
+	    bpf_skb_store_bytes(skb, 14, h, sizeof(*h), 0))
+		return drop(DROP_INTERNAL);
+	if (cfg_record) {
+		struct record *r = record_of(VERDICT_SLOW);
+
+		if (r)
+			r->reason = h->reason;
+	}
+	return bpf_redirect(cfg->slow_ifindex, 0);
+}
+
+/* Drop p->header.reason, with an ICMP error where that may be. */
+__noinline int punt_icmp(struct __sk_buff *skb, struct punt *p)
+{
+	__u32 zero = 0;
+	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
+
+	if (!p || !cfg)
+		return drop(DROP_INTERNAL);
+	count_drop(p->header.reason);
+	if (p->originator || !may_answer(skb))
+		return drop_quiet(p->header.reason);
+	if (!allowed(cfg, p->header.router)) {
+		count_drop(DROP_SLOW_PATH_LIMITED);
+		return drop_quiet(p->header.reason);
+	}
+	if (p->ttl) {
+		struct ipv4 *ip;
+
+		if (bpf_skb_pull_data(skb, 34))
+			return drop(DROP_INTERNAL);
+		ip = DATA(skb) + 14;
+		if ((void *)(ip + 1) > DATA_END(skb))
+			return drop(DROP_INTERNAL);
+		set_ttl(ip, p->ttl);
+	}
+	p->header.kind = SLOW_ICMP;
+	return to_slow(skb, &p->header, cfg);
+}
+
+/* To be cut: the frame is as it would have left. */
+__noinline int punt_fragment(struct __sk_buff *skb, __u32 net, __u32 mtu)
+{
+	struct slow_header h = {.kind = SLOW_FRAGMENT, .net = net, .mtu = mtu};
+	__u32 zero = 0;
+	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
+
+	if (!cfg)
+		return drop(DROP_INTERNAL);
+	return to_slow(skb, &h, cfg);
+}

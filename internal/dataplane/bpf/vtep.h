@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0) */
+/* Into a tunnel. */
+#pragma once
+
+#include "drop.h"
+#include "parse.h"
+
+/* What of a frame its outer header depends on. */
+struct flow {
+	__u64 hash;
+	__u8 tos;
+	bool ip; /* EtherType IPv4 or IPv6 */
+};
+
+static __always_inline __u64 mix(__u64 h, __u64 w)
+{
+	h = (h ^ w) * 0x9E3779B97F4A7C15ULL;
+	return h ^ h >> 32;
+}
+
+/* Four bytes of ports of a transport that has them there, else 0. */
+static __always_inline __u64 ports_of(__u8 protocol, const void *l4, const void *end)
+{
+	const __be16 *p = l4;
+
+	if (protocol != PROTO_TCP && protocol != PROTO_UDP && protocol != PROTO_SCTP)
+		return 0;
+	if ((const void *)(p + 2) > end)
+		return 0;
+	return (__u64)bpf_ntohs(p[0]) << 16 | bpf_ntohs(p[1]);
+}
+
+static __always_inline void flow_of(struct flow *f, const struct eth *eth, const void *end, __u64 key)
+{
+	__u64 h = key;
+
+	f->tos = 0;
+	if (eth->type == bpf_htons(ETH_P_IP)) {
+		const struct ipv4 *ip = (const void *)(eth + 1);
+
+		f->ip = true;
+		if ((const void *)(ip + 1) <= end && ip->vihl >> 4 == 4) {
+			__u64 ports = 0;
+
+			f->tos = ip->tos & ECN_MASK;
+			if (ip->vihl == 0x45 && !(ip->frag & bpf_htons(IP_MF | IP_OFFSET)))
+				ports = ports_of(ip->protocol, ip + 1, end);
+			h = mix(h, (__u64)bpf_ntohl(ip->src) << 32 | bpf_ntohl(ip->dst));
+			f->hash = mix(h, (__u64)ip->protocol << 32 | ports);
+			return;
+		}
+	} else if (eth->type == bpf_htons(ETH_P_IPV6)) {
+		const struct ipv6 *ip = (const void *)(eth + 1);
+
+		f->ip = true;
+		if ((const void *)(ip + 1) <= end) {
+			f->tos = bpf_ntohl(ip->flow) >> 20 & ECN_MASK;
+			h = mix(h, (__u64)bpf_ntohl(ip->src[0]) << 32 | bpf_ntohl(ip->src[1]));
+			h = mix(h, (__u64)bpf_ntohl(ip->src[2]) << 32 | bpf_ntohl(ip->src[3]));
+			h = mix(h, (__u64)bpf_ntohl(ip->dst[0]) << 32 | bpf_ntohl(ip->dst[1]));
+			h = mix(h, (__u64)bpf_ntohl(ip->dst[2]) << 32 | bpf_ntohl(ip->dst[3]));
+			f->hash = mix(h, (__u64)ip->next << 32 | ports_of(ip->next, ip + 1, end));
+			return;
+		}
+	} else {
+		f->ip = false;
+	}
+	h = mix(h, mac_number(eth->dst) << 16 | bpf_ntohs(eth->type));
+	f->hash = mix(h, mac_number(eth->src));
+}
+
+static __always_inline void record_tunnel(enum verdict v, const struct endpoint *ep, __u8 tos)
+{
+	struct record *r = record_of(v);
+
+	if (!r)
+		return;
+	r->flags = ep->flags;
+	r->tos = tos;
+	r->vni = ep->vni;
+	r->table = ep->table;
+	r->local = ep->local;
+	r->remote = ep->addr;
+}
+
+/* By the kernel's vxlan device, which takes any frame. Its own route look-up goes
+ * by the host's rules. */
+static __always_inline int tunnel_by_device(struct __sk_buff *skb, const struct endpoint *ep, __u8 tos,
+					    const struct config *cfg)
+{
+	/* The addresses of a tunnel key are in host order. */
+	struct bpf_tunnel_key key = {
+		.tunnel_id = ep->vni,
+		.remote_ipv4 = bpf_ntohl(addr_to_v4(&ep->addr)),
+		.tunnel_tos = tos,
+		.tunnel_ttl = 64,
+		.local_ipv4 = bpf_ntohl(addr_to_v4(&ep->local)),
+	};
+	__u32 len = skb->len;
+
+	if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT))
+		return drop(DROP_INTERNAL);
+	count_tx(ep->counter, len);
+	if (cfg_record)
+		record_tunnel(VERDICT_VXLAN, ep, tos);
+	return bpf_redirect(cfg->vxlan_ifindex, 0);
+}
+
+static __always_inline __u16 port_of(const struct flow *f)
+{
+	return 49152 | f->hash >> 50;
+}
+
+static __always_inline void write_outer(void *data, const struct endpoint *ep, const struct flow *flow,
+					const struct eth *inner, __u32 len)
+{
+	struct eth *eth = data;
+	struct ipv4 *ip = data + OUTER_IP;
+	struct udp *udp = data + OUTER_UDP;
+	struct vxlan *vxlan = data + OUTER_VXLAN;
+	__be32 src = addr_to_v4(&ep->local), dst = addr_to_v4(&ep->addr);
+	__u32 tot_len = len + OUTER_LEN - sizeof(*eth);
+
+	/* Only a GSO packet can be longer than a length field: the kernel writes
+	 * its own ones when it cuts it, and 0 is its sign for "too long". */
+	if (tot_len > 0xffff)
+		tot_len = 0;
+	/* bpf_redirect_neigh writes this header, and refuses a group address in it. */
+	__builtin_memset(eth, 0, sizeof(*eth));
+	eth->type = bpf_htons(ETH_P_IP);
+	ip->vihl = 0x45;
+	ip->tos = flow->tos;
+	ip->tot_len = bpf_htons(tot_len);
+	ip->id = 0;
+	ip->frag = bpf_htons(IP_DF);
+	ip->ttl = 64;
+	ip->protocol = PROTO_UDP;
+	ip->src = src;
+	ip->dst = dst;
+	ip->check = ~fold(bpf_htons(0x4500 | flow->tos) + bpf_htons(tot_len) + bpf_htons(IP_DF) +
+			  bpf_htons(64 << 8 | PROTO_UDP) + (src & 0xffff) + (src >> 16) + (dst & 0xffff) + (dst >> 16));
+	udp->src = bpf_htons(port_of(flow));
+	udp->dst = bpf_htons(VXLAN_PORT);
+	udp->len = bpf_htons(tot_len ? tot_len - 20 : 0);
+	udp->check = 0;
+	*(__u32 *)vxlan = bpf_htonl((__u32)VXLAN_FLAG_VNI << 24);
+	vxlan->vni = bpf_htonl(ep->vni << 8);
+	*(struct eth *)(data + OUTER_INNER) = *inner;
+}
+
+/* To a remote VTEP. by_device: always through the vxlan device. A global function:
+ * the verifier looks at it once, not once for each way that leads here. */
+__noinline int tunnel(struct __sk_buff *skb, struct endpoint *ep, bool by_device)
+{
+	__u32 zero = 0, len = skb->len;
+	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
+	struct bpf_redir_neigh nh = {};
+	struct eth *eth = DATA(skb), inner;
+	struct flow flow;
+	__u16 port;
+	long err;
+
+	if (unlikely(!ep || !cfg || (void *)(eth + 1) > DATA_END(skb)))
+		return drop(DROP_INTERNAL);
+	flow_of(&flow, eth, DATA_END(skb), cfg->hash_key);
+	inner = *eth;
+	port = port_of(&flow);
+	{
+		struct bpf_fib_lookup fib = {
+			.family = AF_INET,
+			.l4_protocol = PROTO_UDP,
+			.sport = bpf_htons(port),
+			.dport = bpf_htons(VXLAN_PORT),
+			/* bpf_ipv4_fib_lookup wants the forwarding switch of this
+			 * device on, and has no other use for it with DIRECT. */
+			.ifindex = cfg->vxlan_ifindex,
+			.ipv4_src = addr_to_v4(&ep->local),
+			.ipv4_dst = addr_to_v4(&ep->addr),
+			.tbid = ep->table,
+		};
+		err = bpf_fib_lookup(skb, &fib, sizeof(fib), FIB_LOOKUP_DIRECT | FIB_LOOKUP_TBID | FIB_LOOKUP_SKIP_NEIGH);
+		/* "Fragmentation needed" compares the bare frame with the next
+		 * device's MTU; the endpoint's mtu has decided that already. */
+		if (unlikely(err != FIB_RET_SUCCESS && err != FIB_RET_FRAG_NEEDED))
+			return drop(DROP_UNDERLAY_NO_ROUTE);
+		/* The family is the next hop's: IPv4 routes can have an IPv6 one. */
+		nh.nh_family = fib.family;
+		__builtin_memcpy(nh.ipv6_nh, fib.ipv6_dst, sizeof(nh.ipv6_nh));
+		zero = fib.ifindex;
+	}
+	/* Anything else than these flags and 14 bytes of inner Ethernet header
+	 * breaks the segmentation of what is inside. */
+	if (unlikely(!flow.ip || by_device ||
+		     bpf_skb_adjust_room(skb, OUTER_LEN, BPF_ADJ_ROOM_MAC,
+					 BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 |
+						 BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2(14) |
+						 BPF_F_ADJ_ROOM_ENCAP_L2_ETH)))
+		return tunnel_by_device(skb, ep, flow.tos, cfg);
+	if (unlikely(DATA(skb) + OUTER_END > DATA_END(skb)))
+		return drop(DROP_INTERNAL);
+	write_outer(DATA(skb), ep, &flow, &inner, len);
+	count_tx(ep->counter, len);
+	if (cfg_record)
+		record_tunnel(VERDICT_TUNNEL, ep, flow.tos);
+	return bpf_redirect_neigh(zero, &nh, sizeof(nh), 0);
+}
