@@ -10,3 +10,6 @@ race_packages=(gcc libc6-dev)
 
 # Traffic, captures and peers that are not ours.
 test_packages=(make iproute2 iputils-ping traceroute iperf3 tcpdump ethtool nftables strace socat procps)
+
+# Namespaces and the rules of the reference variant.
+bench_packages=(iproute2 iputils-ping nftables procps)

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// product is Causeway as a user runs it: a controller and an agent for each
+// site, set up through the API, with metrics and port security on.
+type product struct {
+	*hosts
+	binary string
+	dir    string
+	site   [2]site
+}
+
+type site struct {
+	facts             siteFacts
+	api               *api
+	ids               ids
+	controller, agent *process
+	pins              string
+}
+
+// pinRoot is where the agents' pins are, one directory below for each.
+const pinRoot = "/sys/fs/bpf/cwbench"
+
+// newProduct starts both sites and waits until packets pass. What it returns is
+// to be closed, with an error too.
+func newProduct(ctx context.Context, binary, letter string) (*product, error) {
+	h, err := newHosts(letter, "02:00:00:00:03:01")
+	p := &product{hosts: h}
+	if err != nil {
+		return p, err
+	}
+	if p.binary, err = filepath.Abs(binary); err != nil {
+		return p, err
+	}
+	if p.dir, err = os.MkdirTemp("", "cwbench-"); err != nil {
+		return p, err
+	}
+	p.closers = append(p.closers, func() error { return os.RemoveAll(p.dir) })
+	var group errgroup.Group
+	for i, s := range []siteFacts{siteA, siteB} {
+		if err := p.start(ctx, i, s); err != nil {
+			return p, err
+		}
+		group.Go(func() error {
+			var err error
+			p.site[i].ids, err = p.site[i].api.peer(ctx, s, other(i), hostName(s))
+			if err != nil {
+				return err
+			}
+			if err := p.site[i].api.active(ctx, p.site[i].ids.vmPort); err != nil {
+				return fmt.Errorf("%w\n%s", err, p.site[i].agent.tail())
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return p, err
+	}
+	return p, p.finish()
+}
+
+func hostName(s siteFacts) string { return "host" + s.letter }
+
+// start brings up the controller and the agent of a site.
+func (p *product) start(ctx context.Context, i int, s siteFacts) error {
+	dir := filepath.Join(p.dir, s.letter)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	addr, err := freePort()
+	if err != nil {
+		return err
+	}
+	t := &p.site[i]
+	t.facts, t.api = s, newAPI(addr)
+	t.pins = filepath.Join(pinRoot, p.variant+s.letter)
+	if err := os.RemoveAll(t.pins); err != nil {
+		return err
+	}
+	p.closers = append(p.closers, func() error { return os.RemoveAll(t.pins) })
+	if t.controller, err = startProcess(controllerCommand(p.binary, dir, addr, hostName(s)), filepath.Join(dir, "controller.log")); err != nil {
+		return err
+	}
+	p.closers = append(p.closers, t.controller.stop)
+	if err := answers(ctx, t.controller, addr); err != nil {
+		return err
+	}
+	if t.agent, err = startProcess(p.host[i].command(p.binary, "agent",
+		"--controller", "unix://"+filepath.Join(dir, "controller.sock"),
+		"--pin-dir", t.pins,
+		"--state-dir", filepath.Join(dir, "agent"),
+		"--underlay-interface", "ul0",
+		"--metrics-listen", "unix:"+filepath.Join(dir, "agent-metrics.sock"),
+	), filepath.Join(dir, "agent.log")); err != nil {
+		return err
+	}
+	p.closers = append(p.closers, t.agent.stop)
+	return nil
+}
