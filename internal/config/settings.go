@@ -177,6 +177,7 @@ type Agent struct {
 	PinDir             string
 	StateDir           string
 	UnderlayInterfaces []string
+	WorkloadInterfaces []string // patterns
 	MetricsListen      string
 	ICMPRate           uint32
 	ICMPBurst          uint32
@@ -191,6 +192,7 @@ func (a *Agent) Bind(s *Set) {
 	f.StringVar(&a.PinDir, "pin-dir", "/sys/fs/bpf/causeway", "`DIRECTORY` of a BPF file system for maps and links that outlive the agent")
 	f.StringVar(&a.StateDir, "state-dir", "/var/lib/causeway/agent", "`DIRECTORY` of what the agent must remember")
 	f.StringSliceVar(&a.UnderlayInterfaces, "underlay-interface", nil, "`INTERFACE` that carries tunnels; repeatable (default: every Ethernet interface with an IPv4 address that is no workload's)")
+	f.StringSliceVar(&a.WorkloadInterfaces, "workload-interface", nil, "`PATTERN` of interfaces that belong to workloads, such as 'tap*': what they send before a port is bound to them is dropped; repeatable")
 	f.StringVar(&a.MetricsListen, "metrics-listen", "127.0.0.1:9698", "`ADDRESS` of /metrics, or unix:PATH; empty: none")
 	f.Uint32Var(&a.ICMPRate, "icmp-rate", 100, "ICMP errors a second that each router may send; 0: no limit")
 	f.Uint32Var(&a.ICMPBurst, "icmp-burst", 50, "ICMP errors that each router may send at once")
