@@ -113,8 +113,9 @@ func (m *mirror) load(kvs []*mvccpb.KeyValue, rev int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.err = nil
-	m.publish(rev)
+	m.cur = &snapshot{rev: rev, tree: m.tree.Copy()}
 	m.breakFeeds()
+	m.wakeWaiters()
 	return nil
 }
 
@@ -175,7 +176,7 @@ func (m *mirror) apply(rev int64, events []*clientv3.Event) error {
 		m.wakeWaiters()
 		return nil
 	}
-	m.publish(rev)
+	m.cur = &snapshot{rev: rev, tree: m.tree.Copy()}
 	b := store.Batch{Revision: rev, Changes: changes, Snapshot: m.cur}
 	for s := range m.subs {
 		select {
@@ -185,12 +186,9 @@ func (m *mirror) apply(rev int64, events []*clientv3.Event) error {
 			close(s.ch)
 		}
 	}
-	return nil
-}
-
-func (m *mirror) publish(rev int64) {
-	m.cur = &snapshot{rev: rev, tree: m.tree.Copy()}
+	// Last: whoever got a view finds all batches up to it in its feed.
 	m.wakeWaiters()
+	return nil
 }
 
 func (m *mirror) wakeWaiters() {

@@ -1,9 +1,9 @@
 package etcdstore
 
 import (
-	"context"
-	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,42 +11,150 @@ import (
 	"github.com/causeway-net/causeway/internal/store"
 )
 
-func TestSmoke(t *testing.T) {
-	start := time.Now()
-	dir := t.TempDir()
-	open := func() *Store {
-		s, err := Open(context.Background(), Options{DataDir: dir, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	s := open()
-	t.Log("open", time.Since(start))
-	ctx := context.Background()
-	_, ch, err := s.Watch(ctx)
+func openAt(t testing.TB, opt Options) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	start = time.Now()
-	rev, err := s.Update(ctx, func(tx store.Tx) error {
-		tx.Put(store.Networks, "n1", &model.Network{ID: "n1", MTU: 1400})
-		tx.SetIndex("name", "x", "n1")
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func put(t testing.TB, s *Store, id, name string) int64 {
+	t.Helper()
+	rev, err := s.Update(t.Context(), putNetwork(id, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rev
+}
+
+func putNetwork(id, name string) func(store.Tx) error {
+	return func(tx store.Tx) error {
+		n := &model.Network{ID: model.NetworkID(id)}
+		n.Name = name
+		tx.Put(store.Networks, id, n)
+		tx.SetIndex("name", name, id)
 		return nil
-	})
-	t.Log("update", time.Since(start), rev, err)
-	b := <-ch
-	t.Logf("%+v", b)
-	start = time.Now()
-	v, err := s.View(ctx)
-	t.Log("view", time.Since(start), err)
-	t.Log(store.Get[model.Network](v, store.Networks, "n1"))
-	start = time.Now()
-	t.Log(s.Close(), time.Since(start))
-	start = time.Now()
-	s = open()
-	t.Log("open", time.Since(start))
-	v, err = s.View(ctx)
-	t.Log(store.Get[model.Network](v, store.Networks, "n1"), err)
-	s.Close()
+	}
+}
+
+func nameAt(t testing.TB, s *Store, id string) string {
+	t.Helper()
+	v, err := s.View(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := store.Get[model.Network](v, store.Networks, id); n != nil {
+		return n.Name
+	}
+	return ""
+}
+
+func TestReopen(t *testing.T) {
+	dir := t.TempDir()
+	for i, want := range []string{"", "0", "1"} {
+		start := time.Now()
+		s := openAt(t, Options{DataDir: dir})
+		t.Logf("open %d took %v", i, time.Since(start))
+		if got := nameAt(t, s, "a"); got != want {
+			t.Fatalf("open %d: name is %q, want %q", i, got, want)
+		}
+		put(t, s, "a", string(rune('0'+i)))
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	refused := func(opt Options, words ...string) {
+		t.Helper()
+		s, err := Open(t.Context(), opt)
+		if err == nil {
+			_ = s.Close()
+			t.Fatalf("opened, want an error with %q", words)
+		}
+		for _, w := range words {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("error %q lacks %q", err, w)
+			}
+		}
+	}
+	refused(Options{}, "neither")
+	refused(Options{DataDir: "x", Endpoints: []string{"y"}}, "both")
+
+	dir := t.TempDir()
+	s := openAt(t, Options{DataDir: dir})
+	refused(Options{DataDir: dir}, dir, "in use by another process")
+	put(t, s, "a", "kept")
+	if _, err := s.client.Put(t.Context(), s.keys.format(), "2"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	refused(Options{DataDir: dir}, "format 2", "newer")
+
+	file := filepath.Join(dir, "format")
+	if err := os.WriteFile(file, []byte("7\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused(Options{DataDir: dir}, "format 7", "newer")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	refused(Options{DataDir: dir}, "no file", file)
+
+	plain := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(plain, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused(Options{DataDir: plain}, plain)
+}
+
+// TestCorruptValue: a value that cannot be read is neither skipped nor taken for
+// an absent one.
+func TestCorruptValue(t *testing.T) {
+	dir := t.TempDir()
+	s := openAt(t, Options{DataDir: dir})
+	put(t, s, "a", "1")
+	key := s.keys.abs(objectKey(store.Networks, "a"))
+	if _, err := s.client.Put(t.Context(), key, `{"mtu":"many"}`); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(time.Minute)
+	for {
+		_, err := s.View(t.Context())
+		if err != nil && strings.Contains(err.Error(), key) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the view's error is %v", err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if _, err := s.Update(t.Context(), putNetwork("b", "2")); err == nil {
+		t.Error("a write went through on a state that cannot be read")
+	}
+	// Repaired, it goes on.
+	if _, err := s.client.Put(t.Context(), key, `{"id":"a","name":"repaired"}`); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		v, err := s.View(t.Context())
+		if err == nil && store.Get[model.Network](v, store.Networks, "a").Name == "repaired" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not repaired: %v", err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	// Keys of kinds that a later version adds are left alone.
+	if _, err := s.client.Put(t.Context(), s.keys.abs("firewall/x"), `?`); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, "b", "2")
 }
