@@ -56,21 +56,17 @@ func (s *Site) AckHost(ctx context.Context, name model.HostName, revision int64,
 	if h == nil {
 		return hostNotFound(string(name))
 	}
-	waiting := false
-	unseen := false
-	for _, value := range snap.Scan(ixFreed, "") {
-		freedBy := freedRevision(value, snap.Revision())
-		waiting = waiting || freedBy > h.AckedRevision && freedBy <= revision
-		unseen = unseen || value == ""
-	}
-	if waiting || underlayMTU != 0 && underlayMTU != h.UnderlayMTU {
+	s.freed.refresh(snap, s.now())
+	waiting := len(s.freed.between(-1, revision)) > 0
+	behind := len(s.freed.between(h.AckedRevision, revision)) > 0
+	if behind || underlayMTU != 0 && underlayMTU != h.UnderlayMTU {
 		err := s.update(ctx, func(t *tx) error {
 			old, err := find[model.Host](t, store.Hosts, string(name), hostNotFound)
 			if err != nil {
 				return err
 			}
 			h := *old
-			if waiting {
+			if behind {
 				h.AckedRevision = max(h.AckedRevision, revision)
 			}
 			if underlayMTU != 0 {
@@ -85,7 +81,7 @@ func (s *Site) AckHost(ctx context.Context, name model.HostName, revision int64,
 			return err
 		}
 	}
-	if waiting || unseen {
+	if waiting {
 		return s.ReclaimKeys(ctx)
 	}
 	return nil

@@ -10,8 +10,7 @@ import (
 
 // The index families. Each comment gives key → value.
 const (
-	ixKey             store.Index = "key"               // kind/number → id, or keyFreed
-	ixFreed           store.Index = "freed"             // kind/number → revision by which it was freed, "" until known
+	ixKey             store.Index = "key"               // kind/number → id, also when the resource is gone: see tx.freeKey
 	ixMAC             store.Index = "mac"               // network/mac → port
 	ixIP              store.Index = "ip"                // subnet/hex address → port
 	ixInterface       store.Index = "interface"         // host/interface name → port

@@ -5,21 +5,25 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/store"
 )
-
-// keyFreed stands in ixKey for a key whose resource is gone but which some host
-// may still have in its maps.
-const keyFreed = "-"
 
 const (
 	// keyProbes bounds the random search for a free key. The space has 2^24
 	// keys; at a million in use all probes fail once in 2^128.
 	keyProbes = 32
 	// reclaimChunk bounds the writes of one reclaiming transaction.
-	reclaimChunk = 50
+	reclaimChunk = 100
+	// rescanAfter is how long keys that another controller freed may lie idle.
+	rescanAfter = 10 * time.Minute
+	// maxPending bounds what is remembered of freed keys; beyond it, they are
+	// found by reading the index again.
+	maxPending = 10_000
 )
 
 func keyName(kind store.Kind, n uint32) string {
@@ -40,67 +44,103 @@ func (t *tx) newKey(kind store.Kind, id string) (uint32, error) {
 	return 0, model.Errf(model.KindUnavailable, "ServiceUnavailable", "no free key for a new %s was found", kind)
 }
 
-// freeKey leaves a tombstone: the key is not given out before every host has
-// acknowledged that its resource is gone.
-func (t *tx) freeKey(kind store.Kind, n uint32) {
-	name := keyName(kind, n)
-	t.SetIndex(ixKey, name, keyFreed)
-	t.SetIndex(ixFreed, name, "")
+// freeKey notes that a key's resource goes. The key's entry stays and names a
+// resource that is gone: a tombstone, which keeps the key from being given out
+// before every host has acknowledged. Nothing is written for it, so that deletions
+// only delete, which a full store still takes.
+func (t *tx) freeKey(kind store.Kind, n uint32) { t.freed = append(t.freed, keyName(kind, n)) }
+
+// tombstones remembers which keys wait for the hosts, each with the revision at or
+// before which its resource went. It is a cache: reading the index finds them all.
+type tombstones struct {
+	mu      sync.Mutex
+	pending map[string]int64
+	rescan  time.Time // zero: at once
+}
+
+func (ts *tombstones) add(names []string, revision int64) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, name := range names {
+		if len(ts.pending) >= maxPending {
+			ts.rescan = time.Time{}
+			return
+		}
+		ts.pending[name] = revision
+	}
+}
+
+// between lists what was freed after one revision and at or before another.
+func (ts *tombstones) between(after, revision int64) []string {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	var out []string
+	for name, freed := range ts.pending {
+		if after < freed && freed <= revision {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+func (ts *tombstones) forget(names []string) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, name := range names {
+		delete(ts.pending, name)
+	}
+}
+
+// refresh reads the index for tombstones that this process does not know: those of
+// other controllers, and of itself before it was started.
+func (ts *tombstones) refresh(snap store.Snapshot, now time.Time) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if now.Before(ts.rescan) {
+		return
+	}
+	for name, id := range snap.Scan(ixKey, "") {
+		if len(ts.pending) >= maxPending {
+			return // the rest another time, at once
+		}
+		if _, known := ts.pending[name]; !known && isTombstone(snap, name, id) {
+			ts.pending[name] = snap.Revision()
+		}
+	}
+	ts.rescan = now.Add(rescanAfter)
+}
+
+// isTombstone tells whether the entry of a key names a resource that is gone.
+func isTombstone(r store.Reader, name, id string) bool {
+	kind, _, _ := strings.Cut(name, "/")
+	return r.Get(store.Kind(kind), id) == nil
 }
 
 // ReclaimKeys gives freed keys back that every registered host has acknowledged.
-//
-// A transaction does not know its own revision, so a tombstone starts without
-// one; whoever sees it first in a snapshot knows that it was freed at or before
-// that snapshot's revision, and writes that down.
 func (s *Site) ReclaimKeys(ctx context.Context) error {
 	snap, err := s.st.View(ctx)
 	if err != nil {
 		return err
 	}
-	acked := ackedByAll(snap)
-	type tombstone struct{ name, value, next string } // next "": gone
-	var todo []tombstone
-	for name, value := range snap.Scan(ixFreed, "") {
-		freedBy := freedRevision(value, snap.Revision())
-		switch {
-		case freedBy <= acked:
-			todo = append(todo, tombstone{name: name, value: value})
-		case value == "":
-			todo = append(todo, tombstone{name, value, strconv.FormatInt(freedBy, 10)})
-		}
-	}
+	s.freed.refresh(snap, s.now())
+	todo := s.freed.between(-1, ackedByAll(snap))
 	for len(todo) > 0 {
 		chunk := todo[:min(len(todo), reclaimChunk)]
 		todo = todo[len(chunk):]
 		err := s.update(ctx, func(t *tx) error {
-			for _, ts := range chunk {
-				if v, ok := t.Lookup(ixFreed, ts.name); !ok || v != ts.value {
-					continue // another controller was faster
+			for _, name := range chunk {
+				if id, ok := t.Lookup(ixKey, name); ok && isTombstone(t, name, id) {
+					t.DeleteIndex(ixKey, name)
 				}
-				if ts.next != "" {
-					t.SetIndex(ixFreed, ts.name, ts.next)
-					continue
-				}
-				t.DeleteIndex(ixFreed, ts.name)
-				t.DeleteIndex(ixKey, ts.name)
 			}
 			return nil
 		})
 		if err != nil {
 			return fmt.Errorf("reclaim keys: %w", err)
 		}
+		s.freed.forget(chunk)
 	}
 	return nil
-}
-
-// freedRevision reads a tombstone: the revision by which the key was free; seen
-// is that of the snapshot in which it was read.
-func freedRevision(value string, seen int64) int64 {
-	if n, err := strconv.ParseInt(value, 10, 64); err == nil {
-		return n
-	}
-	return seen
 }
 
 // ackedByAll is the revision that every registered host has applied.

@@ -32,26 +32,26 @@ type Options struct {
 // Site runs operations against one store. Any number of Sites, in any number of
 // processes, may share a store.
 type Site struct {
-	st   store.Store
-	mtu  int
-	log  *slog.Logger
-	now  func() time.Time
-	warn warnings
+	st    store.Store
+	mtu   int
+	now   func() time.Time
+	warn  warnings
+	freed tombstones
 }
 
 // New makes a Site. It keeps st but does not close it.
 func New(st store.Store, opts Options) *Site {
-	s := &Site{st: st, mtu: opts.UnderlayMTU, log: opts.Logger, now: opts.Now}
+	s := &Site{st: st, mtu: opts.UnderlayMTU, now: opts.Now, warn: warnings{opts.Logger},
+		freed: tombstones{pending: map[string]int64{}}}
 	if s.mtu == 0 {
 		s.mtu = DefaultUnderlayMTU
 	}
-	if s.log == nil {
-		s.log = slog.Default()
+	if s.warn.log == nil {
+		s.warn.log = slog.Default()
 	}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	s.warn = warnings{s.log}
 	return s
 }
 
@@ -71,14 +71,20 @@ func (w warnings) groupMAC(what string, id string, mac model.NamedMAC) {
 // tx is a transaction with what the rules need besides.
 type tx struct {
 	store.Tx
-	s   *Site
-	now time.Time
+	s     *Site
+	now   time.Time
+	freed []string // names of keys whose resources go
 }
 
 func (s *Site) update(ctx context.Context, fn func(*tx) error) error {
-	_, err := s.st.Update(ctx, func(t store.Tx) error {
-		return fn(&tx{Tx: t, s: s, now: s.now().UTC().Truncate(time.Second)})
+	var last *tx
+	revision, err := s.st.Update(ctx, func(t store.Tx) error {
+		last = &tx{Tx: t, s: s, now: s.now().UTC().Truncate(time.Second)}
+		return fn(last)
 	})
+	if err == nil && len(last.freed) > 0 {
+		s.freed.add(last.freed, revision)
+	}
 	return err
 }
 
