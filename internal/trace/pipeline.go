@@ -1,26 +1,165 @@
 package trace
 
 import (
-	"errors"
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/gaissmai/bart"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/packet"
+	"github.com/causeway-net/causeway/internal/reason"
 )
 
-// Pipeline is the tables of one host, ready for look-ups.
+// Pipeline is the tables of one host, ready for look-ups. It never changes.
 type Pipeline struct {
-	st  hoststate.State
-	env Env
+	st      hoststate.State
+	env     Env
+	quiet   bool
+	ifaces  map[string]model.PortKey
+	floods  map[model.NetworkKey][]string
+	routes  map[model.RouterKey]*bart.Table[matched]
+	tunnels map[netip.Addr]model.GatewayDeviceID
+}
+
+type matched struct {
+	prefix netip.Prefix
+	route  hoststate.Route
 }
 
 // New indexes st. The Pipeline keeps st and env; neither may change afterwards.
 func New(st hoststate.State, env Env) *Pipeline {
-	return &Pipeline{st: st, env: env}
+	p := &Pipeline{
+		st: st, env: env,
+		ifaces:  make(map[string]model.PortKey, len(st.Ports)),
+		floods:  make(map[model.NetworkKey][]string),
+		routes:  make(map[model.RouterKey]*bart.Table[matched]),
+		tunnels: make(map[netip.Addr]model.GatewayDeviceID, len(st.Gateways)),
+	}
+	for k, port := range st.Ports {
+		if _, ok := p.link(port); !ok {
+			continue
+		}
+		p.ifaces[port.Interface] = k
+		if port.Drop == reason.None {
+			p.floods[port.Network] = append(p.floods[port.Network], port.Interface)
+		}
+	}
+	for _, f := range p.floods {
+		slices.Sort(f)
+	}
+	for k, r := range st.Routes {
+		t := p.routes[k.Router]
+		if t == nil {
+			t = new(bart.Table[matched])
+			p.routes[k.Router] = t
+		}
+		t.Insert(k.Prefix, matched{k.Prefix, r})
+	}
+	for id, g := range st.Gateways {
+		p.tunnels[g.TunnelIP] = id
+	}
+	return p
 }
 
-var errNotYet = errors.New("not built yet")
+// Quiet is the same pipeline without words: its Results have no Hops.
+func (p *Pipeline) Quiet() *Pipeline {
+	q := *p
+	q.quiet = true
+	return &q
+}
 
-// Trace sends a packet from a workload's port, its ARP first.
-func (p *Pipeline) Trace(r Request) (Report, error) { return Report{}, errNotYet }
+// link is the interface of a port; false: it is not there.
+func (p *Pipeline) link(port hoststate.Port) (Link, bool) {
+	if p.env.Links == nil {
+		return Link{MTU: p.st.Networks[port.Network].MTU}, true
+	}
+	l, ok := p.env.Links[port.Interface]
+	return l, ok
+}
 
-// TraceTunnel receives a packet from another site.
-func (p *Pipeline) TraceTunnel(r TunnelRequest) (Report, error) { return Report{}, errNotYet }
+// endpoint is a row of the endpoints table, as the host makes it of the state.
+type endpoint struct {
+	hoststate.Endpoint
+	iface string
+	peer  bool
+	mtu   int
+	table uint32
+}
+
+func (p *Pipeline) endpoint(net model.NetworkKey, mac model.MAC) (endpoint, bool) {
+	row, ok := p.st.Endpoints[hoststate.EndpointKey{Network: net, MAC: mac}]
+	e := endpoint{Endpoint: row}
+	switch {
+	case !ok:
+	case row.Kind == hoststate.EndpointPort:
+		port, known := p.st.Ports[row.Port]
+		l, there := p.link(port)
+		if !known || !there {
+			e.Endpoint = hoststate.Endpoint{Kind: hoststate.EndpointDrop, Port: row.Port, Drop: reason.DestinationUnbound}
+			return e, true
+		}
+		e.iface, e.peer, e.mtu = port.Interface, l.PeerElsewhere, l.MTU
+	case row.Kind == hoststate.EndpointRemote:
+		e.table = MainTable
+		if t, ok := p.env.Tables[row.Gateway]; ok {
+			e.table = t
+		}
+		e.mtu = 1500
+		if m, ok := p.env.PathMTU[row.Addr]; ok {
+			e.mtu = m
+		}
+		e.mtu -= packet.VXLANOverhead
+	}
+	return e, ok
+}
+
+func (p *Pipeline) route(router model.RouterKey, dst netip.Addr) (matched, bool) {
+	t := p.routes[router]
+	if t == nil {
+		return matched{}, false
+	}
+	return t.Lookup(dst)
+}
+
+// connections are the VNIs that lead into net, in a fixed order.
+func (p *Pipeline) connections(net model.NetworkKey) []hoststate.VNIKey {
+	var out []hoststate.VNIKey
+	for k, n := range p.st.VNIs {
+		if n == net {
+			out = append(out, k)
+		}
+	}
+	slices.SortFunc(out, func(a, b hoststate.VNIKey) int {
+		return cmp.Or(a.TunnelIP.Compare(b.TunnelIP), cmp.Compare(a.VNI, b.VNI))
+	})
+	return out
+}
+
+// run is one frame on its way.
+type run struct {
+	p     *Pipeline
+	res   Result
+	frame []byte // a copy of its own
+	gso   int
+
+	net    model.NetworkKey // the network it is in
+	from   string           // the workload's interface it came from; "" with tunnel
+	tunnel bool             // it came from a tunnel
+}
+
+func (p *Pipeline) start(f Frame) *run {
+	return &run{p: p, frame: slices.Clone(f.Data), gso: f.GSOSize}
+}
+
+// mark notes a branch for coverage.
+func (r *run) mark(branch string) { r.res.Path = append(r.res.Path, branch) }
+
+// end is a verdict with the frame as it is now.
+func (r *run) end(v Verdict) Result {
+	r.res.Verdict, r.res.Output = v, r.frame
+	r.mark(v.String())
+	return r.res
+}

@@ -164,8 +164,8 @@ type Subnet struct {
 // Request asks for the way of a packet that a workload sends.
 type Request struct {
 	Port    model.PortID `json:"port_id"`
-	Subnets []Subnet     `json:"subnets"`        // of the port's addresses, in their order
-	From    netip.Addr   `json:"from,omitempty"` // zero: the port's address in the subnet used
+	Subnets []Subnet     `json:"subnets"` // of the port's addresses, in their order
+	From    netip.Addr   `json:"from"`    // zero: the port's address in the subnet used
 	To      netip.Addr   `json:"to"`
 	Packet
 }
@@ -184,16 +184,12 @@ type TunnelRequest struct {
 
 // Packet says what kind of packet to send. Zero fields have the defaults.
 type Packet struct {
-	Proto        string `json:"proto,omitempty"`    // icmp (an echo request; default), tcp or udp
-	SrcPort      uint16 `json:"sport,omitempty"`    // default 40000
-	DstPort      uint16 `json:"dport,omitempty"`    // default 33434 for udp, 80 for tcp
-	Size         int    `json:"size,omitempty"`     // bytes of the IP packet; default 84 for icmp, 60 otherwise
-	TTL          int    `json:"ttl,omitempty"`      // default 64
-	DontFragment bool   `json:"df,omitempty"`       // the DF bit
-	ECN          uint8  `json:"ecn,omitempty"`      // 0 … 3
-	Payload      []byte `json:"payload,omitempty"`  // repeated or cut to fit Size
-	ID           uint16 `json:"ip_id,omitempty"`    // IPv4 identification
-	Sequence     uint16 `json:"sequence,omitempty"` // of the echo request
+	Proto        string `json:"proto,omitempty"` // icmp (an echo request; default), tcp (a SYN) or udp
+	SrcPort      uint16 `json:"sport,omitempty"` // default 40000
+	DstPort      uint16 `json:"dport,omitempty"` // default 33434 for udp, 80 for tcp
+	Size         int    `json:"size,omitempty"`  // bytes of the IP packet; default 84 for icmp, 60 otherwise
+	TTL          int    `json:"ttl,omitempty"`   // default 64
+	DontFragment bool   `json:"df,omitempty"`    // the DF bit
 }
 
 // Report is the answer to both kinds of request.

@@ -1,0 +1,95 @@
+package trace
+
+import (
+	"encoding/binary"
+
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/packet"
+	"github.com/causeway-net/causeway/internal/reason"
+)
+
+// bridge forwards the frame in its network.
+func (r *run) bridge() Result {
+	dst := model.MAC(r.frame[0:6])
+	at := r.p.networkObject(r.net)
+	e, ok := r.p.endpoint(r.net, dst)
+	if !ok {
+		return r.flood(at, dst)
+	}
+	switch e.Kind {
+	case hoststate.EndpointDrop:
+		r.mark("bridge/drop")
+		return r.drop(e.Drop, at, about{mac: dst, net: r.net, port: e.Port})
+	case hoststate.EndpointRouter:
+		r.mark("bridge/router")
+		r.hopf(at, "", "%s belongs to %s", dst, r.p.routerObject(e.Router))
+		return r.route(routing{router: e.Router, in: e})
+	case hoststate.EndpointPort:
+		if e.iface == r.from && !r.tunnel {
+			return r.drop(reason.Hairpin, at, about{mac: dst})
+		}
+	case hoststate.EndpointRemote:
+		if r.tunnel {
+			return r.drop(reason.TunnelHairpin, at, about{mac: dst, ip: e.Addr})
+		}
+	}
+	if r.tooBig(e.mtu) {
+		r.mark("bridge/too-big")
+		return r.drop(reason.MTUExceeded, at, about{mac: dst, mtu: e.mtu})
+	}
+	if e.Kind == hoststate.EndpointPort {
+		r.mark("bridge/port")
+		return r.deliver(at, e)
+	}
+	r.mark("bridge/remote")
+	return r.encapsulate(e, false)
+}
+
+func (r *run) flood(at Object, dst model.MAC) Result {
+	for _, i := range r.p.floods[r.net] {
+		if r.tunnel || i != r.from {
+			r.res.Copies = append(r.res.Copies, i)
+		}
+	}
+	if len(r.res.Copies) == 0 {
+		return r.drop(reason.L2Unknown, at, about{mac: dst})
+	}
+	r.hopf(at, "never into a tunnel", "nobody is known to have %s: to the network's %d other local ports", dst, len(r.res.Copies))
+	r.res.Network = r.net
+	return r.end(Flood)
+}
+
+func (r *run) deliver(at Object, e endpoint) Result {
+	r.hopf(at, "delivered to interface "+e.iface, "%s is %s", model.MAC(r.frame[0:6]), r.p.portObject(e.Port))
+	r.res.Port, r.res.Interface, r.res.Peer = e.Port, e.iface, e.peer
+	return r.end(Port)
+}
+
+// tooBig tells whether the packet, or where it is GSO each of its segments, is
+// larger than mtu.
+func (r *run) tooBig(mtu int) bool {
+	v4, v6 := packet.IPv4Readable(r.frame), packet.IPv6Readable(r.frame)
+	ip := r.frame[packet.EthernetLen:]
+	if r.gso == 0 {
+		if v4 {
+			return int(binary.BigEndian.Uint16(ip[2:])) > mtu
+		}
+		return len(ip) > mtu
+	}
+	var network int
+	var proto packet.Protocol
+	switch {
+	case v4:
+		network, proto = int(ip[0]&15)*4, packet.Protocol(ip[9])
+	case v6:
+		network, proto = packet.IPv6Len, packet.Protocol(ip[6])
+	default:
+		return false
+	}
+	transport := 8
+	if proto == packet.ProtoTCP && len(ip) > network+12 {
+		transport = int(ip[network+12]>>4) * 4
+	}
+	return r.gso+network+transport > mtu
+}

@@ -1,0 +1,193 @@
+package trace
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/packet"
+	"github.com/causeway-net/causeway/internal/reason"
+)
+
+// MaxRouters is how many routers of one site a packet may pass.
+const MaxRouters = 8
+
+// routing is the state between routers.
+type routing struct {
+	router     model.RouterKey
+	in         endpoint // the router's interface that it came in by; in.Addr answers
+	originator bool     // this router made the packet
+	slow       bool     // from the slow path: the header is trusted
+}
+
+// check is what a router checks of a packet first.
+func (r *run) check() reason.Reason {
+	if packet.EtherType(binary.BigEndian.Uint16(r.frame[12:])) != packet.TypeIPv4 {
+		return reason.RouterNotIP
+	}
+	if !packet.IPv4Readable(r.frame) {
+		return reason.IPMalformed
+	}
+	ip := r.frame[packet.EthernetLen:]
+	ihl, total := int(ip[0]&15)*4, int(binary.BigEndian.Uint16(ip[2:]))
+	switch {
+	case ihl < packet.IPv4Len, total < ihl, r.gso == 0 && total > len(ip),
+		ihl == packet.IPv4Len && !packet.ValidIPv4Checksum(ip):
+		return reason.IPMalformed
+	case ihl > packet.IPv4Len:
+		return reason.IPOptions
+	case packet.Martian(ip4(ip[12:]), ip4(ip[16:])):
+		return reason.Martian
+	}
+	return reason.None
+}
+
+func (r *run) route(s routing) Result {
+	if !s.slow {
+		if why := r.check(); why != reason.None {
+			return r.drop(why, r.p.routerObject(s.router), about{})
+		}
+	}
+	ip := r.frame[packet.EthernetLen:]
+	for turn := 0; turn < MaxRouters; turn++ {
+		at := r.p.routerObject(s.router)
+		dst := ip4(ip[16:])
+		m, ok := r.p.route(s.router, dst)
+		if !ok {
+			return r.dropICMP(s, reason.NoRoute, packet.ICMPUnreachable, packet.ICMPNetUnreachable, about{ip: dst})
+		}
+		switch m.route.Kind {
+		case hoststate.RouteDrop:
+			r.mark("route/drop")
+			return r.drop(m.route.Drop, at, about{ip: dst, route: m})
+		case hoststate.RouteLocal:
+			if s.originator {
+				r.mark("route/local-originator")
+				return r.drop(reason.ToRouter, at, about{ip: dst})
+			}
+			if res, done := r.local(s, at, dst); done {
+				return res
+			}
+			s.originator = true
+			continue
+		}
+		ttl := ip[8]
+		if !s.originator {
+			if ttl <= 1 {
+				return r.dropICMP(s, reason.TTLExceeded, packet.ICMPTimeExceeded, 0, about{ip: dst})
+			}
+			ttl--
+		}
+		next := dst
+		if m.route.Kind == hoststate.RouteVia {
+			next = m.route.NextHop
+		}
+		mac, ok := r.p.st.Neighbors[hoststate.NeighborKey{Network: m.route.Network, IP: next}]
+		if !ok {
+			return r.dropICMP(s, reason.NeighborUnknown, packet.ICMPUnreachable, packet.ICMPHostUnreachable, about{ip: next, net: m.route.Network})
+		}
+		e, ok := r.p.endpoint(m.route.Network, mac)
+		if !ok {
+			r.mark("route/l2-unknown")
+			return r.drop(reason.L2Unknown, r.p.networkObject(m.route.Network), about{mac: mac})
+		}
+		r.hopRoute(at, m, next, mac, ttl)
+		if e.Kind == hoststate.EndpointDrop {
+			r.mark("route/endpoint-drop")
+			return r.drop(e.Drop, r.p.networkObject(m.route.Network), about{mac: mac, ip: next, net: m.route.Network, port: e.Port})
+		}
+		mtu := r.p.st.Networks[m.route.Network].MTU
+		if e.Kind != hoststate.EndpointRouter {
+			mtu = min(mtu, e.mtu)
+		}
+		big := r.tooBig(mtu)
+		if big && (ip[6]&0x40 != 0 || r.gso != 0) {
+			return r.dropICMP(s, reason.FragmentationNeeded, packet.ICMPUnreachable, packet.ICMPFragmentationNeeded, about{ip: dst, mtu: mtu, net: m.route.Network})
+		}
+		if ttl != ip[8] {
+			packet.SetTTL(ip, ttl)
+		}
+		if !big && e.Kind == hoststate.EndpointRouter {
+			r.mark("route/router")
+			s = routing{router: e.Router, in: e}
+			continue
+		}
+		copy(r.frame[0:6], mac[:])
+		copy(r.frame[6:12], m.route.MAC[:])
+		r.net = m.route.Network
+		switch {
+		case big:
+			r.mark("route/fragment")
+			r.hopf(at, "the slow path cuts it into fragments", "larger than %d bytes, and may be cut", mtu)
+			r.insertSlowHeader(slowHeader{kind: slowFragment, net: m.route.Network, mtu: mtu})
+			return r.end(Slow)
+		case e.Kind == hoststate.EndpointPort:
+			r.mark("route/port")
+			return r.deliver(r.p.networkObject(m.route.Network), e)
+		default:
+			r.mark("route/remote")
+			return r.encapsulate(e, false)
+		}
+	}
+	return r.drop(reason.RouterLoop, r.p.routerObject(s.router), about{})
+}
+
+// local handles a packet to the router itself; false: it is an echo request that
+// was turned round and goes on.
+func (r *run) local(s routing, at Object, dst netip.Addr) (Result, bool) {
+	ip := r.frame[packet.EthernetLen:]
+	switch packet.Protocol(ip[9]) {
+	case packet.ProtoICMP:
+		offset, more := packet.FragmentOffset(ip)
+		total := min(int(binary.BigEndian.Uint16(ip[2:])), len(ip))
+		if offset != 0 || more || total < packet.IPv4Len+packet.ICMPLen ||
+			ip[packet.IPv4Len] != packet.ICMPEchoRequest || ip[packet.IPv4Len+1] != 0 {
+			r.mark("route/local-icmp")
+			return r.drop(reason.ToRouter, at, about{ip: dst}), true
+		}
+		r.mark("route/echo")
+		packet.TurnEchoRound(ip)
+		r.hopf(at, "it answers with an echo reply", "%s is the router's own address", dst)
+		return Result{}, false
+	case packet.ProtoTCP, packet.ProtoUDP:
+		return r.dropICMP(s, reason.ToRouter, packet.ICMPUnreachable, packet.ICMPPortUnreachable, about{ip: dst}), true
+	}
+	return r.dropICMP(s, reason.ToRouter, packet.ICMPUnreachable, packet.ICMPProtocolUnreachable, about{ip: dst}), true
+}
+
+// dropICMP drops the packet at a router, with an ICMP error where one may be.
+func (r *run) dropICMP(s routing, why reason.Reason, icmpType, code uint8, a about) Result {
+	res := r.drop(why, r.p.routerObject(s.router), a)
+	if s.originator || !r.mayAnswer() {
+		r.mark("no-icmp")
+		res.Path = r.res.Path
+		return res
+	}
+	r.mark("icmp")
+	if r.gso != 0 && len(r.frame) > packet.EthernetLen+slowGSOKeep {
+		r.frame = r.frame[:packet.EthernetLen+slowGSOKeep]
+	}
+	mtu := 0
+	if why == reason.FragmentationNeeded {
+		mtu = a.mtu
+	}
+	r.hopf(r.p.routerObject(s.router), "to the sender, from "+s.in.Addr.String(), "ICMP %s", packet.ICMPName(icmpType, code))
+	r.insertSlowHeader(slowHeader{
+		kind: slowICMP, reason: why, icmpType: icmpType, icmpCode: code, router: s.router, mtu: mtu, src: s.in.Addr,
+	})
+	return r.end(Slow)
+}
+
+// mayAnswer is what the programs look at of RFC 1812 §4.3.2.7.
+func (r *run) mayAnswer() bool {
+	ip := r.frame[packet.EthernetLen:]
+	if offset, _ := packet.FragmentOffset(ip); offset != 0 {
+		return false
+	}
+	if packet.Protocol(ip[9]) != packet.ProtoICMP {
+		return true
+	}
+	total := min(int(binary.BigEndian.Uint16(ip[2:])), len(ip))
+	return total > packet.IPv4Len && !packet.IsICMPError(ip[packet.IPv4Len])
+}

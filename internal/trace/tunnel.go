@@ -1,0 +1,211 @@
+package trace
+
+import (
+	"encoding/binary"
+
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/packet"
+	"github.com/causeway-net/causeway/internal/reason"
+)
+
+// encapsulate sends the frame to the remote VTEP of e, by the collect-metadata
+// device where byDevice is set or the programs could not do it.
+func (r *run) encapsulate(e endpoint, byDevice bool) Result {
+	var tos uint8
+	ip := r.frame[packet.EthernetLen:]
+	switch {
+	case packet.IPv4Readable(r.frame):
+		tos = ip[1] & 3
+	case packet.IPv6Readable(r.frame):
+		tos = ip[1] >> 4 & 3
+	}
+	at := r.p.gatewayObject(e.Gateway)
+	if r.p.env.NoRoute[Underlay{e.table, e.Addr}] {
+		return r.drop(reason.UnderlayNoRoute, at, about{ip: e.Addr, table: e.table})
+	}
+	r.res.Local, r.res.Remote, r.res.VNI, r.res.Table, r.res.TOS = e.TunnelIP, e.Addr, e.VNI, e.table, tos
+	r.hopf(at, "it leaves this site from "+e.TunnelIP.String()+" to "+e.Addr.String(),
+		"remote MAC entry %s: VNI %d at %s", model.MAC(r.frame[0:6]), e.VNI, e.Addr)
+	switch packet.EtherType(binary.BigEndian.Uint16(r.frame[12:])) {
+	case packet.TypeIPv4, packet.TypeIPv6:
+	default:
+		byDevice = true
+	}
+	if byDevice {
+		return r.end(VXLAN)
+	}
+	r.frame = packet.Encapsulate(make([]byte, 0, len(r.frame)+packet.EthernetLen+packet.VXLANOverhead), packet.Outer{
+		Local: e.TunnelIP, Remote: e.Addr, TOS: tos, VNI: e.VNI, SrcPort: packet.SourcePort(r.p.env.HashKey, r.frame),
+	}, r.frame)
+	return r.end(Tunnel)
+}
+
+// FromUnderlay is the program at an interface that carries tunnels.
+func (p *Pipeline) FromUnderlay(f Frame) Result {
+	r := p.start(f)
+	if f.OtherHost || f.VLAN || len(r.frame) < packet.EthernetLen+packet.IPv4Len+packet.UDPLen || !packet.IPv4Readable(r.frame) {
+		return r.end(Pass)
+	}
+	ip := r.frame[packet.EthernetLen:]
+	udp := ip[packet.IPv4Len:]
+	key := TunnelKey{Local: ip4(ip[16:]), Remote: ip4(ip[12:])}
+	offset, more := packet.FragmentOffset(ip)
+	gateway, ours := p.tunnels[key.Local]
+	if ip[0] != 0x45 || packet.Protocol(ip[9]) != packet.ProtoUDP || offset != 0 || more ||
+		binary.BigEndian.Uint16(udp[2:]) != packet.VXLANPort || !ours {
+		return r.end(Pass)
+	}
+	r.tunnel = true
+	at := p.gatewayObject(gateway)
+	total := int(binary.BigEndian.Uint16(ip[2:]))
+	const least = packet.VXLANOverhead
+	switch {
+	case !packet.ValidIPv4Checksum(ip[:packet.IPv4Len]):
+		return r.drop(reason.VXLANMalformed, at, about{})
+	case r.gso != 0:
+		total = len(ip)
+	case total > len(ip) || int(binary.BigEndian.Uint16(udp[4:])) != total-packet.IPv4Len:
+		return r.drop(reason.VXLANMalformed, at, about{})
+	}
+	if total < least {
+		return r.drop(reason.VXLANMalformed, at, about{})
+	}
+	v, inner, err := packet.ParseVXLAN(udp[packet.UDPLen:])
+	if err != nil {
+		return r.drop(reason.VXLANMalformed, at, about{})
+	}
+	if v.Flags&packet.VXLANFlagI == 0 {
+		return r.drop(reason.VXLANFlags, at, about{})
+	}
+	key.VNI = v.VNI
+	if res, bad := r.admit(at, key, model.MAC(inner[6:12])); bad {
+		return res
+	}
+	outerECN := ip[1] & 3
+	whole := r.frame
+	inner = inner[:total-packet.IPv4Len-packet.UDPLen-packet.VXLANLen]
+	if t := packet.EtherType(binary.BigEndian.Uint16(inner[12:])); t != packet.TypeIPv4 && t != packet.TypeIPv6 {
+		r.frame = whole
+		r.mark("underlay/not-ip")
+		return r.end(Pass)
+	}
+	r.frame = inner
+	if why := r.checkInner(); why != reason.None {
+		return r.drop(why, at, about{})
+	}
+	if !r.mergeECN(outerECN) {
+		return r.drop(reason.ECNCongestion, at, about{})
+	}
+	r.mark("underlay/decapsulated")
+	return r.bridge()
+}
+
+// FromVXLAN is the program at the collect-metadata device. A nil key: the kernel
+// left none.
+func (p *Pipeline) FromVXLAN(f Frame, key *TunnelKey) Result {
+	r := p.start(f)
+	r.tunnel = true
+	at := Object{Kind: "host"}
+	if key == nil {
+		return r.drop(reason.Internal, at, about{})
+	}
+	e, _, err := packet.ParseEthernet(r.frame)
+	if err != nil {
+		return r.drop(reason.FrameMalformed, at, about{})
+	}
+	gateway, ours := p.tunnels[key.Local]
+	if !ours {
+		return r.drop(reason.TunnelIPUnknown, at, about{ip: key.Local})
+	}
+	at = p.gatewayObject(gateway)
+	if res, bad := r.admit(at, *key, e.Src); bad {
+		return res
+	}
+	if why := r.checkInner(); why != reason.None {
+		return r.drop(why, at, about{})
+	}
+	if f.VLAN || e.Type.IsVLAN() {
+		return r.drop(reason.VLANTagged, at, about{})
+	}
+	if e.Type == packet.TypeARP {
+		r.mark("vxlan/arp")
+		return r.arp(nil, at)
+	}
+	r.mark("vxlan/in")
+	return r.bridge()
+}
+
+// admit decides whether a tunnel packet with inner source MAC src may come in, and
+// finds its network.
+func (r *run) admit(at Object, key TunnelKey, src model.MAC) (Result, bool) {
+	peer, ok := r.p.st.Peers[hoststate.PeerKey{TunnelIP: key.Local, Remote: key.Remote, VNI: key.VNI}]
+	if !ok {
+		why := reason.VNIUnknown
+		if _, ok := r.p.st.VNIs[hoststate.VNIKey{TunnelIP: key.Local, VNI: key.VNI}]; ok {
+			why = reason.VTEPUnknown
+		}
+		return r.drop(why, at, about{key: key}), true
+	}
+	if peer.Drop != reason.None {
+		r.mark("tunnel/peer-drop")
+		return r.drop(peer.Drop, r.p.networkObject(peer.Network), about{net: peer.Network}), true
+	}
+	e, ok := r.p.endpoint(peer.Network, src)
+	if !ok || e.Kind != hoststate.EndpointRemote || e.Addr != key.Remote || e.TunnelIP != key.Local || e.VNI != key.VNI {
+		return r.drop(reason.VTEPSourceMAC, at, about{key: key, mac: src, net: peer.Network}), true
+	}
+	r.net = peer.Network
+	r.hopf(at, "to "+r.p.networkObject(peer.Network).String(), "VNI %d from VTEP %s, inner source %s: a remote MAC entry allows it",
+		key.VNI, key.Remote, src)
+	return Result{}, false
+}
+
+// checkInner refuses inner IP that is too short for its header.
+func (r *run) checkInner() reason.Reason {
+	n := len(r.frame) - packet.EthernetLen
+	switch packet.EtherType(binary.BigEndian.Uint16(r.frame[12:])) {
+	case packet.TypeIPv4:
+		if n < packet.IPv4Len {
+			return reason.FrameMalformed
+		}
+	case packet.TypeIPv6:
+		if n < packet.IPv6Len {
+			return reason.FrameMalformed
+		}
+	}
+	return reason.None
+}
+
+// mergeECN is RFC 6040 §4.2; false: the packet is to be dropped.
+func (r *run) mergeECN(outer uint8) bool {
+	const ect1, ect0, ce = 1, 2, 3
+	ip := r.frame[packet.EthernetLen:]
+	v6 := packet.EtherType(binary.BigEndian.Uint16(r.frame[12:])) == packet.TypeIPv6
+	inner := ip[1] & 3
+	if v6 {
+		inner = ip[1] >> 4 & 3
+	}
+	to := inner
+	switch {
+	case outer == ce && inner == 0:
+		return false
+	case outer == ce:
+		to = ce
+	case outer == ect1 && inner == ect0:
+		to = ect1
+	}
+	if to == inner {
+		return true
+	}
+	r.mark("underlay/ecn-changed")
+	if v6 {
+		ip[1] = ip[1]&^0x30 | to<<4
+		return true
+	}
+	from := binary.BigEndian.Uint16(ip)
+	ip[1] = ip[1]&^3 | to
+	check := packet.UpdateChecksum(binary.BigEndian.Uint16(ip[10:]), from, binary.BigEndian.Uint16(ip))
+	binary.BigEndian.PutUint16(ip[10:], check)
+	return true
+}

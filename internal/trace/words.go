@@ -1,0 +1,198 @@
+package trace
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/reason"
+)
+
+// about holds what the sentence on a drop speaks of.
+type about struct {
+	mac, want model.MAC
+	ip        netip.Addr
+	addrs     []netip.Addr
+	net       model.NetworkKey
+	port      model.PortKey
+	mtu       int
+	table     uint32
+	route     matched
+	key       TunnelKey
+}
+
+func (r *run) drop(why reason.Reason, at Object, a about) Result {
+	r.mark("drop/" + why.String())
+	r.res.Verdict, r.res.Reason, r.res.Output = Drop, why, nil
+	if !r.p.quiet {
+		found, remedy := r.p.explain(why, at, a)
+		r.res.Hops = append(r.res.Hops, Hop{
+			At: at.String(), Object: at, Decision: found, Result: "dropped", Reason: why.String(), Remedy: remedy,
+		})
+	}
+	return r.res
+}
+
+func (r *run) hopf(at Object, result, format string, args ...any) {
+	if r.p.quiet {
+		return
+	}
+	r.res.Hops = append(r.res.Hops, Hop{At: at.String(), Object: at, Decision: fmt.Sprintf(format, args...), Result: result})
+}
+
+func (r *run) hopRoute(at Object, m matched, next netip.Addr, mac model.MAC, ttl uint8) {
+	if r.p.quiet {
+		return
+	}
+	net := r.p.networkObject(m.route.Network)
+	way := fmt.Sprintf("route %s on %s", m.prefix, net)
+	if m.route.Kind == hoststate.RouteVia {
+		way = fmt.Sprintf("route %s via %s on %s", m.prefix, m.route.NextHop, net)
+	}
+	r.hopf(at, fmt.Sprintf("TTL %d, to %s at %s", ttl, next, mac), "%s", way)
+}
+
+func (p *Pipeline) portObject(k model.PortKey) Object {
+	id := string(p.st.Ports[k].ID)
+	return Object{Kind: "port", Name: p.env.Names[id], ID: id}
+}
+
+func (p *Pipeline) networkObject(k model.NetworkKey) Object {
+	n := p.st.Networks[k]
+	return Object{Kind: "network", Name: n.Name, ID: string(n.ID)}
+}
+
+func (p *Pipeline) routerObject(k model.RouterKey) Object {
+	n := p.st.Routers[k]
+	return Object{Kind: "router", Name: n.Name, ID: string(n.ID)}
+}
+
+func (p *Pipeline) gatewayObject(id model.GatewayDeviceID) Object {
+	return Object{Kind: "gateway device", Name: p.env.Names[string(id)], ID: string(id)}
+}
+
+// name is what a command takes to name o.
+func (o Object) name() string {
+	if o.Name != "" {
+		return o.Name
+	}
+	return o.ID
+}
+
+// explain puts a drop into words: what was found, and the way out.
+func (p *Pipeline) explain(why reason.Reason, at Object, a about) (found, remedy string) {
+	net := p.networkObject(a.net)
+	switch why {
+	case reason.PortUnbound:
+		return at.String() + " has no port: none is bound to it, or the host has not heard of it yet",
+			"bind one: `causeway port bind PORT --host HOST --interface " + at.Name + "`"
+	case reason.PortAdminDown:
+		who := "the port with " + a.mac.String()
+		if at.Kind == "port" {
+			who = at.String()
+		} else if a.route.prefix.IsValid() {
+			who = fmt.Sprintf("the interface of %s that %s leads to", at, a.route.prefix)
+		}
+		return who + " has admin_state_up=false", "put it up: `openstack port set --enable PORT`"
+	case reason.NetworkAdminDown:
+		if a.net == 0 {
+			return fmt.Sprintf("the network that %s leads to has admin_state_up=false", a.route.prefix),
+				"put it up: `openstack network set --enable NETWORK`"
+		}
+		return net.String() + " has admin_state_up=false", "put it up: `openstack network set --enable " + net.name() + "`"
+	case reason.RouterAdminDown:
+		if at.Kind == "router" {
+			return at.String() + " has admin_state_up=false", "put it up: `openstack router set --enable " + at.name() + "`"
+		}
+		return "a router that the packet would pass has admin_state_up=false", "put it up: `openstack router set --enable ROUTER`"
+	case reason.SpoofMAC:
+		return fmt.Sprintf("port security: source MAC %s is not the port's %s", a.mac, a.want),
+			"give the workload's interface the port's MAC, or switch port security off: `openstack port set --disable-port-security " + at.name() + "`"
+	case reason.SpoofIP:
+		return fmt.Sprintf("port security: source address %s is none of the port's (%s)", a.ip, joinAddrs(a.addrs)),
+			"send from the port's address, or give the port this one: `openstack port set --fixed-ip ip-address=" + a.ip.String() + " " + at.name() + "`"
+	case reason.SpoofARP:
+		return fmt.Sprintf("port security: ARP sender %s, %s is not the port", a.mac, a.ip), "use the port's own MAC and address"
+	case reason.Hairpin:
+		return fmt.Sprintf("%s is where the frame came from", a.mac), "send it to somebody else's MAC"
+	case reason.L2Unknown:
+		return fmt.Sprintf("no port of %s on this host has MAC %s", at, a.mac), "create the port, or correct the MAC"
+	case reason.DestinationUnbound:
+		who := "the port with MAC " + a.mac.String()
+		if a.port != 0 && p.st.Ports[a.port].ID != "" {
+			who = p.portObject(a.port).String()
+		}
+		return fmt.Sprintf("%s of %s is not bound to an interface of this host", who, net),
+			"bind it: `causeway port bind PORT --host HOST --interface INTERFACE`"
+	case reason.RemoteMACMissing:
+		return p.explainRemoteMAC(net, a)
+	case reason.ConnectionMissing:
+		return fmt.Sprintf("%s has no L2 gateway connection, and %s belongs to another site", net, a.mac),
+			"connect it: `causeway l2-gateway-connection create L2-GATEWAY " + net.name() + "`"
+	case reason.TunnelHairpin:
+		return fmt.Sprintf("%s is at another site too (VTEP %s): nothing is bridged from one tunnel into another", a.mac, a.ip),
+			"let the sites reach each other directly: each needs a remote MAC entry of the other"
+	case reason.MTUExceeded:
+		return fmt.Sprintf("the packet is larger than the %d bytes that the way to %s takes", a.mtu, a.mac),
+			"send smaller packets: set the workload's MTU to the network's, and the network's to what the underlay takes less 50"
+	case reason.NoRoute:
+		return fmt.Sprintf("%s has no route to %s", at, a.ip),
+			"add one: `openstack router add route --route destination=PREFIX,gateway=NEXTHOP " + at.name() + "`"
+	case reason.NeighborUnknown:
+		return fmt.Sprintf("no port of %s has the address %s", net, a.ip),
+			fmt.Sprintf("create it; for a router of another site: `openstack port create --network %s --fixed-ip ip-address=%s --mac-address MAC --device-owner network:remote_site NAME`", net.name(), a.ip)
+	case reason.TTLExceeded:
+		return "the TTL ran out at " + at.String(), "send with a larger TTL"
+	case reason.ToRouter:
+		return fmt.Sprintf("%s is an address of %s, which answers pings and nothing else", a.ip, at), "send it to a workload"
+	case reason.FragmentationNeeded:
+		return fmt.Sprintf("the packet is larger than the %d bytes that the way out of %s takes, and must not be cut", a.mtu, at),
+			"send smaller packets (a sender with path MTU discovery does so by itself)"
+	case reason.RouterLoop:
+		return fmt.Sprintf("the packet passed %d routers of this site", MaxRouters), "look for extra routes that point at each other"
+	case reason.TunnelIPUnknown:
+		return fmt.Sprintf("no gateway device on this host has the tunnel IP %s", a.ip),
+			"correct the other site's remote MAC entries, or this site's tunnel IP: `causeway gateway-device update DEVICE --tunnel-ip " + a.ip.String() + "`"
+	case reason.VNIUnknown:
+		return fmt.Sprintf("no network is connected to %s with VNI %d", at, a.key.VNI),
+			fmt.Sprintf("connect one: `causeway l2-gateway create NAME --gateway-device %s --segmentation-id %d`, then `causeway l2-gateway-connection create NAME NETWORK`; both sites need the same VNI", at.name(), a.key.VNI)
+	case reason.VTEPUnknown:
+		return fmt.Sprintf("no remote MAC entry with VNI %d on %s leads to VTEP %s", a.key.VNI, at, a.key.Remote),
+			fmt.Sprintf("create one: `causeway remote-mac create --gateway-device %s --mac-address MAC --vtep-address %s --segmentation-id %d`", at.name(), a.key.Remote, a.key.VNI)
+	case reason.VTEPSourceMAC:
+		return fmt.Sprintf("no remote MAC entry says that %s with VNI %d is at VTEP %s", a.mac, a.key.VNI, a.key.Remote),
+			fmt.Sprintf("if it is: `causeway remote-mac create --gateway-device %s --mac-address %s --vtep-address %s --segmentation-id %d`", at.name(), a.mac, a.key.Remote, a.key.VNI)
+	case reason.UnderlayNoRoute:
+		return fmt.Sprintf("the host has no route to VTEP %s in its routing table %d", a.ip, a.table),
+			"add a route to it on the gateway host, or on the VTEP router where that is the edge router"
+	}
+	return why.Text(), ""
+}
+
+func (p *Pipeline) explainRemoteMAC(net Object, a about) (found, remedy string) {
+	var where, how []string
+	for _, c := range p.connections(a.net) {
+		g := p.gatewayObject(p.tunnels[c.TunnelIP])
+		where = append(where, fmt.Sprintf("with VNI %d on %s", c.VNI, g))
+		how = append(how, fmt.Sprintf("`causeway remote-mac create --gateway-device %s --mac-address %s --vtep-address REMOTE-TUNNEL-IP --segmentation-id %d`",
+			g.name(), a.mac, c.VNI))
+	}
+	if len(where) == 0 {
+		return fmt.Sprintf("no remote MAC entry for %s of %s", a.mac, net), "create one: `causeway remote-mac create`"
+	}
+	return fmt.Sprintf("no remote MAC entry for %s %s", a.mac, strings.Join(where, " or ")),
+		"create one: " + strings.Join(how, " or ")
+}
+
+func joinAddrs(as []netip.Addr) string {
+	if len(as) == 0 {
+		return "it has none"
+	}
+	s := make([]string, len(as))
+	for i, a := range as {
+		s[i] = a.String()
+	}
+	return strings.Join(s, ", ")
+}

@@ -1,0 +1,130 @@
+package trace
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/packet"
+	"github.com/causeway-net/causeway/internal/reason"
+)
+
+// FromWorkload is the program at a workload's interface.
+func (p *Pipeline) FromWorkload(iface string, f Frame) Result {
+	r := p.start(f)
+	key, ok := p.ifaces[iface]
+	if !ok {
+		return r.drop(reason.PortUnbound, Object{Kind: "interface", Name: iface}, about{})
+	}
+	port := p.st.Ports[key]
+	r.net, r.from = port.Network, iface
+	at := p.portObject(key)
+	if port.Drop != reason.None {
+		return r.drop(port.Drop, at, about{net: port.Network})
+	}
+	e, _, err := packet.ParseEthernet(r.frame)
+	if err != nil {
+		return r.drop(reason.FrameMalformed, at, about{})
+	}
+	if f.VLAN || e.Type.IsVLAN() {
+		return r.drop(reason.VLANTagged, at, about{})
+	}
+	if port.PortSecurity && e.Src != port.MAC {
+		return r.drop(reason.SpoofMAC, at, about{mac: e.Src, want: port.MAC})
+	}
+	if e.Type == packet.TypeARP {
+		r.mark("port/arp")
+		return r.arp(&port, at)
+	}
+	if port.PortSecurity {
+		if res, bad := r.checkSource(port, e, at); bad {
+			return res
+		}
+	}
+	r.mark("port/security-passed")
+	r.hopf(at, "", "the frame from %s is let in", e.Src)
+	return r.bridge()
+}
+
+// checkSource is anti-spoofing of IP.
+func (r *run) checkSource(port hoststate.Port, e packet.Ethernet, at Object) (Result, bool) {
+	var src netip.Addr
+	switch {
+	case e.Type == packet.TypeIPv4:
+		if !packet.IPv4Readable(r.frame) {
+			return r.drop(reason.FrameMalformed, at, about{}), true
+		}
+		src = ip4(r.frame[packet.EthernetLen+12:])
+	case e.Type == packet.TypeIPv6:
+		if !packet.IPv6Readable(r.frame) {
+			return r.drop(reason.FrameMalformed, at, about{}), true
+		}
+		src = netip.AddrFrom16([16]byte(r.frame[packet.EthernetLen+8 : packet.EthernetLen+24])).Unmap()
+	default:
+		return Result{}, false
+	}
+	if !slices.Contains(port.Addrs, src) {
+		return r.drop(reason.SpoofIP, at, about{ip: src, addrs: port.Addrs}), true
+	}
+	return Result{}, false
+}
+
+func ip4(b []byte) netip.Addr { return netip.AddrFrom4([4]byte(b[:4])) }
+
+// arp handles ARP from port, or from a tunnel where port is nil.
+func (r *run) arp(port *hoststate.Port, at Object) Result {
+	a, err := packet.ParseARP(r.frame[packet.EthernetLen:])
+	if err != nil {
+		return r.drop(reason.FrameMalformed, at, about{})
+	}
+	if port != nil && port.PortSecurity &&
+		(a.SenderMAC != port.MAC || a.SenderIP != netip.IPv4Unspecified() && !slices.Contains(port.Addrs, a.SenderIP)) {
+		return r.drop(reason.SpoofARP, at, about{mac: a.SenderMAC, ip: a.SenderIP})
+	}
+	if a.Op != packet.ARPRequest {
+		r.mark("arp/no-request")
+		return r.bridge()
+	}
+	if a.TargetIP == a.SenderIP {
+		r.mark("arp/gratuitous")
+		return r.bridge()
+	}
+	mac, ok := r.p.st.Neighbors[hoststate.NeighborKey{Network: r.net, IP: a.TargetIP}]
+	if !ok {
+		r.mark("arp/unknown")
+		r.hopf(r.p.networkObject(r.net), "it goes to the network's local ports", "nobody is known to have %s", a.TargetIP)
+		return r.bridge()
+	}
+	if mac == a.SenderMAC {
+		if [6]byte(r.frame[:6]) != packet.Broadcast {
+			return r.drop(reason.Hairpin, at, about{mac: mac})
+		}
+		r.mark("arp/own")
+		return r.bridge()
+	}
+	if port == nil {
+		e, ok := r.p.endpoint(r.net, mac)
+		if !ok || e.Kind == hoststate.EndpointRemote || e.Kind == hoststate.EndpointDrop {
+			r.mark("arp/not-ours")
+			return r.bridge()
+		}
+	}
+	copy(r.frame[0:6], a.SenderMAC[:])
+	copy(r.frame[6:12], mac[:])
+	b := r.frame[packet.EthernetLen:]
+	binary.BigEndian.PutUint16(b[6:], packet.ARPReply)
+	reply := packet.ARP{Op: packet.ARPReply, SenderMAC: mac, SenderIP: a.TargetIP, TargetMAC: a.SenderMAC, TargetIP: a.SenderIP}
+	copy(b, reply.Append(nil))
+	if port != nil {
+		r.hopf(r.p.networkObject(r.net), "answered at once", "ARP: %s is at %s", a.TargetIP, mac)
+		r.res.Interface, r.res.Port = r.from, r.p.ifaces[r.from]
+		return r.end(Reply)
+	}
+	r.mark("arp/answer-tunnel")
+	e, ok := r.p.endpoint(r.net, a.SenderMAC)
+	if !ok || e.Kind != hoststate.EndpointRemote {
+		return r.drop(reason.L2Unknown, r.p.networkObject(r.net), about{mac: a.SenderMAC})
+	}
+	return r.encapsulate(e, true)
+}
