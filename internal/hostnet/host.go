@@ -53,7 +53,7 @@ func Open(stateDir string, log *slog.Logger) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
-	l, err := openLedger(filepath.Join(stateDir, ledgerFile))
+	l, err := openLedger(filepath.Join(stateDir, LedgerFile))
 	if err != nil {
 		h.Close()
 		return nil, err

@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	ledgerFile   = "hostnet.json"
+	// LedgerFile is the name of the ledger in the state directory.
+	LedgerFile   = "hostnet.json"
 	ledgerFormat = 1
 )
 
@@ -50,13 +51,24 @@ type ledgerRule struct {
 	Table int        `json:"table"`
 }
 
-func openLedger(path string) (*ledger, error) {
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+// Life names the present boot and network namespace: what was not pinned or written
+// to disk in this life does not exist.
+func Life() (string, error) {
+	id, cookie, err := life()
+	return fmt.Sprintf("%s/%d", id, cookie), err
+}
+
+func life() (bootID string, cookie uint64, err error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
-		return nil, fmt.Errorf("read boot id: %w", err)
+		return "", 0, fmt.Errorf("read boot id: %w", err)
 	}
-	bootID := strings.TrimSpace(string(boot))
-	cookie, err := netnsCookie()
+	cookie, err = netnsCookie()
+	return strings.TrimSpace(string(b)), cookie, err
+}
+
+func openLedger(path string) (*ledger, error) {
+	bootID, cookie, err := life()
 	if err != nil {
 		return nil, err
 	}

@@ -64,6 +64,18 @@ func (h *Host) Link(name string) (l Link, ok bool, err error) {
 	return newLink(nl), true, nil
 }
 
+// LinkByIndex finds an interface by its index; ok is false where there is none.
+func (h *Host) LinkByIndex(index int) (l Link, ok bool, err error) {
+	nl, err := h.nl.LinkByIndex(index)
+	if err != nil {
+		if isNotFound(err) {
+			return Link{}, false, nil
+		}
+		return Link{}, false, fmt.Errorf("look up interface %d: %w", index, err)
+	}
+	return newLink(nl), true, nil
+}
+
 // Links lists every interface.
 func (h *Host) Links() ([]Link, error) {
 	nls, err := retryDump(h.nl.LinkList)

@@ -16,6 +16,8 @@ import (
 type Path struct {
 	Index int // of the interface they leave by
 	MTU   int // largest outer IP packet, bytes; what ICMP has taught the kernel counts
+	// LinkMTU is the interface's own.
+	LinkMTU int
 }
 
 // Path asks the kernel for the way from local to remote, by its rules and tables, as
@@ -40,8 +42,9 @@ func (h *Host) Path(local, remote netip.Addr) (p Path, ok bool, err error) {
 		}
 		return Path{}, false, fmt.Errorf("look up interface %d: %w", p.Index, err)
 	}
-	if m := l.Attrs().MTU; p.MTU == 0 || m < p.MTU {
-		p.MTU = m
+	p.LinkMTU = l.Attrs().MTU
+	if p.MTU == 0 || p.LinkMTU < p.MTU {
+		p.MTU = p.LinkMTU
 	}
 	return p, true, nil
 }

@@ -112,6 +112,9 @@ func (w *Watcher) Take() Change {
 	return c
 }
 
+// Wait waits until the watcher has ended.
+func (w *Watcher) Wait() { <-w.done }
+
 // Err is why the watcher ended; nil where it was told to. It waits for the end.
 func (w *Watcher) Err() error {
 	<-w.done

@@ -34,6 +34,14 @@ type Counters struct {
 	Failed    uint64 // could not be written
 }
 
+// Plus adds two sets of counters.
+func (c Counters) Plus(d Counters) Counters {
+	return Counters{
+		ICMP: c.ICMP + d.ICMP, Fragment: c.Fragment + d.Fragment, Sent: c.Sent + d.Sent, Limited: c.Limited + d.Limited,
+		Forbidden: c.Forbidden + d.Forbidden, Malformed: c.Malformed + d.Malformed, Failed: c.Failed + d.Failed,
+	}
+}
+
 // Server answers the frames of one tap device.
 type Server struct {
 	tap io.ReadWriteCloser
