@@ -1,0 +1,144 @@
+package site
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+// Check looks for what no history of operations can leave behind: an index entry
+// that belongs to no object, an object without one of its entries, two owners of
+// what is unique, a reference that leads nowhere. It returns what it finds, in
+// words, in a fixed order; nothing for a sound state.
+func Check(r store.Reader) []string {
+	c := &checker{r: r, owed: map[store.Index]map[string]string{}}
+	c.objects()
+	c.entries()
+	slices.Sort(c.found)
+	return c.found
+}
+
+type checker struct {
+	r     store.Reader
+	owed  map[store.Index]map[string]string // what the objects say must be in the index
+	found []string
+}
+
+func (c *checker) problem(format string, args ...any) {
+	c.found = append(c.found, fmt.Sprintf(format, args...))
+}
+
+// owe notes the entries of one object.
+func (c *checker) owe(entries []entry) {
+	for _, e := range entries {
+		if c.owed[e.ix] == nil {
+			c.owed[e.ix] = map[string]string{}
+		}
+		if other, twice := c.owed[e.ix][e.key]; twice {
+			c.problem("%s %s belongs to %s and to %s", e.ix, e.key, other, e.value)
+		}
+		c.owed[e.ix][e.key] = e.value
+	}
+}
+
+func (c *checker) key(kind store.Kind, n uint32, id string) {
+	c.owe([]entry{{ix: ixKey, key: keyName(kind, n), value: id}})
+}
+
+// refer makes sure that a referenced object exists.
+func (c *checker) refer(from string, kind store.Kind, id string) bool {
+	if c.r.Get(kind, id) == nil {
+		c.problem("%s refers to %s %s, which does not exist", from, kind, id)
+		return false
+	}
+	return true
+}
+
+func (c *checker) objects() {
+	for n := range store.All[model.Network](c.r, store.Networks) {
+		c.key(store.Networks, uint32(n.Key), string(n.ID))
+	}
+	for s := range store.All[model.Subnet](c.r, store.Subnets) {
+		c.refer("subnet "+string(s.ID), store.Networks, string(s.NetworkID))
+		c.owe(subnetEntries(s))
+	}
+	for r := range store.All[model.Router](c.r, store.Routers) {
+		c.key(store.Routers, uint32(r.Key), string(r.ID))
+	}
+	for p := range store.All[model.Port](c.r, store.Ports) {
+		c.port(p)
+	}
+	for d := range store.All[model.GatewayDevice](c.r, store.GatewayDevices) {
+		c.refer("gateway device "+string(d.ID), store.Routers, string(d.RouterID))
+		c.owe(deviceEntries(d))
+	}
+	for e := range store.All[model.RemoteMACEntry](c.r, store.RemoteMACEntries) {
+		c.refer("remote MAC entry "+string(e.ID), store.GatewayDevices, string(e.DeviceID))
+		c.owe(remoteMACEntries(e))
+	}
+	for g := range store.All[model.L2Gateway](c.r, store.L2Gateways) {
+		c.refer("l2 gateway "+string(g.ID), store.GatewayDevices, string(g.DeviceID))
+		c.owe(gatewayEntries(g))
+	}
+	for conn := range store.All[model.L2GatewayConnection](c.r, store.L2GatewayConnections) {
+		from := "l2 gateway connection " + string(conn.ID)
+		c.refer(from, store.Networks, string(conn.NetworkID))
+		if c.refer(from, store.L2Gateways, string(conn.L2GatewayID)) {
+			c.owe(connectionEntries(conn, store.Get[model.L2Gateway](c.r, store.L2Gateways, string(conn.L2GatewayID))))
+		}
+	}
+	for p := range store.All[model.Placement](c.r, store.Placements) {
+		from := "placement of " + string(p.DeviceID)
+		c.refer(from, store.GatewayDevices, string(p.DeviceID))
+		c.refer(from, store.Hosts, string(p.Host))
+	}
+	for st := range store.All[model.PortState](c.r, store.PortStates) {
+		c.refer("port state of "+string(st.PortID), store.Ports, string(st.PortID))
+	}
+}
+
+func (c *checker) port(p *model.Port) {
+	from := "port " + string(p.ID)
+	c.key(store.Ports, uint32(p.Key), string(p.ID))
+	c.owe(portEntries(p))
+	c.refer(from, store.Networks, string(p.NetworkID))
+	for _, a := range p.FixedIPs {
+		if !c.refer(from, store.Subnets, string(a.SubnetID)) {
+			continue
+		}
+		sub := store.Get[model.Subnet](c.r, store.Subnets, string(a.SubnetID))
+		if sub.NetworkID != p.NetworkID || !sub.CIDR.Contains(a.IP) {
+			c.problem("%s has %s, which is not of subnet %s on its network", from, a.IP, a.SubnetID)
+		}
+	}
+	if isInterface(p) {
+		c.refer(from, store.Routers, p.DeviceID)
+	}
+}
+
+// entries compares what the objects owe with what is there.
+func (c *checker) entries() {
+	for _, ix := range []store.Index{
+		ixKey, ixMAC, ixIP, ixInterface, ixPortOfNetwork, ixSubnetOfNetwork, ixPortOfRouter, ixSubnetOfRouter,
+		ixDeviceOfRouter, ixTunnelIP, ixRemoteMAC, ixGatewayOfDevice, ixConnOfGateway, ixConnOfNetwork, ixVNI,
+	} {
+		owed := c.owed[ix]
+		for key, value := range c.r.Scan(ix, "") {
+			want, ok := owed[key]
+			switch {
+			case !ok && ix == ixKey && isTombstone(c.r, key, value):
+				continue // waits for the hosts
+			case !ok:
+				c.problem("%s %s = %q belongs to nothing", ix, key, value)
+			case want != value:
+				c.problem("%s %s = %q, want %q", ix, key, value, want)
+			}
+			delete(owed, key)
+		}
+		for key, value := range owed {
+			c.problem("%s %s = %q is missing", ix, key, value)
+		}
+	}
+}
