@@ -1,0 +1,63 @@
+// Package hostsync carries a host's state from the controller to its agent, and
+// the agent's reports back, over one gRPC stream. Which host it is follows from
+// the connection: over a unix socket from the peer's credentials, over a network
+// from its certificate; a message never claims it.
+//
+// Nothing here queues without bound: deltas that a slow agent has not taken become
+// one delta, and at last a full state; of reports the latest wins.
+package hostsync
+
+import (
+	"time"
+
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/model"
+)
+
+// Protocol is the version of the protocol: both ends must have the same.
+const Protocol = 1
+
+const (
+	// maxMessage bounds a received message, bytes. Deltas are cut into parts of
+	// partRows rows, far below it; one row with 10,000 underlay routes fits.
+	maxMessage = 16 << 20
+	partRows   = 2000
+	// maxReports bounds the port reports of one message.
+	maxReports = 1000
+	// maxParts bounds the parts of one delta that the client puts together.
+	maxParts = 10000
+
+	helloTimeout     = 10 * time.Second
+	keepaliveTime    = 10 * time.Second
+	keepaliveTimeout = 5 * time.Second
+
+	minBackoff = 100 * time.Millisecond
+	maxBackoff = 5 * time.Second
+)
+
+// Report is what an agent says of its host.
+type Report struct {
+	// Revision is that of the last Update whose state the dataplane has.
+	Revision int64
+	// Ports are all ports of the host or those whose state has changed.
+	Ports []PortReport
+	// UnderlayMTU is the largest IP packet, in bytes, of the interfaces that
+	// carry tunnels; 0: unknown.
+	UnderlayMTU int
+}
+
+// PortReport is the state of one port bound to the host.
+type PortReport struct {
+	ID     model.PortID
+	Status model.PortStatus
+	Reason string // why it is not ACTIVE
+}
+
+// Update brings a host's next state.
+type Update struct {
+	// Delta is the receiver's own, to keep or to change.
+	Delta hoststate.Delta
+	// State is the state after Delta. It is valid until the call that brought it
+	// returns; Clone it to keep it. Do not modify it.
+	State hoststate.State
+}
