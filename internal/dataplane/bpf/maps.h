@@ -45,7 +45,7 @@ struct {
 
 ARRAY(counters, BPF_MAP_TYPE_PERCPU_ARRAY, struct counter, 1);
 ARRAY(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u64, DROP_COUNT);
-ARRAY(records, BPF_MAP_TYPE_PERCPU_ARRAY, struct record, 1);
+ARRAY(records, BPF_MAP_TYPE_ARRAY, struct record, 1);
 ARRAY(configs, BPF_MAP_TYPE_ARRAY, struct config, 1);
 
 /* Set by the loader before the programs are verified; what is false then is dead

@@ -178,7 +178,7 @@ struct slow_header {
 };
 
 /* records: what the last packet came to, kept only when cfg_record is set (tests).
- * One row per CPU. */
+ * One row: tests run one packet at a time. */
 enum verdict {
 	VERDICT_PASS = 1,    /* not ours: to the next program and the host */
 	VERDICT_DROP = 2,    /* reason says why */

@@ -1,0 +1,522 @@
+package difftest
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"net/netip"
+
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/packet"
+	"github.com/causeway-net/causeway/internal/trace"
+)
+
+// Program is one of the four.
+type Program uint8
+
+const (
+	FromWorkload Program = iota
+	FromUnderlay
+	FromVXLAN
+	FromSlow
+)
+
+// String is the program's name.
+func (p Program) String() string {
+	return [...]string{"from_workload", "from_underlay", "from_vxlan", "from_slow"}[p]
+}
+
+// maxFrame keeps frames within what a test run takes: a page less the room that
+// the kernel keeps around a packet.
+const maxFrame = 3300
+
+// Case is one packet at one program.
+type Case struct {
+	Program   Program
+	Interface int // FromWorkload
+	Data      []byte
+	GSOSize   int
+	Key       *trace.TunnelKey // FromVXLAN; nil: none
+}
+
+// gen makes the packets of one topology; every packet depends only on the seed and
+// its index.
+type gen struct {
+	t *Topology
+	r *rand.Rand
+	// underlayMAC is the MAC of the interface that carries tunnels.
+	underlayMAC model.MAC
+}
+
+func (g *gen) chance(n int) bool { return g.r.IntN(n) == 0 }
+
+func pick[T any](r *rand.Rand, s []T) T { return s[r.IntN(len(s))] }
+
+// Case makes packet index of the topology with seed.
+func (g *gen) Case(seed, index uint64) Case {
+	g.r = rand.New(rand.NewPCG(seed, index))
+	var c Case
+	switch n := g.r.IntN(100); {
+	case n < 46:
+		c = g.workload()
+	case n < 76:
+		c = g.underlay()
+	case n < 88:
+		c = g.vxlan()
+	default:
+		c = g.slow()
+	}
+	if g.chance(40) {
+		c.Data = g.damage(c.Data)
+	}
+	if len(c.Data) > maxFrame {
+		c.Data = c.Data[:maxFrame]
+	}
+	// The kernel's test run refuses what is shorter than an Ethernet header.
+	for len(c.Data) < packet.EthernetLen {
+		c.Data = append(c.Data, 0)
+	}
+	if c.Program != FromSlow && g.chance(12) {
+		c.GSOSize = 1 + g.r.IntN(2000)
+	}
+	return c
+}
+
+// damage cuts, flips or lengthens.
+func (g *gen) damage(b []byte) []byte {
+	switch g.r.IntN(3) {
+	case 0:
+		return b[:g.r.IntN(len(b)+1)]
+	case 1:
+		for range 1 + g.r.IntN(3) {
+			b[g.r.IntN(min(len(b), 120))] ^= 1 << g.r.IntN(8)
+		}
+	default:
+		b = append(b, make([]byte, g.r.IntN(30))...)
+	}
+	return b
+}
+
+func (g *gen) workload() Case {
+	c := Case{Program: FromWorkload}
+	n := &g.t.nets[g.r.IntN(4)]
+	k := pick(g.r, n.ports)
+	if g.chance(3) { // dropped and unbound ports are rarely worth more
+		k = pick(g.r, g.t.nets[g.r.IntN(4)].ports)
+	}
+	p := g.t.State.Ports[k]
+	for i := range Interfaces {
+		if InterfaceName(i) == p.Interface {
+			c.Interface = i
+		}
+	}
+	if g.chance(60) {
+		c.Interface = Interfaces - 1 - g.r.IntN(2)
+	}
+	for i := range g.t.nets {
+		if g.t.nets[i].key == p.Network {
+			n = &g.t.nets[i]
+		}
+	}
+	src := p.MAC
+	if g.chance(30) {
+		src = newMAC(g.r)
+	}
+	ip := netip.MustParseAddr("10.9.9.9")
+	if len(p.Addrs) > 0 {
+		ip = pick(g.r, p.Addrs)
+	}
+	c.Data = g.frame(n, src, ip)
+	return c
+}
+
+// frame is a frame in network n as its members send it.
+func (g *gen) frame(n *network, src model.MAC, ip netip.Addr) []byte {
+	switch g.r.IntN(20) {
+	case 0, 1, 2:
+		return g.arp(n, src, ip)
+	case 3, 4, 5, 6, 7, 8: // bridged
+		dst := g.dstMAC(n)
+		to := pick(g.r, n.hosts).ip
+		switch g.r.IntN(8) {
+		case 0:
+			return g.ether(dst, src, g.otherType(), g.bytes(g.r.IntN(200)))
+		case 1:
+			return g.ether(dst, src, packet.TypeIPv6, g.ipv6(ip))
+		}
+		return g.ether(dst, src, packet.TypeIPv4, g.ipv4(ip, to))
+	}
+	// To a router.
+	dst := pick(g.r, n.routes).mac
+	switch g.r.IntN(60) {
+	case 0:
+		return g.ether(dst, src, g.otherType(), g.bytes(60))
+	case 1:
+		return g.ether(dst, src, packet.TypeIPv6, g.ipv6(ip))
+	}
+	return g.ether(dst, src, packet.TypeIPv4, g.ipv4(ip, g.routedTo(n)))
+}
+
+func (g *gen) ether(dst, src model.MAC, t packet.EtherType, b []byte) []byte {
+	f := packet.Ethernet{Dst: dst, Src: src, Type: t}.Append(make([]byte, 0, packet.EthernetLen+len(b)))
+	return append(f, b...)
+}
+
+func (g *gen) otherType() packet.EtherType {
+	return pick(g.r, []packet.EtherType{packet.TypeVLAN, packet.TypeSVLAN, 0x88cc, 0x8847, 0x0026, 0x0801, 0x22f0, 0x6003})
+}
+
+func (g *gen) bytes(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(g.r.Uint32())
+	}
+	return b
+}
+
+func (g *gen) dstMAC(n *network) model.MAC {
+	switch g.r.IntN(16) {
+	case 0:
+		return packet.Broadcast
+	case 1:
+		return newMAC(g.r)
+	case 2:
+		return pick(g.r, pick(g.r, g.t.nets).hosts).mac // of another network: unknown here
+	}
+	return pick(g.r, n.hosts).mac
+}
+
+// routedTo is a destination for a router of n.
+func (g *gen) routedTo(n *network) netip.Addr {
+	v4 := func(a, b, c, d int) netip.Addr {
+		return netip.AddrFrom4([4]byte{byte(a), byte(b), byte(c), byte(d)})
+	}
+	switch g.r.IntN(22) {
+	case 0, 1, 2, 3, 4:
+		return pick(g.r, pick(g.r, g.t.nets).hosts).ip
+	case 5, 6, 7, 8, 9:
+		return v4(10, 1, g.r.IntN(24), 5)
+	case 10, 11:
+		return v4(172, 17, g.r.IntN(24), 5)
+	case 12:
+		return v4(172, 18, 0, 1) // for ever
+	case 13:
+		return v4(10, 2, 0, 1)
+	case 14, 15:
+		b := pick(g.r, g.t.dropNets).Addr().As4()
+		b[3] = 9
+		return netip.AddrFrom4(b)
+	case 16:
+		return v4(198, 51, 100, 1) // no route
+	case 17:
+		return v4(pick(g.r, []int{0, 127, 224, 239, 240, 255}), 1, 2, 3)
+	case 18, 19:
+		return pick(g.r, n.routes).ip
+	}
+	return pick(g.r, pick(g.r, g.t.nets).routes).ip
+}
+
+// ipv4 is an IPv4 packet, mostly a good one.
+func (g *gen) ipv4(src, dst netip.Addr) []byte {
+	if !src.Is4() {
+		src = netip.AddrFrom4([4]byte{192, 0, 2, 77})
+	}
+	if g.chance(40) {
+		src = netip.AddrFrom4([4]byte{byte(g.r.Uint32()), 1, 1, 1})
+	}
+	h := packet.IPv4{
+		TOS: uint8(g.r.Uint32()), ID: uint16(g.r.Uint32()), DF: g.chance(2), TTL: uint8(g.r.Uint32()) | 32, Src: src, Dst: dst,
+	}
+	if g.chance(8) {
+		h.TTL = uint8(g.r.IntN(6))
+	}
+	if g.chance(15) {
+		h.MF = g.chance(2)
+		h.Offset = g.r.IntN(2) * 8 * g.r.IntN(100)
+	}
+	if g.chance(50) {
+		h.Options = []byte{1, 1, 1, 0}
+	}
+	size := g.r.IntN(120)
+	if g.chance(4) {
+		size = g.r.IntN(3200)
+	}
+	var body []byte
+	switch g.r.IntN(10) {
+	case 0, 1, 2:
+		h.Protocol = packet.ProtoUDP
+		body = packet.UDP{Src: uint16(g.r.Uint32()), Dst: uint16(g.r.Uint32())}.Append(nil, src, dst, g.bytes(size))
+	case 3, 4, 5:
+		h.Protocol = packet.ProtoTCP
+		t := packet.TCP{Src: uint16(g.r.Uint32()), Dst: uint16(g.r.Uint32()), Flags: packet.TCPAck}
+		if g.chance(2) {
+			t.Options = make([]byte, 12)
+		}
+		body = t.Append(nil, src, dst, g.bytes(size))
+	case 6, 7:
+		h.Protocol = packet.ProtoICMP
+		body = packet.ICMP{Type: packet.ICMPEchoRequest, Rest: g.r.Uint32()}.Append(nil, g.bytes(size))
+	case 8:
+		h.Protocol = packet.ProtoICMP
+		body = packet.ICMP{Type: uint8(g.r.IntN(20)), Code: uint8(g.r.IntN(5)), Rest: g.r.Uint32()}.Append(nil, g.bytes(size))
+		if g.chance(3) {
+			body = body[:g.r.IntN(9)]
+		}
+	default:
+		h.Protocol = pick(g.r, []packet.Protocol{packet.ProtoSCTP, 47, 50, packet.Protocol(g.r.Uint32())})
+		body = g.bytes(size)
+	}
+	b := append(h.Append(nil, len(body)), body...)
+	switch g.r.IntN(60) {
+	case 0: // a wrong checksum
+		b[10] ^= 1 << g.r.IntN(8)
+	case 1: // a length that lies
+		binary.BigEndian.PutUint16(b[2:], uint16(g.r.IntN(len(b)+40)))
+		g.sum(b)
+	case 2: // a version that lies
+		b[0] ^= 1 << (4 + g.r.IntN(4))
+		g.sum(b)
+	case 3:
+		b[0] = 0x40 | uint8(g.r.IntN(16))
+	case 4:
+		b = append(b, g.bytes(1+g.r.IntN(20))...)
+	case 5:
+		b = b[:g.r.IntN(min(len(b), 48)+1)]
+	}
+	return b
+}
+
+// sum puts a header's checksum right.
+func (g *gen) sum(b []byte) {
+	b[10], b[11] = 0, 0
+	binary.BigEndian.PutUint16(b[10:], packet.Checksum(b[:20], 0))
+}
+
+func (g *gen) ipv6(src netip.Addr) []byte {
+	if !src.Is6() {
+		src = netip.AddrFrom16([16]byte(g.bytes(16)))
+		if src.Is4In6() {
+			src = netip.IPv6LinkLocalAllNodes()
+		}
+		if g.chance(10) { // a mapped address is the IPv4 address to the tables
+			src = netip.AddrFrom16(netip.MustParseAddr("::ffff:192.0.2.77").As16())
+		}
+	}
+	h := packet.IPv6{
+		TrafficClass: uint8(g.r.Uint32()), FlowLabel: g.r.Uint32() & 0xfffff, HopLimit: 64, Src: src,
+		Dst: netip.AddrFrom16([16]byte(g.bytes(16))), NextHeader: pick(g.r, []packet.Protocol{packet.ProtoUDP, packet.ProtoTCP, packet.ProtoICMPv6, 44}),
+	}
+	body := g.bytes(g.r.IntN(100))
+	if g.chance(5) {
+		body = g.bytes(g.r.IntN(3000))
+	}
+	h.PayloadLen = len(body)
+	b := append(h.Append(nil), body...)
+	switch g.r.IntN(20) {
+	case 0:
+		b[0] ^= 1 << (4 + g.r.IntN(4))
+	case 1:
+		b = b[:g.r.IntN(42)]
+	}
+	return b
+}
+
+func (g *gen) arp(n *network, src model.MAC, ip netip.Addr) []byte {
+	a := packet.ARP{Op: packet.ARPRequest, SenderMAC: src, SenderIP: ip, TargetIP: pick(g.r, n.hosts).ip}
+	if !ip.Is4() {
+		a.SenderIP = netip.IPv4Unspecified()
+	}
+	dst := packet.Broadcast
+	switch g.r.IntN(24) {
+	case 0:
+		a.Op = uint16(g.r.IntN(5))
+		dst = g.dstMAC(n)
+	case 1:
+		a.TargetIP = a.SenderIP
+	case 2:
+		a.TargetIP = netip.AddrFrom4([4]byte{10, 0, 0, byte(200 + g.r.IntN(50))})
+	case 3:
+		a.SenderMAC = newMAC(g.r)
+	case 4:
+		a.SenderIP = netip.AddrFrom4([4]byte{10, 0, 0, byte(g.r.Uint32())})
+	case 5:
+		a.SenderIP = netip.IPv4Unspecified()
+	case 6, 7: // whoever it says it is asks for itself
+		h := pick(g.r, n.hosts)
+		a.SenderMAC, a.TargetIP = h.mac, h.ip
+		for _, own := range n.hosts {
+			if own.mac == src {
+				a.SenderMAC, a.TargetIP = own.mac, own.ip
+			}
+		}
+		a.SenderIP = netip.IPv4Unspecified()
+		if g.chance(2) {
+			dst = g.dstMAC(n)
+		}
+	case 8, 9, 10, 11, 12:
+		a.TargetIP = pick(g.r, n.routes).ip
+	case 13:
+		dst = g.dstMAC(n)
+	}
+	f := g.ether(dst, src, packet.TypeARP, a.Append(nil))
+	switch g.r.IntN(30) {
+	case 0:
+		f[packet.EthernetLen+g.r.IntN(8)] ^= 1 << g.r.IntN(8)
+	case 1:
+		f = f[:packet.EthernetLen+g.r.IntN(packet.ARPLen)]
+	case 2:
+		f = append(f, make([]byte, 18)...) // padded to the least frame length
+	}
+	return f
+}
+
+// tunnelled is a frame that the remote site of a peer sends, and the key it
+// comes with.
+func (g *gen) tunnelled() (hoststate.PeerKey, []byte) {
+	key := pick(g.r, g.t.peers)
+	peer := g.t.State.Peers[key]
+	n := &g.t.nets[0]
+	for i := range g.t.nets {
+		if g.t.nets[i].key == peer.Network {
+			n = &g.t.nets[i]
+		}
+	}
+	var senders []host
+	for _, h := range n.hosts {
+		if h.remote == key {
+			senders = append(senders, h)
+		}
+	}
+	if len(senders) == 0 || g.chance(20) {
+		senders = n.hosts
+	}
+	h := pick(g.r, senders)
+	return key, g.frame(n, h.mac, h.ip)
+}
+
+func (g *gen) underlay() Case {
+	key, inner := g.tunnelled()
+	flags := uint8(packet.VXLANFlagI)
+	switch g.r.IntN(40) {
+	case 0:
+		key.VNI ^= 1 << g.r.IntN(24)
+	case 1:
+		key.Remote = netip.AddrFrom4([4]byte{198, 51, 100, 7})
+	case 2:
+		key.Remote = pick(g.r, g.t.vteps)
+	case 3:
+		key.TunnelIP = pick(g.r, append([]netip.Addr{key.Remote}, g.t.tunnels...))
+	case 4:
+		flags = uint8(g.r.Uint32())
+	case 5: // a tunnel within the tunnel
+		inner = packet.Encapsulate(nil, packet.Outer{
+			Dst: model.MAC(inner[0:6]), Src: model.MAC(inner[6:12]), Local: key.Remote, Remote: key.TunnelIP, VNI: key.VNI,
+		}, inner)
+	}
+	o := packet.Outer{
+		Dst: g.underlayMAC, Src: newMAC(g.r), Local: key.Remote, Remote: key.TunnelIP,
+		VNI: key.VNI, SrcPort: uint16(g.r.Uint32()),
+	}
+	if g.chance(4) {
+		o.TOS = uint8(g.r.Uint32())
+	}
+	if g.chance(50) {
+		o.Dst = newMAC(g.r)
+	}
+	f := packet.Encapsulate(nil, o, inner)
+	f[42] = flags
+	ip := f[packet.EthernetLen:]
+	switch g.r.IntN(50) {
+	case 0:
+		f[43+g.r.IntN(3)] = 0xff // reserved bits
+		f[49] = 0xff
+	case 1:
+		f = append(f, g.bytes(1+g.r.IntN(60))...) // trailing bytes
+	case 2:
+		ip[10] ^= 1 << g.r.IntN(8)
+	case 3:
+		binary.BigEndian.PutUint16(ip[2:], uint16(g.r.IntN(len(ip)+20)))
+		g.sum(ip)
+	case 4:
+		binary.BigEndian.PutUint16(ip[24:], uint16(g.r.IntN(len(ip)+20)))
+	case 5: // both lengths end within the inner packet
+		if total := g.r.IntN(len(ip) + 1); total > 28 {
+			binary.BigEndian.PutUint16(ip[2:], uint16(total))
+			binary.BigEndian.PutUint16(ip[24:], uint16(total-20))
+			g.sum(ip)
+		}
+	case 6:
+		binary.BigEndian.PutUint16(ip[6:], uint16(g.r.Uint32()))
+		g.sum(ip)
+	case 7:
+		f[36+g.r.IntN(2)] ^= 1 << g.r.IntN(8) // the port
+	case 8:
+		ip[9] = pick(g.r, []byte{1, 6, 136})
+		g.sum(ip)
+	case 9:
+		f = f[:g.r.IntN(len(f)+1)]
+	case 10:
+		f[40], f[41] = 0x12, 0x34 // a UDP checksum is not looked at
+	case 11:
+		f[12+g.r.IntN(2)] ^= 1 << g.r.IntN(8)
+	case 12:
+		ip[0] = 0x40 | uint8(g.r.IntN(16))
+		g.sum(ip)
+	}
+	return Case{Program: FromUnderlay, Data: f}
+}
+
+func (g *gen) vxlan() Case {
+	key, inner := g.tunnelled()
+	k := trace.TunnelKey{Local: key.TunnelIP, Remote: key.Remote, VNI: key.VNI}
+	switch g.r.IntN(40) {
+	case 0:
+		k.VNI ^= 1 << g.r.IntN(24)
+	case 1:
+		k.Remote = netip.AddrFrom4([4]byte{198, 51, 100, 7})
+	case 2:
+		k.Remote = pick(g.r, g.t.vteps)
+	case 3, 4:
+		k.Local = netip.AddrFrom4([4]byte{198, 51, 100, 8})
+	case 5, 6:
+		return Case{Program: FromVXLAN, Data: inner}
+	}
+	return Case{Program: FromVXLAN, Data: inner, Key: &k}
+}
+
+func (g *gen) slow() Case {
+	c := Case{Program: FromSlow}
+	n := pick(g.r, g.t.nets)
+	h := pick(g.r, n.hosts)
+	kind, router, net := byte(3), pick(g.r, g.t.routers), n.key
+	var f []byte
+	if g.chance(2) {
+		f = g.ether(model.MAC{}, model.MAC{}, packet.TypeIPv4, g.ipv4(pick(g.r, n.routes).ip, g.routedTo(&n)))
+	} else {
+		kind = 4
+		dst := g.dstMAC(&n)
+		if g.chance(6) {
+			dst = pick(g.r, n.routes).mac
+		}
+		f = g.ether(dst, h.mac, packet.TypeIPv4, g.ipv4(h.ip, g.routedTo(&n)))
+		if g.chance(10) {
+			f = g.ether(dst, h.mac, packet.TypeIPv6, g.ipv6(h.ip))
+		}
+	}
+	switch g.r.IntN(40) {
+	case 0:
+		kind = byte(g.r.IntN(6))
+	case 1:
+		router = model.RouterKey(g.r.Uint32())
+	case 2:
+		net = model.NetworkKey(g.r.Uint32())
+	case 3:
+		binary.BigEndian.PutUint16(f[12:], uint16(g.otherType()))
+	}
+	hdr := make([]byte, trace.SlowHeaderLen)
+	hdr[0] = kind
+	binary.NativeEndian.PutUint32(hdr[4:], uint32(router))
+	binary.NativeEndian.PutUint32(hdr[8:], uint32(net))
+	c.Data = append(append(append([]byte(nil), f[:packet.EthernetLen]...), hdr...), f[packet.EthernetLen:]...)
+	return c
+}

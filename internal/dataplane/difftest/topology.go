@@ -1,0 +1,305 @@
+package difftest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/reason"
+	"github.com/causeway-net/causeway/internal/trace"
+)
+
+// The routing tables of the scratch namespace: all but noRouteTable have a way out.
+const (
+	edgeTable    = 100
+	noRouteTable = 102
+)
+
+// Interfaces is how many workload interfaces there are; the last ones stay
+// without a port.
+const Interfaces = 14
+
+// InterfaceName names the i-th workload interface.
+func InterfaceName(i int) string { return fmt.Sprintf("w%d", i) }
+
+// Topology is one random host.
+type Topology struct {
+	State   hoststate.State
+	Links   map[string]trace.Link
+	Tables  map[model.GatewayDeviceID]uint32
+	PathMTU map[netip.Addr]int
+
+	nets     []network
+	vteps    []netip.Addr
+	tunnels  []netip.Addr
+	peers    []hoststate.PeerKey
+	routers  []model.RouterKey
+	dropNets []netip.Prefix // prefixes with a drop route at some router
+}
+
+// network is what the packet generator knows of a network.
+type network struct {
+	key    model.NetworkKey
+	prefix netip.Prefix
+	hosts  []host // all that the network's tables know
+	ports  []model.PortKey
+	routes []host // router interfaces
+}
+
+type host struct {
+	mac    model.MAC
+	ip     netip.Addr
+	kind   hoststate.EndpointKind // 0: a neighbor without an endpoint
+	remote hoststate.PeerKey
+}
+
+// Env is the pure half of the host.
+func (t *Topology) Env(hashKey uint64) trace.Env {
+	env := trace.Env{
+		Links: t.Links, Tables: t.Tables, PathMTU: t.PathMTU, HashKey: hashKey,
+		NoRoute: map[trace.Underlay]bool{},
+	}
+	for _, v := range t.vteps {
+		env.NoRoute[trace.Underlay{Table: noRouteTable, Remote: v}] = true
+	}
+	return env
+}
+
+var dropReasons = []reason.Reason{
+	reason.PortAdminDown, reason.NetworkAdminDown, reason.RouterAdminDown,
+	reason.DestinationUnbound, reason.RemoteMACMissing, reason.ConnectionMissing,
+}
+
+func newMAC(r *rand.Rand) model.MAC {
+	var m model.MAC
+	v := r.Uint64()
+	for i := range m {
+		m[i] = byte(v >> (8 * i))
+	}
+	if r.IntN(8) != 0 {
+		m[0] &^= 1 // every eighth keeps its group bit, as the API allows
+	}
+	return m
+}
+
+// NewTopology makes the topology of a seed.
+func NewTopology(seed uint64) *Topology {
+	r := rand.New(rand.NewPCG(seed, 0x746f706f))
+	t := &Topology{
+		State: hoststate.State{
+			Ports: map[model.PortKey]hoststate.Port{}, Networks: map[model.NetworkKey]hoststate.Network{},
+			Routers: map[model.RouterKey]hoststate.Router{}, Endpoints: map[hoststate.EndpointKey]hoststate.Endpoint{},
+			Neighbors: map[hoststate.NeighborKey]model.MAC{}, Routes: map[hoststate.RouteKey]hoststate.Route{},
+			VNIs: map[hoststate.VNIKey]model.NetworkKey{}, Peers: map[hoststate.PeerKey]hoststate.Peer{},
+			Gateways: map[model.GatewayDeviceID]hoststate.Gateway{},
+		},
+		Links: map[string]trace.Link{}, Tables: map[model.GatewayDeviceID]uint32{}, PathMTU: map[netip.Addr]int{},
+	}
+	t.addGateways()
+	t.addNetworks(r)
+	t.addPorts(r)
+	t.addRouters(r)
+	for i := range t.nets {
+		t.addRemotes(r, &t.nets[i])
+		t.addDrops(r, &t.nets[i])
+	}
+	t.addRoutes(r)
+	return t
+}
+
+func (t *Topology) addGateways() {
+	for i := range 3 {
+		id := model.GatewayDeviceID(fmt.Sprintf("gateway-%d", i))
+		ip := netip.AddrFrom4([4]byte{200, 200, 0, byte(i + 1)})
+		t.State.Gateways[id] = hoststate.Gateway{TunnelIP: ip, Epoch: 1}
+		t.tunnels = append(t.tunnels, ip)
+	}
+	t.Tables["gateway-1"], t.Tables["gateway-2"] = edgeTable, noRouteTable
+	for i := range 4 {
+		t.vteps = append(t.vteps, netip.AddrFrom4([4]byte{200, 201, byte(i), 7}))
+	}
+	t.PathMTU[t.vteps[1]], t.PathMTU[t.vteps[2]] = 1300, 9000
+}
+
+func (t *Topology) addNetworks(r *rand.Rand) {
+	for i := range 5 {
+		k := model.NetworkKey(r.Uint32N(model.MaxKey-10)/5*5 + uint32(i) + 1)
+		t.State.Networks[k] = hoststate.Network{
+			ID: model.NetworkID(fmt.Sprintf("net-%d", i)), Name: fmt.Sprintf("network %d", i),
+			MTU: []int{1450, 1400, 1280, 8950, 1450}[i],
+		}
+		// The tenants of networks 0 and 4 use the same addresses.
+		t.nets = append(t.nets, network{key: k, prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i % 4), 0}), 24)})
+	}
+}
+
+// add makes a MAC and an address in n; both tables get a row unless kind is 0,
+// which leaves the endpoint out.
+func (t *Topology) add(r *rand.Rand, n *network, e hoststate.Endpoint) host {
+	b := n.prefix.Addr().As4()
+	b[3] = byte(len(n.hosts) + len(n.routes) + 1)
+	h := host{mac: newMAC(r), ip: netip.AddrFrom4(b), kind: e.Kind}
+	t.State.Neighbors[hoststate.NeighborKey{Network: n.key, IP: h.ip}] = h.mac
+	if e.Kind == hoststate.EndpointRouter {
+		e.Addr = h.ip
+	}
+	if e.Kind != 0 {
+		t.State.Endpoints[hoststate.EndpointKey{Network: n.key, MAC: h.mac}] = e
+	}
+	return h
+}
+
+func (t *Topology) addPorts(r *rand.Rand) {
+	for i := range Interfaces - 2 {
+		n := &t.nets[i%4] // network 4 has only remote and dropped hosts
+		k := model.PortKey(r.Uint32N(model.MaxKey-100)/20*20 + uint32(i) + 1)
+		h := t.add(r, n, hoststate.Endpoint{Kind: hoststate.EndpointPort, Port: k})
+		p := hoststate.Port{
+			ID: model.PortID(fmt.Sprintf("port-%d", i)), Network: n.key, Interface: InterfaceName(i), MAC: h.mac,
+			Addrs: []netip.Addr{h.ip}, PortSecurity: r.IntN(2) == 0,
+		}
+		switch r.IntN(6) {
+		case 0:
+			p.Addrs = nil
+		case 1, 2:
+			p.Addrs = append(p.Addrs, netip.MustParseAddr("192.0.2.77"),
+				netip.MustParseAddr("2001:db8::1:"+fmt.Sprint(i)), netip.MustParseAddr("fe80::"+fmt.Sprint(i)))
+		}
+		link := trace.Link{PeerElsewhere: r.IntN(2) == 0, MTU: []int{1500, 1450, 1300, 9000}[r.IntN(4)]}
+		switch i {
+		case 4:
+			p.Drop = reason.PortAdminDown
+		case 5:
+			p.Drop = reason.NetworkAdminDown
+		case 6, 7:
+			p.PortSecurity = true
+		case 8, 9:
+			p.PortSecurity = false
+		}
+		if i != 10 { // the interface of port 10 is gone
+			t.Links[p.Interface] = link
+		}
+		t.State.Ports[k] = p
+		n.ports = append(n.ports, k)
+		n.hosts = append(n.hosts, h)
+	}
+}
+
+func (t *Topology) addRouters(r *rand.Rand) {
+	for i := range 5 {
+		k := model.RouterKey(r.Uint32N(model.MaxKey-10)/5*5 + uint32(i) + 1)
+		t.State.Routers[k] = hoststate.Router{ID: model.RouterID(fmt.Sprintf("router-%d", i)), Name: fmt.Sprintf("router %d", i)}
+		t.routers = append(t.routers, k)
+		// Router i stands between networks i and i+1, so that they make a ring.
+		for _, n := range []*network{&t.nets[i], &t.nets[(i+1)%5]} {
+			h := t.add(r, n, hoststate.Endpoint{Kind: hoststate.EndpointRouter, Router: k})
+			n.routes = append(n.routes, h)
+			prefix := n.prefix
+			if _, taken := t.State.Routes[hoststate.RouteKey{Router: k, Prefix: prefix}]; !taken {
+				t.State.Routes[hoststate.RouteKey{Router: k, Prefix: prefix}] = hoststate.Route{Kind: hoststate.RouteConnected, Network: n.key, MAC: h.mac}
+			}
+			t.State.Routes[hoststate.RouteKey{Router: k, Prefix: netip.PrefixFrom(h.ip, 32)}] = hoststate.Route{Kind: hoststate.RouteLocal}
+		}
+	}
+}
+
+// addRemotes connects n to a gateway device and puts hosts at other sites.
+func (t *Topology) addRemotes(r *rand.Rand, n *network) {
+	g := r.IntN(8) % 3 // gateway 2, without a route, less often
+	vni := model.VNI(r.Uint32N(model.MaxVNI) + 1)
+	tunnel := t.tunnels[g]
+	t.State.VNIs[hoststate.VNIKey{TunnelIP: tunnel, VNI: vni}] = n.key
+	gateway := model.GatewayDeviceID(fmt.Sprintf("gateway-%d", g))
+	for i, v := range t.vteps {
+		key := hoststate.PeerKey{TunnelIP: tunnel, Remote: v, VNI: vni}
+		peer := hoststate.Peer{Network: n.key, Gateway: gateway}
+		if i == 3 {
+			peer.Drop = []reason.Reason{reason.NetworkAdminDown, reason.RouterAdminDown}[r.IntN(2)]
+		}
+		t.State.Peers[key] = peer
+		t.peers = append(t.peers, key)
+		for range 2 {
+			h := t.add(r, n, hoststate.Endpoint{
+				Kind: hoststate.EndpointRemote, Addr: v, TunnelIP: tunnel, VNI: vni, Gateway: gateway,
+			})
+			h.remote = key
+			n.hosts = append(n.hosts, h)
+		}
+	}
+	// A second VNI of the network, on another device when it can be.
+	if r.IntN(2) == 0 {
+		other := t.tunnels[(g+1)%3]
+		t.State.VNIs[hoststate.VNIKey{TunnelIP: other, VNI: vni + 1}] = n.key
+		key := hoststate.PeerKey{TunnelIP: other, Remote: t.vteps[0], VNI: vni + 1}
+		t.State.Peers[key] = hoststate.Peer{Network: n.key, Gateway: model.GatewayDeviceID(fmt.Sprintf("gateway-%d", (g+1)%3))}
+		t.peers = append(t.peers, key)
+		h := t.add(r, n, hoststate.Endpoint{
+			Kind: hoststate.EndpointRemote, Addr: key.Remote, TunnelIP: other, VNI: vni + 1,
+			Gateway: model.GatewayDeviceID(fmt.Sprintf("gateway-%d", (g+1)%3)),
+		})
+		h.remote = key
+		n.hosts = append(n.hosts, h)
+	}
+}
+
+func (t *Topology) addDrops(r *rand.Rand, n *network) {
+	for _, why := range dropReasons {
+		n.hosts = append(n.hosts, t.add(r, n, hoststate.Endpoint{Kind: hoststate.EndpointDrop, Drop: why}))
+	}
+	n.hosts = append(n.hosts, t.add(r, n, hoststate.Endpoint{}))
+	// A port that another host has taken away already.
+	n.hosts = append(n.hosts, t.add(r, n, hoststate.Endpoint{Kind: hoststate.EndpointPort, Port: model.MaxKey}))
+}
+
+// addRoutes gives every router ways to prefixes that it has no interface in:
+// onward round the ring, to a remote host, to nobody, and shut ones.
+func (t *Topology) addRoutes(r *rand.Rand) {
+	for i, k := range t.routers {
+		set := func(prefix string, rt hoststate.Route) {
+			key := hoststate.RouteKey{Router: k, Prefix: netip.MustParsePrefix(prefix)}
+			if _, taken := t.State.Routes[key]; !taken {
+				t.State.Routes[key] = rt
+			}
+		}
+		out := &t.nets[(i+1)%5]
+		mac := out.routes[0].mac
+		for _, h := range out.routes {
+			if e := t.State.Endpoints[hoststate.EndpointKey{Network: out.key, MAC: h.mac}]; e.Router == k {
+				mac = h.mac
+			}
+		}
+		via := func(hop netip.Addr) hoststate.Route {
+			return hoststate.Route{Kind: hoststate.RouteVia, Network: out.key, NextHop: hop, MAC: mac}
+		}
+		// 172.16/12 goes round the ring until a router knows better, or for ever.
+		for _, h := range out.routes {
+			if e := t.State.Endpoints[hoststate.EndpointKey{Network: out.key, MAC: h.mac}]; e.Router != k {
+				set("172.16.0.0/12", via(h.ip))
+				for n := range 4 {
+					set(fmt.Sprintf("10.0.%d.0/24", n), via(h.ip))
+				}
+			}
+		}
+		for j, h := range out.hosts {
+			set(fmt.Sprintf("10.1.%d.0/24", j), via(h.ip))
+			if i == 0 {
+				set(fmt.Sprintf("172.17.%d.0/24", j), via(h.ip))
+			}
+		}
+		b := out.prefix.Addr().As4()
+		b[3] = 250
+		set("10.2.0.0/16", via(netip.AddrFrom4(b))) // nobody has that address
+		for j, why := range []reason.Reason{reason.PortAdminDown, reason.NetworkAdminDown, reason.RouterAdminDown, reason.ConnectionMissing} {
+			prefix := fmt.Sprintf("10.3.%d.0/24", j)
+			set(prefix, hoststate.Route{Kind: hoststate.RouteDrop, Drop: why})
+			if i == 0 {
+				t.dropNets = append(t.dropNets, netip.MustParsePrefix(prefix))
+			}
+		}
+		if r.IntN(2) == 0 {
+			set("10.1.0.0/16", via(out.hosts[r.IntN(len(out.hosts))].ip))
+		}
+	}
+}

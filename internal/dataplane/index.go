@@ -1,0 +1,186 @@
+package dataplane
+
+import (
+	"cmp"
+	"iter"
+	"maps"
+	"slices"
+
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/model"
+)
+
+// index knows which rows depend on which, so that the cost of a change follows the
+// change.
+type index struct {
+	ports     map[model.PortKey]portRows
+	byNetwork map[model.NetworkKey]map[model.PortKey]bool
+	endpoints map[model.PortKey]map[hoststate.EndpointKey]bool
+	ofPort    map[hoststate.EndpointKey]model.PortKey
+	routes    map[model.NetworkKey]map[hoststate.RouteKey]bool
+	ofNetwork map[hoststate.RouteKey]model.NetworkKey
+	tunnels   map[tunnelKey]int // rows that count there
+	ofRow     map[any]tunnelKey // hoststate.EndpointKey or hoststate.PeerKey
+}
+
+// portRows is what the maps hold of a port.
+type portRows struct {
+	ifindex uint32
+	net     model.NetworkKey
+	addrs   []bpfPortAddrKey
+}
+
+func newIndex() *index {
+	return &index{
+		ports:     map[model.PortKey]portRows{},
+		byNetwork: map[model.NetworkKey]map[model.PortKey]bool{},
+		endpoints: map[model.PortKey]map[hoststate.EndpointKey]bool{},
+		ofPort:    map[hoststate.EndpointKey]model.PortKey{},
+		routes:    map[model.NetworkKey]map[hoststate.RouteKey]bool{},
+		ofNetwork: map[hoststate.RouteKey]model.NetworkKey{},
+		tunnels:   map[tunnelKey]int{},
+		ofRow:     map[any]tunnelKey{},
+	}
+}
+
+// touched are the rows whose translation a delta may change, beyond those that it
+// touches alone.
+func (x *index) touched(d hoststate.Delta) (ports map[model.PortKey]bool, endpoints map[hoststate.EndpointKey]bool,
+	routes map[hoststate.RouteKey]bool, nets map[model.NetworkKey]bool) {
+	ports, endpoints = keysOf(d.Set.Ports, d.Unset.Ports), keysOf(d.Set.Endpoints, d.Unset.Endpoints)
+	routes, nets = keysOf(d.Set.Routes, d.Unset.Routes), map[model.NetworkKey]bool{}
+	for k := range ports {
+		for e := range x.endpoints[k] {
+			endpoints[e] = true
+		}
+	}
+	for n := range keysOf(d.Set.Networks, d.Unset.Networks) {
+		for r := range x.routes[n] {
+			routes[r] = true
+		}
+	}
+	return ports, endpoints, routes, nets
+}
+
+func keysOf[K comparable, V any](set map[K]V, unset []K) map[K]bool {
+	keys := make(map[K]bool, len(set)+len(unset))
+	for k := range set {
+		keys[k] = true
+	}
+	for _, k := range unset {
+		keys[k] = true
+	}
+	return keys
+}
+
+// members are a network's ports, and others that may be.
+func (x *index) members(net model.NetworkKey, others map[model.PortKey]bool) iter.Seq[model.PortKey] {
+	return func(yield func(model.PortKey) bool) {
+		for k := range x.byNetwork[net] {
+			if !others[k] && !yield(k) {
+				return
+			}
+		}
+		for k := range others {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// port notes a port's rows, as the maps now have them. It tells whether the port has
+// gone for good.
+func (x *index) port(tr translator, k model.PortKey) (gone bool) {
+	if old, ok := x.ports[k]; ok {
+		drop(x.byNetwork, old.net, k)
+		delete(x.ports, k)
+	}
+	p, ok := tr.st.Ports[k]
+	if !ok {
+		return true
+	}
+	r := portRows{net: p.Network, addrs: tr.portAddrs(k)}
+	r.ifindex, _, _ = tr.port(k)
+	x.ports[k] = r
+	insert(x.byNetwork, p.Network, k)
+	return false
+}
+
+// endpoint notes what an endpoint depends on, and returns the counter that lost its
+// last row.
+func (x *index) endpoint(tr translator, k hoststate.EndpointKey) (tunnelKey, bool) {
+	if p, ok := x.ofPort[k]; ok {
+		drop(x.endpoints, p, k)
+		delete(x.ofPort, k)
+	}
+	e := tr.st.Endpoints[k]
+	if e.Kind == hoststate.EndpointPort {
+		insert(x.endpoints, e.Port, k)
+		x.ofPort[k] = e.Port
+	}
+	return x.tunnel(k, tunnelKey{e.TunnelIP, e.Addr, e.VNI}, e.Kind == hoststate.EndpointRemote)
+}
+
+func (x *index) peer(tr translator, k hoststate.PeerKey) (tunnelKey, bool) {
+	_, ok := tr.st.Peers[k]
+	return x.tunnel(k, tunnelKey{k.TunnelIP, k.Remote, k.VNI}, ok)
+}
+
+func (x *index) tunnel(row any, k tunnelKey, counts bool) (free tunnelKey, last bool) {
+	old, had := x.ofRow[row]
+	if counts {
+		x.tunnels[k]++
+		x.ofRow[row] = k
+	} else {
+		delete(x.ofRow, row)
+	}
+	if !had {
+		return tunnelKey{}, false
+	}
+	x.tunnels[old]--
+	if x.tunnels[old] > 0 {
+		return tunnelKey{}, false
+	}
+	delete(x.tunnels, old)
+	return old, true
+}
+
+func (x *index) route(tr translator, k hoststate.RouteKey) {
+	if n, ok := x.ofNetwork[k]; ok {
+		drop(x.routes, n, k)
+		delete(x.ofNetwork, k)
+	}
+	r, ok := tr.st.Routes[k]
+	if ok && (r.Kind == hoststate.RouteConnected || r.Kind == hoststate.RouteVia) {
+		insert(x.routes, r.Network, k)
+		x.ofNetwork[k] = r.Network
+	}
+}
+
+func insert[K, V comparable](m map[K]map[V]bool, k K, v V) {
+	if m[k] == nil {
+		m[k] = map[V]bool{}
+	}
+	m[k][v] = true
+}
+
+func drop[K, V comparable](m map[K]map[V]bool, k K, v V) {
+	delete(m[k], v)
+	if len(m[k]) == 0 {
+		delete(m, k)
+	}
+}
+
+func sortedFloodKeys(rows map[bpfFloodKey]bpfFlood) []bpfFloodKey {
+	return slices.SortedFunc(maps.Keys(rows), func(a, b bpfFloodKey) int {
+		return cmp.Or(cmp.Compare(a.Net, b.Net), cmp.Compare(a.Slot, b.Slot))
+	})
+}
+
+// sortFloodDels orders removals from the last slot down.
+func sortFloodDels(keys []bpfFloodKey) {
+	slices.SortFunc(keys, func(a, b bpfFloodKey) int {
+		return cmp.Or(cmp.Compare(a.Net, b.Net), cmp.Compare(b.Slot, a.Slot))
+	})
+}

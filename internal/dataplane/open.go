@@ -1,0 +1,289 @@
+package dataplane
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/rlimit"
+
+	"github.com/causeway-net/causeway/internal/model"
+)
+
+// Dataplane is the programs and maps of one pin directory. Its methods may be called
+// from several goroutines.
+type Dataplane struct {
+	dir string
+
+	mu       sync.Mutex
+	programs map[string]*ebpf.Program
+	tables   *tables
+	index    *index
+	synced   bool // tables and index are what the maps hold
+	portIDs  map[model.PortKey]model.PortID
+
+	config     bpfConfig
+	configured bool // the map holds config
+
+	// pending: the maps are new and the links run other programs with other
+	// maps, until the first Sync.
+	pending *migration
+}
+
+// migration leads from the maps in use to new ones beside them.
+type migration struct {
+	from  string // directory of the maps in use; "" where there are none
+	to    string // directory of the new ones, with newSuffix
+	final string
+}
+
+// leastKernel: TCX and BPF_FIB_LOOKUP_TBID are of Linux 6.6.
+const leastKernel = "6.6"
+
+// Open loads the programs. They run on the interfaces that are attached already from
+// then on, or from the first Sync on (see the package's doc). One process at a time
+// may have a pin directory open.
+func Open(cfg Config) (*Dataplane, error) {
+	return open(cfg, layoutVersion)
+}
+
+func open(cfg Config, version int) (*Dataplane, error) {
+	if cfg.PinDir == "" {
+		return nil, errors.New("no pin directory given")
+	}
+	if err := probe(); err != nil {
+		return nil, err
+	}
+	// Kernels since 5.11 account for maps otherwise, and some sandboxes refuse.
+	_ = rlimit.RemoveMemlock()
+	if err := pinDir(cfg.PinDir); err != nil {
+		return nil, err
+	}
+	spec, err := loadBpf()
+	if err != nil {
+		return nil, fmt.Errorf("read the built-in programs: %w", err)
+	}
+	for name, n := range cfg.Limits.entries() {
+		spec.Maps[name].MaxEntries = n
+	}
+	if cfg.Record {
+		if err := spec.Variables[bpfVarCfgRecord].Set(uint8(1)); err != nil {
+			return nil, fmt.Errorf("set %s: %w", bpfVarCfgRecord, err)
+		}
+	}
+	d := &Dataplane{dir: cfg.PinDir, index: newIndex(), portIDs: map[model.PortKey]model.PortID{}}
+	if err := d.open(cfg, spec, layoutOf(spec, version)); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func (d *Dataplane) open(cfg Config, spec *ebpf.CollectionSpec, layout string) error {
+	if err := d.cleanLinks(); err != nil {
+		return err
+	}
+	used, leftover, err := mapDirs(d.dir)
+	if err != nil {
+		return err
+	}
+	for _, dir := range leftover {
+		if err := removeDir(dir); err != nil {
+			return err
+		}
+	}
+	final := filepath.Join(d.dir, mapsPrefix+layout)
+	var maps map[string]*ebpf.Map
+	var from string
+	for _, dir := range used {
+		if dir != final {
+			from = dir
+			continue
+		}
+		if maps, err = openMaps(spec, dir); err != nil {
+			// Pins that were tampered with.
+			if err := removeDir(dir); err != nil {
+				return err
+			}
+		}
+	}
+	if maps == nil {
+		d.pending = &migration{from: from, to: final + newSuffix, final: final}
+		if maps, err = createMaps(spec, d.pending.to); err != nil {
+			return err
+		}
+	}
+	d.tables = newTables(maps)
+	if err := d.load(spec, maps); err != nil {
+		return err
+	}
+	if err := d.configure(cfg); err != nil {
+		return err
+	}
+	if d.pending == nil {
+		for _, dir := range used {
+			if dir != final {
+				if err := removeDir(dir); err != nil {
+					return err
+				}
+			}
+		}
+		return d.updateLinks()
+	}
+	links, err := d.linkPins()
+	if err != nil {
+		return err
+	}
+	if len(links) == 0 {
+		// Nothing runs: there is nothing to wait for.
+		return d.switchOver()
+	}
+	return nil
+}
+
+// load verifies the programs.
+func (d *Dataplane) load(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) error {
+	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: maps})
+	if err != nil {
+		return fmt.Errorf("load the programs (Linux %s or newer is needed): %w", leastKernel, err)
+	}
+	d.programs = c.Programs
+	c.Programs = nil // they outlive the collection, whose maps are clones
+	c.Close()
+	return nil
+}
+
+// configure prepares the row of configs, with the hash key that is pinned already
+// unless cfg has one.
+func (d *Dataplane) configure(cfg Config) error {
+	var have bpfConfig
+	if err := d.tables.maps[bpfMapConfigs].Lookup(uint32(0), &have); err != nil {
+		return fmt.Errorf("read map %s: %w", bpfMapConfigs, err)
+	}
+	if have.HashKey == 0 && d.pending != nil && d.pending.from != "" {
+		have.HashKey = oldHashKey(d.pending.from)
+	}
+	d.config = have
+	d.config.IcmpRate, d.config.IcmpBurst = cfg.ICMPRate, max(1, cfg.ICMPBurst)
+	switch {
+	case cfg.HashKey != 0:
+		d.config.HashKey = cfg.HashKey
+	case have.HashKey == 0:
+		var b [8]byte
+		if _, err := rand.Read(b[:]); err != nil {
+			return fmt.Errorf("make a hash key: %w", err)
+		}
+		d.config.HashKey = binary.NativeEndian.Uint64(b[:])
+	}
+	if err := d.tables.maps[bpfMapConfigs].Put(uint32(0), &d.config); err != nil {
+		return fmt.Errorf("write map %s: %w", bpfMapConfigs, err)
+	}
+	d.configured = true
+	return nil
+}
+
+// oldHashKey reads the hash key from maps of another layout, so that flows keep
+// their source ports. It has always come first.
+func oldHashKey(dir string) uint64 {
+	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, bpfMapConfigs), nil)
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = m.Close() }()
+	b, err := m.LookupBytes(uint32(0))
+	if err != nil || len(b) < 8 {
+		return 0
+	}
+	return binary.NativeEndian.Uint64(b)
+}
+
+// HashKey keys the outer UDP source port.
+func (d *Dataplane) HashKey() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.config.HashKey
+}
+
+// switchOver moves the links to the programs with the new maps. Until the new
+// directory has its final name, a crash leaves both programs with a complete state,
+// and the next Open begins anew.
+func (d *Dataplane) switchOver() error {
+	m := d.pending
+	if m == nil {
+		return nil
+	}
+	var carried error
+	if m.from != "" {
+		// Counters that cannot be read are no reason to stop.
+		carried = d.carry(m)
+	}
+	if err := d.updateLinks(); err != nil {
+		return errors.Join(carried, err)
+	}
+	if m.from != "" {
+		if err := os.Rename(m.from, m.from+oldSuffix); err != nil {
+			return fmt.Errorf("put the old maps aside: %w", err)
+		}
+	}
+	if err := os.Rename(m.to, m.final); err != nil {
+		return fmt.Errorf("name the new maps: %w", err)
+	}
+	d.pending = nil
+	if m.from != "" {
+		return errors.Join(carried, removeDir(m.from+oldSuffix))
+	}
+	return nil
+}
+
+// Close lets go of programs and maps. What is pinned goes on.
+func (d *Dataplane) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var err error
+	for _, p := range d.programs {
+		err = errors.Join(err, p.Close())
+	}
+	d.programs = nil
+	if d.tables != nil {
+		closeMaps(d.tables.maps)
+		d.tables = nil
+	}
+	return err
+}
+
+// Remove takes away attachments, maps and pins, and closes. Workload interfaces are
+// then open to the host's stack.
+func (d *Dataplane) Remove() error {
+	d.mu.Lock()
+	pins, err := d.linkPins()
+	for _, p := range pins {
+		err = errors.Join(err, d.unpin(p))
+	}
+	used, leftover, derr := mapDirs(d.dir)
+	err = errors.Join(err, derr)
+	for _, dir := range append(used, leftover...) {
+		err = errors.Join(err, removeDir(dir))
+	}
+	err = errors.Join(err, os.Remove(filepath.Join(d.dir, linksDir)))
+	// The directory itself may be a mount, or hold what is not ours.
+	_ = os.Remove(d.dir)
+	d.mu.Unlock()
+	return errors.Join(err, d.Close())
+}
+
+// probe says in words what the kernel lacks.
+func probe() error {
+	v, err := features.LinuxVersionCode()
+	if err != nil {
+		return fmt.Errorf("ask for the kernel's version: %w", err)
+	}
+	if v < 6<<16|6<<8 {
+		return fmt.Errorf("linux %s or newer is needed (TCX); this is %d.%d", leastKernel, v>>16, v>>8&0xff)
+	}
+	return nil
+}

@@ -1,0 +1,157 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/model"
+)
+
+// Sync makes the maps hold st and nothing else. Where Open found maps of another
+// layout, the first Sync also moves the programs over to the new ones. Rows that the
+// maps have no room for are left out and named in the error.
+func (d *Dataplane) Sync(st hoststate.State, env Env) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.tables.load(); err != nil {
+		return err
+	}
+	d.tables.adoptCounters(d.tables)
+	if err := d.writeConfig(env); err != nil {
+		return err
+	}
+	tr := translator{st, env, d.tables.counters}
+	p, err := d.tables.full(tr)
+	err = errors.Join(err, d.tables.apply(p))
+	d.index = newIndex()
+	for k := range st.Ports {
+		d.index.port(tr, k)
+	}
+	for k := range st.Endpoints {
+		d.index.endpoint(tr, k)
+	}
+	for k := range st.Peers {
+		d.index.peer(tr, k)
+	}
+	for k := range st.Routes {
+		d.index.route(tr, k)
+	}
+	for k := range d.tables.counters.ports {
+		if _, ok := st.Ports[k]; !ok {
+			d.tables.counters.freePort(k)
+		}
+	}
+	for k := range d.tables.counters.tunnels {
+		if d.index.tunnels[k] == 0 {
+			d.tables.counters.freeTunnel(k)
+		}
+	}
+	err = errors.Join(err, d.pruneBuckets(st))
+	d.names(st)
+	// A map that is full is no reason to keep the programs that ran before.
+	err = errors.Join(err, d.switchOver())
+	d.synced = true
+	return err
+}
+
+// Update makes the rows that delta names what they are in st and env. Rows that
+// depend on them follow. Name a row in delta.Set also where only what env says of it
+// has changed.
+func (d *Dataplane) Update(delta hoststate.Delta, st hoststate.State, env Env) error {
+	if delta.Full {
+		return d.Sync(st, env)
+	}
+	d.mu.Lock()
+	if !d.synced {
+		d.mu.Unlock()
+		return d.Sync(st, env)
+	}
+	defer d.mu.Unlock()
+	if err := d.writeConfig(env); err != nil {
+		return err
+	}
+	tr := translator{st, env, d.tables.counters}
+	ports, endpoints, routes, _ := d.index.touched(delta)
+	p, err := d.tables.delta(tr, d.index, delta)
+	err = errors.Join(err, d.tables.apply(p))
+	for k := range ports {
+		if d.index.port(tr, k) {
+			d.tables.counters.freePort(k)
+		}
+	}
+	for k := range endpoints {
+		if t, free := d.index.endpoint(tr, k); free {
+			d.tables.counters.freeTunnel(t)
+		}
+	}
+	for k := range keysOf(delta.Set.Peers, delta.Unset.Peers) {
+		if t, free := d.index.peer(tr, k); free {
+			d.tables.counters.freeTunnel(t)
+		}
+	}
+	for k := range routes {
+		d.index.route(tr, k)
+	}
+	for _, k := range delta.Unset.Routers {
+		if e := d.tables.maps[bpfMapIcmpBuckets].Delete(uint32(k)); e != nil && !errors.Is(e, ebpf.ErrKeyNotExist) {
+			err = errors.Join(err, fmt.Errorf("delete from map %s: %w", bpfMapIcmpBuckets, e))
+		}
+	}
+	for k := range ports {
+		if p, ok := st.Ports[k]; ok {
+			d.portIDs[k] = p.ID
+		} else {
+			delete(d.portIDs, k)
+		}
+	}
+	return err
+}
+
+// pruneBuckets removes the allowances of routers that are gone. The programs make
+// rows as they need them.
+func (d *Dataplane) pruneBuckets(st hoststate.State) error {
+	m := d.tables.maps[bpfMapIcmpBuckets]
+	var gone []uint32
+	var k uint32
+	var v bpfIcmpBucket
+	it := m.Iterate()
+	for it.Next(&k, &v) {
+		if _, ok := st.Routers[model.RouterKey(k)]; !ok {
+			gone = append(gone, k)
+		}
+	}
+	// Aborted: the programs added rows meanwhile; the next Sync sees the rest.
+	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return fmt.Errorf("read map %s: %w", bpfMapIcmpBuckets, err)
+	}
+	for _, k := range gone {
+		if err := m.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("delete from map %s: %w", bpfMapIcmpBuckets, err)
+		}
+	}
+	return nil
+}
+
+func (d *Dataplane) names(st hoststate.State) {
+	d.portIDs = make(map[model.PortKey]model.PortID, len(st.Ports))
+	for k, p := range st.Ports {
+		d.portIDs[k] = p.ID
+	}
+}
+
+// writeConfig writes the one row of configs where it differs.
+func (d *Dataplane) writeConfig(env Env) error {
+	want := d.config
+	want.VxlanIfindex, want.SlowIfindex = uint32(max(0, env.VXLANIndex)), uint32(max(0, env.SlowIndex))
+	if want == d.config && d.configured {
+		return nil
+	}
+	if err := d.tables.maps[bpfMapConfigs].Put(uint32(0), &want); err != nil {
+		return fmt.Errorf("write map %s: %w", bpfMapConfigs, err)
+	}
+	d.config, d.configured = want, true
+	return nil
+}

@@ -1,0 +1,82 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+)
+
+// table is a map and what is in it.
+type table[K comparable, V comparable] struct {
+	name string
+	m    *ebpf.Map
+	have map[K]V
+}
+
+func newTable[K comparable, V comparable](maps map[string]*ebpf.Map, name string) *table[K, V] {
+	return &table[K, V]{name: name, m: maps[name], have: map[K]V{}}
+}
+
+// load reads what is in the map. Nobody else writes to it.
+func (t *table[K, V]) load() error {
+	clear(t.have)
+	var k K
+	var v V
+	it := t.m.Iterate()
+	for it.Next(&k, &v) {
+		t.have[k] = v
+	}
+	if err := it.Err(); err != nil {
+		return fmt.Errorf("read map %s: %w", t.name, err)
+	}
+	return nil
+}
+
+// put writes a row unless it is there as it is.
+func (t *table[K, V]) put(k K, v V) error {
+	if old, ok := t.have[k]; ok && old == v {
+		return nil
+	}
+	if err := t.m.Update(&k, &v, ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("write map %s, which takes %d rows and has %d: %w", t.name, t.m.MaxEntries(), len(t.have), err)
+	}
+	t.have[k] = v
+	return nil
+}
+
+// del removes a row; one that is not there is no error.
+func (t *table[K, V]) del(k K) error {
+	if _, ok := t.have[k]; !ok {
+		return nil
+	}
+	if err := t.m.Delete(&k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("delete from map %s: %w", t.name, err)
+	}
+	delete(t.have, k)
+	return nil
+}
+
+// failures gathers errors of many rows: the first ones in words, the others
+// counted, so that one full map does not make an error of a thousand lines.
+type failures struct {
+	errs []error
+	more int
+}
+
+func (f *failures) add(err error) {
+	switch {
+	case err == nil:
+	case len(f.errs) < 8:
+		f.errs = append(f.errs, err)
+	default:
+		f.more++
+	}
+}
+
+func (f *failures) err() error {
+	if f.more > 0 {
+		return errors.Join(append(f.errs, fmt.Errorf("and %d more", f.more))...)
+	}
+	return errors.Join(f.errs...)
+}
