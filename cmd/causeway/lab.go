@@ -1,5 +1,277 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
 
-func labCommands() []*cobra.Command { return nil }
+	"github.com/spf13/cobra"
+
+	"github.com/causeway-net/causeway/internal/cli"
+	"github.com/causeway-net/causeway/internal/testbed"
+)
+
+func labCommands() []*cobra.Command {
+	return []*cobra.Command{newTestbedCommand()}
+}
+
+func newTestbedCommand() *cobra.Command {
+	return needSubcommand("testbed", "Sites, hosts and links in network namespaces of this machine",
+		`A lab of sites on this machine: each site's controller runs here and listens on the
+loopback port that the lab's file names; each host is a network namespace with an
+agent of its own; links are veth pairs. "ip netns" shows the namespaces as
+LAB-NODE. Any OpenStack client can drive the sites. Needs root.`,
+		newTestbedUp(), newTestbedAttach(), newTestbedExec(), newTestbedStatus(), newTestbedDown())
+}
+
+func newTestbedUp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "up FILE",
+		Short: "Bring up the lab that FILE describes",
+		Long: `Bring up the lab that a YAML file describes, such as examples/two-sites.yaml. Labs of
+different names and API ports can be up side by side. If it cannot be brought up,
+or is interrupted, nothing of it stays.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := testbed.ReadFile(args[0])
+			if err != nil {
+				return labError(cmd, err)
+			}
+			out := cmd.OutOrStdout()
+			l, err := testbed.Up(cmd.Context(), f, testbed.Options{Progress: func(s string) { fmt.Fprintln(out, s) }})
+			if err != nil {
+				return labError(cmd, err)
+			}
+			fmt.Fprintf(out, "\nlab %s is up:\n", l.Name())
+			for _, s := range f.Sites {
+				fmt.Fprintf(out, "  %s: export OS_AUTH_TYPE=none OS_ENDPOINT=http://%s\n", s.Name, s.API)
+			}
+			fmt.Fprintf(out, "attach workloads with: causeway testbed attach --site %s --port PORT --name VM\n", f.Sites[0].Name)
+			fmt.Fprintf(out, "take it away with: causeway testbed down --lab %s\n", l.Name())
+			return nil
+		},
+	}
+}
+
+// labFlag chooses one of the labs of this machine.
+type labFlag struct{ name string }
+
+func (f *labFlag) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.name, "lab", "", "`NAME` of the lab; may be left out while there is only one")
+}
+
+func (f *labFlag) choose() (string, error) {
+	if f.name != "" {
+		return f.name, nil
+	}
+	labs, err := testbed.Labs()
+	if err != nil {
+		return "", err
+	}
+	switch len(labs) {
+	case 0:
+		return "", &cli.Error{Err: errors.New("no lab is up"), Code: cli.ExitNotFound, Hint: "Bring one up with: causeway testbed up FILE"}
+	case 1:
+		return labs[0], nil
+	}
+	return "", &cli.Error{Err: fmt.Errorf("several labs are up: %s", strings.Join(labs, ", ")), Code: cli.ExitNotFound, Hint: "Choose one with --lab."}
+}
+
+func (f *labFlag) open() (*testbed.Lab, error) {
+	name, err := f.choose()
+	if err != nil {
+		return nil, err
+	}
+	return testbed.Open(name)
+}
+
+// labError adds ways out to the errors of a lab.
+func labError(cmd *cobra.Command, err error) error {
+	switch {
+	case errors.Is(err, testbed.ErrNoLab):
+		err = &cli.Error{Err: err, Code: cli.ExitNotFound, Hint: "Those that are up are the directories in /run/causeway/testbed."}
+	case errors.Is(err, testbed.ErrExists):
+		err = cli.Hinted(err, "Take it away with: causeway testbed down --lab NAME; or give the lab another name in its file.")
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
+		err = cli.Hinted(err, "A lab is root's: try sudo.")
+	}
+	return named(cmd, err)
+}
+
+func newTestbedAttach() *cobra.Command {
+	var lab labFlag
+	var o testbed.AttachOptions
+	site := new(siteFlags)
+	cmd := &cobra.Command{
+		Use:   "attach --site SITE --port PORT --name NAME",
+		Short: "Make a workload at a port of a site",
+		Long: `Make a workload: a network namespace with the MAC, addresses, routes and MTU of a
+port, whose other end on the site's host is bound to the port. It returns when the
+port is ACTIVE. The API is the lab's own unless --endpoint or --os-cloud is given.`,
+		Args: cobra.NoArgs,
+	}
+	f := cmd.Flags()
+	lab.register(cmd)
+	f.StringVar(&o.Site, "site", "", "`SITE` of the lab")
+	f.StringVar(&o.Host, "host", "", "`HOST` of the site (default: the only one)")
+	f.StringVar(&o.Port, "port", "", "`PORT` (name or id)")
+	f.StringVar(&o.Name, "name", "", "`NAME` of the workload, for testbed exec")
+	f.StringVar(&o.Kind, "kind", testbed.KindVeth, testbed.KindVeth+", or "+testbed.KindVethSameNS+": by a bridge on the host")
+	f.StringVar(&site.opts.Endpoint, "endpoint", "", "root `URL` of the site's API, if not the lab's")
+	f.StringVar(&site.opts.Token, "token", "", "`TOKEN` to send with --endpoint")
+	f.StringVar(&site.opts.Cloud, "os-cloud", "", "`NAME` of a cloud in clouds.yaml")
+	mustRequire(cmd, "site", "port", "name")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		w, err := attach(cmd.Context(), lab, site, o)
+		if err != nil {
+			return labError(cmd, err)
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, %s, MTU %d, on %s of host %s; namespace %s\n",
+			w.Name, strings.Join(w.Addresses, ", "), w.MAC, w.MTU, w.Interface, w.Host, w.NetNS)
+		return nil
+	}
+	return cmd
+}
+
+func attach(ctx context.Context, lab labFlag, site *siteFlags, o testbed.AttachOptions) (testbed.Workload, error) {
+	l, err := lab.open()
+	if err != nil {
+		return testbed.Workload{}, err
+	}
+	if site.opts.Endpoint != "" || site.opts.Cloud != "" {
+		if o.Client, err = site.client(ctx); err != nil {
+			return testbed.Workload{}, err
+		}
+	}
+	return l.Attach(ctx, o)
+}
+
+func newTestbedExec() *cobra.Command {
+	var lab labFlag
+	cmd := &cobra.Command{
+		Use:   "exec NAME -- COMMAND [ARGUMENT...]",
+		Short: "Run a command in a workload, host or underlay router",
+		Long: `Run a command in the network namespace of a workload, host or underlay router. The
+mounts stay those of this machine, so that bpftool and tc see the agent's programs.
+The exit code is the command's.`,
+		Args:    cobra.MinimumNArgs(2),
+		Example: "  causeway testbed exec vm-a -- ping -c 3 10.0.1.3",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := lab.open()
+			if err != nil {
+				return labError(cmd, err)
+			}
+			return labError(cmd, l.Replace(args[0], args[1:]))
+		},
+	}
+	// What follows NAME is the command's, with or without "--".
+	cmd.Flags().SetInterspersed(false)
+	lab.register(cmd)
+	return cmd
+}
+
+func newTestbedDown() *cobra.Command {
+	var lab labFlag
+	cmd := &cobra.Command{
+		Use:   "down",
+		Short: "Take a lab away",
+		Long: `Take away exactly what up and attach made, also after a crash: processes, network
+namespaces, mounts, directories. Processes that "testbed exec" left running end too.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			name, err := lab.choose()
+			if err != nil {
+				return labError(cmd, err)
+			}
+			if err := testbed.Down(name); err != nil {
+				return labError(cmd, err)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "lab %s is gone\n", name)
+			return err
+		},
+	}
+	lab.register(cmd)
+	return cmd
+}
+
+func newTestbedStatus() *cobra.Command {
+	var lab labFlag
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show a lab: servers, ports, underlay",
+		Long:  "Show a lab: its servers, bound ports and underlay. The exit code is 0 if all of it is well, 1 if not.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, err := lab.open()
+			if err != nil {
+				return labError(cmd, err)
+			}
+			st, err := l.Status(cmd.Context())
+			if err != nil {
+				return labError(cmd, err)
+			}
+			if asJSON {
+				e := json.NewEncoder(cmd.OutOrStdout())
+				e.SetIndent("", "  ")
+				err = e.Encode(st)
+			} else {
+				err = printStatus(cmd.OutOrStdout(), st)
+			}
+			if err == nil && !st.OK {
+				err = cli.Exit(cli.ExitFailure)
+			}
+			return err
+		},
+	}
+	lab.register(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return cmd
+}
+
+func printStatus(w io.Writer, st *testbed.Status) error {
+	var servers, ports, underlay [][]string
+	running := func(p testbed.ProcessStatus) string {
+		if p.Running {
+			return fmt.Sprintf("running, pid %d", p.PID)
+		}
+		return "not running"
+	}
+	for _, s := range st.Sites {
+		api := s.Endpoint
+		if !s.APIUp {
+			api += " does not answer"
+		}
+		servers = append(servers, []string{"controller", s.Name, running(s.Controller), api, s.Controller.Log})
+		for _, h := range s.Hosts {
+			servers = append(servers, []string{"agent", h.Name, running(h.Agent), "netns " + h.NetNS, h.Agent.Log})
+		}
+		for _, p := range s.Ports {
+			workload := ""
+			for _, wl := range st.Workloads {
+				if wl.PortID == p.ID {
+					workload = wl.Name
+				}
+			}
+			ports = append(ports, []string{s.Name, p.ID, p.Name, p.Host, p.Interface, p.Status, workload})
+		}
+	}
+	for _, u := range st.Underlay {
+		result := u.Error
+		if u.OK {
+			result = u.RTT.String()
+		}
+		underlay = append(underlay, []string{fmt.Sprintf("%s (%s)", u.From, u.Source), fmt.Sprintf("%s (%s)", u.To, u.Addr), result})
+	}
+	fmt.Fprintf(w, "lab %s\n", st.Lab)
+	err := cli.Table(w, []string{"Server", "Of", "State", "At", "Log"}, servers)
+	if len(ports) > 0 {
+		err = errors.Join(err, cli.Table(w, []string{"Site", "Port", "Name", "Host", "Interface", "Status", "Workload"}, ports))
+	}
+	return errors.Join(err, cli.Table(w, []string{"Ping from", "To", "Answer"}, underlay))
+}

@@ -189,3 +189,18 @@ func (n *NetNS) DeleteLinks() error {
 	}
 	return errors.Join(errs...)
 }
+
+// DeleteLink removes an interface; one that is not there is no error.
+func (n *NetNS) DeleteLink(name string) error {
+	l, err := n.nl.LinkByName(name)
+	if isNotFound(err) {
+		return nil
+	}
+	if err == nil {
+		err = n.nl.LinkDel(l)
+	}
+	if err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("delete %s in %s: %w", name, n.Name, err)
+	}
+	return nil
+}
