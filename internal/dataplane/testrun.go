@@ -1,0 +1,125 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"structs"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/reason"
+)
+
+// TestRun is a packet for one of the programs, run by the kernel without a network.
+type TestRun struct {
+	Program string // as in ProgramStats
+	Ifindex int    // the interface it comes from, in the caller's network namespace
+	Data    []byte // at least an Ethernet header
+	GSOSize int
+	// Key is what from_vxlan finds as tunnel key; nil: none.
+	Key *Tunnel
+	// Out takes the packet as the program leaves it.
+	Out []byte
+}
+
+// TestRecord is what a program did with a packet, as enum verdict and struct record
+// in bpf/types.h have it.
+type TestRecord struct {
+	Verdict       uint8
+	Reason        reason.Reason
+	Peer          bool
+	TOS           uint8
+	Ifindex       int
+	Network       model.NetworkKey
+	VNI           model.VNI
+	Table         uint32
+	Copies        int
+	Local, Remote netip.Addr
+	Data          []byte // of Out
+}
+
+// skbContext is struct __sk_buff (include/uapi/linux/bpf.h), as far as test runs
+// take it.
+type skbContext struct {
+	_              structs.HostLayout
+	Len            uint32
+	PktType        uint32
+	Mark           uint32
+	QueueMapping   uint32
+	Protocol       uint32
+	VlanPresent    uint32
+	VlanTci        uint32
+	VlanProto      uint32
+	Priority       uint32
+	IngressIfindex uint32
+	Ifindex        uint32
+	TcIndex        uint32
+	Cb             [5]uint32
+	Hash           uint32
+	TcClassid      uint32
+	Data           uint32
+	DataEnd        uint32
+	NapiID         uint32
+	Family         uint32
+	Addresses      [10]uint32
+	Ports          [2]uint32
+	DataMeta       uint32
+	FlowKeys       uint64
+	Tstamp         uint64
+	WireLen        uint32
+	GsoSegs        uint32
+	Sk             uint64
+	GsoSize        uint32
+	TstampType     uint32
+	Hwtstamp       uint64
+}
+
+// TestRun runs a program of a Dataplane that was opened with Record. The caller's
+// thread must stay on one processor (the record is one for each).
+func (d *Dataplane) TestRun(t *TestRun) (TestRecord, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	prog := d.programs[t.Program]
+	if prog == nil {
+		return TestRecord{}, fmt.Errorf("no program %q", t.Program)
+	}
+	ctx := skbContext{Ifindex: uint32(t.Ifindex), GsoSize: uint32(t.GSOSize)}
+	if t.Key != nil {
+		local, remote := t.Key.Local.As4(), t.Key.Remote.As4()
+		ctx.Cb = [5]uint32{hostOrder(local), hostOrder(remote), uint32(t.Key.VNI), 1}
+	}
+	opts := ebpf.RunOptions{Data: t.Data, DataOut: t.Out, Context: &ctx}
+	if _, err := prog.Run(&opts); err != nil {
+		return TestRecord{}, fmt.Errorf("run %s: %w", t.Program, err)
+	}
+	var rows []bpfRecord
+	if err := d.tables.maps[bpfMapRecords].Lookup(uint32(0), &rows); err != nil {
+		return TestRecord{}, fmt.Errorf("read map %s: %w", bpfMapRecords, err)
+	}
+	// One processor wrote its row; it is cleared for the next run.
+	var r *bpfRecord
+	for i := range rows {
+		if rows[i].Verdict != 0 {
+			if r != nil {
+				return TestRecord{}, errors.New("two processors have a record: the thread has moved")
+			}
+			r = &rows[i]
+		}
+	}
+	if r == nil {
+		return TestRecord{}, fmt.Errorf("%s kept no record", t.Program)
+	}
+	return TestRecord{
+		Verdict: r.Verdict, Reason: reason.Reason(r.Reason), Peer: r.Flags&endpointPeer != 0, TOS: r.Tos,
+		Ifindex: int(r.Ifindex), Network: model.NetworkKey(r.Net), VNI: model.VNI(r.Vni), Table: r.Table,
+		Copies: int(r.Copies), Local: netip.AddrFrom16(r.Local.B).Unmap(), Remote: netip.AddrFrom16(r.Remote.B).Unmap(),
+		Data: opts.DataOut,
+	}, nil
+}
+
+// hostOrder is an IPv4 address as the kernel's tunnel keys have it.
+func hostOrder(a [4]byte) uint32 {
+	return uint32(a[0])<<24 | uint32(a[1])<<16 | uint32(a[2])<<8 | uint32(a[3])
+}
