@@ -1,0 +1,320 @@
+package agent
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/reason"
+	"github.com/causeway-net/causeway/internal/testutil"
+)
+
+func requireMachine(t *testing.T) bool {
+	t.Helper()
+	testutil.RequireKernel(t, 6, 6)
+	testutil.RequireTool(t, "ip", "ping", "nsenter", "unshare")
+	return testutil.InNetNS(t)
+}
+
+const pingRouter = "ping -n -c 1 -W 20 10.0.0.1"
+
+// cannotPing makes sure that packets do not pass, without waiting long for what must
+// not come.
+func (n namespace) cannotPing(t *testing.T, what string) {
+	t.Helper()
+	if try(n.in("ping -n -c 2 -i 0.05 -W 0.3 10.0.0.1")) == nil {
+		t.Errorf("%s: the router answers", what)
+	}
+}
+
+func scrape(t *testing.T, socket string) string {
+	t.Helper()
+	c := http.Client{Timeout: wait, Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", socket) }}}
+	defer c.CloseIdleConnections()
+	r, err := c.Get("http://agent/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil || r.StatusCode != 200 {
+		t.Fatalf("metrics: %s %v %s", r.Status, err, b)
+	}
+	return string(b)
+}
+
+func TestWorkloadReachesItsRouter(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	cfg := testConfig(t)
+	cfg.MetricsListen = "unix:" + filepath.Join(t.TempDir(), "metrics")
+	c := newController(t)
+	startAgent(t, cfg, c)
+	vm := newNamespace(t)
+	vm.vm(t, "tap1", vm1, "10.0.0.1")
+	vm.cannotPing(t, "before a state")
+	c.set(addNetwork)
+	c.set(func(s *hoststate.State) { bind(s, 1, vm1) })
+	c.untilPort("port-1", model.PortActive, "")
+	sh(t, vm.in(pingRouter))
+
+	// An ICMP error goes by way of the slow path.
+	if err := try(vm.in("ping -n -c 1 -W 20 10.9.9.9")); err == nil || !strings.Contains(err.Error(), "Net Unreachable") {
+		t.Errorf("no net unreachable: %v", err)
+	}
+	m := scrape(t, strings.TrimPrefix(cfg.MetricsListen, "unix:"))
+	for _, want := range []string{
+		`causeway_agent_applied_revision 2`, `causeway_agent_ports{status="ACTIVE"} 1`, `causeway_agent_drops_total{reason="no_route"} 1`,
+		`causeway_agent_slow_path_frames_total{kind="sent"} 1`, `causeway_agent_port_receive_packets_total{interface="tap1",port="port-1"}`,
+	} {
+		if !strings.Contains(m, want) {
+			t.Errorf("metrics lack %s", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(m)
+	}
+
+	// Unbound: counted drops, and nothing for the host's own stack, though it
+	// has the address that is asked for.
+	sh(t, "ip addr add 10.0.0.1/24 dev tap1")
+	c.set(func(s *hoststate.State) {
+		delete(s.Ports, 1)
+		delete(s.Endpoints, hoststate.EndpointKey{Network: 1, MAC: vm1.MAC})
+	})
+	sh(t, vm.in("ip neigh flush dev eth0"))
+	vm.cannotPing(t, "after it is unbound")
+	if m := scrape(t, strings.TrimPrefix(cfg.MetricsListen, "unix:")); strings.Contains(m, `drops_total{reason="port_unbound"} 0`) {
+		t.Error("drops of an unbound port are not counted")
+	}
+	sh(t, "ip addr del 10.0.0.1/24 dev tap1")
+	// And bound again.
+	c.set(func(s *hoststate.State) { bind(s, 1, vm1) })
+	sh(t, vm.in(pingRouter))
+}
+
+func TestInterfaceVanishesAndComesBack(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	c := newController(t)
+	startAgent(t, testConfig(t), c)
+	c.set(func(s *hoststate.State) { addNetwork(s); bind(s, 1, vm1) })
+	c.untilPort("port-1", model.PortDown, "interface tap1 does not exist on host")
+	vm := newNamespace(t)
+	for range 2 {
+		vm.vm(t, "tap1", vm1, "10.0.0.1")
+		c.untilPort("port-1", model.PortActive, "")
+		sh(t, vm.in(pingRouter))
+		sh(t, "ip link del tap1")
+		c.untilPort("port-1", model.PortDown, "does not exist")
+	}
+	// A change of namespace, and of name.
+	other := newNamespace(t)
+	vm.vm(t, "tap1", vm1, "10.0.0.1")
+	c.untilPort("port-1", model.PortActive, "")
+	sh(t, "ip link set tap1 netns "+other.pid)
+	c.untilPort("port-1", model.PortDown, "does not exist")
+	sh(t, other.in("ip link set tap1 netns "+namespaceOfTest()))
+	sh(t, "ip link set tap1 up")
+	c.untilPort("port-1", model.PortActive, "")
+	sh(t, vm.in(pingRouter))
+	sh(t, "ip link set tap1 name tap9")
+	c.untilPort("port-1", model.PortDown, "does not exist")
+	vm.cannotPing(t, "with the interface called otherwise")
+	sh(t, "ip link set tap9 name tap1")
+	c.untilPort("port-1", model.PortActive, "")
+	sh(t, vm.in(pingRouter))
+}
+
+func TestRefusedInterfaces(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	sh(t, "ip link add eth9 type veth peer name eth9p; ip link set eth9 up; ip link set eth9p up; ip addr add 192.0.2.1/24 dev eth9; ip route add default via 192.0.2.9")
+	c := newController(t)
+	startAgent(t, testConfig(t), c)
+	c.set(addNetwork)
+	for i, x := range []struct{ name, words string }{
+		{"lo", "loopback"}, {"cw-vxlan", "agent's own"}, {"eth9", "default route"},
+	} {
+		c.set(func(s *hoststate.State) {
+			p := vm1
+			p.Interface, p.ID = x.name, model.PortID(x.name)
+			p.MAC[5] = byte(10 + i)
+			bind(s, model.PortKey(10+i), p)
+		})
+		c.untilPort(model.PortID(x.name), model.PortError, x.words)
+	}
+}
+
+func TestPortTaken(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	sh(t, "ip link add other type vxlan external dstport 4789; ip link set other up")
+	cfg := testConfig(t)
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	err := Run(ctx, cfg, newController(t))
+	if err == nil || !strings.Contains(err.Error(), "vxlan device other") {
+		t.Errorf("got %v", err)
+	}
+	if err := Cleanup(cfg); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOneAgent(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	c := newController(t)
+	cfg := testConfig(t)
+	startAgent(t, cfg, c)
+	c.set(addNetwork)
+	err := Run(context.Background(), cfg, newController(t))
+	if err == nil || !strings.Contains(err.Error(), "process "+itoa(os.Getpid())) {
+		t.Errorf("a second one in the same directory: %v", err)
+	}
+	other := cfg
+	other.StateDir = t.TempDir()
+	if err := Run(context.Background(), other, newController(t)); err == nil || !strings.Contains(err.Error(), "network namespace") {
+		t.Errorf("a second one in the same namespace: %v", err)
+	}
+}
+
+func TestCleanupLeavesWhatWasThere(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	sh(t, "ip link add eth1 type veth peer name gw1; ip link set eth1 up; ip link set gw1 up; ip addr add 172.31.0.1/24 dev eth1; ip link add up1 type veth peer name up1p; ip link set up1 up; ip link set up1p up")
+	world := func() string {
+		return sh(t, `ip -o link | awk '{print $2,$4,$5}'; ip -o -4 addr; ip rule; ip route show table all | sed 's/ linkdown//'; ls /sys/fs/bpf`)
+	}
+	before := world()
+	cfg := testConfig(t)
+	c := newController(t)
+	a := startAgent(t, cfg, c)
+	c.set(func(s *hoststate.State) {
+		addNetwork(s)
+		s.Gateways["gw-1"] = hoststate.Gateway{TunnelIP: netip.MustParseAddr("200.200.0.1"), Epoch: 1, Router: 1}
+		s.Gateways["gw-2"] = hoststate.Gateway{
+			TunnelIP: netip.MustParseAddr("200.200.1.1"), Epoch: 1, Router: 1,
+			Uplinks: []hoststate.Uplink{{Port: "up", Interface: "up1", Addr: netip.MustParsePrefix("172.30.0.1/24")}},
+			Routes:  []hoststate.UnderlayRoute{{Prefix: netip.MustParsePrefix("200.200.1.2/32"), NextHop: netip.MustParseAddr("172.30.0.9")}},
+		}
+	})
+	c.untilPort("up", model.PortActive, "")
+	if out := sh(t, "ip rule; ip addr; ip route show table 10000"); !strings.Contains(out, "from 200.200.1.1 lookup 10000") ||
+		!strings.Contains(out, "200.200.0.1/32 scope global") || !strings.Contains(out, "200.200.1.2 via 172.30.0.9 dev up1") {
+		t.Errorf("the underlay is not set up:\n%s", out)
+	}
+	a.stop()
+	if out := sh(t, "ip addr"); !strings.Contains(out, "200.200.0.1/32") {
+		t.Error("an agent that ends takes the forwarding with it")
+	}
+	if err := Cleanup(cfg); err != nil {
+		t.Fatal(err)
+	}
+	if after := world(); after != before {
+		t.Errorf("left behind:\n%s\nwas:\n%s", after, before)
+	}
+	if err := Cleanup(cfg); err != nil {
+		t.Errorf("again: %v", err)
+	}
+}
+
+func TestTunnelIPMoves(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	c := newController(t)
+	cfg := testConfig(t)
+	startAgent(t, cfg, c)
+	gw := func(ip string) func(*hoststate.State) {
+		return func(s *hoststate.State) {
+			s.Gateways["gw-1"] = hoststate.Gateway{TunnelIP: netip.MustParseAddr(ip), Epoch: 1, Router: 1}
+		}
+	}
+	c.set(func(s *hoststate.State) { addNetwork(s); gw("200.200.0.1")(s) })
+	c.set(gw("200.200.0.5"))
+	if out := sh(t, "ip addr show dev cw-vxlan"); strings.Contains(out, "200.200.0.1/") || !strings.Contains(out, "200.200.0.5/32") {
+		t.Errorf("addresses: %s", out)
+	}
+	// Somebody takes it away: it comes back by itself.
+	sh(t, "ip addr del 200.200.0.5/32 dev cw-vxlan")
+	untilTrue(t, "the tunnel IP is back", func() bool { return strings.Contains(sh(t, "ip addr show dev cw-vxlan"), "200.200.0.5/32") })
+	sh(t, "echo 0 > /proc/sys/net/ipv4/conf/cw-vxlan/forwarding")
+	untilTrue(t, "the forwarding switch is back", func() bool { return sh(t, "cat /proc/sys/net/ipv4/conf/cw-vxlan/forwarding") == "1\n" })
+	c.set(func(s *hoststate.State) { delete(s.Gateways, "gw-1") })
+	if out := sh(t, "ip addr show dev cw-vxlan"); strings.Contains(out, "inet ") {
+		t.Errorf("addresses without a gateway device: %s", out)
+	}
+}
+
+// untilTrue looks again and again at what sends no event to the test.
+func untilTrue(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(wait); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+func TestRestartWithoutAController(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	cfg := testConfig(t)
+	c := newController(t)
+	a := startAgent(t, cfg, c)
+	vm := newNamespace(t)
+	vm.vm(t, "tap1", vm1, "10.0.0.1")
+	c.set(func(s *hoststate.State) { addNetwork(s) })
+	c.set(func(s *hoststate.State) { bind(s, 1, vm1) })
+	sh(t, vm.in(pingRouter))
+	a.stop()
+	sh(t, vm.in(pingRouter)) // nobody is there
+
+	silent := newController(t)
+	a = startAgent(t, cfg, silent)
+	silent.untilPort("port-1", model.PortActive, "")
+	silent.until("the revision from before", func() bool { return silent.acked == 2 })
+	sh(t, vm.in(pingRouter))
+	// The interface is made anew while no controller is there.
+	sh(t, "ip link del tap1")
+	silent.untilPort("port-1", model.PortDown, "does not exist")
+	vm.vm(t, "tap1", vm1, "10.0.0.1")
+	silent.untilPort("port-1", model.PortActive, "")
+	sh(t, vm.in(pingRouter))
+	a.stop()
+
+	// Without its memory the agent leaves the maps alone until it hears more.
+	if err := os.Remove(filepath.Join(cfg.StateDir, journalFile)); err != nil {
+		t.Fatal(err)
+	}
+	c2 := newController(t)
+	startAgent(t, cfg, c2)
+	sh(t, vm.in(pingRouter))
+	c2.set(func(s *hoststate.State) { addNetwork(s); bind(s, 1, vm1) })
+	sh(t, vm.in(pingRouter))
+	c2.set(func(s *hoststate.State) {
+		p := vm1
+		p.Drop = reason.PortAdminDown
+		s.Ports[1] = p
+	})
+	c2.untilPort("port-1", model.PortDown, "admin_state_up")
+	vm.cannotPing(t, "with the port's admin state down")
+}

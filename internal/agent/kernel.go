@@ -1,0 +1,94 @@
+package agent
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// The oldest kernel with TCX, bpf_redirect_peer on it and BPF_FIB_LOOKUP_TBID.
+const minKernelMajor, minKernelMinor = 6, 6
+
+// CheckKernel tells what the machine lacks to run an agent, all of it at once.
+func CheckKernel() error {
+	var errs []error
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return fmt.Errorf("uname: %w", err)
+	}
+	if r := unix.ByteSliceToString(u.Release[:]); !kernelAtLeast(r, minKernelMajor, minKernelMinor) {
+		errs = append(errs, fmt.Errorf("the kernel is %s, and TCX needs %d.%d or newer", r, minKernelMajor, minKernelMinor))
+	}
+	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
+		errs = append(errs, errors.New("the kernel has no BTF (/sys/kernel/btf/vmlinux is missing: CONFIG_DEBUG_INFO_BTF)"))
+	}
+	if os.Geteuid() != 0 {
+		errs = append(errs, errors.New("it must run as root"))
+	}
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		errs = append(errs, errors.New("/dev/net/tun is missing (modprobe tun)"))
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return fmt.Errorf("this machine cannot run an agent: %w", errors.Join(errs...))
+}
+
+func kernelAtLeast(release string, major, minor int) bool {
+	parts := strings.FieldsFunc(release, func(r rune) bool { return r < '0' || r > '9' })
+	if len(parts) < 2 {
+		return false
+	}
+	a, err1 := strconv.Atoi(parts[0])
+	b, err2 := strconv.Atoi(parts[1])
+	return err1 == nil && err2 == nil && (a > major || a == major && b >= minor)
+}
+
+// lock makes this the one agent of the state directory and of the network namespace.
+func lock(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, "lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		pid, _ := os.ReadFile(path)
+		f.Close()
+		return nil, fmt.Errorf("an agent is running here already, process %s (lock %s): %w", bytes.TrimSpace(pid), path, err)
+	}
+	// Abstract unix sockets belong to a network namespace, and so do the devices
+	// that two agents would fight over.
+	sock, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open socket: %w", err)
+	}
+	if err := unix.Bind(sock, &unix.SockaddrUnix{Name: "@causeway-agent"}); err != nil {
+		unix.Close(sock)
+		f.Close()
+		return nil, fmt.Errorf("another agent, with another state directory, runs in this network namespace: %w", err)
+	}
+	unlock = func() {
+		unix.Close(sock)
+		f.Close()
+	}
+	if err := errors.Join(f.Truncate(0), writeAt(f, strconv.Itoa(os.Getpid())+"\n")); err != nil {
+		unlock()
+		return nil, fmt.Errorf("write %s: %w", path, err)
+	}
+	return unlock, nil
+}
+
+func writeAt(f *os.File, s string) error {
+	_, err := f.WriteAt([]byte(s), 0)
+	return err
+}

@@ -1,0 +1,175 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/causeway-net/causeway/internal/hostsync"
+	"github.com/causeway-net/causeway/internal/metrics"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/reason"
+)
+
+// stats is what the loop leaves for the metrics to read.
+type stats struct {
+	mu         sync.Mutex
+	want, have int64
+	ports      map[string]int
+	interfaces map[model.PortID]string
+	failing    map[string]bool
+}
+
+func (s *stats) setRevision(want, have int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.want, s.have = want, have
+}
+
+// port counts a port under its new status; a report without a status is none.
+func (s *stats) port(old, now hostsync.PortReport) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ports == nil {
+		s.ports = map[string]int{string(model.PortActive): 0, string(model.PortDown): 0, string(model.PortError): 0}
+	}
+	if old.Status != "" {
+		s.ports[string(old.Status)]--
+	}
+	if now.Status != "" {
+		s.ports[string(now.Status)]++
+	}
+}
+
+// setName keeps the name of the interface for the port's counter.
+func (s *stats) setName(id model.PortID, iface string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.interfaces == nil {
+		s.interfaces = map[model.PortID]string{}
+	}
+	if iface == "" {
+		delete(s.interfaces, id)
+	} else {
+		s.interfaces[id] = iface
+	}
+}
+
+// setProblems keeps a step that failed once as one that works now.
+func (s *stats) setProblems(problems map[string]error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failing == nil {
+		s.failing = map[string]bool{}
+	}
+	for step := range s.failing {
+		s.failing[step] = false
+	}
+	for step := range problems {
+		s.failing[step] = true
+	}
+}
+
+func (a *Agent) snapshot() (metrics.Agent, error) {
+	m := metrics.Agent{Drops: make(map[string]uint64, reason.Count), PortStatus: map[string]int{}, Failing: map[string]bool{}}
+	drops, err := a.dp.Drops()
+	if err != nil {
+		return m, fmt.Errorf("read the drop counters: %w", err)
+	}
+	for r, n := range drops {
+		if r := reason.Reason(r); r != reason.None {
+			m.Drops[r.String()] = n
+		}
+	}
+	c := a.slow.counters()
+	m.SlowPath = map[string]uint64{
+		"icmp": c.ICMP, "fragment": c.Fragment, "sent": c.Sent, "limited": c.Limited,
+		"forbidden": c.Forbidden, "malformed": c.Malformed, "failed": c.Failed,
+	}
+	counters, err := a.dp.Counters()
+	if err != nil {
+		return m, err
+	}
+	programs, err := a.dp.Programs()
+	if err != nil {
+		return m, err
+	}
+	for _, p := range programs {
+		m.Programs = append(m.Programs, metrics.Program{Name: p.Name, RunTime: p.Time.Seconds(), RunCount: p.Runs})
+	}
+	uses, err := a.dp.Maps()
+	if err != nil {
+		return m, err
+	}
+	for _, u := range uses {
+		m.Maps = append(m.Maps, metrics.Map{Name: u.Name, Rows: u.Rows, Limit: int(u.Limit), Bytes: u.Memory})
+	}
+	for t, n := range counters.Tunnels {
+		m.Tunnels = append(m.Tunnels, metrics.TunnelTraffic{
+			TunnelIP: t.Local.String(), VTEP: t.Remote.String(), VNI: uint32(t.VNI), Traffic: metrics.Traffic(n),
+		})
+	}
+	s := &a.stats
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, n := range counters.Ports {
+		m.Ports = append(m.Ports, metrics.PortTraffic{Port: string(id), Interface: s.interfaces[id], Traffic: metrics.Traffic(n)})
+	}
+	m.WantedRevision, m.AppliedRevision = s.want, s.have
+	for k, n := range s.ports {
+		m.PortStatus[k] = n
+	}
+	for k, f := range s.failing {
+		m.Failing[k] = f
+	}
+	return m, nil
+}
+
+// listenMetrics begins to listen and returns what serves until its context ends.
+func (a *Agent) listenMetrics() (serve func(context.Context) error, err error) {
+	if a.cfg.MetricsListen == "" {
+		return func(context.Context) error { return nil }, nil
+	}
+	network, addr := "tcp", a.cfg.MetricsListen
+	if p, ok := strings.CutPrefix(addr, "unix:"); ok {
+		network, addr = "unix", p
+		// Left behind by a run that was killed; the lock says that none runs now.
+		if st, err := os.Lstat(p); err == nil && st.Mode()&os.ModeSocket != 0 {
+			if err := os.Remove(p); err != nil {
+				return nil, fmt.Errorf("metrics: %w", err)
+			}
+		}
+	}
+	l, err := net.Listen(network, addr)
+	if err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics.AgentHandler(a.snapshot))
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 16}
+	return func(ctx context.Context) error {
+		stopped := make(chan struct{})
+		stop := context.AfterFunc(ctx, func() {
+			defer close(stopped)
+			c, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+			defer cancel()
+			if srv.Shutdown(c) != nil {
+				srv.Close()
+			}
+		})
+		err := srv.Serve(l)
+		if !stop() {
+			<-stopped // a scrape that is under way reads the maps
+		}
+		if errors.Is(err, http.ErrServerClosed) {
+			return nil
+		}
+		return err
+	}, nil
+}

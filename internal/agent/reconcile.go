@@ -1,0 +1,304 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/causeway-net/causeway/internal/hostnet"
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/hostsync"
+	"github.com/causeway-net/causeway/internal/model"
+)
+
+// take makes what the controller says the state to be reached.
+func (a *Agent) take(u hostsync.Update) {
+	d := u.Delta
+	if !a.known && !d.Full {
+		// The controller begins with a full state; a delta before it has nothing
+		// to stand on.
+		a.log.Error("a delta came before the first full state", "revision", d.Revision)
+		return
+	}
+	// A copy of one's own: the client changes its state in place for the next
+	// update, and ours is read again when something on the host changes.
+	a.state.Apply(d)
+	a.want, a.known = d.Revision, true
+	if err := a.journal.add(d, a.state); err != nil {
+		a.log.Warn("a restart will have to wait for the controller", "err", err)
+	}
+	if d.Full {
+		a.todo = everything()
+		a.reindex()
+		return
+	}
+	for _, k := range d.Unset.Ports {
+		a.indexPort(k, nil)
+	}
+	for k, p := range d.Set.Ports {
+		a.indexPort(k, &p)
+	}
+	if len(d.Set.Gateways) > 0 || len(d.Unset.Gateways) > 0 {
+		a.todo.allGateways()
+	}
+	for _, e := range d.Set.Endpoints {
+		if e.Kind != hoststate.EndpointRemote {
+			continue
+		}
+		if _, ok := a.vteps[vtep{e.TunnelIP, e.Addr}]; !ok {
+			a.todo.vteps = add(a.todo.vteps, e.Addr)
+			a.vteps = add(a.vteps, vtep{e.TunnelIP, e.Addr})
+		}
+	}
+	a.todo.addDelta(d)
+}
+
+// reindex looks at all ports of the state anew.
+func (a *Agent) reindex() {
+	for k := range a.ports {
+		if _, ok := a.state.Ports[k]; !ok {
+			a.indexPort(k, nil)
+		}
+	}
+	for k, p := range a.state.Ports {
+		a.indexPort(k, &p)
+	}
+}
+
+// indexPort notes a port's row, or that it has gone (nil).
+func (a *Agent) indexPort(k model.PortKey, p *hoststate.Port) {
+	if old, ok := a.ports[k]; ok {
+		if p == nil || p.ID != old.ID {
+			a.forget(old.ID)
+		}
+		if p == nil || p.Interface != old.Interface {
+			delete(a.byIf[old.Interface], k)
+			if len(a.byIf[old.Interface]) == 0 {
+				delete(a.byIf, old.Interface)
+			}
+			a.todo.links = add(a.todo.links, old.Interface)
+			a.todo.underlay = true
+		}
+		if p == nil {
+			a.stats.setName(old.ID, "")
+			delete(a.ports, k)
+			delete(a.sharers, k)
+			delete(a.unproven, k)
+			return
+		}
+		if p.Interface == old.Interface {
+			a.ports[k] = *p
+			a.changed = add(a.changed, k)
+			return
+		}
+	}
+	if p == nil {
+		return
+	}
+	a.stats.setName(p.ID, p.Interface)
+	a.ports[k] = *p
+	a.byIf[p.Interface] = add(a.byIf[p.Interface], k)
+	a.todo.links = add(a.todo.links, p.Interface)
+	a.changed = add(a.changed, k)
+}
+
+// notice turns events of the host's network into things to look at.
+func (a *Agent) notice(c hostnet.Change) {
+	t := &a.todo
+	if c.AllLinks {
+		t.devices, t.allLinks, t.gateways, t.paths, t.underlay = true, true, true, true, true
+	}
+	for name := range c.Links {
+		switch {
+		case hostnet.OwnDevice(name):
+			t.devices = true
+		case a.isWorkload(name) || a.attached.hasName(name):
+			t.links = add(t.links, name)
+		default:
+			// It may carry tunnels, or be an uplink; its MTU may be another.
+			t.gateways, t.paths, t.underlay = true, true, true
+		}
+	}
+	if c.Addrs {
+		t.gateways, t.underlay, t.prune = true, true, true
+	}
+	if c.Routes {
+		t.gateways, t.paths = true, true
+	}
+	if c.Conf {
+		t.devices = true
+	}
+}
+
+// reconcile does what there is to do, in the order of the package comment. What fails is put
+// back and named in the status.
+func (a *Agent) reconcile(ctx context.Context) {
+	if ctx.Err() != nil {
+		return
+	}
+	t := a.todo
+	a.todo = todo{}
+	problems := map[string]error{}
+	fail := func(step string, err error, again func(*todo)) {
+		if err == nil {
+			return
+		}
+		problems[step] = err
+		again(&a.todo)
+	}
+	if t.devices {
+		replaced, err := a.devices()
+		if replaced {
+			t.full = true
+		}
+		fail("devices", err, func(t *todo) { t.devices = true })
+	}
+	if t.allLinks || len(t.links) > 0 {
+		failed, err := a.links(&t)
+		fail("links", err, func(n *todo) { n.addLinks(failed); n.allLinks = len(failed) == 0 })
+	}
+	if a.known {
+		if t.gateways {
+			fail("gateways", a.gateways(&t), func(t *todo) { t.gateways = true })
+			t.paths = true
+		}
+		if t.paths || len(t.vteps) > 0 {
+			fail("paths", a.paths(&t), func(t *todo) { t.paths = true })
+		}
+		if t.rows() {
+			fail("rows", a.rows(&t), func(t *todo) { t.full = true })
+		}
+		if t.prune {
+			if problems["rows"] != nil {
+				// Rows may still point at what would go.
+				a.todo.prune = true
+			} else {
+				fail("prune", a.prune(), func(t *todo) { t.prune = true })
+			}
+		}
+	}
+	if t.underlay {
+		fail("underlay", a.attachUnderlay(), func(t *todo) { t.underlay = true })
+	}
+	if err := a.attached.save(); err != nil {
+		problems["attachments"] = err
+	}
+	a.stats.setProblems(problems)
+	for step, err := range problems {
+		a.log.Error("not as the controller says, will try again", "step", step, "err", err)
+	}
+	if a.known {
+		a.report(problems["rows"])
+	}
+}
+
+// rows writes the maps.
+func (a *Agent) rows(t *todo) error {
+	start := time.Now()
+	st, d := a.withoutSharers(t.delta)
+	var err error
+	if t.full {
+		err = a.dp.Sync(st, a.env)
+	} else {
+		err = a.dp.Update(d, st, a.env)
+	}
+	if err != nil {
+		// What was in place before still is.
+		for k := range a.changed {
+			a.unproven = add(a.unproven, k)
+		}
+		return fmt.Errorf("write the maps: %w", err)
+	}
+	for k := range a.unproven {
+		a.changed = add(a.changed, k)
+	}
+	a.unproven = nil
+	a.have = a.want
+	a.log.Debug("rows written", "revision", a.have, "full", t.full, "took", time.Since(start))
+	return nil
+}
+
+// withoutSharers leaves ports out whose interface another port has: the one with the
+// smallest key keeps it, and nothing is mixed up.
+func (a *Agent) withoutSharers(d hoststate.Delta) (hoststate.State, hoststate.Delta) {
+	if len(a.sharers) == 0 {
+		return a.state, d
+	}
+	st := a.state.Clone()
+	if !d.Full {
+		d.Set = d.Set.Clone()
+		d.Unset.Ports = slices.Clone(d.Unset.Ports)
+	}
+	for k := range a.sharers {
+		delete(st.Ports, k)
+		if _, ok := d.Set.Ports[k]; ok {
+			delete(d.Set.Ports, k)
+			d.Unset.Ports = append(d.Unset.Ports, k)
+		}
+	}
+	return st, d
+}
+
+// share finds out anew which ports of an interface do not get it, and touches the rows
+// of those for which that is new.
+func (a *Agent) share(name string, t *todo) {
+	ports := a.byIf[name]
+	var owner model.PortKey
+	for k := range ports {
+		if owner == 0 || k < owner {
+			owner = k
+		}
+	}
+	for k := range ports {
+		by, was := a.sharers[k]
+		shares := k != owner
+		if was == shares && (!shares || by == owner) {
+			continue
+		}
+		if shares {
+			a.sharers[k] = owner
+		} else {
+			delete(a.sharers, k)
+		}
+		a.changed = add(a.changed, k)
+		t.setPort(k, a.ports[k], a.state)
+	}
+}
+
+// devices puts the agent's own devices right; replaced tells that one has a new index.
+func (a *Agent) devices() (replaced bool, err error) {
+	oldVXLAN, oldSlow := a.env.VXLANIndex, a.env.SlowIndex
+	if err := a.ensureDevices(); err != nil {
+		return false, err
+	}
+	if a.env.VXLANIndex != oldVXLAN || a.env.SlowIndex != oldSlow || !a.slow.running() {
+		return true, a.attachOwn()
+	}
+	return false, nil
+}
+
+func (a *Agent) ensureDevices() (err error) {
+	if a.env.VXLANIndex, err = a.host.EnsureVXLAN(); err != nil {
+		return err
+	}
+	a.env.SlowIndex, err = a.host.EnsureSlow()
+	return err
+}
+
+// attachOwn attaches the programs of the agent's own devices, and then serves the
+// slow path: without its program, the tap would hand what is written to it to the host's stack.
+func (a *Agent) attachOwn() error {
+	return errors.Join(
+		a.dp.AttachVXLAN(a.env.VXLANIndex),
+		a.attachSlow(),
+	)
+}
+
+func (a *Agent) attachSlow() error {
+	if err := a.dp.AttachSlow(a.env.SlowIndex); err != nil {
+		return err
+	}
+	return a.slow.restart()
+}

@@ -1,0 +1,112 @@
+package agent
+
+import (
+	"fmt"
+
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/hostsync"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/reason"
+)
+
+// reporter remembers what was reported, so that only what changed is again.
+type reporter struct {
+	said     map[model.PortID]hostsync.PortReport
+	revision int64
+	mtu      int
+	host     string
+}
+
+func newReporter() reporter {
+	return reporter{said: map[model.PortID]hostsync.PortReport{}, host: hostName()}
+}
+
+// forget a port that is no longer the host's.
+func (a *Agent) forget(id model.PortID) {
+	a.stats.port(a.reports.said[id], hostsync.PortReport{})
+	delete(a.reports.said, id)
+}
+
+// report tells the controller of ports whose state has changed and of the
+// revision that the maps hold.
+func (a *Agent) report(rowsErr error) {
+	var out []hostsync.PortReport
+	say := func(p hostsync.PortReport) {
+		if old, ok := a.reports.said[p.ID]; !ok || old != p {
+			a.stats.port(old, p)
+			a.reports.said[p.ID] = p
+			out = append(out, p)
+			a.log.Info("port", "port", p.ID, "status", p.Status, "reason", p.Reason)
+		}
+	}
+	if a.changedAll {
+		for k, p := range a.state.Ports {
+			say(a.portReport(k, p, rowsErr))
+		}
+	} else {
+		for k := range a.changed {
+			if p, ok := a.state.Ports[k]; ok {
+				say(a.portReport(k, p, rowsErr))
+			}
+		}
+	}
+	if a.changedAll || a.changedUplinks {
+		old := a.uplinkPorts
+		a.uplinkPorts = map[model.PortID]struct{}{}
+		for _, g := range a.state.Gateways {
+			for _, u := range g.Uplinks {
+				a.uplinkPorts[u.Port] = struct{}{}
+				say(a.uplinkReport(u))
+			}
+		}
+		for id := range old {
+			if _, ok := a.uplinkPorts[id]; !ok {
+				a.forget(id)
+			}
+		}
+	}
+	a.changed, a.changedAll, a.changedUplinks = nil, false, false
+	if len(out) == 0 && a.have == a.reports.revision && a.underlayMTU == a.reports.mtu {
+		return
+	}
+	a.reports.revision, a.reports.mtu = a.have, a.underlayMTU
+	a.stats.setRevision(a.want, a.have)
+	a.ctl.Report(hostsync.Report{Revision: a.have, UnderlayMTU: a.underlayMTU, Ports: out})
+}
+
+func (a *Agent) portReport(k model.PortKey, p hoststate.Port, rowsErr error) hostsync.PortReport {
+	r := hostsync.PortReport{ID: p.ID, Status: model.PortActive}
+	owner, shared := a.sharers[k]
+	_, unproven := a.unproven[k]
+	_, there := a.env.Links[p.Interface]
+	refused := a.refused[p.Interface]
+	switch {
+	case refused != nil:
+		r.Status, r.Reason = model.PortError, refused.Error()
+	case !there:
+		r.Status, r.Reason = model.PortDown, fmt.Sprintf("interface %s does not exist on host %s", p.Interface, a.reports.host)
+	case shared:
+		r.Status, r.Reason = model.PortError, fmt.Sprintf("interface %s carries port %s already", p.Interface, a.ports[owner].ID)
+	case unproven && rowsErr != nil:
+		r.Status, r.Reason = model.PortError, rowsErr.Error()
+	case p.Drop != reason.None:
+		r.Status, r.Reason = model.PortDown, p.Drop.Text()
+	}
+	return r
+}
+
+func (a *Agent) uplinkReport(u hoststate.Uplink) hostsync.PortReport {
+	r := hostsync.PortReport{ID: u.Port, Status: model.PortActive}
+	l, ok, err := a.host.Link(u.Interface)
+	switch {
+	case err != nil:
+		r.Status, r.Reason = model.PortError, err.Error()
+	case !ok:
+		r.Status, r.Reason = model.PortDown, fmt.Sprintf("interface %s does not exist on host %s", u.Interface, a.reports.host)
+	case u.Down:
+		r.Status, r.Reason = model.PortDown, "admin_state_up is false on the port, its network or its router"
+	case !l.Up:
+		r.Status, r.Reason = model.PortDown, fmt.Sprintf("interface %s is down", u.Interface)
+	}
+	return r
+}

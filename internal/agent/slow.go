@@ -1,0 +1,88 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/causeway-net/causeway/internal/hostnet"
+	"github.com/causeway-net/causeway/internal/slowpath"
+)
+
+// slowService runs a slowpath.Server on the tap device and begins anew when the device
+// does.
+type slowService struct {
+	host *hostnet.Host
+	log  *slog.Logger
+
+	mu     sync.Mutex
+	server *slowpath.Server
+	before slowpath.Counters // of servers that have ended
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the present server has ended
+}
+
+func newSlowService(host *hostnet.Host, log *slog.Logger) *slowService {
+	return &slowService{host: host, log: log}
+}
+
+func (s *slowService) running() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done == nil {
+		return false
+	}
+	select {
+	case <-s.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// restart ends the present server and starts one on the tap as it is now.
+func (s *slowService) restart() error {
+	s.stop()
+	tap, err := s.host.OpenTap()
+	if err != nil {
+		return fmt.Errorf("slow path: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	server, done := slowpath.NewServer(tap, s.log), make(chan struct{})
+	s.mu.Lock()
+	s.server, s.cancel, s.done = server, cancel, done
+	s.mu.Unlock()
+	go func() {
+		defer close(done)
+		// The device going away is an event of its own, which makes it anew.
+		if err := server.Run(ctx); err != nil {
+			s.log.Warn("slow path", "err", err)
+		}
+	}()
+	return nil
+}
+
+func (s *slowService) stop() {
+	s.mu.Lock()
+	cancel, done := s.cancel, s.done
+	s.mu.Unlock()
+	if done == nil {
+		return
+	}
+	cancel()
+	<-done
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before = s.before.Plus(s.server.Counters())
+	s.server, s.cancel, s.done = nil, nil, nil
+}
+
+func (s *slowService) counters() slowpath.Counters {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.server == nil {
+		return s.before
+	}
+	return s.before.Plus(s.server.Counters())
+}

@@ -1,0 +1,171 @@
+package metrics
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Agent is what an agent knows of itself at one moment.
+type Agent struct {
+	Drops           map[string]uint64 // by the name of the reason; 0 is shown
+	Ports           []PortTraffic
+	Tunnels         []TunnelTraffic
+	SlowPath        map[string]uint64 // frames by what became of them
+	WantedRevision  int64
+	AppliedRevision int64
+	PortStatus      map[string]int // number of ports by status
+	Failing         map[string]bool
+	Programs        []Program
+	Maps            []Map
+}
+
+// Map is the use of a BPF map.
+type Map struct {
+	Name        string
+	Rows, Limit int
+	Bytes       uint64
+}
+
+// Traffic counts packets and bytes.
+type Traffic struct {
+	RxPackets, RxBytes, TxPackets, TxBytes uint64
+}
+
+// PortTraffic is a port's: rx is what the workload sent.
+type PortTraffic struct {
+	Port, Interface string
+	Traffic
+}
+
+// TunnelTraffic is that with one remote VTEP on one VNI, of inner frames.
+type TunnelTraffic struct {
+	TunnelIP, VTEP string
+	VNI            uint32
+	Traffic
+}
+
+// Program is the run time of an eBPF program; both are 0 unless
+// kernel.bpf_stats_enabled is set.
+type Program struct {
+	Name     string
+	RunTime  float64 // seconds
+	RunCount uint64
+}
+
+// AgentHandler serves what snapshot returns, at each scrape anew.
+func AgentHandler(snapshot func() (Agent, error)) http.Handler {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(
+		agentCollector{snapshot},
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
+}
+
+type agentCollector struct{ snapshot func() (Agent, error) }
+
+func agentDesc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("causeway_agent_"+name, help, labels, nil)
+}
+
+// agentDescs are made anew where they are needed: the registry compares them by content.
+type agentDescs struct {
+	drops, slow, wanted, applied, ports, failing, mapBytes, mapRows, mapLimit, runTime, runCount *prometheus.Desc
+	portRxP, portRxB, portTxP, portTxB, tunRxP, tunRxB, tunTxP, tunTxB                           *prometheus.Desc
+}
+
+func newAgentDescs() agentDescs {
+	port := []string{"port", "interface"}
+	tun := []string{"tunnel_ip", "vtep", "vni"}
+	return agentDescs{
+		drops:    agentDesc("drops_total", "Packets dropped, by reason.", "reason"),
+		slow:     agentDesc("slow_path_frames_total", "Frames of the slow path, by what they were or became.", "kind"),
+		wanted:   agentDesc("wanted_revision", "Revision of the state that the controller last sent."),
+		applied:  agentDesc("applied_revision", "Revision of the state that the maps hold."),
+		ports:    agentDesc("ports", "Ports of this host, by status.", "status"),
+		failing:  agentDesc("step_failing", "1 while a step of the reconcile loop fails and is tried again.", "step"),
+		mapBytes: agentDesc("map_memory_bytes", "Memory of a BPF map.", "map"),
+		mapRows:  agentDesc("map_rows", "Rows of the state in a BPF map.", "map"),
+		mapLimit: agentDesc("map_rows_limit", "The most rows a BPF map takes.", "map"),
+		runTime:  agentDesc("program_run_seconds_total", "Run time of an eBPF program (kernel.bpf_stats_enabled).", "program"),
+		runCount: agentDesc("program_runs_total", "Runs of an eBPF program (kernel.bpf_stats_enabled).", "program"),
+		portRxP:  agentDesc("port_receive_packets_total", "Packets that the workload sent.", port...),
+		portRxB:  agentDesc("port_receive_bytes_total", "Bytes that the workload sent.", port...),
+		portTxP:  agentDesc("port_transmit_packets_total", "Packets delivered to the workload.", port...),
+		portTxB:  agentDesc("port_transmit_bytes_total", "Bytes delivered to the workload.", port...),
+		tunRxP:   agentDesc("tunnel_receive_packets_total", "Inner frames accepted from a VTEP.", tun...),
+		tunRxB:   agentDesc("tunnel_receive_bytes_total", "Bytes of inner frames accepted from a VTEP.", tun...),
+		tunTxP:   agentDesc("tunnel_transmit_packets_total", "Inner frames sent to a VTEP.", tun...),
+		tunTxB:   agentDesc("tunnel_transmit_bytes_total", "Bytes of inner frames sent to a VTEP.", tun...),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c agentCollector) Describe(ch chan<- *prometheus.Desc) {
+	d := newAgentDescs()
+	for _, x := range []*prometheus.Desc{d.drops, d.slow, d.wanted, d.applied, d.ports, d.failing, d.mapBytes, d.mapRows, d.mapLimit, d.runTime, d.runCount,
+		d.portRxP, d.portRxB, d.portTxP, d.portTxB, d.tunRxP, d.tunRxB, d.tunTxP, d.tunTxB} {
+		ch <- x
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c agentCollector) Collect(ch chan<- prometheus.Metric) {
+	d := newAgentDescs()
+	s, err := c.snapshot()
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(d.drops, err)
+		return
+	}
+	count := func(desc *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, v, labels...)
+	}
+	gauge := func(desc *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, labels...)
+	}
+	for r, n := range s.Drops {
+		count(d.drops, float64(n), r)
+	}
+	for k, n := range s.SlowPath {
+		count(d.slow, float64(n), k)
+	}
+	gauge(d.wanted, float64(s.WantedRevision))
+	gauge(d.applied, float64(s.AppliedRevision))
+	for st, n := range s.PortStatus {
+		gauge(d.ports, float64(n), st)
+	}
+	for step, failing := range s.Failing {
+		v := 0.0
+		if failing {
+			v = 1
+		}
+		gauge(d.failing, v, step)
+	}
+	for _, m := range s.Maps {
+		gauge(d.mapBytes, float64(m.Bytes), m.Name)
+		gauge(d.mapRows, float64(m.Rows), m.Name)
+		gauge(d.mapLimit, float64(m.Limit), m.Name)
+	}
+	for _, p := range s.Programs {
+		count(d.runTime, p.RunTime, p.Name)
+		count(d.runCount, float64(p.RunCount), p.Name)
+	}
+	for _, p := range s.Ports {
+		count(d.portRxP, float64(p.RxPackets), p.Port, p.Interface)
+		count(d.portRxB, float64(p.RxBytes), p.Port, p.Interface)
+		count(d.portTxP, float64(p.TxPackets), p.Port, p.Interface)
+		count(d.portTxB, float64(p.TxBytes), p.Port, p.Interface)
+	}
+	for _, t := range s.Tunnels {
+		vni := strconv.FormatUint(uint64(t.VNI), 10)
+		count(d.tunRxP, float64(t.RxPackets), t.TunnelIP, t.VTEP, vni)
+		count(d.tunRxB, float64(t.RxBytes), t.TunnelIP, t.VTEP, vni)
+		count(d.tunTxP, float64(t.TxPackets), t.TunnelIP, t.VTEP, vni)
+		count(d.tunTxB, float64(t.TxBytes), t.TunnelIP, t.VTEP, vni)
+	}
+}
