@@ -9,7 +9,10 @@ generate_packages=(clang-19 llvm-19 libbpf-dev libc6-dev protobuf-compiler)
 race_packages=(gcc libc6-dev)
 
 # Traffic, captures and peers that are not ours.
-test_packages=(make iproute2 iputils-ping traceroute iperf3 tcpdump ethtool nftables strace socat procps)
+test_packages=(make iproute2 iputils-ping traceroute iperf3 tcpdump ethtool nftables strace socat procps util-linux)
+
+# The clients that the operator's guide uses.
+client_packages=(python3-openstackclient)
 
 # Namespaces and the rules of the reference variant.
 bench_packages=(iproute2 iputils-ping nftables procps)

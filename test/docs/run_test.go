@@ -1,0 +1,225 @@
+package docs
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/causeway-net/causeway/internal/testutil"
+)
+
+const top = "../.."
+
+func page(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(top, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// named collects the steps of all blocks of a page with this name.
+func named(t *testing.T, path, name string) []step {
+	t.Helper()
+	bs, err := blocks(page(t, path))
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	var steps []step
+	for _, b := range bs {
+		if b.name == name {
+			steps = append(steps, b.steps...)
+		}
+	}
+	if len(steps) == 0 {
+		t.Fatalf("%s has no block %q", path, name)
+	}
+	return steps
+}
+
+// TestEveryBlockIsRun fails for a block that no test below runs.
+func TestEveryBlockIsRun(t *testing.T) {
+	run := map[string][]string{
+		"README.md":              {"demo", "test", "lab", "flags"},
+		"docs/operator-guide.md": {"guide-lab", "guide-site-a", "guide-site-b", "guide-steps", "guide-attach", "guide-check", "guide-trace", "guide-down", "guide-lab-down"},
+	}
+	shown := regexp.MustCompile("(?m)^<!-- shown: .+ -->\n```console$")
+	for path, names := range run {
+		p := page(t, path)
+		bs, err := blocks(p)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		known := map[string]bool{}
+		for _, n := range names {
+			known[n] = true
+		}
+		unnamed := 0
+		for _, b := range bs {
+			if b.name == "" {
+				unnamed++
+			} else if !known[b.name] {
+				t.Errorf("%s, line %d: no test runs %q", path, b.line, b.name)
+			}
+		}
+		if reasons := len(shown.FindAllString(p, -1)); unnamed != reasons || path == "README.md" && unnamed > 0 {
+			t.Errorf("%s: %d console blocks that are not run, %d with a reason why", path, unnamed, reasons)
+		}
+	}
+}
+
+// runSteps runs the commands one after the other in one shell, as a reader would,
+// and compares what each prints with what the page shows.
+func runSteps(t *testing.T, limit time.Duration, steps []step) {
+	t.Helper()
+	var script strings.Builder
+	script.WriteString("sudo() { command \"$@\"; }\nunset $(compgen -v | grep '^OS_')\n")
+	for i, s := range steps {
+		fmt.Fprintf(&script, "echo; echo @@@%d\n%s || { echo; echo @@@failed; exit 1; }\n", i, s.command)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", script.String())
+	cmd.Dir = top
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = time.Minute
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	start := time.Now()
+	err := cmd.Run()
+	parts := regexp.MustCompile(`(?m)^@@@(\d+)\n`).Split(out.String(), -1)[1:]
+	for i, text := range parts {
+		t.Logf("$ %s\n%s", steps[i].command, strings.TrimSpace(text))
+		if !matches(text, steps[i].expect) {
+			t.Errorf("after %q the page shows\n%s", steps[i].command, strings.Join(steps[i].expect, "\n"))
+		}
+	}
+	if err != nil || len(parts) != len(steps) {
+		t.Errorf("%d of %d commands ran in %v: %v", len(parts), len(steps), time.Since(start).Round(time.Second), err)
+	}
+}
+
+// needLab wants what a lab needs, and takes the examples' lab away at the end.
+func needLab(t *testing.T, tools ...string) {
+	t.Helper()
+	testutil.RequireRoot(t)
+	testutil.RequireKernel(t, 6, 6)
+	testutil.RequireTool(t, append(tools, "make", "ip", "ping")...)
+	t.Cleanup(func() {
+		if _, err := os.Stat("/run/causeway/testbed/two-sites"); err != nil {
+			return
+		}
+		if out, err := exec.Command(filepath.Join(top, "bin/causeway"), "testbed", "down", "--lab", "two-sites").CombinedOutput(); err != nil {
+			t.Errorf("take the lab away: %v\n%s", err, out)
+		}
+	})
+}
+
+// TestDemo runs the README's first command.
+func TestDemo(t *testing.T) {
+	needLab(t)
+	runSteps(t, 5*time.Minute, named(t, "README.md", "demo"))
+}
+
+// TestTest looks at the README's second command without running it: it is what
+// runs this test.
+func TestTest(t *testing.T) {
+	testutil.RequireTool(t, "make")
+	for _, s := range named(t, "README.md", "test") {
+		cmd := exec.Command("bash", "-c", strings.Replace(s.command, "make ", "make -n ", 1))
+		cmd.Dir = top
+		if out, err := cmd.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != "scripts/test" {
+			t.Errorf("%s: %v: %s", s.command, err, out)
+		}
+	}
+}
+
+func TestLab(t *testing.T) {
+	needLab(t)
+	runSteps(t, 3*time.Minute, named(t, "README.md", "lab"))
+}
+
+// TestFlags wants every flag that the README shows to be in the command's help.
+func TestFlags(t *testing.T) {
+	build(t)
+	for _, s := range named(t, "README.md", "flags") {
+		words := strings.Fields(strings.TrimPrefix(s.command, "sudo "))
+		cmd := exec.Command(words[0], words[1], "--help")
+		cmd.Dir = top
+		help, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", s.command, err, help)
+		}
+		for _, w := range words[2:] {
+			if strings.HasPrefix(w, "--") && !bytes.Contains(help, []byte(w+" ")) {
+				t.Errorf("causeway %s has no flag %s", words[1], w)
+			}
+		}
+	}
+}
+
+func build(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command("scripts/build")
+	cmd.Dir = top
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+}
+
+// TestOperatorGuide does the whole guide with the real clients.
+func TestOperatorGuide(t *testing.T) {
+	needLab(t, "openstack", "traceroute")
+	const guide = "docs/operator-guide.md"
+	var steps []step
+	for _, name := range []string{
+		"guide-lab", "guide-site-a", "guide-steps", "guide-site-b", "guide-steps", "guide-attach", "guide-check",
+		"guide-site-a", "guide-trace", "guide-down", "guide-site-b", "guide-down", "guide-lab-down",
+	} {
+		steps = append(steps, named(t, guide, name)...)
+	}
+	runSteps(t, 8*time.Minute, steps)
+}
+
+func TestBlocks(t *testing.T) {
+	bs, err := blocks("text\n<!-- run: x-y -->\n```console\n$ one \\\n> more\nout\n$ two\n```\n\n```console\n$ three\n```\n")
+	if err != nil || len(bs) != 2 {
+		t.Fatalf("%d blocks, %v", len(bs), err)
+	}
+	got := fmt.Sprint(bs[0].name, bs[0].line, len(bs[0].steps), strconv.Quote(bs[0].steps[0].command), bs[0].steps[0].expect, bs[1].name == "")
+	if want := `x-y3 2"one \\\nmore"[out] true`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	for _, bad := range []string{"```console\n$ x\n", "```console\nout\n```\n"} {
+		if _, err := blocks(bad); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+func TestMatches(t *testing.T) {
+	const output = "PING x\n3 packets transmitted, 3 received, 0% packet loss, time 2ms\n 1  10.0.0.1  0.1 ms\n"
+	for _, c := range []struct {
+		expect []string
+		want   bool
+	}{
+		{nil, true},
+		{[]string{"3 packets transmitted, 3 received, 0% packet loss, …"}, true},
+		{[]string{"3 packets transmitted, 2 received, …"}, false},
+		{[]string{"PING x", "…1 10.0.0.1 …"}, true},
+		{[]string{"…1 10.0.0.1 …", "PING x"}, false},
+	} {
+		if got := matches(output, c.expect); got != c.want {
+			t.Errorf("matches(%q) = %v", c.expect, got)
+		}
+	}
+}
