@@ -34,12 +34,12 @@ func addPeering(s *hoststate.State, gw hoststate.Gateway) {
 func underlayRouter(t *testing.T, mtu string) namespace {
 	t.Helper()
 	r := newNamespace(t)
-	sh(t, "ip link add eth1 type veth peer name a netns "+r.pid+"; ip link set eth1 up")
-	sh(t, r.in("ip link set a up")+";"+r.in("ip addr add 172.31.0.2/24 dev a")+
-		";"+r.in("ip link add b mtu "+mtu+" type veth peer name c")+";"+r.in("ip link set b up")+";"+r.in("ip link set c up")+
-		";"+r.in("ip addr add 172.31.1.2/24 dev b")+";"+r.in("ip route add 200.200.0.2 dev b")+
+	sh(t, "ip link add eth1 type veth peer name ra netns "+r.pid+"; ip link set eth1 up")
+	sh(t, r.in("ip link set ra up")+";"+r.in("ip addr add 172.31.0.2/24 dev ra")+
+		";"+r.in("ip link add rb mtu "+mtu+" type veth peer name rc")+";"+r.in("ip link set rb up")+";"+r.in("ip link set rc up")+
+		";"+r.in("ip addr add 172.31.1.2/24 dev rb")+";"+r.in("ip route add 200.200.0.2 dev rb")+
 		";"+r.in("ip route add 200.200.0.1 via 172.31.0.1")+
-		";"+r.in("ip neigh add 200.200.0.2 lladdr 02:00:00:00:00:09 dev b")+
+		";"+r.in("ip neigh add 200.200.0.2 lladdr 02:00:00:00:00:09 dev rb")+
 		";"+r.in("sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'"))
 	return r
 }
@@ -100,7 +100,7 @@ func TestUplink(t *testing.T) {
 	// and our packets pass it.
 	sh(t, r.in("ping -n -c 1 -W 20 172.31.0.1"))
 	received := func() string {
-		return sh(t, r.in("sh -c \"ip -s -j link show dev c | tr -d ' \\n' | sed 's/.*\\(\\\"rx\\\":{[^}]*}\\).*/\\1/'\""))
+		return sh(t, r.in("sh -c \"ip -s -j link show dev rc | tr -d ' \\n' | sed 's/.*\\(\\\"rx\\\":{[^}]*}\\).*/\\1/'\""))
 	}
 	before := received()
 	untilTrue(t, "packets leave by the uplink", func() bool {

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/causeway-net/causeway/internal/agent"
+	"github.com/causeway-net/causeway/internal/config"
+	"github.com/causeway-net/causeway/internal/hostsync"
+)
+
+// newAgentCommand runs on each host that carries workloads or tunnels.
+func newAgentCommand() *cobra.Command {
+	set := config.NewSet("agent")
+	var c config.Agent
+	c.Bind(set)
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Forward packets on this host as the controller says",
+		Long: `Forward packets on this host as the site's controller says.
+
+The agent keeps eBPF programs and maps, two network devices (cw-vxlan, cw-slow),
+tunnel addresses and, for VTEP routers with uplinks, routing tables and rules. All
+of it stays when the agent ends, is killed or is replaced, and packets go on
+flowing; "causeway agent cleanup" takes it away.
+
+Each setting is a flag, an environment variable (CAUSEWAY_AGENT_ and the flag's name
+in capitals, with _ for -) and a key of the file of --config. The flag wins over the
+variable, the variable over the file.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := resolveAgent(cmd, set, &c); err != nil {
+				return err
+			}
+			return runAgent(cmd.Context(), c)
+		},
+	}
+	cmd.Flags().AddFlagSet(set.Flags())
+	cmd.AddCommand(newAgentCleanupCommand())
+	return cmd
+}
+
+func newAgentCleanupCommand() *cobra.Command {
+	set := config.NewSet("agent")
+	var c config.Agent
+	c.Bind(set)
+	cmd := &cobra.Command{
+		Use:   "cleanup",
+		Short: "Take everything away that the agent ever added to this host",
+		Long: `Take everything away that the agent ever added to this host: programs, maps and
+their pins, devices, addresses, rules and routes, and what it remembers in its state
+directory. Nothing else is touched. The agent must not be running. Give the
+same --pin-dir and --state-dir as to the agent.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := resolveAgent(cmd, set, &c); err != nil {
+				return err
+			}
+			return agent.Cleanup(agentConfig(c, c.Log.Logger()))
+		},
+	}
+	cmd.Flags().AddFlagSet(set.Flags())
+	return cmd
+}
+
+func resolveAgent(cmd *cobra.Command, set *config.Set, c *config.Agent) error {
+	if err := set.Resolve(os.Environ()); err != nil {
+		return usageError(cmd, err)
+	}
+	if err := c.Finish(set); err != nil {
+		return usageError(cmd, err)
+	}
+	return nil
+}
+
+func agentConfig(c config.Agent, log *slog.Logger) agent.Config {
+	return agent.Config{
+		PinDir: c.PinDir, StateDir: c.StateDir,
+		UnderlayInterfaces: c.UnderlayInterfaces, WorkloadInterfaces: c.WorkloadInterfaces,
+		ICMPRate: c.ICMPRate, ICMPBurst: c.ICMPBurst,
+		MetricsListen: c.MetricsListen, Log: log,
+	}
+}
+
+func runAgent(ctx context.Context, c config.Agent) error {
+	log := c.Log.Logger()
+	slog.SetDefault(log)
+	opts := hostsync.ClientOptions{Target: c.Controller, Version: version(), Logger: log}
+	if c.TLS.Any() {
+		opts.TLS = &hostsync.TLSFiles{Cert: c.TLS.Cert, Key: c.TLS.Key, CA: c.TLS.CA}
+	}
+	client, err := hostsync.NewClient(opts)
+	if err != nil {
+		return err
+	}
+	return agent.Run(ctx, agentConfig(c, log), client)
+}
