@@ -32,7 +32,7 @@ const pinRoot = "/sys/fs/bpf/cwbench"
 // newProduct starts both sites and waits until packets pass. What it returns is
 // to be closed, with an error too.
 func newProduct(ctx context.Context, binary, letter string) (*product, error) {
-	h, err := newHosts(letter, "02:00:00:00:03:01")
+	h, err := newHosts(letter, "02:00:00:00:03:01", false)
 	p := &product{hosts: h}
 	if err != nil {
 		return p, err

@@ -48,9 +48,11 @@ func (h *hosts) close() error {
 	return errors.Join(append(errs, deleteNetns(h.variant))...)
 }
 
-// newHosts makes the shared part; what it returns is to be closed, with an error too. hostMAC is the MAC of the host's end of the
-// workload's veth: the gateway's own where the host itself routes.
-func newHosts(variant, hostMAC string) (*hosts, error) {
+// newHosts makes the shared part; what it returns is to be closed, with an error
+// too. hostMAC is the MAC of the host's end of the workload's veth: the gateway's
+// own where the host itself routes. tunnelIPs puts the tunnel IPs on the hosts,
+// which Causeway does itself.
+func newHosts(variant, hostMAC string, tunnelIPs bool) (*hosts, error) {
 	h := &hosts{variant: variant}
 	if err := deleteNetns(variant); err != nil {
 		return h, err
@@ -71,11 +73,15 @@ func newHosts(variant, hostMAC string) (*hosts, error) {
 		o := other(i)
 		if err := h.host[i].all(
 			fmt.Sprintf("addr add %s/30 dev ul0", s.underlay),
-			fmt.Sprintf("addr add %s/32 dev lo", s.tunnelIP),
-			fmt.Sprintf("route add %s/32 via %s src %s", o.tunnelIP, o.underlay, s.tunnelIP),
+			fmt.Sprintf("route add %s/32 via %s", o.tunnelIP, o.underlay),
 			fmt.Sprintf("neigh add %s lladdr %s nud permanent dev ul0", o.underlay, o.wireMAC),
 		); err != nil {
 			return h, err
+		}
+		if tunnelIPs {
+			if err := h.host[i].ip("addr add %s/32 dev lo", s.tunnelIP); err != nil {
+				return h, err
+			}
 		}
 		if err := veth(end{h.host[i], "tap0", hostMAC}, end{h.vm[i], "eth0", s.vmMAC}, workloadMTU); err != nil {
 			return h, err
@@ -243,7 +249,7 @@ func build(letter, name string) (*hosts, error) {
 	default:
 		return nil, fmt.Errorf("unknown variant %q", letter)
 	}
-	h, err := newHosts(name, hostMAC)
+	h, err := newHosts(name, hostMAC, true)
 	if err != nil {
 		return h, err
 	}
