@@ -204,6 +204,10 @@ int from_underlay(struct __sk_buff *skb)
 		flags = BPF_F_ADJ_ROOM_FIXED_GSO | ADJ_ROOM_DECAP_L3_IPV6;
 	else
 		return pass();
+	/* The packet must fit its header where the outer length ends, too. */
+	if (unlikely(tot_len - (OUTER_END - 14) <
+		     (saved.type == bpf_htons(ETH_P_IP) ? sizeof(struct ipv4) : sizeof(struct ipv6))))
+		return drop(DROP_FRAME_MALFORMED);
 	tos = ip->tos;
 	why = ecn_decap(skb, tos, OUTER_INNER, saved.type);
 	if (unlikely(why))
@@ -313,7 +317,9 @@ int from_slow(struct __sk_buff *skb)
 		return deliver(skb, ep);
 	if (ep->kind == ENDPOINT_REMOTE)
 		return tunnel(skb, ep, false);
-	return drop(ep->kind == ENDPOINT_DROP ? ep->drop : DROP_L2_UNKNOWN);
+	if (ep->kind == ENDPOINT_ROUTER)
+		return route_frame(skb, ep, ep->id);
+	return drop(ep->drop);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

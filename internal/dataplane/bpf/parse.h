@@ -115,27 +115,25 @@ static __always_inline void set_ttl(struct ipv4 *ip, __u8 ttl)
 	ip->check = csum_replace(ip->check, from, bpf_htons((__u16)ttl << 8 | ip->protocol));
 }
 
-/* Bytes of the network and transport headers plus one segment of a GSO packet. */
+/* Bytes of the network and transport headers plus one segment of a GSO packet; 0
+ * where they cannot be told. */
 static __always_inline __u32 segment_len(struct __sk_buff *skb, __be16 type)
 {
-	__u32 network, transport = 8, protocol;
-	__u8 b = 0;
+	__u32 network, transport = 8;
+	__u8 header[10], b;
 
-	if (type == bpf_htons(ETH_P_IP)) {
-		if (bpf_skb_load_bytes(skb, 14, &b, 1))
-			return 0;
-		network = (b & 15) * 4;
-		bpf_skb_load_bytes(skb, 14 + 9, &b, 1);
-		protocol = b;
-	} else if (type == bpf_htons(ETH_P_IPV6)) {
+	if (bpf_skb_load_bytes(skb, 14, header, sizeof(header)) || skb->len < 14 + sizeof(struct ipv4))
+		return 0;
+	if (type == bpf_htons(ETH_P_IP) && header[0] >> 4 == 4) {
+		network = (header[0] & 15) * 4;
+		b = header[9];
+	} else if (type == bpf_htons(ETH_P_IPV6) && header[0] >> 4 == 6 && skb->len >= 14 + sizeof(struct ipv6)) {
 		network = 40;
-		if (bpf_skb_load_bytes(skb, 14 + 6, &b, 1))
-			return 0;
-		protocol = b;
+		b = header[6];
 	} else {
 		return 0;
 	}
-	if (protocol == PROTO_TCP && !bpf_skb_load_bytes(skb, 14 + network + 12, &b, 1))
+	if (b == PROTO_TCP && !bpf_skb_load_bytes(skb, 14 + network + 12, &b, 1))
 		transport = (b >> 4) * 4;
 	return skb->gso_size + network + transport;
 }
@@ -150,7 +148,7 @@ static __always_inline __u32 packet_len(struct __sk_buff *skb)
 		return 0;
 	if (skb->gso_size)
 		return segment_len(skb, eth->type);
-	if (eth->type == bpf_htons(ETH_P_IP) && (void *)(ip + 1) <= DATA_END(skb))
+	if (eth->type == bpf_htons(ETH_P_IP) && (void *)(ip + 1) <= DATA_END(skb) && ip->vihl >> 4 == 4)
 		return bpf_ntohs(ip->tot_len);
 	return skb->len - sizeof(*eth);
 }

@@ -57,7 +57,7 @@ static __always_inline bool may_answer(struct __sk_buff *skb)
 		return false;
 	if (ip.protocol != PROTO_ICMP)
 		return true;
-	if (bpf_skb_load_bytes(skb, 14 + (ip.vihl & 15) * 4, &type, 1))
+	if (bpf_ntohs(ip.tot_len) <= (ip.vihl & 15) * 4 || bpf_skb_load_bytes(skb, 14 + (ip.vihl & 15) * 4, &type, 1))
 		return false;
 	return type == 0 || type == 8 || (type >= 13 && type <= 18);
 }

@@ -53,7 +53,7 @@ static __always_inline void flow_of(struct flow *f, const struct eth *eth, const
 		const struct ipv6 *ip = (const void *)(eth + 1);
 
 		f->ip = true;
-		if ((const void *)(ip + 1) <= end) {
+		if ((const void *)(ip + 1) <= end && bpf_ntohl(ip->flow) >> 28 == 6) {
 			f->tos = bpf_ntohl(ip->flow) >> 20 & ECN_MASK;
 			h = mix(h, (__u64)bpf_ntohl(ip->src[0]) << 32 | bpf_ntohl(ip->src[1]));
 			h = mix(h, (__u64)bpf_ntohl(ip->src[2]) << 32 | bpf_ntohl(ip->src[3]));
