@@ -32,8 +32,8 @@ const (
 	tickMillis    = 50
 	electionTicks = 2
 
-	// quotaReserve is what etcd's own quota has above ours: room for the marks
-	// that deletions and this package's slots write.
+	// quotaReserve is what etcd's own quota, which counts free pages too, has
+	// above ours: room for these and for the marks that deletions write.
 	quotaReserve = 64 << 20
 
 	// raftEntries is how many entries of the log etcd keeps in memory before it
@@ -95,7 +95,7 @@ func startServer(ctx context.Context, opt Options) (_ *server, err error) {
 		MaxSnapFiles:           3,
 		MaxWALFiles:            3,
 
-		QuotaBackendBytes:                 opt.QuotaBytes + quotaReserve,
+		QuotaBackendBytes:                 opt.QuotaBytes + opt.QuotaBytes/4 + quotaReserve,
 		BootstrapDefragThresholdMegabytes: defragAtStartMB,
 		MaxTxnOps:                         uint(opt.MaxTxnOps),
 		MaxRequestBytes:                   uint(opt.MaxRequestBytes + requestOverheadReserve),

@@ -33,7 +33,7 @@ func (m *maintainer) wake() {
 
 const (
 	lookEvery     = time.Minute
-	lookWhenFull  = time.Second
+	urgentPause   = time.Second
 	reclaimAt     = 0.8 // of the quota
 	alarmClearsAt = 0.95
 	// A defragmentation rewrites the database and stops writes meanwhile; this
@@ -43,18 +43,21 @@ const (
 
 // admit refuses transactions that would add to a database beyond its quota.
 // Only the etcd inside this process is looked at: a cluster refuses by itself.
+// What counts is the pages in use; those that compaction freed are used again.
 func (m *maintainer) admit() error {
 	if m.s.server == nil {
 		return nil
 	}
 	quota := m.s.opt.QuotaBytes
-	size := m.s.server.etcd.Backend().Size()
-	if size <= quota {
+	used := m.s.server.etcd.Backend().SizeInUse()
+	if float64(used) > reclaimAt*float64(quota) {
+		m.wake()
+	}
+	if used <= quota {
 		return nil
 	}
-	m.wake()
 	return unavailable("StoreFull",
-		"the store is full (%d of %d bytes): only deletions are possible until space is freed", size, quota)
+		"the store is full (%d of %d bytes): only deletions are possible until space is freed", used, quota)
 }
 
 func (m *maintainer) run(ctx context.Context) {
@@ -66,6 +69,9 @@ func (m *maintainer) run(ctx context.Context) {
 	}
 	first, _ := m.s.mirror.current()
 	marks := []mark{{time.Now(), first.rev}}
+	if alarms, err := m.alarms(ctx); err == nil && len(alarms) > 0 {
+		m.wake()
+	}
 	for {
 		urgent := false
 		select {
@@ -75,8 +81,9 @@ func (m *maintainer) run(ctx context.Context) {
 		case <-m.now:
 			urgent = true
 		}
+		began := time.Now()
 		cur, _ := m.s.mirror.current()
-		marks = append(marks, mark{time.Now(), cur.rev})
+		marks = append(marks, mark{began, cur.rev})
 		var upTo int64
 		if m.s.opt.History > 0 {
 			for len(marks) > 1 && time.Since(marks[0].at) >= m.s.opt.History {
@@ -93,13 +100,11 @@ func (m *maintainer) run(ctx context.Context) {
 		if err := m.reclaim(ctx, urgent); err != nil && ctx.Err() == nil {
 			m.s.log.Warn("maintenance of the etcd database", "error", err)
 		}
-		next := lookEvery
 		if urgent {
-			// Not again at once, whatever is asked: the urgent is rate limited.
-			sleep(ctx, lookWhenFull)
-			next = lookWhenFull
+			// However often it is asked for, most of the time goes to others.
+			sleep(ctx, max(urgentPause, 10*time.Since(began)))
 		}
-		t.Reset(next)
+		t.Reset(lookEvery)
 	}
 }
 
@@ -125,10 +130,7 @@ func (m *maintainer) reclaim(ctx context.Context, urgent bool) error {
 		if err != nil {
 			return fmt.Errorf("status of %s: %w", ep, err)
 		}
-		quota := m.s.opt.QuotaBytes
-		if m.s.server == nil {
-			quota = st.DbSizeQuota
-		}
+		quota := st.DbSizeQuota // where the alarm goes off
 		if quota <= 0 {
 			continue
 		}
@@ -149,21 +151,35 @@ func (m *maintainer) reclaim(ctx context.Context, urgent bool) error {
 	if !room || !urgent {
 		return nil
 	}
-	return m.clearAlarm(ctx)
+	return m.clearAlarms(ctx)
 }
 
-func (m *maintainer) clearAlarm(ctx context.Context) error {
+// alarms are those of a database beyond its quota.
+func (m *maintainer) alarms(ctx context.Context) ([]*clientv3.AlarmMember, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.s.opt.RequestTimeout)
 	defer cancel()
-	alarms, err := m.s.client.AlarmList(ctx)
+	resp, err := m.s.client.AlarmList(ctx)
 	if err != nil {
-		return fmt.Errorf("list alarms: %w", err)
+		return nil, fmt.Errorf("list alarms: %w", err)
 	}
-	for _, a := range alarms.Alarms {
-		if a.Alarm != etcdserverpb.AlarmType_NOSPACE {
-			continue
+	var out []*clientv3.AlarmMember
+	for _, a := range resp.Alarms {
+		if a.Alarm == etcdserverpb.AlarmType_NOSPACE {
+			out = append(out, (*clientv3.AlarmMember)(a))
 		}
-		if _, err := m.s.client.AlarmDisarm(ctx, (*clientv3.AlarmMember)(a)); err != nil {
+	}
+	return out, nil
+}
+
+func (m *maintainer) clearAlarms(ctx context.Context) error {
+	alarms, err := m.alarms(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.s.opt.RequestTimeout)
+	defer cancel()
+	for _, a := range alarms {
+		if _, err := m.s.client.AlarmDisarm(ctx, a); err != nil {
 			return fmt.Errorf("disarm the alarm: %w", err)
 		}
 		m.s.log.Info("there is room again; etcd's alarm is cleared")

@@ -117,6 +117,7 @@ func TestOpenRefuses(t *testing.T) {
 // TestCorruptValue: a value that cannot be read is neither skipped nor taken for
 // an absent one.
 func TestCorruptValue(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openAt(t, Options{DataDir: dir})
 	put(t, s, "a", "1")

@@ -66,23 +66,23 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 			_ = s.Close()
 		}
 	}()
-	if opt.DataDir != "" {
-		if s.server, err = startServer(ctx, opt); err != nil {
-			return nil, fmt.Errorf("open store in %s: %w", opt.DataDir, err)
-		}
-		s.client = s.server.client
-	} else if s.client, err = connect(opt); err != nil {
-		return nil, fmt.Errorf("open store at %v: %w", opt.Endpoints, err)
-	}
 	where := opt.DataDir
 	if where == "" {
 		where = fmt.Sprint(opt.Endpoints)
 	}
+	if opt.DataDir != "" {
+		if s.server, err = startServer(ctx, opt); err != nil {
+			return nil, fmt.Errorf("open store at %s: %w", where, err)
+		}
+		s.client = s.server.client
+	} else if s.client, err = connect(opt); err != nil {
+		return nil, fmt.Errorf("open store at %s: %w", where, err)
+	}
 	if err = s.checkFormat(ctx); err != nil {
-		return nil, fmt.Errorf("open store in %s: %w", where, err)
+		return nil, fmt.Errorf("open store at %s: %w", where, err)
 	}
 	if err = s.reload(ctx); err != nil {
-		return nil, fmt.Errorf("open store in %s: %w", where, err)
+		return nil, fmt.Errorf("open store at %s: %w", where, err)
 	}
 	s.spawn(func() { s.feed(s.ctx) })
 	s.spawn(func() { s.maintain.run(s.ctx) })
@@ -110,7 +110,7 @@ func (s *Store) checkFormat(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("read the format: %w", err)
+		return fmt.Errorf("read the format: %w", silence(err))
 	}
 	return formatKnown(string(resp.Kvs[0].Value))
 }
