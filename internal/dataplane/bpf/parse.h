@@ -117,7 +117,7 @@ static __always_inline void set_ttl(struct ipv4 *ip, __u8 ttl)
 
 /* Bytes of the network and transport headers plus one segment of a GSO packet; 0
  * where they cannot be told. */
-static __always_inline __u32 segment_len(struct __sk_buff *skb, __be16 type)
+static __noinline __u32 segment_len(struct __sk_buff *skb, __be16 type)
 {
 	__u32 network, transport = 8;
 	__u8 header[10], b;
