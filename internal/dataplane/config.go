@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"io"
 	"net/netip"
 
 	"github.com/causeway-net/causeway/internal/model"
@@ -23,6 +24,9 @@ type Config struct {
 	// Record has the programs note each packet's verdict, and send no copies of
 	// flooded frames, for TestRun.
 	Record bool
+	// Object is read instead of the built-in programs, which it must have the
+	// maps of: a compiled bpf/causeway.c. For tests of the tests.
+	Object io.ReaderAt
 }
 
 // Limits are the numbers of entries that maps take. 0 is the default.

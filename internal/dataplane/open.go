@@ -66,8 +66,11 @@ func open(cfg Config, version int) (*Dataplane, error) {
 		return nil, err
 	}
 	spec, err := loadBpf()
+	if cfg.Object != nil {
+		spec, err = ebpf.LoadCollectionSpecFromReader(cfg.Object)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("read the built-in programs: %w", err)
+		return nil, fmt.Errorf("read the programs: %w", err)
 	}
 	for name, n := range cfg.Limits.entries() {
 		spec.Maps[name].MaxEntries = n

@@ -1,7 +1,6 @@
 package dataplane
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"structs"
@@ -76,8 +75,7 @@ type skbContext struct {
 	Hwtstamp       uint64
 }
 
-// TestRun runs a program of a Dataplane that was opened with Record. The caller's
-// thread must stay on one processor (the record is one for each).
+// TestRun runs a program of a Dataplane that was opened with Record.
 func (d *Dataplane) TestRun(t *TestRun) (TestRecord, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -94,29 +92,25 @@ func (d *Dataplane) TestRun(t *TestRun) (TestRecord, error) {
 	if _, err := prog.Run(&opts); err != nil {
 		return TestRecord{}, fmt.Errorf("run %s: %w", t.Program, err)
 	}
-	var rows []bpfRecord
-	if err := d.tables.maps[bpfMapRecords].Lookup(uint32(0), &rows); err != nil {
+	records := d.tables.maps[bpfMapRecords]
+	var r bpfRecord
+	if err := records.Lookup(uint32(0), &r); err != nil {
 		return TestRecord{}, fmt.Errorf("read map %s: %w", bpfMapRecords, err)
 	}
-	// One processor wrote its row; it is cleared for the next run.
-	var r *bpfRecord
-	for i := range rows {
-		if rows[i].Verdict != 0 {
-			if r != nil {
-				return TestRecord{}, errors.New("two processors have a record: the thread has moved")
-			}
-			r = &rows[i]
-		}
-	}
-	if r == nil {
+	if r.Verdict == 0 {
 		return TestRecord{}, fmt.Errorf("%s kept no record", t.Program)
 	}
-	return TestRecord{
+	out := TestRecord{
 		Verdict: r.Verdict, Reason: reason.Reason(r.Reason), Peer: r.Flags&endpointPeer != 0, TOS: r.Tos,
 		Ifindex: int(r.Ifindex), Network: model.NetworkKey(r.Net), VNI: model.VNI(r.Vni), Table: r.Table,
 		Copies: int(r.Copies), Local: netip.AddrFrom16(r.Local.B).Unmap(), Remote: netip.AddrFrom16(r.Remote.B).Unmap(),
 		Data: opts.DataOut,
-	}, nil
+	}
+	// A program that forgets its record must not show the last one's.
+	if err := records.Put(uint32(0), &bpfRecord{}); err != nil {
+		return TestRecord{}, fmt.Errorf("clear map %s: %w", bpfMapRecords, err)
+	}
+	return out, nil
 }
 
 // hostOrder is an IPv4 address as the kernel's tunnel keys have it.
