@@ -1,0 +1,119 @@
+package neutronapi_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// fuzzPaths are what fuzzed bodies are sent to.
+var fuzzPaths = []string{
+	"POST /v2.0/networks", "PUT /v2.0/networks/$NET", "POST /v2.0/subnets", "PUT /v2.0/subnets/$SUB",
+	"POST /v2.0/ports", "PUT /v2.0/ports/$PORT", "PUT /v2.0/ports/$IFPORT", "POST /v2.0/routers", "PUT /v2.0/routers/$ROUTER",
+	"PUT /v2.0/routers/$ROUTER/add_router_interface", "PUT /v2.0/routers/$ROUTER/remove_router_interface",
+	"PUT /v2.0/routers/$ROUTER/add_extraroutes", "PUT /v2.0/routers/$ROUTER/remove_extraroutes",
+	"POST /v2.0/gw/gateway_devices", "PUT /v2.0/gw/gateway_devices/$DEV", "POST /v2.0/gw/gateway_devices/$DEV/remote_mac_entries",
+	"POST /v2.0/l2-gateways", "POST /v2.0/l2-gateway-connections", "PUT /v2.0/l2-gateways/$LG",
+	"PUT /v2.0/l2-gateway-connections/$CONN", "PUT /v2.0/gw/gateway_devices/$DEV/remote_mac_entries/$MACID",
+	"PUT /v2.0/networks/$NET/tags",
+}
+
+// checkAnswer is what holds for every request: no defect, nothing half done, and a
+// refused request changes nothing.
+func checkAnswer(s *server, before []string, method, path string, status int, out object) {
+	s.t.Helper()
+	if status >= 500 && status != http.StatusNotImplemented && status != http.StatusServiceUnavailable {
+		s.t.Fatalf("%s %s: %d %v", method, path, status, out)
+	}
+	if status >= 400 {
+		if e, ok := out["NeutronError"].(map[string]any); !ok || e["type"] == "" || e["message"] == "" {
+			s.t.Fatalf("%s %s: %d without an error body: %v", method, path, status, out)
+		}
+		if after := s.st.Dump(); !slices.Equal(before, after) {
+			s.t.Fatalf("%s %s: %d changed the state", method, path, status)
+		}
+		return
+	}
+	checkSound(s)
+}
+
+func FuzzBody(f *testing.F) {
+	seeds := []string{
+		`{"network":{"name":"n","admin_state_up":true,"mtu":"1400","port_security_enabled":"False","provider:network_type":"uplink","shared":1}}`,
+		`{"networks":[{"name":"a"},{"description":"b"}]}`,
+		`{"subnet":{"network_id":"$NET","ip_version":4,"cidr":"10.7.0.0/24","gateway_ip":null,"enable_dhcp":false,"no_dhcp":true,"allocation_pools":[{"start":"10.7.0.2","end":"10.7.0.9"}],"dns_nameservers":["1.1.1.1"],"host_routes":[{"destination":"1.0.0.0/8","nexthop":"10.7.0.3"}]}}`,
+		`{"subnet":{"network_id":"$NET","ip_version":"4","cidr":"10.7.0.0/32"}}`,
+		`{"subnet":{"network_id":"$NET","ip_version":4,"cidr":"0.0.0.0/1"}}`,
+		`{"port":{"network_id":"$NET","fixed_ips":[{"subnet_id":"$SUB"},{"ip_address":"10.0.0.200"}],"mac_address":"6F:E4:5A:FA:8E:09","device_owner":"network:remote-site","binding:host_id":"h2","binding:profile":{"interface_name":"eth0","x":[1]},"binding:vnic_type":"normal","security_groups":[],"port_security_enabled":0}}`,
+		`{"port":{"fixed_ips":[],"device_id":"x","admin_state_up":"0","binding:host_id":null,"binding:profile":null}}`,
+		`{"router":{"routes":[{"destination":"10.0.1.0/24","nexthop":"10.0.0.7"}],"external_gateway_info":{}}}`,
+		`{"router":{"routes":null}}`,
+		`{"subnet_id":"$SUBNOGW"}`, `{"port_id":"$PORT"}`, `{"subnet_id":"$SUB","port_id":"$IFPORT"}`,
+		`{"gateway_device":{"name":"g","type":"router_vtep","resource_id":"$VTEP3","tunnel_ips":["200.0.0.7"],"management_port":"1","management_ip":null}}`,
+		`{"remote_mac_entry":{"mac_address":"aa-bb-cc-dd-ee-ff","vtep_address":"200.0.0.5","segmentation_id":"100"}}`,
+		`{"l2_gateway":{"devices":[{"device_id":"$DEV2","segmentation_id":"77"}]}}`,
+		`{"l2_gateway_connection":{"l2_gateway_id":"$LGOPEN","network_id":"$NOGW","segmentation_id":"55"}}`,
+		`{"tags":["a","b"]}`, `{}`, `null`, `[]`, `{"network":null}`, `{"port":{"network_id":{}}}`, "{\"network\":{\"name\":\"\xff\u0000\"}}",
+		`{"router":{"routes":[{"destination":"::/0","nexthop":"::1"}]}}`, `{"network":{"mtu":1e9}}`, `{"network":{"mtu":-0.0}}`,
+	}
+	for i := range fuzzPaths {
+		for _, body := range seeds {
+			f.Add(i, body)
+		}
+	}
+	f.Fuzz(func(t *testing.T, which int, body string) {
+		if which < 0 {
+			which = -(which + 1)
+		}
+		s := newServer(t)
+		names := world(s)
+		before := s.st.Dump()
+		method, path, _ := strings.Cut(fill(fuzzPaths[which%len(fuzzPaths)], names...), " ")
+		status, out := s.call(method, path, fill(body, names...))
+		checkAnswer(s, before, method, path, status, out)
+	})
+}
+
+func FuzzRequest(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"GET", "/v2.0/networks?limit=1&marker=x&fields=id&sort_key=name&sort_dir=asc"},
+		{"GET", "/v2.0/ports?fixed_ips=ip_address=1&mac_address=zz&admin_state_up=x&page_reverse=1&limit=1"},
+		{"GET", "/v2.0/networks/a%2F..%2Fb"}, {"DELETE", "/v2.0/ports/"}, {"GET", "/v2.0/../v2.0/./networks"},
+		{"GET", "/v2.0/networks?limit=99999999999999999999"}, {"GET", "/v2.0/networks?sort_key=tags&sort_dir=asc&limit=2"},
+		{"PUT", "/v2.0/networks/x/tags/%00"}, {"HEAD", "/v2.0/networks"}, {"OPTIONS", "/"}, {"GET", "/v2.0/gw/gateway_devices/x/remote_mac_entries/y"},
+		{"GET", "/v2.0/extensions/%zz"}, {"POST", "//v2.0//networks.json"}, {"GET", "/v2.0/subnets?cidr=10.0.0.0%2F24&host_routes=x"},
+	} {
+		f.Add(seed[0], seed[1])
+	}
+	f.Fuzz(func(t *testing.T, method, target string) {
+		if u, err := url.ParseRequestURI(target); err != nil || !strings.HasPrefix(target, "/") || u.Host != "" {
+			t.Skip("no request of this target reaches a handler")
+		}
+		if strings.ContainsFunc(method, func(r rune) bool { return r <= ' ' || r > '~' }) || method == "" || method == "CONNECT" || strings.ContainsAny(target, " \r\n") {
+			t.Skip("net/http refuses it")
+		}
+		s := newServer(t)
+		world(s)
+		before := s.st.Dump()
+		req, err := http.NewRequest(method, "http://site"+target, strings.NewReader(""))
+		if err != nil {
+			t.Skip("net/http refuses it")
+		}
+		req.Host = "site"
+		w := httptest.NewRecorder()
+		s.h.ServeHTTP(w, req)
+		if w.Code >= 300 && w.Code < 400 {
+			t.Fatalf("%s %s: redirect to %s", method, target, w.Header().Get("Location"))
+		}
+		if w.Code >= 500 && w.Code != http.StatusNotImplemented {
+			t.Fatalf("%s %s: %d %s", method, target, w.Code, w.Body)
+		}
+		if w.Code >= 400 && !slices.Equal(before, s.st.Dump()) {
+			t.Fatalf("%s %s: %d changed the state", method, target, w.Code)
+		}
+		checkSound(s)
+	})
+}
