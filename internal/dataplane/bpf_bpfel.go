@@ -153,18 +153,6 @@ type bpfRouteKey struct {
 	Addr   bpfAddr
 }
 
-type bpfSlowHeader struct {
-	_        structs.HostLayout
-	Kind     uint8
-	Reason   uint8
-	IcmpType uint8
-	IcmpCode uint8
-	Router   uint32
-	Net      uint32
-	Mtu      uint32
-	Src      bpfAddr
-}
-
 type bpfTunnelIp struct {
 	_   structs.HostLayout
 	Pad uint32

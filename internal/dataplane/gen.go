@@ -2,4 +2,4 @@ package dataplane
 
 // The objects run on any little-endian machine; the include directories are those
 // of Debian's architectures, and one that is not there is ignored.
-//go:generate go tool bpf2go -cc clang-19 -target bpfel -no-global-types -cflags "-O2 -g -mcpu=v3 -Wall -Werror -I/usr/include/x86_64-linux-gnu -I/usr/include/aarch64-linux-gnu" -type port -type port_addr_key -type endpoint_key -type endpoint -type neighbor_key -type neighbor -type route_key -type route -type tunnel_ip -type vni_key -type vni -type peer_key -type peer -type flood_key -type flood -type counter -type icmp_bucket -type config -type slow_header -type record -type addr bpf bpf/causeway.c
+//go:generate go tool bpf2go -cc clang-19 -target bpfel -no-global-types -cflags "-O2 -g -mcpu=v3 -Wall -Werror -I/usr/include/x86_64-linux-gnu -I/usr/include/aarch64-linux-gnu" -type port -type port_addr_key -type endpoint_key -type endpoint -type neighbor_key -type neighbor -type route_key -type route -type tunnel_ip -type vni_key -type vni -type peer_key -type peer -type flood_key -type flood -type counter -type icmp_bucket -type config -type record -type addr bpf bpf/causeway.c

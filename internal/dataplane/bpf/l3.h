@@ -60,7 +60,8 @@ __noinline int route_frame(struct __sk_buff *skb, struct endpoint *in, __u32 rou
 	struct endpoint *ep = NULL;
 	struct route *r = NULL;
 	__u32 size, mtu = 0;
-	__u8 ttl, protocol, reason, type = ICMP_UNREACH, code = 0;
+	union verdict_icmp why = {.type = ICMP_UNREACH};
+	__u8 ttl, protocol;
 	__be32 src;
 
 	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
@@ -104,8 +105,8 @@ __noinline int route_frame(struct __sk_buff *skb, struct endpoint *in, __u32 rou
 		rk.router = bpf_htonl(router);
 		r = bpf_map_lookup_elem(&routes, &rk);
 		if (unlikely(!r)) {
-			reason = DROP_NO_ROUTE;
-			code = ICMP_UNREACH_NET;
+			why.reason = DROP_NO_ROUTE;
+			why.code = ICMP_UNREACH_NET;
 			goto punt;
 		}
 		if (unlikely(r->kind == ROUTE_DROP))
@@ -113,7 +114,7 @@ __noinline int route_frame(struct __sk_buff *skb, struct endpoint *in, __u32 rou
 		if (unlikely(r->kind == ROUTE_LOCAL)) {
 			if (originator)
 				return drop(DROP_TO_ROUTER);
-			reason = DROP_TO_ROUTER;
+			why.reason = DROP_TO_ROUTER;
 			if (protocol == PROTO_ICMP) {
 				int turned = turn_round(skb);
 
@@ -130,14 +131,14 @@ __noinline int route_frame(struct __sk_buff *skb, struct endpoint *in, __u32 rou
 				}
 				continue;
 			}
-			code = protocol == PROTO_TCP || protocol == PROTO_UDP ? ICMP_UNREACH_PORT
+			why.code = protocol == PROTO_TCP || protocol == PROTO_UDP ? ICMP_UNREACH_PORT
 											     : ICMP_UNREACH_PROTOCOL;
 			goto punt;
 		}
 		if (likely(!originator)) {
 			if (unlikely(ttl <= 1)) {
-				reason = DROP_TTL_EXCEEDED;
-				type = ICMP_TIME_EXCEEDED;
+				why.reason = DROP_TTL_EXCEEDED;
+				why.type = ICMP_TIME_EXCEEDED;
 				goto punt;
 			}
 			lowered = ttl - 1;
@@ -146,8 +147,8 @@ __noinline int route_frame(struct __sk_buff *skb, struct endpoint *in, __u32 rou
 		addr_copy(&nk.addr, r->kind == ROUTE_VIA ? &r->nexthop : &rk.addr);
 		n = bpf_map_lookup_elem(&neighbors, &nk);
 		if (unlikely(!n)) {
-			reason = DROP_NEIGHBOR_UNKNOWN;
-			code = ICMP_UNREACH_HOST;
+			why.reason = DROP_NEIGHBOR_UNKNOWN;
+			why.code = ICMP_UNREACH_HOST;
 			goto punt;
 		}
 		ek.net = r->net;
@@ -162,8 +163,8 @@ __noinline int route_frame(struct __sk_buff *skb, struct endpoint *in, __u32 rou
 			mtu = ep->mtu;
 		if (unlikely(size > mtu)) {
 			if (df || skb->gso_size) {
-				reason = DROP_FRAGMENTATION_NEEDED;
-					code = ICMP_UNREACH_FRAG;
+				why.reason = DROP_FRAGMENTATION_NEEDED;
+					why.code = ICMP_UNREACH_FRAG;
 				goto punt;
 			}
 			ttl = lowered;
@@ -194,19 +195,9 @@ leave:
 		return tunnel(skb, ep, false);
 	return drop(DROP_INTERNAL);
 
-punt: {
-	struct punt p = {
-		.header = {.reason = reason, .icmp_type = type, .icmp_code = code, .router = router},
-		.ttl = ttl,
-		.originator = originator,
-	};
-
-	if (reason == DROP_FRAGMENTATION_NEEDED)
-		p.header.mtu = mtu;
-	if (in)
-		addr_copy(&p.header.src, &in->addr);
-	return punt_icmp(skb, &p);
-}
+punt:
+	why.ttl = ttl;
+	return punt_icmp(skb, originator ? NULL : in, router, why.word, mtu);
 }
 
 /* Forwards a frame in the network it is in. */

@@ -6,11 +6,16 @@
 #include "drop.h"
 #include "parse.h"
 
-/* A packet for the slow path. */
-struct punt {
-	struct slow_header header;
-	__u8 ttl; /* to be written before; 0: as it is */
-	bool originator; /* the router that punts made the packet: no ICMP error */
+/* Why a router drops a packet, and the ICMP error for it. One word, for the few
+ * arguments that a function may have. */
+union verdict_icmp {
+	struct {
+		__u8 reason;
+		__u8 type;
+		__u8 code;
+		__u8 ttl; /* of the packet when it came to this router */
+	};
+	__u32 word;
 };
 
 /* Takes a token of the router's allowance. */
@@ -80,33 +85,42 @@ static __always_inline int to_slow(struct __sk_buff *skb, const struct slow_head
 	return bpf_redirect(cfg->slow_ifindex, 0);
 }
 
-/* Drop p->header.reason, with an ICMP error where that may be. */
-__noinline int punt_icmp(struct __sk_buff *skb, struct punt *p)
+/* Drops a packet at a router, with an ICMP error where that may be. in: where the
+ * packet came into the router, NULL where the router made it. mtu: of the way
+ * out. */
+__noinline int punt_icmp(struct __sk_buff *skb, struct endpoint *in, __u32 router, __u32 word, __u32 mtu)
 {
+	union verdict_icmp v = {.word = word};
+	struct slow_header h = {
+		.kind = SLOW_ICMP,
+		.reason = v.reason,
+		.icmp_type = v.type,
+		.icmp_code = v.code,
+		.router = router,
+		.mtu = v.reason == DROP_FRAGMENTATION_NEEDED ? mtu : 0,
+	};
 	__u32 zero = 0;
 	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
+	struct ipv4 *ip;
 
-	if (!p || !cfg)
+	if (!cfg)
 		return drop(DROP_INTERNAL);
-	count_drop(p->header.reason);
-	if (p->originator || !may_answer(skb))
-		return drop_quiet(p->header.reason);
-	if (!allowed(cfg, p->header.router)) {
+	count_drop(v.reason);
+	if (!in || !may_answer(skb))
+		return drop_quiet(v.reason);
+	addr_copy(&h.src, &in->addr);
+	if (!allowed(cfg, router)) {
 		count_drop(DROP_SLOW_PATH_LIMITED);
-		return drop_quiet(p->header.reason);
+		return drop_quiet(v.reason);
 	}
-	if (p->ttl) {
-		struct ipv4 *ip;
-
-		if (bpf_skb_pull_data(skb, 34))
-			return drop(DROP_INTERNAL);
-		ip = DATA(skb) + 14;
-		if ((void *)(ip + 1) > DATA_END(skb))
-			return drop(DROP_INTERNAL);
-		set_ttl(ip, p->ttl);
-	}
-	p->header.kind = SLOW_ICMP;
-	return to_slow(skb, &p->header, cfg);
+	if (bpf_skb_pull_data(skb, 14 + sizeof(*ip)))
+		return drop(DROP_INTERNAL);
+	ip = DATA(skb) + 14;
+	if ((void *)(ip + 1) > DATA_END(skb))
+		return drop(DROP_INTERNAL);
+	if (ip->ttl != v.ttl)
+		set_ttl(ip, v.ttl);
+	return to_slow(skb, &h, cfg);
 }
 
 /* To be cut: the frame is as it would have left. */
