@@ -74,9 +74,10 @@ type Agent struct {
 	refused     map[string]error  // interface → why it carries no port
 	vteps       map[vtep]struct{} // of the remote endpoints in state
 	underlay    map[int]string    // interfaces with the underlay program, by index
+	defaults    []int             // interfaces of the default routes; nil: to be looked up
 	carriers    map[int]int       // interfaces that outer packets leave by → MTU
 	underlayMTU int
-	todo        todo
+	agenda      agenda
 	backoff     backoff
 
 	// What to report: ports by key, all ports, uplink ports.
@@ -189,13 +190,13 @@ func start(ctx context.Context, cfg Config, ctl Controller) (_ *Agent, err error
 	if ok {
 		a.log.Info("going on from the state before the restart", "revision", rev)
 		a.state, a.want, a.known = st, rev, true
-		a.todo = everything()
+		a.agenda = everything()
 		a.reindex()
 		if err := a.journal.begin(st, rev); err != nil {
 			a.log.Warn("journal", "err", err)
 		}
 	}
-	a.todo = everything()
+	a.agenda = everything()
 	a.changedAll = true
 	return a, nil
 }
@@ -251,7 +252,7 @@ func (a *Agent) run(ctx context.Context, cancel context.CancelCauseFunc) (err er
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	for {
-		if a.todo.any() {
+		if a.agenda.any() {
 			retry.Reset(a.backoff.next())
 		} else {
 			a.backoff.reset()
@@ -278,11 +279,11 @@ func (a *Agent) run(ctx context.Context, cancel context.CancelCauseFunc) (err er
 			a.notice(a.watcher.Take())
 			a.reconcile(ctx)
 		case p := <-a.tooSmall:
-			a.todo.vteps = add(a.todo.vteps, p.Remote)
+			a.agenda.vteps = add(a.agenda.vteps, p.Remote)
 			a.reconcile(ctx)
 			expiry.Reset(pathMTUExpiry)
 		case <-expiry.C:
-			a.todo.paths = true
+			a.agenda.paths = true
 			a.reconcile(ctx)
 		case <-retry.C:
 			a.reconcile(ctx)

@@ -42,10 +42,12 @@ func Cleanup(cfg Config) error {
 	if len(errs) > 0 {
 		return errors.Join(errs...) // what it remembers says what is left to do
 	}
-	for _, f := range []string{journalFile, attachmentsFile, hostnet.LedgerFile} {
+	for _, f := range []string{journalFile, attachmentsFile, hostnet.LedgerFile, lockFile} {
 		if err := os.Remove(filepath.Join(cfg.StateDir, f)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 		}
 	}
+	// The directory is not the agent's to remove where something else is in it.
+	_ = os.Remove(cfg.StateDir)
 	return errors.Join(errs...)
 }

@@ -25,7 +25,7 @@ func (a *Agent) isWorkload(name string) bool {
 // links looks at workload interfaces: attaches programs, and touches the rows of
 // ports whose interface is another than before. It returns the names that are
 // to be looked at again.
-func (a *Agent) links(t *todo) (failed map[string]struct{}, err error) {
+func (a *Agent) links(t *agenda) (failed map[string]struct{}, err error) {
 	look := a.host.Link
 	names := t.links
 	if t.allLinks {
@@ -49,13 +49,14 @@ func (a *Agent) links(t *todo) (failed map[string]struct{}, err error) {
 		}
 		look = func(name string) (hostnet.Link, bool, error) { l, ok := byName[name]; return l, ok, nil }
 	}
-	defaults, err := a.host.DefaultRouteInterfaces()
-	if err != nil {
-		return nil, err
+	if a.defaults == nil {
+		if a.defaults, err = a.host.DefaultRouteInterfaces(); err != nil {
+			return nil, err
+		}
 	}
 	var errs []error
 	for name := range names {
-		if err := a.link(name, look, defaults, t); err != nil {
+		if err := a.link(name, look, t); err != nil {
 			errs = append(errs, err)
 			failed = add(failed, name)
 		}
@@ -63,7 +64,7 @@ func (a *Agent) links(t *todo) (failed map[string]struct{}, err error) {
 	return failed, errors.Join(errs...)
 }
 
-func (a *Agent) link(name string, look func(string) (hostnet.Link, bool, error), defaults []int, t *todo) error {
+func (a *Agent) link(name string, look func(string) (hostnet.Link, bool, error), t *agenda) error {
 	l, ok, err := look(name)
 	if err != nil {
 		return err
@@ -73,7 +74,7 @@ func (a *Agent) link(name string, look func(string) (hostnet.Link, bool, error),
 	var refused error
 	usable := false
 	if ok && (a.isWorkload(name) || a.attached.has(l.Index)) {
-		if refused = a.refuse(l, defaults); refused == nil {
+		if refused = a.refuse(l); refused == nil {
 			if aerr := a.attachWorkload(l); aerr != nil {
 				refused = aerr
 				err = errors.Join(err, aerr)
@@ -133,7 +134,7 @@ func (a *Agent) dropStale(name string, now int) error {
 
 // setLink notes what an interface is good for, and touches its ports' rows where
 // that is new.
-func (a *Agent) setLink(name string, l hostnet.Link, usable bool, refused error, t *todo) {
+func (a *Agent) setLink(name string, l hostnet.Link, usable bool, refused error, t *agenda) {
 	old, had := a.env.Links[name]
 	link := dataplane.Link{Index: l.Index, PeerElsewhere: l.PeerElsewhere, MTU: l.MTU}
 	usable = usable && len(a.byIf[name]) > 0
@@ -162,7 +163,7 @@ func (a *Agent) setLink(name string, l hostnet.Link, usable bool, refused error,
 
 // refuse says why an interface may carry no port: the program would cut the host, or the
 // tunnels, off.
-func (a *Agent) refuse(l hostnet.Link, defaults []int) error {
+func (a *Agent) refuse(l hostnet.Link) error {
 	switch {
 	case hostnet.OwnDevice(l.Name):
 		return fmt.Errorf("interface %s is the agent's own", l.Name)
@@ -174,7 +175,7 @@ func (a *Agent) refuse(l hostnet.Link, defaults []int) error {
 		return fmt.Errorf("interface %s carries the tunnels (--underlay-interface)", l.Name)
 	case a.isUplink(l.Name):
 		return fmt.Errorf("interface %s is an uplink", l.Name)
-	case slices.Contains(defaults, l.Index):
+	case slices.Contains(a.defaults, l.Index):
 		return fmt.Errorf("interface %s carries the host's default route", l.Name)
 	}
 	return nil

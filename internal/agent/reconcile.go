@@ -30,7 +30,7 @@ func (a *Agent) take(u hostsync.Update) {
 		a.log.Warn("a restart will have to wait for the controller", "err", err)
 	}
 	if d.Full {
-		a.todo = everything()
+		a.agenda = everything()
 		a.reindex()
 		return
 	}
@@ -41,18 +41,18 @@ func (a *Agent) take(u hostsync.Update) {
 		a.indexPort(k, &p)
 	}
 	if len(d.Set.Gateways) > 0 || len(d.Unset.Gateways) > 0 {
-		a.todo.allGateways()
+		a.agenda.allGateways()
 	}
 	for _, e := range d.Set.Endpoints {
 		if e.Kind != hoststate.EndpointRemote {
 			continue
 		}
 		if _, ok := a.vteps[vtep{e.TunnelIP, e.Addr}]; !ok {
-			a.todo.vteps = add(a.todo.vteps, e.Addr)
+			a.agenda.vteps = add(a.agenda.vteps, e.Addr)
 			a.vteps = add(a.vteps, vtep{e.TunnelIP, e.Addr})
 		}
 	}
-	a.todo.addDelta(d)
+	a.agenda.addDelta(d)
 }
 
 // reindex looks at all ports of the state anew.
@@ -78,8 +78,8 @@ func (a *Agent) indexPort(k model.PortKey, p *hoststate.Port) {
 			if len(a.byIf[old.Interface]) == 0 {
 				delete(a.byIf, old.Interface)
 			}
-			a.todo.links = add(a.todo.links, old.Interface)
-			a.todo.underlay = true
+			a.agenda.links = add(a.agenda.links, old.Interface)
+			a.agenda.underlay = true
 		}
 		if p == nil {
 			a.stats.setName(old.ID, "")
@@ -100,13 +100,13 @@ func (a *Agent) indexPort(k model.PortKey, p *hoststate.Port) {
 	a.stats.setName(p.ID, p.Interface)
 	a.ports[k] = *p
 	a.byIf[p.Interface] = add(a.byIf[p.Interface], k)
-	a.todo.links = add(a.todo.links, p.Interface)
+	a.agenda.links = add(a.agenda.links, p.Interface)
 	a.changed = add(a.changed, k)
 }
 
 // notice turns events of the host's network into things to look at.
 func (a *Agent) notice(c hostnet.Change) {
-	t := &a.todo
+	t := &a.agenda
 	if c.AllLinks {
 		t.devices, t.allLinks, t.gateways, t.paths, t.underlay = true, true, true, true, true
 	}
@@ -124,6 +124,9 @@ func (a *Agent) notice(c hostnet.Change) {
 	if c.Addrs {
 		t.gateways, t.underlay, t.prune = true, true, true
 	}
+	if c.AllLinks || c.Routes || len(c.Links) > 0 {
+		a.defaults = nil
+	}
 	if c.Routes {
 		t.gateways, t.paths = true, true
 	}
@@ -138,49 +141,49 @@ func (a *Agent) reconcile(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	t := a.todo
-	a.todo = todo{}
+	t := a.agenda
+	a.agenda = agenda{}
 	problems := map[string]error{}
-	fail := func(step string, err error, again func(*todo)) {
+	fail := func(step string, err error, again func(*agenda)) {
 		if err == nil {
 			return
 		}
 		problems[step] = err
-		again(&a.todo)
+		again(&a.agenda)
 	}
 	if t.devices {
 		replaced, err := a.devices()
 		if replaced {
 			t.full = true
 		}
-		fail("devices", err, func(t *todo) { t.devices = true })
+		fail("devices", err, func(t *agenda) { t.devices = true })
 	}
 	if t.allLinks || len(t.links) > 0 {
 		failed, err := a.links(&t)
-		fail("links", err, func(n *todo) { n.addLinks(failed); n.allLinks = len(failed) == 0 })
+		fail("links", err, func(n *agenda) { n.addLinks(failed); n.allLinks = len(failed) == 0 })
 	}
 	if a.known {
 		if t.gateways {
-			fail("gateways", a.gateways(&t), func(t *todo) { t.gateways = true })
+			fail("gateways", a.gateways(&t), func(t *agenda) { t.gateways = true })
 			t.paths = true
 		}
 		if t.paths || len(t.vteps) > 0 {
-			fail("paths", a.paths(&t), func(t *todo) { t.paths = true })
+			fail("paths", a.paths(&t), func(t *agenda) { t.paths = true })
 		}
 		if t.rows() {
-			fail("rows", a.rows(&t), func(t *todo) { t.full = true })
+			fail("rows", a.rows(&t), func(t *agenda) { t.full = true })
 		}
 		if t.prune {
 			if problems["rows"] != nil {
 				// Rows may still point at what would go.
-				a.todo.prune = true
+				a.agenda.prune = true
 			} else {
-				fail("prune", a.prune(), func(t *todo) { t.prune = true })
+				fail("prune", a.prune(), func(t *agenda) { t.prune = true })
 			}
 		}
 	}
 	if t.underlay {
-		fail("underlay", a.attachUnderlay(), func(t *todo) { t.underlay = true })
+		fail("underlay", a.attachUnderlay(), func(t *agenda) { t.underlay = true })
 	}
 	if err := a.attached.save(); err != nil {
 		problems["attachments"] = err
@@ -195,7 +198,7 @@ func (a *Agent) reconcile(ctx context.Context) {
 }
 
 // rows writes the maps.
-func (a *Agent) rows(t *todo) error {
+func (a *Agent) rows(t *agenda) error {
 	start := time.Now()
 	st, d := a.withoutSharers(t.delta)
 	var err error
@@ -243,7 +246,7 @@ func (a *Agent) withoutSharers(d hoststate.Delta) (hoststate.State, hoststate.De
 
 // share finds out anew which ports of an interface do not get it, and touches the rows
 // of those for which that is new.
-func (a *Agent) share(name string, t *todo) {
+func (a *Agent) share(name string, t *agenda) {
 	ports := a.byIf[name]
 	var owner model.PortKey
 	for k := range ports {

@@ -39,7 +39,7 @@ func (a *Agent) gatewayNeeds() (ips []netip.Addr, routers []hostnet.VTEPRouter) 
 }
 
 // gateways brings up the tunnel IPs and the routing tables of VTEP routers.
-func (a *Agent) gateways(t *todo) error {
+func (a *Agent) gateways(t *agenda) error {
 	ips, routers := a.gatewayNeeds()
 	// Routers first: a tunnel IP that is an uplink's address belongs on the uplink.
 	err := errors.Join(a.host.AddVTEPRouters(routers), a.host.AddTunnelIPs(ips))
@@ -81,7 +81,7 @@ func (a *Agent) prune() error {
 
 // touchRemotes puts the rows of remote VTEPs for which is holds among those to be
 // written.
-func (a *Agent) touchRemotes(t *todo, is func(hoststate.Endpoint) bool) {
+func (a *Agent) touchRemotes(t *agenda, is func(hoststate.Endpoint) bool) {
 	if t.full {
 		return
 	}
@@ -94,7 +94,7 @@ func (a *Agent) touchRemotes(t *todo, is func(hoststate.Endpoint) bool) {
 
 // paths asks the kernel how large a packet each VTEP's path takes, and by which
 // interface it goes.
-func (a *Agent) paths(t *todo) error {
+func (a *Agent) paths(t *agenda) error {
 	if t.paths {
 		a.vteps = map[vtep]struct{}{}
 		for _, e := range a.state.Endpoints {

@@ -57,7 +57,7 @@ func (h *Host) DefaultRouteInterfaces() ([]int, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
-	var out []int
+	out := []int{}
 	for _, r := range rs {
 		if r.Dst != nil {
 			if ones, _ := r.Dst.Mask.Size(); ones != 0 {

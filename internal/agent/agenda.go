@@ -9,9 +9,9 @@ import (
 	"github.com/causeway-net/causeway/internal/model"
 )
 
-// todo is what has to be looked at, and what has to be written. A step that fails
+// agenda is what has to be looked at, and what has to be written. A step that fails
 // puts its part back, and it is tried again later.
-type todo struct {
+type agenda struct {
 	devices  bool                    // the vxlan and tap device
 	links    map[string]struct{}     // workload interfaces, by name
 	allLinks bool                    // all of them
@@ -22,25 +22,25 @@ type todo struct {
 	prune    bool                    // what the host has and should not
 
 	full  bool            // write all rows
-	delta hoststate.Delta // or these; its maps are the todo's own
+	delta hoststate.Delta // or these; its maps are the agenda's own
 }
 
-func everything() todo {
-	return todo{devices: true, allLinks: true, gateways: true, paths: true, underlay: true, prune: true, full: true}
+func everything() agenda {
+	return agenda{devices: true, allLinks: true, gateways: true, paths: true, underlay: true, prune: true, full: true}
 }
 
-func (t *todo) any() bool {
+func (t *agenda) any() bool {
 	return t.devices || t.allLinks || len(t.links) > 0 || t.gateways || t.paths || len(t.vteps) > 0 ||
 		t.underlay || t.prune || t.rows()
 }
 
 // rows tells whether there are rows to write.
-func (t *todo) rows() bool { return t.full || !t.delta.Empty() }
+func (t *agenda) rows() bool { return t.full || !t.delta.Empty() }
 
-func (t *todo) allGateways() { t.gateways, t.paths, t.underlay, t.prune = true, true, true, true }
+func (t *agenda) allGateways() { t.gateways, t.paths, t.underlay, t.prune = true, true, true, true }
 
 // addDelta joins d to the rows to be written.
-func (t *todo) addDelta(d hoststate.Delta) {
+func (t *agenda) addDelta(d hoststate.Delta) {
 	if d.Full || t.full {
 		t.full, t.delta = true, hoststate.Delta{}
 		return
@@ -56,7 +56,7 @@ func (t *todo) addDelta(d hoststate.Delta) {
 
 // setRow helpers put a row that has not changed in the state, but whose meaning on this
 // host has, among the rows to be written.
-func (t *todo) setPort(k model.PortKey, p hoststate.Port, st hoststate.State) {
+func (t *agenda) setPort(k model.PortKey, p hoststate.Port, st hoststate.State) {
 	if t.full {
 		return
 	}
@@ -68,7 +68,7 @@ func (t *todo) setPort(k model.PortKey, p hoststate.Port, st hoststate.State) {
 	}
 }
 
-func (t *todo) setEndpoint(k hoststate.EndpointKey, e hoststate.Endpoint) {
+func (t *agenda) setEndpoint(k hoststate.EndpointKey, e hoststate.Endpoint) {
 	if t.full {
 		return
 	}
@@ -76,13 +76,13 @@ func (t *todo) setEndpoint(k hoststate.EndpointKey, e hoststate.Endpoint) {
 	t.delta.Set.Endpoints[k] = e
 }
 
-func (t *todo) ensure() {
+func (t *agenda) ensure() {
 	if t.delta.Set.Ports == nil {
 		t.delta.Set = hoststate.NewState()
 	}
 }
 
-func (t *todo) addLinks(names map[string]struct{}) {
+func (t *agenda) addLinks(names map[string]struct{}) {
 	if t.links == nil {
 		t.links = make(map[string]struct{}, len(names))
 	}
