@@ -4,5 +4,5 @@ import "github.com/spf13/cobra"
 
 // serverCommands are the long-running processes of a site.
 func serverCommands() []*cobra.Command {
-	return []*cobra.Command{newAgentCommand()}
+	return []*cobra.Command{newControllerCommand(), newAgentCommand()}
 }

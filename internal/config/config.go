@@ -69,7 +69,12 @@ func (s *Set) Name(flag string) string {
 // Resolve fills in from environ (as of os.Environ) and the file what the command
 // line did not set. It is called once, after the flags have been parsed.
 func (s *Set) Resolve(environ []string) error {
-	s.flags.Visit(func(f *pflag.Flag) { s.sources[f.Name] = Source("flag --" + f.Name) })
+	// Not Visit: the flags may have been parsed as part of another set.
+	s.flags.VisitAll(func(f *pflag.Flag) {
+		if f.Changed {
+			s.sources[f.Name] = Source("flag --" + f.Name)
+		}
+	})
 	if err := s.fromEnv(environ); err != nil {
 		return err
 	}

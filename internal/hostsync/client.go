@@ -119,8 +119,10 @@ func (c *Client) take() (Report, bool) {
 		if len(r.Ports) == maxReports {
 			break
 		}
-		r.Ports = append(r.Ports, c.ports[id])
 		delete(c.dirty, id)
+		if p, ok := c.ports[id]; ok {
+			r.Ports = append(r.Ports, p)
+		}
 	}
 	c.send = len(c.dirty) > 0
 	return r, true
@@ -138,9 +140,26 @@ func (c *Client) again() {
 	}
 }
 
-// forget drops the reports of ports that are no longer the host's.
-func (c *Client) forget() {
-	keep := map[model.PortID]bool{}
+// forget drops the reports of ports that are no longer the host's, and of those
+// bound anew: what the controller knew of a port ended with its binding, even if
+// nothing has changed here.
+func (c *Client) forget(d hoststate.Delta) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !d.Full {
+		for _, p := range d.Set.Ports {
+			delete(c.ports, p.ID)
+		}
+		for _, g := range d.Set.Gateways {
+			for _, u := range g.Uplinks {
+				delete(c.ports, u.Port)
+			}
+		}
+		if len(d.Unset.Ports) == 0 && len(d.Unset.Gateways) == 0 {
+			return
+		}
+	}
+	keep := make(map[model.PortID]bool, len(c.state.Ports))
 	for _, p := range c.state.Ports {
 		keep[p.ID] = true
 	}
@@ -149,12 +168,9 @@ func (c *Client) forget() {
 			keep[u.Port] = true
 		}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for id := range c.ports {
 		if !keep[id] {
 			delete(c.ports, id)
-			delete(c.dirty, id)
 		}
 	}
 }
@@ -277,9 +293,7 @@ func (c *Client) receive(ctx context.Context, stream grpc.BidiStreamingClient[pb
 		}
 		first = false
 		c.state.Apply(d)
-		if d.Full || len(d.Unset.Ports) > 0 || len(d.Unset.Gateways) > 0 {
-			c.forget()
-		}
+		c.forget(d)
 		sink.Update(ctx, Update{Delta: d, State: c.state})
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -92,15 +92,19 @@ func (s *Server) newGRPC(creds credentials.TransportCredentials) *grpc.Server {
 	return g
 }
 
-// Serve takes agents in from l until Close. Without TLS only unix sockets will do.
+// Serve takes agents in from l until Close, and then returns nil. Without TLS only
+// unix sockets will do.
 func (s *Server) Serve(l net.Listener) error {
-	if _, ok := l.(*net.UnixListener); ok {
-		return s.unix.Serve(l)
+	g := s.unix
+	if _, ok := l.(*net.UnixListener); !ok {
+		if g = s.net; g == nil {
+			return fmt.Errorf("agents at %s: a network needs TLS", l.Addr())
+		}
 	}
-	if s.net == nil {
-		return fmt.Errorf("agents at %s: a network needs TLS", l.Addr())
+	if err := g.Serve(l); !errors.Is(err, grpc.ErrServerStopped) {
+		return err
 	}
-	return s.net.Serve(l)
+	return nil
 }
 
 // Close ends all streams and waits for them.

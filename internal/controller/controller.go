@@ -1,0 +1,222 @@
+// Package controller runs a site's controller: store, rules, API, and the streams
+// to the agents of the site's hosts. Any number of controllers may share one etcd;
+// each feeds the agents that are connected to it.
+//
+// A change goes from the API into the store, comes back by the store's watch, and
+// from there to the hosts as a delta of what they must know. Agents' reports go
+// the other way, in batches.
+package controller
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/causeway-net/causeway/internal/config"
+	"github.com/causeway-net/causeway/internal/hostsync"
+	"github.com/causeway-net/causeway/internal/metrics"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/neutronapi"
+	"github.com/causeway-net/causeway/internal/site"
+	"github.com/causeway-net/causeway/internal/store/etcdstore"
+)
+
+// Config configures Run.
+type Config struct {
+	config.Controller
+	Version string
+	Logger  *slog.Logger
+	// OnReady, if not nil, is called once when the API answers, with the addresses
+	// in use (those of ports given as 0 are known only then).
+	OnReady func(Addresses)
+}
+
+// Addresses are where a controller listens; nil where it does not.
+type Addresses struct {
+	API, Agents, Metrics net.Addr
+}
+
+// shutdownTimeout bounds how long requests under way are waited for.
+const shutdownTimeout = 10 * time.Second
+
+// Run runs a controller until ctx ends, then ends it in order and returns nil; or
+// until it cannot go on.
+func Run(ctx context.Context, cfg Config) (err error) {
+	log := cfg.Logger
+	if log == nil {
+		log = slog.Default()
+	}
+	// Everything that another process may hold is taken first, so that a mistake
+	// shows at once.
+	ls, err := listen(cfg.Controller)
+	if err != nil {
+		return err
+	}
+	defer ls.close()
+	apiTLS, err := apiTLS(cfg.APITLS)
+	if err != nil {
+		return err
+	}
+	counts := metrics.NewController(cfg.Version)
+
+	opts, err := storeOptions(cfg.Controller, log)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	etcd, err := etcdstore.Open(ctx, opts)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	defer func() {
+		if cerr := etcd.Close(); cerr != nil && err == nil {
+			err = fmt.Errorf("close store: %w", cerr)
+		}
+		log.Info("controller ended")
+	}()
+	log.Info("store open", "took", time.Since(begin).Round(time.Millisecond))
+
+	st := countedStore{etcd, counts}
+	rules := site.New(st, site.Options{UnderlayMTU: cfg.UnderlayMTU, Logger: log})
+	hub := newHub(st, rules, counts, log)
+	agents, err := hostsync.NewServer(hostsync.ServerOptions{
+		Hosts: hub, LocalHost: model.HostName(cfg.LocalHost), TLS: agentTLS(cfg.Controller), Version: cfg.Version, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	defer agents.Close()
+	tracer := tracer{rules: rules, local: model.HostName(cfg.LocalHost)}
+	api := neutronapi.New(rules, neutronapi.Options{Logger: log, Extra: tracer.handlers()})
+
+	// Requests outlive ctx for a moment, and what serves them must outlive them.
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, work := errgroup.WithContext(work)
+	group.Go(func() error { return hub.watch(work) })
+	group.Go(func() error { return hub.deliver(work) })
+	for _, l := range ls.agents {
+		group.Go(func() error { return served("agents at "+l.Addr().String(), agents.Serve(l)) })
+	}
+	apiServer := httpServer(measured(api, counts, log), log)
+	apiServer.TLSConfig = apiTLS
+	group.Go(func() error { return served("API", serveHTTP(apiServer, ls.api)) })
+	metricsServer := httpServer(metricsMux(counts), log)
+	if ls.metrics != nil {
+		group.Go(func() error { return served("metrics", metricsServer.Serve(ls.metrics)) })
+	}
+	warnOpen(cfg.Controller, log)
+	log.Info("controller ready", "version", cfg.Version, "api", ls.api.Addr().String(), "host", cfg.LocalHost,
+		"took", time.Since(begin).Round(time.Millisecond))
+	if cfg.OnReady != nil {
+		cfg.OnReady(ls.addresses())
+	}
+
+	select {
+	case <-ctx.Done():
+		log.Info("controller ending")
+	case <-work.Done(): // one of them failed
+	}
+	// First no new requests, and those under way to their end; then the streams;
+	// then what feeds them; the store last.
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	if serr := apiServer.Shutdown(grace); serr != nil {
+		log.Warn("requests did not end in time", "error", serr)
+		_ = apiServer.Close()
+	}
+	_ = metricsServer.Close()
+	agents.Close()
+	stop()
+	return group.Wait()
+}
+
+// served names what ended; the end of a server that was closed is no error.
+func served(what string, err error) error {
+	if err == nil || errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve %s: %w", what, err)
+}
+
+func storeOptions(c config.Controller, log *slog.Logger) (etcdstore.Options, error) {
+	o := etcdstore.Options{Logger: log}
+	if len(c.EtcdEndpoints) == 0 {
+		o.DataDir = c.DataDir
+		return o, nil
+	}
+	o.Endpoints, o.Prefix = c.EtcdEndpoints, c.EtcdPrefix
+	if c.EtcdTLS.Any() {
+		cert, pool, err := loadTLS(c.EtcdTLS)
+		if err != nil {
+			return o, fmt.Errorf("TLS to etcd: %w", err)
+		}
+		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, RootCAs: pool}
+	}
+	if c.EtcdUser != "" {
+		b, err := os.ReadFile(c.EtcdPassword)
+		if err != nil {
+			return o, fmt.Errorf("--etcd-password-file: %w", err)
+		}
+		o.Username, o.Password = c.EtcdUser, strings.TrimRight(string(b), "\r\n")
+	}
+	return o, nil
+}
+
+func loadTLS(f config.TLSFiles) (tls.Certificate, *x509.CertPool, error) {
+	cert, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+	if err != nil || f.CA == "" {
+		return cert, nil, err
+	}
+	pem, err := os.ReadFile(f.CA)
+	if err != nil {
+		return cert, nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return cert, nil, fmt.Errorf("%s holds no certificate in PEM", f.CA)
+	}
+	return cert, pool, nil
+}
+
+// apiTLS is nil without TLS. With authorities, clients must show a certificate.
+func apiTLS(f config.TLSFiles) (*tls.Config, error) {
+	if f.Cert == "" {
+		return nil, nil
+	}
+	cert, pool, err := loadTLS(f)
+	if err != nil {
+		return nil, fmt.Errorf("TLS of the API: %w", err)
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}
+	if pool != nil {
+		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, pool
+	}
+	return c, nil
+}
+
+func agentTLS(c config.Controller) *hostsync.TLSFiles {
+	if c.AgentListen == "" {
+		return nil
+	}
+	return &hostsync.TLSFiles{Cert: c.AgentTLS.Cert, Key: c.AgentTLS.Key, CA: c.AgentTLS.CA}
+}
+
+func warnOpen(c config.Controller, log *slog.Logger) {
+	if c.InsecureAPI && c.APITLS.CA == "" {
+		log.Warn("the API asks nobody who they are: whoever reaches its address can change the site", "api", c.APIListen)
+	}
+}

@@ -1,0 +1,123 @@
+package controller
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/causeway-net/causeway/internal/config"
+)
+
+type listeners struct {
+	api, metrics net.Listener
+	agents       []net.Listener
+	network      net.Listener // that of agents for agents of other machines
+}
+
+// listen takes all addresses, or none.
+func listen(c config.Controller) (_ *listeners, err error) {
+	ls := &listeners{}
+	defer func() {
+		if err != nil {
+			ls.close()
+		}
+	}()
+	if ls.api, err = listenTCP("--api-listen", c.APIListen); err != nil {
+		return nil, err
+	}
+	if path, ok := strings.CutPrefix(c.MetricsListen, "unix:"); ok {
+		ls.metrics, err = listenUnix("--metrics-listen", path)
+	} else if c.MetricsListen != "" {
+		ls.metrics, err = listenTCP("--metrics-listen", c.MetricsListen)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if c.AgentSocket != "" {
+		l, err := listenUnix("--agent-socket", c.AgentSocket)
+		if err != nil {
+			return nil, err
+		}
+		ls.agents = append(ls.agents, l)
+	}
+	if c.AgentListen != "" {
+		if ls.network, err = listenTCP("--agent-listen", c.AgentListen); err != nil {
+			return nil, err
+		}
+		ls.agents = append(ls.agents, ls.network)
+	}
+	return ls, nil
+}
+
+func (ls *listeners) close() {
+	for _, l := range append(ls.agents, ls.api, ls.metrics) {
+		if l != nil {
+			_ = l.Close() // again, where its server has closed it
+		}
+	}
+}
+
+func (ls *listeners) addresses() Addresses {
+	a := Addresses{API: ls.api.Addr()}
+	if ls.network != nil {
+		a.Agents = ls.network.Addr()
+	}
+	if ls.metrics != nil {
+		a.Metrics = ls.metrics.Addr()
+	}
+	return a
+}
+
+func listenTCP(flag, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s: another process listens on %s", flag, addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return l, nil
+}
+
+// listenUnix makes a socket that only the user of this process can reach, in a
+// directory that it makes likewise. A socket that nobody listens on any more is
+// replaced.
+func listenUnix(flag, path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	switch st, err := os.Lstat(path); {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	case st.Mode()&os.ModeSocket == 0:
+		return nil, fmt.Errorf("%s: %s is there and is no socket", flag, path)
+	default:
+		c, err := net.DialTimeout("unix", path, time.Second)
+		if err == nil {
+			_ = c.Close()
+			return nil, fmt.Errorf("%s: another process listens on %s", flag, path)
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			return nil, fmt.Errorf("%s: is %s in use? %w", flag, path, err)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("%s: %w", flag, err)
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	// Whoever comes between the two calls is turned away by its credentials.
+	if err := os.Chmod(path, 0o600); err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return l, nil
+}

@@ -1,0 +1,134 @@
+package controller
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/neutronapi"
+	"github.com/causeway-net/causeway/internal/site"
+	"github.com/causeway-net/causeway/internal/store"
+	"github.com/causeway-net/causeway/internal/trace"
+)
+
+// tracer answers what would become of a packet, from the state that the hosts are
+// to have; it sends nothing and asks no host.
+type tracer struct {
+	rules *site.Site
+	local model.HostName // where a port is looked at that is bound nowhere
+}
+
+func emptyDelta() hoststate.Delta { return hoststate.Delta{Set: hoststate.NewState()} }
+
+func (t tracer) handlers() map[string]func(*neutronapi.API) http.Handler {
+	return map[string]func(*neutronapi.API) http.Handler{
+		"POST /v2.0/ports/{id}/trace":              t.handler(t.fromPort),
+		"POST /v2.0/gw/gateway_devices/{id}/trace": t.handler(t.fromTunnel),
+	}
+}
+
+func (t tracer) handler(answer func(store.Reader, string, []byte) (trace.Report, error)) func(*neutronapi.API) http.Handler {
+	return func(api *neutronapi.API) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			report, err := t.serve(r, answer)
+			if err != nil {
+				api.WriteError(w, r, err)
+				return
+			}
+			api.WriteJSON(w, http.StatusOK, map[string]any{"trace": report})
+		})
+	}
+}
+
+func badRequest(format string, args ...any) error {
+	return model.Errf(model.KindInvalid, "HTTPBadRequest", format, args...)
+}
+
+func (t tracer) serve(r *http.Request, answer func(store.Reader, string, []byte) (trace.Report, error)) (trace.Report, error) {
+	var body struct {
+		Trace json.RawMessage `json:"trace"`
+	}
+	if err := decodeStrict(r, &body); err != nil {
+		return trace.Report{}, err
+	}
+	if len(body.Trace) == 0 {
+		return trace.Report{}, badRequest("Unable to find 'trace' in request body")
+	}
+	snap, err := t.rules.View(r.Context())
+	if err != nil {
+		return trace.Report{}, err
+	}
+	return answer(snap, r.PathValue("id"), body.Trace)
+}
+
+func decodeStrict(r *http.Request, into any) error {
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return badRequest("The request body is not a trace: %v", err)
+	}
+	return nil
+}
+
+func (t tracer) fromPort(snap store.Reader, id string, body []byte) (trace.Report, error) {
+	var req trace.Request
+	if err := json.Unmarshal(body, &req); err != nil {
+		return trace.Report{}, badRequest("The request body is not a trace: %v", err)
+	}
+	p := store.Get[model.Port](snap, store.Ports, id)
+	if p == nil {
+		return trace.Report{}, site.PortNotFound(id)
+	}
+	req.Port, req.Subnets = p.ID, nil
+	for _, a := range p.FixedIPs {
+		if s := store.Get[model.Subnet](snap, store.Subnets, string(a.SubnetID)); s != nil {
+			req.Subnets = append(req.Subnets, trace.Subnet{Prefix: s.CIDR, Gateway: s.Gateway, Routes: s.HostRoutes})
+		}
+	}
+	return asRequestError(t.pipeline(snap, p.HostID).Trace(req))
+}
+
+func (t tracer) fromTunnel(snap store.Reader, id string, body []byte) (trace.Report, error) {
+	var req trace.TunnelRequest
+	if err := json.Unmarshal(body, &req); err != nil {
+		return trace.Report{}, badRequest("The request body is not a trace: %v", err)
+	}
+	dev := store.Get[model.GatewayDevice](snap, store.GatewayDevices, id)
+	if dev == nil {
+		return trace.Report{}, site.GatewayDeviceNotFound(id)
+	}
+	req.Gateway = dev.ID
+	var host model.HostName
+	if pl := store.Get[model.Placement](snap, store.Placements, id); pl != nil {
+		host = pl.Host
+	}
+	return asRequestError(t.pipeline(snap, host).TraceTunnel(req))
+}
+
+// asRequestError: what the pipeline refuses, it refuses because of the question.
+func asRequestError(r trace.Report, err error) (trace.Report, error) {
+	if err != nil {
+		return r, badRequest("%v", err)
+	}
+	return r, nil
+}
+
+// pipeline is that of a host, as its kernel would be if all were in order.
+func (t tracer) pipeline(snap store.Reader, host model.HostName) *trace.Pipeline {
+	if host == "" {
+		host = t.local
+		for h := range store.All[model.Host](snap, store.Hosts) {
+			host = h.Name
+			break
+		}
+	}
+	names := map[string]string{}
+	for p := range store.All[model.Port](snap, store.Ports) {
+		names[string(p.ID)] = p.Name
+	}
+	for d := range store.All[model.GatewayDevice](snap, store.GatewayDevices) {
+		names[string(d.ID)] = d.Name
+	}
+	return trace.New(hoststate.Compile(topologyOf(snap), host), trace.Env{Names: names})
+}

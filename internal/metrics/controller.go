@@ -1,0 +1,106 @@
+package metrics
+
+import (
+	"net/http"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Controller counts what a controller does. Its methods may be called from many
+// goroutines.
+type Controller struct {
+	registry  *prometheus.Registry
+	requests  *prometheus.CounterVec
+	latency   *prometheus.HistogramVec
+	revision  prometheus.Gauge
+	commits   prometheus.Counter
+	retries   prometheus.Counter
+	compile   prometheus.Histogram
+	connected *prometheus.GaugeVec
+	lag       *prometheus.GaugeVec
+	reports   *prometheus.CounterVec
+}
+
+func controllerDesc(name, help string) prometheus.Opts {
+	return prometheus.Opts{Name: "causeway_controller_" + name, Help: help}
+}
+
+// NewController makes the metrics of a controller of this version.
+func NewController(version string) *Controller {
+	histogram := func(o prometheus.Opts, buckets []float64) prometheus.HistogramOpts {
+		return prometheus.HistogramOpts{Name: o.Name, Help: o.Help, Buckets: buckets}
+	}
+	c := &Controller{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts(controllerDesc("api_requests_total",
+			"API requests answered.")), []string{"method", "route", "code"}),
+		latency: prometheus.NewHistogramVec(histogram(controllerDesc("api_request_seconds",
+			"Time from an API request's header to the end of its answer."),
+			[]float64{.001, .002, .005, .01, .02, .05, .1, .25, 1, 5}), []string{"method", "route"}),
+		revision: prometheus.NewGauge(prometheus.GaugeOpts(controllerDesc("store_revision",
+			"Revision of the state that this controller has seen."))),
+		commits: prometheus.NewCounter(prometheus.CounterOpts(controllerDesc("transactions_total",
+			"Transactions with the store, failed ones included."))),
+		retries: prometheus.NewCounter(prometheus.CounterOpts(controllerDesc("transaction_retries_total",
+			"Times that a transaction ran again because others had changed what it read."))),
+		compile: prometheus.NewHistogram(histogram(controllerDesc("compile_seconds",
+			"Time to work out what a change means for the hosts."), []float64{.00001, .0001, .001, .01, .1, 1})),
+		connected: prometheus.NewGaugeVec(prometheus.GaugeOpts(controllerDesc("host_connected",
+			"1 while the host's agent is connected to this controller.")), []string{"host"}),
+		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts(controllerDesc("host_revision_lag",
+			"How many revisions the host is behind what was sent to it; 0: all applied.")), []string{"host"}),
+		reports: prometheus.NewCounterVec(prometheus.CounterOpts(controllerDesc("host_reports_total",
+			"Reports taken from the host's agent.")), []string{"host"}),
+	}
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts(controllerDesc("build_info",
+		"1; the labels say what runs.")), []string{"version", "go"})
+	build.WithLabelValues(version, runtime.Version()).Set(1)
+	c.registry.MustRegister(c.requests, c.latency, c.revision, c.commits, c.retries, c.compile, c.connected, c.lag, c.reports, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return c
+}
+
+// Handler serves the metrics.
+func (c *Controller) Handler() http.Handler {
+	return promhttp.HandlerFor(c.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
+}
+
+// Request counts an answered API request. route is a pattern, not a path.
+func (c *Controller) Request(method, route string, code int, took time.Duration) {
+	c.requests.WithLabelValues(method, route, strconv.Itoa(code)).Inc()
+	c.latency.WithLabelValues(method, route).Observe(took.Seconds())
+}
+
+// Revision notes the revision that has been seen.
+func (c *Controller) Revision(rev int64) { c.revision.Set(float64(rev)) }
+
+// Transaction counts a transaction that ran so many times.
+func (c *Controller) Transaction(runs int) {
+	c.commits.Inc()
+	c.retries.Add(float64(max(runs-1, 0)))
+}
+
+// Compiled notes how long the hosts' states took.
+func (c *Controller) Compiled(took time.Duration) { c.compile.Observe(took.Seconds()) }
+
+// HostConnected notes whether a host's agent is connected.
+func (c *Controller) HostConnected(host string, connected bool) {
+	v := 0.0
+	if connected {
+		v = 1
+	}
+	c.connected.WithLabelValues(host).Set(v)
+}
+
+// HostLag notes what was sent to a host and what it has applied.
+func (c *Controller) HostLag(host string, sent, applied int64) {
+	c.lag.WithLabelValues(host).Set(float64(max(sent-applied, 0)))
+}
+
+// HostReport counts a report of a host.
+func (c *Controller) HostReport(host string) { c.reports.WithLabelValues(host).Inc() }
