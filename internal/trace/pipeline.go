@@ -74,7 +74,7 @@ func (p *Pipeline) Quiet() *Pipeline {
 // link is the interface of a port; false: it is not there.
 func (p *Pipeline) link(port hoststate.Port) (Link, bool) {
 	if p.env.Links == nil {
-		return Link{MTU: p.st.Networks[port.Network].MTU}, true
+		return Link{}, true
 	}
 	l, ok := p.env.Links[port.Interface]
 	return l, ok
@@ -102,6 +102,9 @@ func (p *Pipeline) endpoint(net model.NetworkKey, mac model.MAC) (endpoint, bool
 			return e, true
 		}
 		e.iface, e.peer, e.mtu = port.Interface, l.PeerElsewhere, l.MTU
+		if l.MTU <= 0 {
+			e.mtu = p.st.Networks[net].MTU
+		}
 	case row.Kind == hoststate.EndpointRemote:
 		e.table = MainTable
 		if t, ok := p.env.Tables[row.Gateway]; ok {
@@ -111,7 +114,7 @@ func (p *Pipeline) endpoint(net model.NetworkKey, mac model.MAC) (endpoint, bool
 		if m, ok := p.env.PathMTU[row.Addr]; ok {
 			e.mtu = m
 		}
-		e.mtu -= packet.VXLANOverhead
+		e.mtu = max(0, e.mtu-packet.VXLANOverhead)
 	}
 	return e, ok
 }
@@ -144,6 +147,7 @@ type run struct {
 	res   Result
 	frame []byte // a copy of its own
 	gso   int
+	rigid bool
 
 	net    model.NetworkKey // the network it is in
 	from   string           // the workload's interface it came from; "" with tunnel
@@ -151,7 +155,7 @@ type run struct {
 }
 
 func (p *Pipeline) start(f Frame) *run {
-	return &run{p: p, frame: slices.Clone(f.Data), gso: f.GSOSize}
+	return &run{p: p, frame: slices.Clone(f.Data), gso: f.GSOSize, rigid: f.Rigid}
 }
 
 // mark notes a branch for coverage.

@@ -32,7 +32,7 @@ func (r *run) encapsulate(e endpoint, byDevice bool) Result {
 	default:
 		byDevice = true
 	}
-	if byDevice {
+	if byDevice || r.rigid {
 		return r.end(VXLAN)
 	}
 	r.frame = packet.Encapsulate(make([]byte, 0, len(r.frame)+packet.EthernetLen+packet.VXLANOverhead), packet.Outer{
@@ -96,6 +96,11 @@ func (p *Pipeline) FromUnderlay(f Frame) Result {
 	}
 	if !r.mergeECN(outerECN) {
 		return r.drop(reason.ECNCongestion, at, about{})
+	}
+	if r.rigid {
+		r.frame = whole
+		r.mark("underlay/rigid")
+		return r.end(Pass)
 	}
 	r.mark("underlay/decapsulated")
 	return r.bridge()

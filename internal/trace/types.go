@@ -32,7 +32,7 @@ type Env struct {
 // Link is a workload's host-side interface.
 type Link struct {
 	PeerElsewhere bool // a veth whose peer is in another network namespace
-	MTU           int  // bytes of an IP packet
+	MTU           int  // bytes of an IP packet; 0: the network's
 }
 
 // Underlay is a look-up in a kernel routing table.
@@ -50,6 +50,9 @@ type Frame struct {
 	// GSOSize is the payload of one segment where the kernel holds several in
 	// one frame; 0: it is one packet.
 	GSOSize int
+	// Rigid: GSO of a kind to which the kernel lets no program add outer headers,
+	// or take them off (neither TCP nor UDP_SEGMENT).
+	Rigid bool
 	// OtherHost: the frame's packet type is not PACKET_HOST (from_underlay).
 	OtherHost bool
 	// VLAN: a VLAN tag that the network card took off.
