@@ -49,6 +49,7 @@ type Client struct {
 	send  bool                  // something of known is not sent yet
 	wake  chan struct{}         // capacity 1
 	state hoststate.State       // of Run's goroutine
+	host  model.HostName        // as the controller last said
 }
 
 // NewClient checks the target and loads the certificates.
@@ -96,6 +97,14 @@ func (c *Client) Report(r Report) {
 		}
 	}
 	c.signal()
+}
+
+// Host is the name by which the controller knows this host; "" before the first
+// connection.
+func (c *Client) Host() model.HostName {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.host
 }
 
 // signal needs mu.
@@ -245,6 +254,9 @@ func (c *Client) stream(ctx context.Context, sink Sink) (welcome bool, err error
 		return false, fmt.Errorf("the controller speaks version %d of the agent protocol, this agent version %d: use the same release on both", w.GetProtocol(), Protocol)
 	}
 	c.opt.Logger.Info("connected to the controller", "controller", c.opt.Target, "version", w.ControllerVersion, "host", w.Host)
+	c.mu.Lock()
+	c.host = model.HostName(w.Host)
+	c.mu.Unlock()
 	c.again()
 
 	var reports sync.WaitGroup
