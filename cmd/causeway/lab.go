@@ -17,7 +17,7 @@ import (
 )
 
 func labCommands() []*cobra.Command {
-	return []*cobra.Command{newTestbedCommand()}
+	return []*cobra.Command{newDemoCommand(), newTestbedCommand()}
 }
 
 func newTestbedCommand() *cobra.Command {

@@ -204,3 +204,16 @@ func (n *NetNS) DeleteLink(name string) error {
 	}
 	return nil
 }
+
+// RouteTo is the next hop (the address itself where it is on a link) of
+// the namespace's way to an address.
+func (n *NetNS) RouteTo(to netip.Addr) (via netip.Addr, err error) {
+	routes, err := n.nl.RouteGet(to.AsSlice())
+	if err != nil || len(routes) == 0 {
+		return via, fmt.Errorf("route to %s in %s: %w", to, n.Name, err)
+	}
+	if gw, ok := netip.AddrFromSlice(routes[0].Gw); ok {
+		return gw.Unmap(), nil
+	}
+	return to, nil
+}

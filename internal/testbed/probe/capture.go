@@ -102,7 +102,7 @@ func (c *Capture) read(f *os.File, name string, limit int, keep func([]byte) boo
 			return !errors.Is(rerr, unix.EAGAIN)
 		})
 		if err != nil {
-			if !errors.Is(err, os.ErrClosed) {
+			if !errors.Is(err, os.ErrDeadlineExceeded) { // Stop's way to say so
 				c.fail(err)
 			}
 			return
@@ -164,8 +164,14 @@ func (c *Capture) WaitFor(ctx context.Context, enough func([]Frame) bool) error 
 // Stop ends the capture and returns what it has.
 func (c *Capture) Stop() ([]Frame, error) {
 	for _, f := range c.files {
-		f.Close()
+		if err := f.SetReadDeadline(time.Unix(1, 0)); err != nil {
+			c.fail(err)
+		}
 	}
 	c.wg.Wait()
+	for _, f := range c.files {
+		f.Close()
+	}
+	c.files = nil
 	return c.frames, errors.Join(c.errs...)
 }
