@@ -48,6 +48,7 @@ type Outer struct {
 // Encapsulate writes the outer headers and frame behind b: DF, ID 0, TTL 64, no
 // UDP checksum.
 func Encapsulate(b []byte, o Outer, frame []byte) []byte {
+	start := len(b) + EthernetLen
 	b = Ethernet{o.Dst, o.Src, TypeIPv4}.Append(b)
 	b = IPv4{TOS: o.TOS, DF: true, TTL: 64, Protocol: ProtoUDP, Src: o.Local, Dst: o.Remote}.
 		Append(b, UDPLen+VXLANLen+len(frame))
@@ -55,6 +56,12 @@ func Encapsulate(b []byte, o Outer, frame []byte) []byte {
 	b = binary.BigEndian.AppendUint16(b, VXLANPort)
 	b = binary.BigEndian.AppendUint16(b, uint16(UDPLen+VXLANLen+len(frame)))
 	b = append(b, 0, 0)
+	if n := IPv4Len + UDPLen + VXLANLen + len(frame); n > 0xffff {
+		// Only a GSO frame is that long: no length at all is its sign.
+		ip := b[start:]
+		ip[2], ip[3], ip[10], ip[11], ip[24], ip[25] = 0, 0, 0, 0, 0, 0
+		binary.BigEndian.PutUint16(ip[10:], Checksum(ip[:IPv4Len], 0))
+	}
 	b = VXLAN{VXLANFlagI, o.VNI}.Append(b)
 	return append(b, frame...)
 }
