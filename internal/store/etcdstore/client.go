@@ -17,7 +17,7 @@ func connect(opt Options) (*clientv3.Client, error) {
 		TLS:                  opt.TLS,
 		Username:             opt.Username,
 		Password:             opt.Password,
-		DialTimeout:          min(5*time.Second, opt.RequestTimeout),
+		DialTimeout:          opt.RequestTimeout,
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 5 * time.Second,
 		MaxCallSendMsgSize:   opt.MaxRequestBytes + 512<<10,

@@ -82,7 +82,7 @@ func startCluster(t testing.TB, n int) (members []*embed.Etcd, opt Options) {
 		cfg := embed.NewConfig()
 		cfg.Name = fmt.Sprint("m", i)
 		cfg.Dir = t.TempDir()
-		cfg.TickMs, cfg.ElectionMs = 20, 200
+		cfg.TickMs, cfg.ElectionMs = 50, 500
 		cfg.ListenClientUrls = []url.URL{freeURL(t, "https")}
 		cfg.AdvertiseClientUrls = cfg.ListenClientUrls
 		cfg.ListenPeerUrls = []url.URL{freeURL(t, "http")}
@@ -123,16 +123,17 @@ func startCluster(t testing.TB, n int) (members []*embed.Etcd, opt Options) {
 	defer admin.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	do := func(_ any, err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
+	if _, err := admin.UserAdd(ctx, "root", "secret"); err != nil {
+		t.Fatal(err)
 	}
-	do(admin.UserAdd(ctx, "root", "secret"))
-	do(admin.UserGrantRole(ctx, "root", "root"))
-	do(admin.AuthEnable(ctx))
+	if _, err := admin.UserGrantRole(ctx, "root", "root"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.AuthEnable(ctx); err != nil {
+		t.Fatal(err)
+	}
 	opt.Username, opt.Password = "root", "secret"
+	opt.RequestTimeout = 30 * time.Second
 	return members, opt
 }
 

@@ -16,5 +16,7 @@
 //	                            the revision that a reader must have reached
 //	/causeway/v1/meta/gone/<family> written where something of a kind or an index
 //	                            is deleted, so that long scans can notice it
+//	/causeway/v1/meta/yield     written by a store whose transaction meets conflict
+//	                            after conflict: the others pause for a moment
 //	/causeway/tx/<session>/<n>  commit slots, see commit.go
 package etcdstore

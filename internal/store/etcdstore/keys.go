@@ -13,6 +13,7 @@ const (
 	metaFamily  = "meta/"
 	headKey     = metaFamily + "head"
 	goneKeys    = metaFamily + "gone/"
+	yieldKey    = metaFamily + "yield"
 )
 
 type keys struct{ prefix string }

@@ -24,6 +24,9 @@ type mirror struct {
 	err     error // why the mirror cannot go on; nil while it can
 	waiters map[*waiter]struct{}
 	subs    map[*subscriber]struct{}
+
+	// yielded is told who asks the others to pause.
+	yielded func(id string)
 }
 
 type waiter struct {
@@ -38,9 +41,9 @@ type waited struct {
 
 type subscriber struct{ ch chan store.Batch }
 
-func newMirror(k keys, buffer int) *mirror {
+func newMirror(k keys, buffer int, yielded func(id string)) *mirror {
 	return &mirror{
-		keys: k, buffer: buffer, tree: new(tree), cur: &snapshot{tree: new(tree)},
+		keys: k, buffer: buffer, yielded: yielded, tree: new(tree), cur: &snapshot{tree: new(tree)},
 		waiters: make(map[*waiter]struct{}), subs: make(map[*subscriber]struct{}),
 	}
 }
@@ -128,6 +131,10 @@ func (m *mirror) apply(rev int64, events []*clientv3.Event) error {
 	puts := make([]put, 0, len(events))
 	for _, e := range events {
 		rel := m.keys.rel(string(e.Kv.Key))
+		if rel == yieldKey {
+			m.yielded(string(e.Kv.Value))
+			continue
+		}
 		p := put{rel: rel}
 		if e.Type == clientv3.EventTypePut {
 			it, err := decode(rel, e.Kv)

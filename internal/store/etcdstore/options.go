@@ -25,7 +25,7 @@ const (
 	defaultRequestTimeout  = 10 * time.Second
 	defaultWatchBuffer     = 1024
 	maxConcurrentCommits   = 32
-	maxConflicts           = 64
+	maxConflicts           = 1000
 	conflictsBeforeAlone   = 3
 	requestOverheadReserve = 4 << 10
 )

@@ -29,6 +29,7 @@ type Store struct {
 	heads    heads
 	slots    slots
 	lanes    *semaphore.Weighted
+	yielding yielding
 	maintain *maintainer
 
 	// ctx ends when Close begins to stop the store's goroutines.
@@ -56,8 +57,9 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 		opt: opt, log: opt.Logger, keys: keys{opt.Prefix},
 		lanes: semaphore.NewWeighted(maxConcurrentCommits),
 	}
-	s.mirror = newMirror(s.keys, opt.WatchBuffer)
+	s.mirror = newMirror(s.keys, opt.WatchBuffer, s.yielding.asked)
 	s.heads = heads{ask: s.askHead, run: s.spawn}
+	s.yielding.id = newMark()
 	s.slots.store = s
 	s.maintain = newMaintainer(s)
 	s.ctx, s.cancel = context.WithCancel(context.Background())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/causeway-net/causeway/internal/store"
@@ -22,7 +23,15 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) (int64, err
 		return 0, s.callerError(ctx, "write to the store", err)
 	}
 	fresh := false // snap is linearizable
-	for conflicts := 0; conflicts < maxConflicts; {
+	began := time.Now()
+	conflicts := 0
+	for conflicts < maxConflicts && time.Since(began) < s.opt.RequestTimeout {
+		if conflicts <= conflictsBeforeAlone && s.yielding.pause(ctx) {
+			if snap, err = s.mirror.current(); err != nil {
+				return 0, s.callerError(ctx, "write to the store", err)
+			}
+			fresh = false
+		}
 		rev, err := s.attempt(ctx, snap, fresh, conflicts >= conflictsBeforeAlone, fn)
 		var conflict *errConflict
 		var stale *staleError
@@ -37,7 +46,9 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) (int64, err
 			snap, fresh = stale.view, true
 			continue
 		case errors.As(err, &conflict):
-			conflicts++
+			if conflicts++; conflicts > conflictsBeforeAlone {
+				s.askToYield(ctx)
+			}
 			if snap, err = s.reach(ctx, conflict.rev); err != nil {
 				return 0, s.callerError(ctx, "write to the store", err)
 			}
@@ -46,17 +57,50 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) (int64, err
 		case errors.Is(err, errSlot), errors.As(err, &lost) && ctx.Err() == nil:
 			// Nothing was written: once more.
 			conflicts++
+			sleep(ctx, rand.N(5*time.Millisecond))
 		default:
 			return 0, s.callerError(ctx, "write to the store", err)
-		}
-		if conflicts > conflictsBeforeAlone {
-			sleep(ctx, time.Duration(rand.Int64N(int64(min(conflicts, 20))*int64(time.Millisecond))))
 		}
 		if ctx.Err() != nil {
 			return 0, s.callerError(ctx, "write to the store", context.Cause(ctx))
 		}
 	}
-	return 0, unavailable("RetryRequest", "the change met other changes %d times in a row; try again", maxConflicts)
+	return 0, unavailable("RetryRequest", "the change met other changes %d times in a row; try again", conflicts)
+}
+
+// yieldPause is longer than an attempt takes.
+const yieldPause = 10 * time.Millisecond
+
+// yielding lets a store that is slower than another one, because it is farther
+// from etcd, get through where both change the same things: the others pause
+// when it asks for it.
+type yielding struct {
+	id    string
+	until atomic.Int64 // Unix time, nanoseconds
+}
+
+func (y *yielding) asked(by string) {
+	if by != y.id {
+		y.until.Store(time.Now().Add(yieldPause).UnixNano())
+	}
+}
+
+// pause tells whether it had to wait.
+func (y *yielding) pause(ctx context.Context) bool {
+	d := time.Until(time.Unix(0, y.until.Load()))
+	if d <= 0 {
+		return false
+	}
+	sleep(ctx, min(d, yieldPause))
+	return true
+}
+
+func (s *Store) askToYield(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, s.opt.RequestTimeout)
+	defer cancel()
+	if _, err := s.client.Put(ctx, s.keys.abs(yieldKey), s.yielding.id); err != nil {
+		s.log.Debug("the other stores were not asked to yield", "error", err)
+	}
 }
 
 // fnError carries fn's own error through.
