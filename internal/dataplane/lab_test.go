@@ -49,23 +49,28 @@ func run(t testing.TB, format string, args ...any) string {
 	return string(out)
 }
 
+// enter puts the goroutine's thread into a network namespace for good: the thread
+// ends with the goroutine.
+func enter(ns string) error {
+	runtime.LockOSThread()
+	file, err := os.Open("/run/netns/" + ns)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return unix.Setns(int(file.Fd()), unix.CLONE_NEWNET)
+}
+
 // inNS runs f on a thread in a network namespace.
 func inNS(t testing.TB, ns string, f func() error) {
 	t.Helper()
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		done <- func() error {
-			file, err := os.Open("/run/netns/" + ns)
-			if err != nil {
-				return err
-			}
-			defer file.Close()
-			if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
-				return err
-			}
-			return f()
-		}()
+		err := enter(ns)
+		if err == nil {
+			err = f()
+		}
+		done <- err
 	}()
 	if err := <-done; err != nil {
 		t.Fatal(err)

@@ -1,0 +1,221 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// flood sends 64-byte UDP from vA to vB as fast as one thread can until stop is
+// set, and returns a channel that tells how it ended.
+func (l *lab) flood(stop *atomic.Bool) <-chan error {
+	done := make(chan error, 1)
+	ready := make(chan struct{})
+	go func() {
+		sock, err := socketIn(l.ns("vA"))
+		close(ready)
+		if err != nil {
+			done <- err
+			return
+		}
+		defer unix.Close(sock)
+		to := &unix.SockaddrInet4{Port: 9, Addr: l.sites["B"].vm.As4()}
+		payload := make([]byte, 22) // 64 bytes with all headers
+		for !stop.Load() {
+			for range 64 {
+				if err := unix.Sendto(sock, payload, 0, to); err != nil && !errors.Is(err, unix.ENOBUFS) {
+					done <- err
+					return
+				}
+			}
+		}
+		done <- nil
+	}()
+	<-ready
+	return done
+}
+
+// socketIn opens a UDP socket in a namespace: it stays there whatever thread uses
+// it.
+func socketIn(ns string) (int, error) {
+	fd := make(chan int, 1)
+	errs := make(chan error, 1)
+	go func() {
+		s, err := -1, enter(ns)
+		if err == nil {
+			s, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+		}
+		fd <- s
+		errs <- err
+	}()
+	return <-fd, <-errs
+}
+
+func (l *lab) packets(ns, what string) uint64 {
+	l.t.Helper()
+	n, err := strconv.ParseUint(strings.TrimSpace(l.exec(ns, "cat /sys/class/net/eth0/statistics/%s_packets", what)), 10, 64)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return n
+}
+
+// TestUpgrade replaces the programs under traffic. Not one packet may be lost: as
+// many reach the receiver's interface as leave the sender's.
+func TestUpgrade(t *testing.T) {
+	l := newLab(t, 1450, 1500)
+	for i, s := range []string{"A", "B"} {
+		// No ARP among the packets that are counted.
+		l.exec("v"+s, "ip neigh replace 10.0.%d.1 lladdr %s nud permanent dev eth0", i, labGW)
+	}
+	l.exec("vA", "ping -c 1 -W 5 -q 10.0.1.3")
+	sink, err := socketIn(l.ns("vB"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(sink)
+	if err := unix.Bind(sink, &unix.SockaddrInet4{Port: 9}); err != nil {
+		t.Fatal(err)
+	}
+	version := layoutVersion
+	for _, c := range []struct {
+		name    string
+		replace func(s string)
+	}{
+		{"control", func(string) { time.Sleep(50 * time.Millisecond) }},
+		{"same layout", func(s string) { l.open(s, version); l.sync(s) }},
+		{"other layout", func(s string) { version++; l.open(s, version); l.sync(s) }},
+		{"other limits", func(s string) {
+			l.sites[s].cfg.Limits.Routes += 1024
+			l.open(s, version)
+			l.sync(s)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l.t = t
+			sent, received := l.packets("vA", "tx"), l.packets("vB", "rx")
+			var stop atomic.Bool
+			done := l.flood(&stop)
+			defer stop.Store(true)
+			for range 3 {
+				c.replace("A")
+				c.replace("B")
+			}
+			stop.Store(true)
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			sent = l.packets("vA", "tx") - sent
+			var got uint64
+			for deadline := time.Now().Add(20 * time.Second); ; {
+				if got = l.packets("vB", "rx") - received; got >= sent || time.Now().After(deadline) {
+					break
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+			t.Logf("%d packets sent, %d received", sent, got)
+			if got != sent || sent < 1000 {
+				t.Errorf("%d packets sent, %d received; drops: A %s; B %s", sent, got, l.drops("A"), l.drops("B"))
+			}
+			for _, s := range []string{"A", "B"} {
+				c, err := l.sites[s].dp.Counters()
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Logf("%s: %+v", s, c)
+				if p := c.Ports["port-1"]; s == "A" && p.RxPackets < sent || s == "B" && p.TxPackets < sent {
+					t.Errorf("site %s: the port's counter was not carried over: %+v, %d sent", s, p, sent)
+				}
+				l.onePinnedSet(s)
+			}
+		})
+	}
+	l.t = t
+}
+
+// onePinnedSet checks that nothing is left over.
+func (l *lab) onePinnedSet(s string) {
+	l.t.Helper()
+	used, leftover, err := mapDirs(l.sites[s].cfg.PinDir)
+	if err != nil || len(used) != 1 || len(leftover) != 0 {
+		l.t.Errorf("map directories %v, left over %v, %v", used, leftover, err)
+	}
+}
+
+// TestCrash leaves a migration half done at each step and opens again.
+func TestCrash(t *testing.T) {
+	l := newLab(t, 1450, 1500)
+	site := l.sites["A"]
+	ping := func() { l.t.Helper(); l.exec("vA", "ping -c 2 -i 0.1 -W 5 -q 10.0.1.3") }
+	ping()
+	key := site.dp.HashKey()
+
+	// New maps are there, unfilled; the old programs run on.
+	l.open("A", 2)
+	ping()
+	l.open("A", 2)
+	ping()
+	if site.dp.HashKey() != key {
+		t.Error("another hash key")
+	}
+	l.sync("A")
+	ping()
+	l.onePinnedSet("A")
+
+	// The links are moved, and neither directory has its name yet.
+	l.open("A", 3)
+	used, leftover, err := mapDirs(site.cfg.PinDir)
+	if err != nil || len(used) != 1 || len(leftover) != 1 {
+		t.Fatalf("%v %v %v", used, leftover, err)
+	}
+	l.sync("A")
+	used, _, err = mapDirs(site.cfg.PinDir)
+	if err != nil || len(used) != 1 {
+		t.Fatalf("%v %v", used, err)
+	}
+	if err := os.Rename(used[0], used[0]+oldSuffix); err != nil {
+		t.Fatal(err)
+	}
+	l.open("A", 3)
+	ping()
+	l.sync("A")
+	ping()
+	l.onePinnedSet("A")
+
+	// The agent is asked to attach what is attached, and what has gone.
+	l.attach("A")
+	ping()
+	inNS(t, l.ns("hA"), func() error {
+		if err := site.dp.AttachWorkload(1); err != nil {
+			return err
+		}
+		return site.dp.DetachWorkload(1)
+	})
+	pins, err := filepath.Glob(filepath.Join(site.cfg.PinDir, linksDir, "*"))
+	if err != nil || len(pins) != 3 {
+		t.Errorf("pins %v, %v", pins, err)
+	}
+	l.exec("hA", "ip link del vx0")
+	l.open("A", 3)
+	pins, err = filepath.Glob(filepath.Join(site.cfg.PinDir, linksDir, "*"))
+	if err != nil || len(pins) != 2 {
+		t.Errorf("pins %v, %v", pins, err)
+	}
+	inNS(t, l.ns("hA"), func() error {
+		err := site.dp.AttachVXLAN(site.env.VXLANIndex)
+		var op *net.OpError
+		if err == nil || errors.As(err, &op) || !strings.Contains(err.Error(), fmt.Sprintf("interface %d", site.env.VXLANIndex)) {
+			return fmt.Errorf("attach to an interface that has gone: %w", err)
+		}
+		return nil
+	})
+}
