@@ -188,6 +188,7 @@ func (r *run) mayAnswer() bool {
 	if packet.Protocol(ip[9]) != packet.ProtoICMP {
 		return true
 	}
-	total := min(int(binary.BigEndian.Uint16(ip[2:])), len(ip))
-	return total > packet.IPv4Len && !packet.IsICMPError(ip[packet.IPv4Len])
+	// Packets of the slow path are not checked, so ihl may be anything.
+	ihl, total := int(ip[0]&15)*4, min(int(binary.BigEndian.Uint16(ip[2:])), len(ip))
+	return total > ihl && !packet.IsICMPError(ip[ihl])
 }

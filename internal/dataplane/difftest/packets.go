@@ -72,9 +72,17 @@ func (g *gen) Case(seed, index uint64) Case {
 	if len(c.Data) > maxFrame {
 		c.Data = c.Data[:maxFrame]
 	}
-	// The kernel's test run refuses what is shorter than an Ethernet header.
-	for len(c.Data) < packet.EthernetLen {
-		c.Data = append(c.Data, 0)
+	// The kernel's test run refuses what is shorter than an Ethernet header, and
+	// IP that is shorter than its header.
+	pad := func(n int) {
+		c.Data = append(c.Data, make([]byte, max(0, n-len(c.Data)))...)
+	}
+	pad(packet.EthernetLen)
+	switch packet.EtherType(binary.BigEndian.Uint16(c.Data[12:])) {
+	case packet.TypeIPv4:
+		pad(packet.EthernetLen + packet.IPv4Len)
+	case packet.TypeIPv6:
+		pad(packet.EthernetLen + packet.IPv6Len)
 	}
 	if c.Program != FromSlow && g.chance(12) {
 		c.GSOSize = 1 + g.r.IntN(2000)
@@ -84,10 +92,10 @@ func (g *gen) Case(seed, index uint64) Case {
 
 // damage cuts, flips or lengthens.
 func (g *gen) damage(b []byte) []byte {
-	switch g.r.IntN(3) {
-	case 0:
+	switch n := g.r.IntN(3); {
+	case n == 0:
 		return b[:g.r.IntN(len(b)+1)]
-	case 1:
+	case n == 1 && len(b) > 0:
 		for range 1 + g.r.IntN(3) {
 			b[g.r.IntN(min(len(b), 120))] ^= 1 << g.r.IntN(8)
 		}

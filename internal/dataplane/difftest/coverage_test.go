@@ -1,0 +1,65 @@
+package difftest
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/causeway-net/causeway/internal/reason"
+)
+
+// floor is how often each branch must be taken in a million packets.
+const floor = 1000
+
+// unreachable are the reasons that a test run cannot meet.
+var unreachable = map[reason.Reason]string{
+	reason.SlowPathLimited: "both sides run without a rate limit; it never is a packet's only reason",
+}
+
+// Out of reach within a reason that is met otherwise: FRAME_MALFORMED for frames of
+// less than 14 bytes and for IP frames cut within the fixed header (the kernel's test
+// run refuses them; inner frames of that kind are tested), VLAN_TAGGED for a tag that
+// the network card took off, and adding or removing outer headers of GSO frames
+// (a test run cannot say which kind of GSO it is).
+
+// branches are the ways through the pipeline that must be taken; drop reasons come
+// on top.
+var branches = []string{
+	"from_workload port", "from_workload tunnel", "from_workload vxlan", "from_workload slow", "from_workload reply", "from_workload flood",
+	"from_underlay pass", "from_underlay port", "from_underlay tunnel", "from_underlay slow", "from_underlay flood",
+	"from_vxlan port", "from_vxlan tunnel", "from_vxlan vxlan", "from_vxlan slow", "from_vxlan flood",
+	"from_slow port", "from_slow tunnel", "from_slow slow",
+	"port/security-passed", "port/arp", "arp/no-request", "arp/gratuitous", "arp/unknown", "arp/own", "arp/not-ours", "arp/answer-tunnel",
+	"bridge/port", "bridge/router", "bridge/remote", "bridge/drop", "bridge/too-big",
+	"route/port", "route/remote", "route/router", "route/fragment", "route/echo", "route/drop", "route/endpoint-drop", "route/l2-unknown",
+	"route/local-icmp", "route/local-originator", "icmp", "no-icmp",
+	"underlay/decapsulated", "underlay/not-ip", "underlay/ecn-changed", "tunnel/peer-drop",
+	"vxlan/in", "vxlan/arp", "slow/route", "slow/bridge", "slow/bridge-router",
+}
+
+func checkCoverage(t *testing.T, r *Runner) {
+	t.Helper()
+	least := floor * r.Total / 1_000_000
+	for why := reason.None + 1; why < reason.Count; why++ {
+		n := r.Reasons[why]
+		if note, ok := unreachable[why]; ok {
+			if n != 0 {
+				t.Errorf("drop %s is said to be out of reach (%s), and was met %d times", why, note, n)
+			}
+			continue
+		}
+		if n < least {
+			t.Errorf("drop %s: met %d times, want %d", why, n, least)
+		}
+	}
+	for _, b := range branches {
+		if r.Coverage[b] < least {
+			t.Errorf("branch %s: taken %d times, want %d", b, r.Coverage[b], least)
+		}
+	}
+	if *flagCoverage {
+		for _, b := range slices.Sorted(maps.Keys(r.Coverage)) {
+			t.Logf("%8d %s", r.Coverage[b], b)
+		}
+	}
+}

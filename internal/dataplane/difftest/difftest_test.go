@@ -1,0 +1,81 @@
+package difftest
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/causeway-net/causeway/internal/dataplane"
+	"github.com/causeway-net/causeway/internal/testutil"
+)
+
+var (
+	flagSeed       = flag.Uint64("difftest.seed", 1, "seed of topologies and packets")
+	flagPackets    = flag.Uint64("difftest.packets", 1_000_000, "how many packets")
+	flagTopologies = flag.Uint64("difftest.topologies", 20, "on how many topologies")
+	flagObject     = flag.String("difftest.object", "", "compiled programs instead of the built-in ones")
+	flagCoverage   = flag.Bool("difftest.coverage", false, "list how often each branch was taken")
+	flagTopology   = flag.Int64("difftest.topology", -1, "only this topology …")
+	flagPacket     = flag.Int64("difftest.packet", -1, "… and only this packet of it")
+)
+
+// onThread runs f on a thread that ends afterwards, with its namespace.
+func onThread(f func() error) error {
+	done := make(chan error)
+	go func() { done <- f() }()
+	return <-done
+}
+
+func TestDifferential(t *testing.T) {
+	testutil.RequireRoot(t)
+	testutil.RequireKernel(t, 6, 6)
+	testutil.RequireTool(t, "ip")
+	t.Logf("seed %d", *flagSeed)
+	err := onThread(func() (err error) {
+		cfg := dataplane.Config{PinDir: pinDir(t)}
+		if *flagObject != "" {
+			b, err := os.ReadFile(*flagObject)
+			if err != nil {
+				return err
+			}
+			cfg.Object = bytes.NewReader(b)
+		}
+		r, err := NewRunner(cfg)
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if cerr := r.Close(); err == nil {
+				err = cerr
+			}
+		}()
+		if *flagTopology >= 0 && *flagPacket >= 0 {
+			return r.Run(*flagSeed, uint64(*flagTopology), uint64(*flagPacket), uint64(*flagPacket)+1)
+		}
+		start := time.Now()
+		each := *flagPackets / *flagTopologies
+		for n := range *flagTopologies {
+			if *flagTopology >= 0 && n != uint64(*flagTopology) {
+				continue
+			}
+			if err := r.Run(*flagSeed, n, 0, each); err != nil {
+				return err
+			}
+		}
+		t.Logf("%d packets, %.0f a second", r.Total, float64(r.Total)/time.Since(start).Seconds())
+		if *flagTopology < 0 {
+			checkCoverage(t, r)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func pinDir(t *testing.T) string {
+	return fmt.Sprintf("/sys/fs/bpf/causeway-difftest-%d", time.Now().UnixNano())
+}

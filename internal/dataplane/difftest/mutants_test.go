@@ -1,0 +1,106 @@
+package difftest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/causeway-net/causeway/internal/dataplane"
+	"github.com/causeway-net/causeway/internal/testutil"
+)
+
+// mutants each take one check out of the programs. The text must be there exactly
+// once.
+var mutants = []struct{ name, file, from, to string }{
+	{"source MAC", "causeway.c", "unlikely(!mac_equal(eth->src, port->mac))", "0"},
+	{"source IPv4 address", "causeway.c", "if (unlikely(!addr_allowed(port, &src)))", "if (0)"},
+	{"ARP sender", "l2.h", "!arp_allowed(port, &a)", "0"},
+	{"ARP for oneself", "l2.h", "if (mac_equal(n->mac, a.sender_mac))", "if (0)"},
+	{"from tunnel into tunnel", "l3.h", "if (ep->kind == ENDPOINT_REMOTE && !ifindex)", "if (0)"},
+	{"header checksum", "l3.h", "ipv4_sum(ip) != 0xffff", "0"},
+	{"martians", "l3.h", "martian(ip->src) || martian(ip->dst)", "0"},
+	{"TTL", "l3.h", "ttl <= 1", "ttl == 255"},
+	{"don't fragment", "l3.h", "df || skb->gso_size", "skb->gso_size"},
+	{"errors about errors", "slow.h", "return type == 0 || type == 8 || (type >= 13 && type <= 18);", "return true;"},
+	{"VXLAN I bit", "causeway.c", "!(vxlan->flags & VXLAN_FLAG_VNI)", "0"},
+	{"outer length", "causeway.c", "bpf_ntohs(udp->len) != tot_len - 20", "0"},
+	{"peer shut", "causeway.c", "unlikely(peer->drop)", "0"},
+	{"whose inner source MAC", "causeway.c", "!addr_equal(&ep->addr, remote)", "0"},
+	{"congestion mark", "causeway.c", "return inner ? ECN_CE : -1;", "return ECN_CE;"},
+}
+
+// mutantPackets is within how many packets each must be caught.
+const mutantPackets = 100_000
+
+// TestMutants shows that the differential test sees a missing check.
+func TestMutants(t *testing.T) {
+	testutil.RequireRoot(t)
+	testutil.RequireKernel(t, 6, 6)
+	testutil.RequireTool(t, "ip", "clang-19")
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) {
+			object := compile(t, m.file, m.from, m.to)
+			err := onThread(func() error {
+				r, err := NewRunner(dataplane.Config{PinDir: pinDir(t), Object: bytes.NewReader(object)})
+				if err != nil {
+					return err
+				}
+				defer r.Close()
+				const topologies = 5
+				for n := range uint64(topologies) {
+					if err := r.Run(*flagSeed, n, 0, mutantPackets/topologies); IsMismatch(err) {
+						t.Logf("caught after %d packets: %s", r.Total+1, strings.SplitN(err.Error(), "\n", 2)[0])
+						return nil
+					} else if err != nil {
+						return err
+					}
+				}
+				return fmt.Errorf("not caught in %d packets", r.Total)
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// compile builds the programs with one text replaced.
+func compile(t *testing.T, file, from, to string) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("../bpf")); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, file)
+	src, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(src, []byte(from)); n != 1 {
+		t.Fatalf("%s has %q %d times, want once: the mutant must follow the code", file, from, n)
+	}
+	if err := os.WriteFile(path, bytes.Replace(src, []byte(from), []byte(to), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(dir, "mutant.o")
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	// As bpf2go does, see gen.go of package dataplane; warnings are to be expected.
+	cmd := exec.CommandContext(ctx, "clang-19", "-O2", "-g", "-mcpu=v3", "-target", "bpfel",
+		"-I/usr/include/x86_64-linux-gnu", "-I/usr/include/aarch64-linux-gnu", "-c", "causeway.c", "-o", out)
+	cmd.Dir = dir
+	if b, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("compile: %v\n%s", err, b)
+	}
+	object, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return object
+}

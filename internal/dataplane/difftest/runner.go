@@ -1,0 +1,286 @@
+package difftest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/causeway-net/causeway/internal/dataplane"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/packet"
+	"github.com/causeway-net/causeway/internal/reason"
+	"github.com/causeway-net/causeway/internal/trace"
+)
+
+const hashKey = 0x1f2e3d4c5b6a7988
+
+// Runner has the programs and a scratch network namespace to run them in. It
+// belongs to the thread that made it.
+type Runner struct {
+	d        *dataplane.Dataplane
+	pinDir   string
+	index    map[string]int // interface → index
+	name     map[int]string
+	uplink   model.MAC
+	out      []byte
+	Coverage map[string]uint64 // by branch, of all packets that agreed
+	Reasons  [reason.Count]uint64
+	Total    uint64
+}
+
+// NewRunner moves the calling thread, for good, into a network namespace of its own
+// and onto one processor, and loads the programs, cfg.Object's if it is set. The
+// thread must end with its goroutine: never unlock it.
+func NewRunner(cfg dataplane.Config) (*Runner, error) {
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return nil, fmt.Errorf("make a network namespace: %w", err)
+	}
+	var cpu, allowed unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+		return nil, fmt.Errorf("ask for the thread's processors: %w", err)
+	}
+	for i := range 1024 {
+		if allowed.IsSet(i) {
+			cpu.Set(i) // the last one: the first is busier
+			if cpu.Count() > 1 {
+				cpu.Zero()
+				cpu.Set(i)
+			}
+		}
+	}
+	if err := unix.SchedSetaffinity(0, &cpu); err != nil {
+		return nil, fmt.Errorf("stay on one processor: %w", err)
+	}
+	r := &Runner{
+		index: map[string]int{}, name: map[int]string{}, out: make([]byte, maxFrame+512), Coverage: map[string]uint64{},
+		pinDir: cfg.PinDir,
+	}
+	if err := r.network(); err != nil {
+		return nil, err
+	}
+	cfg.Record, cfg.HashKey = true, hashKey
+	var err error
+	if r.d, err = dataplane.Open(cfg); err != nil {
+		return nil, fmt.Errorf("open the dataplane: %w", err)
+	}
+	return r, nil
+}
+
+// Close removes what NewRunner made; the namespace goes with the thread.
+func (r *Runner) Close() error { return r.d.Remove() }
+
+// network makes the interfaces. Their MTUs are far beyond any packet's: outside a
+// network the kernel holds every change of a packet's length against the MTU of
+// the interface it came from, which no real packet meets.
+func (r *Runner) network() error {
+	var batch strings.Builder
+	names := []string{"up0", "vx0", "slow0"}
+	for i := range Interfaces {
+		names = append(names, InterfaceName(i))
+	}
+	batch.WriteString("link set lo up\n")
+	for _, n := range names {
+		fmt.Fprintf(&batch, "link add %s type veth peer name %s-\nlink set %s mtu 65535 up\nlink set %s- up\n", n, n, n, n)
+	}
+	batch.WriteString("addr add 203.0.113.1/24 dev up0\n")
+	batch.WriteString("route add default via 203.0.113.254\n")
+	fmt.Fprintf(&batch, "route add default via 203.0.113.253 table %d\n", edgeTable)
+	cmd := exec.Command("ip", "-batch", "-")
+	cmd.Stdin = strings.NewReader(batch.String())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("make interfaces: %w\n%s", err, out)
+	}
+	// bpf_fib_lookup wants the forwarding switch of the vxlan device.
+	if err := os.WriteFile("/proc/sys/net/ipv4/conf/vx0/forwarding", []byte("1"), 0o644); err != nil {
+		return fmt.Errorf("switch on forwarding of vx0: %w", err)
+	}
+	for _, n := range names {
+		l, err := net.InterfaceByName(n)
+		if err != nil {
+			return fmt.Errorf("find interface %s: %w", n, err)
+		}
+		r.index[n], r.name[l.Index] = l.Index, n
+		if n == "up0" {
+			r.uplink = model.MAC(l.HardwareAddr)
+		}
+	}
+	return nil
+}
+
+// Mismatch is a packet on which the two differ.
+type Mismatch struct {
+	Topology uint64
+	Index    uint64
+	Case     Case
+	What     string
+	Program  dataplane.TestRecord
+	Pure     trace.Result
+}
+
+// Error shows everything that is needed to understand and repeat it.
+func (m *Mismatch) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "topology %d, packet %d: %s differs\n", m.Topology, m.Index, m.What)
+	fmt.Fprintf(&b, "%s", m.Case.Program)
+	switch m.Case.Program {
+	case FromWorkload:
+		fmt.Fprintf(&b, " at %s", InterfaceName(m.Case.Interface))
+	case FromVXLAN:
+		fmt.Fprintf(&b, ", key %+v", m.Case.Key)
+	}
+	fmt.Fprintf(&b, ", gso_size %d, %d bytes\n  %x\n", m.Case.GSOSize, len(m.Case.Data), m.Case.Data)
+	for _, l := range packet.Describe(m.Case.Data) {
+		fmt.Fprintf(&b, "  %s %v\n", l.Name, l.Fields)
+	}
+	p := m.Program
+	fmt.Fprintf(&b, "program: verdict %s, reason %s, ifindex %d, peer %v, network %d, copies %d, local %s, remote %s, VNI %d, table %d, TOS %d\n  %x\n",
+		trace.Verdict(p.Verdict), p.Reason, p.Ifindex, p.Peer, p.Network, p.Copies, p.Local, p.Remote, p.VNI, p.Table, p.TOS, p.Data)
+	q := m.Pure
+	fmt.Fprintf(&b, "pure:    verdict %s, reason %s, interface %s, peer %v, network %d, copies %d, local %s, remote %s, VNI %d, table %d, TOS %d\n  %x\n",
+		q.Verdict, q.Reason, q.Interface, q.Peer, q.Network, len(q.Copies), q.Local, q.Remote, q.VNI, q.Table, q.TOS, q.Output)
+	fmt.Fprintf(&b, "path %v\n", q.Path)
+	for _, h := range q.Hops {
+		fmt.Fprintf(&b, "  %s: %s → %s %s\n", h.At, h.Decision, h.Result, h.Reason)
+	}
+	return b.String()
+}
+
+// Run sends packets from to (exclusive) of one topology through both. The error is
+// a *Mismatch where they differ.
+func (r *Runner) Run(seed, topology, from, to uint64) error {
+	t := NewTopology(seed<<16 ^ topology)
+	env := dataplane.Env{
+		Links: map[string]dataplane.Link{}, Tables: t.Tables, PathMTU: t.PathMTU,
+		VXLANIndex: r.index["vx0"], SlowIndex: r.index["slow0"],
+	}
+	for n, l := range t.Links {
+		env.Links[n] = dataplane.Link{Index: r.index[n], PeerElsewhere: l.PeerElsewhere, MTU: l.MTU}
+	}
+	if err := r.d.Sync(t.State, env); err != nil {
+		return fmt.Errorf("write the maps of topology %d: %w", topology, err)
+	}
+	before, err := r.d.Drops()
+	if err != nil {
+		return err
+	}
+	loud := trace.New(t.State, t.Env(hashKey))
+	quiet := loud.Quiet()
+	g := &gen{t: t, underlayMAC: r.uplink}
+	var want [reason.Count]uint64
+	for i := from; i < to; i++ {
+		c := g.Case(seed<<16^topology, i)
+		run := dataplane.TestRun{Program: c.Program.String(), Data: c.Data, GSOSize: c.GSOSize, Out: r.out}
+		switch c.Program {
+		case FromWorkload:
+			run.Ifindex = r.index[InterfaceName(c.Interface)]
+		case FromUnderlay:
+			run.Ifindex = r.index["up0"]
+		case FromVXLAN:
+			run.Ifindex = r.index["vx0"]
+			if c.Key != nil {
+				run.Key = &dataplane.Tunnel{Local: c.Key.Local, Remote: c.Key.Remote, VNI: c.Key.VNI}
+			}
+		case FromSlow:
+			run.Ifindex = r.index["slow0"]
+		}
+		got, err := r.d.TestRun(&run)
+		if err != nil {
+			return fmt.Errorf("topology %d, packet %d (%s, %x): %w", topology, i, c.Program, c.Data, err)
+		}
+		p := quiet
+		if i%32 == 0 {
+			p = loud // the words must not disturb
+		}
+		res := enter(p, c, r.uplink)
+		if what := r.compare(got, res); what != "" {
+			return &Mismatch{topology, i, c, what, got, enter(loud, c, r.uplink)}
+		}
+		if res.Reason != reason.None {
+			want[res.Reason]++
+		}
+		r.Total++
+		for _, m := range res.Path {
+			r.Coverage[c.Program.String()+" "+m]++
+			r.Coverage[m]++
+		}
+	}
+	after, err := r.d.Drops()
+	if err != nil {
+		return err
+	}
+	for why := range want {
+		if n := after[why] - before[why]; n != want[why] {
+			return fmt.Errorf("topology %d: the programs counted %d drops for %s, the pipeline %d", topology, n, reason.Reason(why), want[why])
+		}
+		r.Reasons[why] += want[why]
+	}
+	return nil
+}
+
+// enter is the pure side.
+func enter(p *trace.Pipeline, c Case, uplink model.MAC) trace.Result {
+	// A test run cannot say what kind of GSO it is, so the kernel refuses to
+	// resize the packet.
+	f := trace.Frame{Data: c.Data, GSOSize: c.GSOSize, Rigid: c.GSOSize != 0}
+	switch c.Program {
+	case FromWorkload:
+		return p.FromWorkload(InterfaceName(c.Interface), f)
+	case FromUnderlay:
+		// eth_type_trans decides the packet type by the destination MAC.
+		f.OtherHost = model.MAC(c.Data[:6]) != uplink
+		return p.FromUnderlay(f)
+	case FromVXLAN:
+		return p.FromVXLAN(f, c.Key)
+	}
+	return p.FromSlow(f)
+}
+
+// compare names what differs, "" where nothing does.
+func (r *Runner) compare(got dataplane.TestRecord, want trace.Result) string {
+	if trace.Verdict(got.Verdict) != want.Verdict {
+		return "verdict"
+	}
+	if got.Reason != want.Reason {
+		return "reason"
+	}
+	tunnel := func() bool {
+		same := func(a, b netip.Addr) bool { return a == b }
+		return same(got.Local, want.Local) && same(got.Remote, want.Remote) && got.VNI == want.VNI &&
+			got.Table == want.Table && got.TOS == want.TOS
+	}
+	ok := true
+	switch want.Verdict {
+	case trace.Drop:
+		return "" // what is left of the packet is nobody's
+	case trace.Port:
+		ok = r.name[got.Ifindex] == want.Interface && got.Peer == want.Peer
+	case trace.Reply:
+		ok = r.name[got.Ifindex] == want.Interface
+	case trace.Flood:
+		ok = got.Network == want.Network && got.Copies == len(want.Copies)
+	case trace.Tunnel, trace.VXLAN:
+		ok = tunnel()
+	}
+	if !ok {
+		return "target"
+	}
+	if !bytes.Equal(got.Data, want.Output) {
+		return "output packet"
+	}
+	return ""
+}
+
+// IsMismatch tells whether err is a *Mismatch.
+func IsMismatch(err error) bool {
+	var m *Mismatch
+	return errors.As(err, &m)
+}
