@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"path"
 	"path/filepath"
 	"sync"
@@ -326,14 +325,6 @@ func errOr(err, other error) error {
 		return err
 	}
 	return other
-}
-
-// hostName is for messages; the controller knows the host by its connection.
-func hostName() string {
-	if n, err := os.Hostname(); err == nil {
-		return n
-	}
-	return "this host"
 }
 
 func add[K comparable](set map[K]struct{}, k K) map[K]struct{} {

@@ -158,6 +158,52 @@ func TestRefusedInterfaces(t *testing.T) {
 	}
 }
 
+func TestTwoPortsOnOneInterface(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	c := newController(t)
+	startAgent(t, testConfig(t), c)
+	vm := newNamespace(t)
+	vm.vm(t, "tap1", vm1, "10.0.0.1")
+	other := vm1
+	other.ID, other.MAC, other.Addrs = "port-2", model.MustMAC("fa:16:3e:00:00:09"), []netip.Addr{netip.MustParseAddr("10.0.0.9")}
+	c.set(func(s *hoststate.State) { addNetwork(s); bind(s, 1, vm1) })
+	c.set(func(s *hoststate.State) { bind(s, 2, other) })
+	c.untilPort("port-1", model.PortActive, "")
+	c.untilPort("port-2", model.PortError, "interface tap1 carries port port-1 already")
+	sh(t, vm.in(pingRouter))
+	c.set(func(s *hoststate.State) { delete(s.Ports, 1) })
+	c.untilPort("port-2", model.PortActive, "")
+	vm.cannotPing(t, "with another port's MAC")
+	sh(t, vm.in("ip link set eth0 address "+other.MAC.String())+";"+vm.in("ip addr flush dev eth0")+";"+vm.in("ip addr add 10.0.0.9/24 dev eth0"))
+	sh(t, vm.in(pingRouter))
+}
+
+func TestWorkloadPatterns(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	cfg := testConfig(t)
+	cfg.WorkloadInterfaces = []string{"tap*"}
+	c := newController(t)
+	startAgent(t, cfg, c)
+	c.set(addNetwork)
+	vm := newNamespace(t)
+	vm.vm(t, "tap1", vm1, "10.0.0.1")
+	vm.plug(t, "oth1", "eth1", hoststate.Port{MAC: model.MustMAC("fa:16:3e:00:00:05"), Addrs: []netip.Addr{netip.MustParseAddr("10.0.5.3")}})
+	sh(t, "ip addr add 10.0.0.1/24 dev tap1; ip addr add 10.0.5.1/24 dev oth1")
+	// An interface that is nobody's workload is none of the agent's business.
+	sh(t, vm.in("ping -n -c 1 -W 20 10.0.5.1"))
+	l, err := net.InterfaceByName("tap1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin := filepath.Join(cfg.PinDir, "links", "workload-"+itoa(l.Index))
+	untilTrue(t, "the program is on tap1", func() bool { _, err := os.Stat(pin); return err == nil })
+	vm.cannotPing(t, "before a port is bound")
+}
+
 func TestPortTaken(t *testing.T) {
 	if !requireMachine(t) {
 		return

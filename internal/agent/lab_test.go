@@ -75,9 +75,15 @@ func (n namespace) in(cmd string) string { return "nsenter -t " + n.pid + " -n "
 // vm puts a workload into the namespace, behind the host-side interface tap.
 func (n namespace) vm(t *testing.T, tap string, p hoststate.Port, gw string) {
 	t.Helper()
-	sh(t, "ip link add "+tap+" type veth peer name eth0 address "+p.MAC.String()+" netns "+n.pid+"; ip link set "+tap+" up")
-	sh(t, n.in("ip link set lo up")+";"+n.in("ip link set eth0 up")+";"+n.in("ip addr add "+p.Addrs[0].String()+"/24 dev eth0")+
-		";"+n.in("ip route add default via "+gw))
+	n.plug(t, tap, "eth0", p)
+	sh(t, n.in("ip route add default via "+gw))
+}
+
+// plug joins the namespace to the host by a veth pair.
+func (n namespace) plug(t *testing.T, tap, inside string, p hoststate.Port) {
+	t.Helper()
+	sh(t, "ip link add "+tap+" type veth peer name "+inside+" address "+p.MAC.String()+" netns "+n.pid+"; ip link set "+tap+" up")
+	sh(t, n.in("ip link set lo up")+";"+n.in("ip link set "+inside+" up")+";"+n.in("ip addr add "+p.Addrs[0].String()+"/24 dev "+inside))
 }
 
 // controller plays the site's controller.

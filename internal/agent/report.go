@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync"
@@ -14,11 +15,10 @@ type reporter struct {
 	said     map[model.PortID]hostsync.PortReport
 	revision int64
 	mtu      int
-	host     string
 }
 
 func newReporter() reporter {
-	return reporter{said: map[model.PortID]hostsync.PortReport{}, host: hostName()}
+	return reporter{said: map[model.PortID]hostsync.PortReport{}}
 }
 
 // forget a port that is no longer the host's.
@@ -84,7 +84,7 @@ func (a *Agent) portReport(k model.PortKey, p hoststate.Port, rowsErr error) hos
 	case refused != nil:
 		r.Status, r.Reason = model.PortError, refused.Error()
 	case !there:
-		r.Status, r.Reason = model.PortDown, fmt.Sprintf("interface %s does not exist on host %s", p.Interface, a.reports.host)
+		r.Status, r.Reason = model.PortDown, fmt.Sprintf("interface %s does not exist on host %s", p.Interface, a.hostName())
 	case shared:
 		r.Status, r.Reason = model.PortError, fmt.Sprintf("interface %s carries port %s already", p.Interface, a.ports[owner].ID)
 	case unproven && rowsErr != nil:
@@ -102,11 +102,24 @@ func (a *Agent) uplinkReport(u hoststate.Uplink) hostsync.PortReport {
 	case err != nil:
 		r.Status, r.Reason = model.PortError, err.Error()
 	case !ok:
-		r.Status, r.Reason = model.PortDown, fmt.Sprintf("interface %s does not exist on host %s", u.Interface, a.reports.host)
+		r.Status, r.Reason = model.PortDown, fmt.Sprintf("interface %s does not exist on host %s", u.Interface, a.hostName())
 	case u.Down:
 		r.Status, r.Reason = model.PortDown, "admin_state_up is false on the port, its network or its router"
 	case !l.Up:
 		r.Status, r.Reason = model.PortDown, fmt.Sprintf("interface %s is down", u.Interface)
 	}
 	return r
+}
+
+// hostName is what the controller calls this host, else what it calls itself.
+func (a *Agent) hostName() string {
+	if c, ok := a.ctl.(interface{ Host() model.HostName }); ok {
+		if h := c.Host(); h != "" {
+			return string(h)
+		}
+	}
+	if n, err := os.Hostname(); err == nil {
+		return n
+	}
+	return "this host"
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -53,7 +54,9 @@ func TestPathMTU(t *testing.T) {
 	underlayRouter(t, "1300")
 	sh(t, "ip addr add 172.31.0.1/24 dev eth1; ip route add 200.200.0.2 via 172.31.0.2")
 	c := newController(t)
-	startAgent(t, testConfig(t), c)
+	cfg := testConfig(t)
+	cfg.MetricsListen = "unix:" + filepath.Join(t.TempDir(), "metrics")
+	startAgent(t, cfg, c)
 	vm := newNamespace(t)
 	vm.vm(t, "tap1", vm1, "10.0.0.1")
 	c.set(func(s *hoststate.State) {
@@ -68,6 +71,17 @@ func TestPathMTU(t *testing.T) {
 		err := try(vm.in(pingTooBig))
 		return err != nil && strings.Contains(err.Error(), "mtu = 1250")
 	})
+	// What may be cut is, at the router.
+	sh(t, vm.in("ip route flush cache")) // else the workload cuts it itself
+	_ = try(vm.in("ping -n -c 1 -W 0.1 -M dont -s 1372 10.0.1.3"))
+	socket := strings.TrimPrefix(cfg.MetricsListen, "unix:")
+	untilTrue(t, "fragments are made", func() bool {
+		m := scrape(t, socket)
+		return strings.Contains(m, `slow_path_frames_total{kind="fragment"} 1`) && !strings.Contains(m, `slow_path_frames_total{kind="sent"} 0`)
+	})
+	if m := scrape(t, socket); !strings.Contains(m, `tunnel_transmit_packets_total{tunnel_ip="200.200.0.1",vni="100",vtep="200.200.0.2"}`) {
+		t.Errorf("no counter of the tunnel:\n%s", m)
+	}
 	// The interface's own MTU falls below that.
 	sh(t, "ip link set eth1 mtu 1200")
 	c.until("the smaller MTU is reported", func() bool { return c.mtu == 1200 })
