@@ -103,7 +103,8 @@ type Store interface {
 	// of what it read. An error from fn leaves the state as it was and is
 	// returned as it is. Errors of its own are *model.Error: KindTooLarge beyond
 	// the limits of one transaction, KindUnavailable where the state cannot be
-	// written now. fn may run several times and must have no other effect.
+	// written now; then nothing was written, unless the Type is OutcomeUnknown.
+	// fn may run several times and must have no other effect.
 	Update(ctx context.Context, fn func(Tx) error) (revision int64, err error)
 	// View returns a snapshot that holds every write acknowledged before the call
 	// began, by whichever process.
@@ -115,7 +116,9 @@ type Store interface {
 	Close() error
 }
 
-// Batch is what one transaction changed.
+// Batch is what one transaction changed. Changes is empty where it changed
+// nothing but index entries. A View at a revision comes after all batches up to
+// that revision have been put into the feeds of the same Store.
 type Batch struct {
 	Revision int64
 	Changes  []Change

@@ -231,7 +231,7 @@ func crashCycle(dir string, rng *rand.Rand, acked *[crashWriters]int) (found boo
 func TestKill(t *testing.T) {
 	const chains = 4
 	cycles := 55
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		cycles = 6
 	}
 	start := time.Now()

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -197,5 +199,44 @@ func TestCompactedWatch(t *testing.T) {
 	}
 	if got := nameAt(t, s, "a"); got != "9" {
 		t.Errorf("name is %q", got)
+	}
+}
+
+// TestLostLease: a store that was cut off for longer than its lease begins a new
+// session by itself.
+func TestLostLease(t *testing.T) {
+	dir, err := os.MkdirTemp("", "causeway-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "s")
+	openAt(t, Options{DataDir: filepath.Join(dir, "d"), ClientSocket: socket})
+	s := openAt(t, Options{Endpoints: []string{"unix://" + socket}})
+	sessions := func() int {
+		resp, err := s.client.Get(t.Context(), s.keys.prefix+"tx/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return int(resp.Count)
+	}
+	put(t, s, "a", "0")
+	for i := range 5 {
+		s.slots.mu.Lock()
+		ses := s.slots.session
+		s.slots.mu.Unlock()
+		if ses != nil {
+			if _, err := s.client.Revoke(t.Context(), ses.lease); err != nil {
+				t.Fatal(err)
+			}
+		}
+		name := strconv.Itoa(i)
+		put(t, s, "a", name)
+		if got := nameAt(t, s, "a"); got != name {
+			t.Fatalf("name is %q, want %q", got, name)
+		}
+	}
+	if n := sessions(); n != 1 {
+		t.Errorf("%d slots are left of one writer", n)
 	}
 }
