@@ -67,6 +67,7 @@ func known[I, M any](table []attribute[I, M], attrs map[string]any) error {
 	}
 	if len(unknown) > 0 {
 		sort.Strings(unknown)
+		unknown = unknown[:min(len(unknown), 10)]
 		return badAttribute("Unrecognized attribute(s) '%s'", strings.Join(unknown, ", "))
 	}
 	return nil
@@ -87,15 +88,7 @@ func setAll[I, M any](table []attribute[I, M], in *I, attrs map[string]any, post
 	return nil
 }
 
-// The setters of plain fields.
-
-func setString[I any](field func(*I) *string) func(*I, any) error {
-	return func(in *I, v any) (err error) {
-		*field(in), err = toString(v)
-		return err
-	}
-}
-
+// setBool sets a plain field.
 func setBool[I any](field func(*I) *bool) func(*I, any) error {
 	return func(in *I, v any) (err error) {
 		*field(in), err = toBool(v)

@@ -7,15 +7,15 @@ import (
 	"testing"
 )
 
-// wantObject compares a reply with JSON; the values of keys in any are not looked
+// wantObject compares a reply with JSON; the values of keys in any of others are not looked
 // at, but the keys must be there.
-func (s *server) wantObject(got object, want string, any ...string) {
+func (s *server) wantObject(got object, want string, others ...string) {
 	s.t.Helper()
 	var w object
 	if err := json.Unmarshal([]byte(want), &w); err != nil {
 		s.t.Fatal(err)
 	}
-	for _, k := range any {
+	for _, k := range others {
 		if _, ok := got[k]; !ok {
 			s.t.Errorf("%s is missing", k)
 		}

@@ -71,20 +71,26 @@ func (a *API) registerInfo() {
 		}
 		return errNoURL()
 	}})
-	// Security groups do not exist yet. The empty list is the truth, and clients
-	// ask for it before they create ports.
-	a.handle("/v2.0/security-groups", methods{
+	// What does not exist yet: the empty list is the truth, and clients ask for it
+	// before they create or delete other things.
+	a.absent("security-groups", "security_groups", "SecurityGroupNotFound", "security groups do not exist yet")
+	a.absent("security-group-rules", "security_group_rules", "SecurityGroupRuleNotFound", "security groups do not exist yet")
+	a.absent("floatingips", "floatingips", "FloatingIPNotFound", noExternal)
+}
+
+// absent serves a collection that is always empty.
+func (a *API) absent(path, plural, notFound, words string) {
+	a.handle("/v2.0/"+path, methods{
 		http.MethodGet: func(w http.ResponseWriter, r *http.Request) error {
-			a.WriteJSON(w, http.StatusOK, map[string]any{"security_groups": []any{}})
+			a.WriteJSON(w, http.StatusOK, map[string]any{plural: []any{}})
 			return nil
 		},
-		http.MethodPost: func(http.ResponseWriter, *http.Request) error {
-			return site.Unsupported("security groups do not exist yet")
-		},
+		http.MethodPost: func(http.ResponseWriter, *http.Request) error { return site.Unsupported("%s", words) },
 	})
-	a.handle("/v2.0/security-groups/{id}", methods{http.MethodGet: func(_ http.ResponseWriter, r *http.Request) error {
-		return model.Errf(model.KindNotFound, "SecurityGroupNotFound", "Security group %s does not exist", clip(r.PathValue("id")))
-	}})
+	missing := func(_ http.ResponseWriter, r *http.Request) error {
+		return model.Errf(model.KindNotFound, notFound, "%s could not be found: %s", clip(r.PathValue("id")), words)
+	}
+	a.handle("/v2.0/"+path+"/{id}", methods{http.MethodGet: missing, http.MethodPut: missing, http.MethodDelete: missing})
 }
 
 func (a *API) serveVersion(w http.ResponseWriter, r *http.Request) error {

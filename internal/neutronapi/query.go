@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/store"
@@ -127,14 +126,6 @@ func toInt64(v any) int64 {
 		return v
 	}
 	return 0
-}
-
-// matchFold compares without regard to case.
-func matchFold[M any](get func(*M) string) func(store.Snapshot, *M, []string) bool {
-	return func(_ store.Snapshot, m *M, want []string) bool {
-		v := get(m)
-		return slices.ContainsFunc(want, func(w string) bool { return strings.EqualFold(v, w) })
-	}
 }
 
 // compare orders two resources: by the sort keys, then by id, so that the order is

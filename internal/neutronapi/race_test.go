@@ -226,3 +226,42 @@ func TestDeleteAgainstCreate(t *testing.T) {
 		}
 	}
 }
+
+// TestLargeRemoteMACTable makes sure that a device goes with a table that no single
+// transaction of an etcd cluster takes.
+func TestLargeRemoteMACTable(t *testing.T) {
+	a := newEtcdAPI(t)
+	router := a.post("routers", `{"router":{}}`)
+	dev := a.post("gw/gateway_devices", fill(`{"gateway_device":{"type":"router_vtep","resource_id":"$R","tunnel_ips":["1.0.0.1"]}}`, "$R", router))
+	var wg sync.WaitGroup
+	for i := range 230 {
+		wg.Go(func() {
+			status, out := a.call("POST", "/v2.0/gw/gateway_devices/"+dev+"/remote_mac_entries", fmt.Sprintf(`{"remote_mac_entry":{"mac_address":"02:00:00:00:00:%02x","vtep_address":"3.0.0.1","segmentation_id":"7"}}`, i))
+			if status != 201 {
+				t.Errorf("remote MAC: %d %v", status, out)
+			}
+		})
+	}
+	wg.Wait()
+	lg := a.post("l2-gateways", fill(`{"l2_gateway":{"devices":[{"device_id":"$D","segmentation_id":"7"}]}}`, "$D", dev))
+	macs := func() int {
+		_, out := a.call("GET", "/v2.0/gw/gateway_devices/"+dev+"/remote_mac_entries", "")
+		l, _ := out["remote_mac_entries"].([]any)
+		return len(l)
+	}
+	if status, _ := a.call("DELETE", "/v2.0/gw/gateway_devices/"+dev, ""); status != 409 || macs() != 230 {
+		t.Errorf("a device in use: %d, %d remote MACs left", status, macs())
+	}
+	a.call("DELETE", "/v2.0/l2-gateways/"+lg, "")
+	if status, out := a.call("DELETE", "/v2.0/gw/gateway_devices/"+dev, ""); status != 204 {
+		t.Errorf("delete the device: %d %v", status, out)
+	}
+	a.checkSound()
+	snap, err := a.site.View(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id := range snap.List("remote_mac_entry") {
+		t.Errorf("remote MAC entry %s is left", id)
+	}
+}

@@ -151,29 +151,54 @@ func (s *Site) UpdateGatewayDevice(ctx context.Context, id string, change func(*
 	return out, err
 }
 
+// cascadeChunk bounds the remote MACs that go in one transaction; the limit of an
+// etcd cluster is 128 operations, and a remote MAC takes two.
+const cascadeChunk = 50
+
 // DeleteGatewayDevice deletes a device that no L2 gateway uses, with its remote MAC
 // table. Its router is a plain one again.
+//
+// A table too large for one transaction goes in several, the device with the last:
+// without an L2 gateway the table leads nowhere, so that nothing can see it shrink.
+// Each transaction makes sure of that again.
 func (s *Site) DeleteGatewayDevice(ctx context.Context, id string, guard func(*model.GatewayDevice) error) error {
-	return s.update(ctx, func(t *tx) error {
-		d, err := find[model.GatewayDevice](t, store.GatewayDevices, id, GatewayDeviceNotFound)
-		if err != nil {
+	for {
+		gone := false
+		err := s.update(ctx, func(t *tx) (err error) {
+			gone, err = t.deleteDevice(id, guard)
+			return err
+		})
+		if gone || err != nil {
 			return err
 		}
-		if err := check(guard, d); err != nil {
-			return err
+	}
+}
+
+// deleteDevice deletes the device or, while its table is too large for that, a
+// part of the table.
+func (t *tx) deleteDevice(id string, guard func(*model.GatewayDevice) error) (gone bool, err error) {
+	d, err := find[model.GatewayDevice](t, store.GatewayDevices, id, GatewayDeviceNotFound)
+	if err != nil {
+		return false, err
+	}
+	if err := check(guard, d); err != nil {
+		return false, err
+	}
+	if first(t, ixGatewayOfDevice, id+"/") != "" {
+		return false, conflict("GatewayDeviceInUse", "Gateway device %s is in use by l2 gateway", id)
+	}
+	table := remoteMACs(t, d.ID, cascadeChunk+1)
+	for _, e := range table[:min(len(table), cascadeChunk)] {
+		if err := t.removeRemoteMAC(e); err != nil {
+			return false, err
 		}
-		if first(t, ixGatewayOfDevice, id+"/") != "" {
-			return conflict("GatewayDeviceInUse", "Gateway device %s is in use by l2 gateway", id)
-		}
-		for _, e := range RemoteMACsOf(t, d.ID) {
-			if err := t.removeRemoteMAC(e); err != nil {
-				return err
-			}
-		}
-		t.Delete(store.Placements, id)
-		t.Delete(store.GatewayDevices, id)
-		return t.reindex(deviceEntries(d), nil)
-	})
+	}
+	if len(table) > cascadeChunk {
+		return false, nil
+	}
+	t.Delete(store.Placements, id)
+	t.Delete(store.GatewayDevices, id)
+	return true, t.reindex(deviceEntries(d), nil)
 }
 
 // CreateRemoteMAC adds a row to a device's remote MAC table.

@@ -2,6 +2,7 @@ package site
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 
 	"github.com/causeway-net/causeway/internal/model"
@@ -83,10 +84,18 @@ func PortsOfRouter(r store.Reader, id model.RouterID) []string {
 // RemoteMACsOf lists the remote MAC table of a gateway device, ordered by VNI and
 // MAC.
 func RemoteMACsOf(r store.Reader, id model.GatewayDeviceID) []*model.RemoteMACEntry {
+	return remoteMACs(r, id, math.MaxInt)
+}
+
+// remoteMACs is RemoteMACsOf, at most so many.
+func remoteMACs(r store.Reader, id model.GatewayDeviceID, most int) []*model.RemoteMACEntry {
 	var out []*model.RemoteMACEntry
 	for _, eid := range r.Scan(ixRemoteMAC, string(id)+"/") {
 		if e := store.Get[model.RemoteMACEntry](r, store.RemoteMACEntries, eid); e != nil {
 			out = append(out, e)
+		}
+		if len(out) == most {
+			break
 		}
 	}
 	return out

@@ -231,6 +231,9 @@ func TestPortStates(t *testing.T) {
 	if s := status(elsewhere); s != model.PortDown {
 		t.Errorf("a port of another host: %s", s)
 	}
+	if st := store.Get[model.PortState](f.view(), store.PortStates, string(elsewhere.ID)); st != nil {
+		t.Errorf("a host reported a port that is not bound to it: %+v", st)
+	}
 	rev := f.view().Revision()
 	report(p, model.PortActive)
 	if now := f.view().Revision(); now != rev {
