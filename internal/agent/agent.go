@@ -40,6 +40,8 @@ type Controller interface {
 	Run(ctx context.Context, sink hostsync.Sink) error
 	// Report never blocks.
 	Report(r hostsync.Report)
+	// Connected tells whether Run has a stream that has brought the whole state.
+	Connected() bool
 }
 
 // Agent is the agent of one host.
@@ -77,6 +79,7 @@ type Agent struct {
 	carriers    map[int]int       // interfaces that outer packets leave by → MTU
 	underlayMTU int
 	agenda      agenda
+	later       agenda // what is done at a pace of its own
 	backoff     backoff
 
 	// What to report: ports by key, all ports, uplink ports.
@@ -246,11 +249,17 @@ func (a *Agent) run(ctx context.Context, cancel context.CancelCauseFunc) (err er
 
 	// The kernel forgets what ICMP taught it of a path after net.ipv4.route.mtu_expires
 	// (10 minutes) without an event.
-	expiry := time.NewTimer(time.Hour)
+	expiry, expires := time.NewTimer(time.Hour), false
+	expiry.Stop()
 	defer expiry.Stop()
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
+	paced := newPace()
+	defer paced.timer.Stop()
 	for {
+		if a.later.any() {
+			paced.arm()
+		}
 		if a.agenda.any() {
 			retry.Reset(a.backoff.next())
 		} else {
@@ -276,12 +285,30 @@ func (a *Agent) run(ctx context.Context, cancel context.CancelCauseFunc) (err er
 			}
 			hostnet.Settle(ctx)
 			a.notice(a.watcher.Take())
-			a.reconcile(ctx)
+			if a.agenda.any() {
+				a.reconcile(ctx)
+			}
 		case p := <-a.tooSmall:
-			a.agenda.vteps = add(a.agenda.vteps, p.Remote)
+			// Anybody can send such ICMP; who is no VTEP of ours is not asked about.
+			if _, ok := a.vteps[vtep{p.Local, p.Remote}]; !ok {
+				continue
+			}
+			a.later.vteps = add(a.later.vteps, p.Remote)
+			if !expires {
+				expires = true
+				expiry.Reset(pathMTUExpiry)
+			}
+		case <-paced.timer.C:
+			paced.fired()
+			a.agenda.gateways = a.agenda.gateways || a.later.gateways
+			a.agenda.paths = a.agenda.paths || a.later.paths
+			for ip := range a.later.vteps {
+				a.agenda.vteps = add(a.agenda.vteps, ip)
+			}
+			a.later = agenda{}
 			a.reconcile(ctx)
-			expiry.Reset(pathMTUExpiry)
 		case <-expiry.C:
+			expires = false
 			a.agenda.paths = true
 			a.reconcile(ctx)
 		case <-retry.C:
@@ -315,7 +342,7 @@ func (a *Agent) rewatch(ctx context.Context) error {
 		return err
 	}
 	a.watcher = w
-	a.notice(hostnet.Change{AllLinks: true, Addrs: true, Routes: true, Conf: true})
+	a.notice(hostnet.All())
 	a.reconcile(ctx)
 	return nil
 }

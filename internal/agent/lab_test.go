@@ -118,6 +118,8 @@ func (c *controller) Run(ctx context.Context, sink hostsync.Sink) error {
 	}
 }
 
+func (c *controller) Connected() bool { return true }
+
 func (c *controller) Report(r hostsync.Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

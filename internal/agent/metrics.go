@@ -121,6 +121,7 @@ func (a *Agent) snapshot() (metrics.Agent, error) {
 	for id, n := range counters.Ports {
 		m.Ports = append(m.Ports, metrics.PortTraffic{Port: string(id), Interface: s.interfaces[id], Traffic: metrics.Traffic(n)})
 	}
+	m.Connected = a.ctl.Connected()
 	m.WantedRevision, m.AppliedRevision = s.want, s.have
 	for k, n := range s.ports {
 		m.PortStatus[k] = n

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -50,6 +51,8 @@ type Client struct {
 	wake  chan struct{}         // capacity 1
 	state hoststate.State       // of Run's goroutine
 	host  model.HostName        // as the controller last said
+
+	connected atomic.Bool // a stream is up and has brought the whole state
 }
 
 // NewClient checks the target and loads the certificates.
@@ -106,6 +109,10 @@ func (c *Client) Host() model.HostName {
 	defer c.mu.Unlock()
 	return c.host
 }
+
+// Connected tells whether a stream to the controller is up and has brought the
+// whole state.
+func (c *Client) Connected() bool { return c.connected.Load() }
 
 // signal needs mu.
 func (c *Client) signal() {
@@ -294,6 +301,7 @@ func encodeReport(r Report) *pb.Report {
 }
 
 func (c *Client) receive(ctx context.Context, stream grpc.BidiStreamingClient[pb.FromAgent, pb.FromController], sink Sink) error {
+	defer c.connected.Store(false)
 	first := true
 	for {
 		d, err := receiveDelta(stream)
@@ -307,6 +315,7 @@ func (c *Client) receive(ctx context.Context, stream grpc.BidiStreamingClient[pb
 		c.state.Apply(d)
 		c.forget(d)
 		sink.Update(ctx, Update{Delta: d, State: c.state})
+		c.connected.Store(true)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

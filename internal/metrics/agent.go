@@ -15,6 +15,7 @@ type Agent struct {
 	Ports           []PortTraffic
 	Tunnels         []TunnelTraffic
 	SlowPath        map[string]uint64 // frames by what became of them
+	Connected       bool
 	WantedRevision  int64
 	AppliedRevision int64
 	PortStatus      map[string]int // number of ports by status
@@ -75,40 +76,41 @@ func agentDesc(name, help string, labels ...string) *prometheus.Desc {
 
 // agentDescs are made anew where they are needed: the registry compares them by content.
 type agentDescs struct {
-	drops, slow, wanted, applied, ports, failing, mapBytes, mapRows, mapLimit, runTime, runCount *prometheus.Desc
-	portRxP, portRxB, portTxP, portTxB, tunRxP, tunRxB, tunTxP, tunTxB                           *prometheus.Desc
+	drops, slow, connected, wanted, applied, ports, failing, mapBytes, mapRows, mapLimit, runTime, runCount *prometheus.Desc
+	portRxP, portRxB, portTxP, portTxB, tunRxP, tunRxB, tunTxP, tunTxB                                      *prometheus.Desc
 }
 
 func newAgentDescs() agentDescs {
 	port := []string{"port", "interface"}
 	tun := []string{"tunnel_ip", "vtep", "vni"}
 	return agentDescs{
-		drops:    agentDesc("drops_total", "Packets dropped, by reason.", "reason"),
-		slow:     agentDesc("slow_path_frames_total", "Frames of the slow path, by what they were or became.", "kind"),
-		wanted:   agentDesc("wanted_revision", "Revision of the state that the controller last sent."),
-		applied:  agentDesc("applied_revision", "Revision of the state that the maps hold."),
-		ports:    agentDesc("ports", "Ports of this host, by status.", "status"),
-		failing:  agentDesc("step_failing", "1 while a step of the reconcile loop fails and is tried again.", "step"),
-		mapBytes: agentDesc("map_memory_bytes", "Memory of a BPF map.", "map"),
-		mapRows:  agentDesc("map_rows", "Rows of the state in a BPF map.", "map"),
-		mapLimit: agentDesc("map_rows_limit", "The most rows a BPF map takes.", "map"),
-		runTime:  agentDesc("program_run_seconds_total", "Run time of an eBPF program (kernel.bpf_stats_enabled).", "program"),
-		runCount: agentDesc("program_runs_total", "Runs of an eBPF program (kernel.bpf_stats_enabled).", "program"),
-		portRxP:  agentDesc("port_receive_packets_total", "Packets that the workload sent.", port...),
-		portRxB:  agentDesc("port_receive_bytes_total", "Bytes that the workload sent.", port...),
-		portTxP:  agentDesc("port_transmit_packets_total", "Packets delivered to the workload.", port...),
-		portTxB:  agentDesc("port_transmit_bytes_total", "Bytes delivered to the workload.", port...),
-		tunRxP:   agentDesc("tunnel_receive_packets_total", "Inner frames accepted from a VTEP.", tun...),
-		tunRxB:   agentDesc("tunnel_receive_bytes_total", "Bytes of inner frames accepted from a VTEP.", tun...),
-		tunTxP:   agentDesc("tunnel_transmit_packets_total", "Inner frames sent to a VTEP.", tun...),
-		tunTxB:   agentDesc("tunnel_transmit_bytes_total", "Bytes of inner frames sent to a VTEP.", tun...),
+		drops:     agentDesc("drops_total", "Packets dropped, by reason.", "reason"),
+		slow:      agentDesc("slow_path_frames_total", "Frames of the slow path, by what they were or became.", "kind"),
+		connected: agentDesc("connected", "1 while a stream from the controller is up and has brought the whole state."),
+		wanted:    agentDesc("wanted_revision", "Revision of the state that the controller last sent."),
+		applied:   agentDesc("applied_revision", "Revision of the state that the maps hold."),
+		ports:     agentDesc("ports", "Ports of this host, by status.", "status"),
+		failing:   agentDesc("step_failing", "1 while a step of the reconcile loop fails and is tried again.", "step"),
+		mapBytes:  agentDesc("map_memory_bytes", "Memory of a BPF map.", "map"),
+		mapRows:   agentDesc("map_rows", "Rows of the state in a BPF map.", "map"),
+		mapLimit:  agentDesc("map_rows_limit", "The most rows a BPF map takes.", "map"),
+		runTime:   agentDesc("program_run_seconds_total", "Run time of an eBPF program (kernel.bpf_stats_enabled).", "program"),
+		runCount:  agentDesc("program_runs_total", "Runs of an eBPF program (kernel.bpf_stats_enabled).", "program"),
+		portRxP:   agentDesc("port_receive_packets_total", "Packets that the workload sent.", port...),
+		portRxB:   agentDesc("port_receive_bytes_total", "Bytes that the workload sent.", port...),
+		portTxP:   agentDesc("port_transmit_packets_total", "Packets delivered to the workload.", port...),
+		portTxB:   agentDesc("port_transmit_bytes_total", "Bytes delivered to the workload.", port...),
+		tunRxP:    agentDesc("tunnel_receive_packets_total", "Inner frames accepted from a VTEP.", tun...),
+		tunRxB:    agentDesc("tunnel_receive_bytes_total", "Bytes of inner frames accepted from a VTEP.", tun...),
+		tunTxP:    agentDesc("tunnel_transmit_packets_total", "Inner frames sent to a VTEP.", tun...),
+		tunTxB:    agentDesc("tunnel_transmit_bytes_total", "Bytes of inner frames sent to a VTEP.", tun...),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c agentCollector) Describe(ch chan<- *prometheus.Desc) {
 	d := newAgentDescs()
-	for _, x := range []*prometheus.Desc{d.drops, d.slow, d.wanted, d.applied, d.ports, d.failing, d.mapBytes, d.mapRows, d.mapLimit, d.runTime, d.runCount,
+	for _, x := range []*prometheus.Desc{d.drops, d.slow, d.connected, d.wanted, d.applied, d.ports, d.failing, d.mapBytes, d.mapRows, d.mapLimit, d.runTime, d.runCount,
 		d.portRxP, d.portRxB, d.portTxP, d.portTxB, d.tunRxP, d.tunRxB, d.tunTxP, d.tunTxB} {
 		ch <- x
 	}
@@ -134,6 +136,11 @@ func (c agentCollector) Collect(ch chan<- prometheus.Metric) {
 	for k, n := range s.SlowPath {
 		count(d.slow, float64(n), k)
 	}
+	var connected float64
+	if s.Connected {
+		connected = 1
+	}
+	gauge(d.connected, connected)
 	gauge(d.wanted, float64(s.WantedRevision))
 	gauge(d.applied, float64(s.AppliedRevision))
 	for st, n := range s.PortStatus {
