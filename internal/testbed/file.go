@@ -61,7 +61,8 @@ type Link struct {
 type End struct {
 	Node      string       `yaml:"node" json:"node"`
 	Interface string       `yaml:"interface" json:"interface"`
-	Address   netip.Prefix `yaml:"address" json:"address,omitzero"`
+	// Address may be missing on a host: the interface is left to an uplink port.
+	Address netip.Prefix `yaml:"address" json:"address,omitzero"`
 }
 
 // Route is a static route of a node.
@@ -292,8 +293,8 @@ func (f *File) validateLinks(c *checks, nodes map[string]bool) {
 				c.addf("link %d: %s already has an interface %s", i+1, e.Node, e.Interface)
 			}
 			used[at] = true
-			if !e.Address.IsValid() {
-				c.addf("link %d: %s %s has no address (address/length)", i+1, e.Node, e.Interface)
+			if !e.Address.IsValid() && f.isRouter(e.Node) {
+				c.addf("link %d: %s %s has no address (address/length); only a host's interface may be without, as an uplink of a VTEP router", i+1, e.Node, e.Interface)
 			}
 		}
 	}

@@ -350,8 +350,10 @@ func (l *Lab) makeLink(link Link) error {
 		return err
 	}
 	for i, e := range link.Ends {
-		if err := ends[i].NetNS.AddAddr(e.Interface, e.Address); err != nil {
-			return err
+		if e.Address.IsValid() {
+			if err := ends[i].NetNS.AddAddr(e.Interface, e.Address); err != nil {
+				return err
+			}
 		}
 		if err := ends[i].NetNS.SetUp(e.Interface); err != nil {
 			return err

@@ -186,6 +186,9 @@ func (l *Lab) underlayStatus(ctx context.Context) ([]UnderlayStatus, error) {
 	out := []UnderlayStatus{}
 	for _, link := range l.st.File.Links {
 		a, b := link.Ends[0], link.Ends[1]
+		if !a.Address.IsValid() || !b.Address.IsValid() {
+			continue // an uplink: the agent gives it its address
+		}
 		out = append(out,
 			UnderlayStatus{From: a.Node, Source: a.Address.Addr(), To: b.Node, Addr: b.Address.Addr()},
 			UnderlayStatus{From: b.Node, Source: b.Address.Addr(), To: a.Node, Addr: a.Address.Addr()})
