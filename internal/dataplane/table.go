@@ -5,7 +5,11 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
+
+// errFull is what a row that finds no room comes to.
+var errFull = errors.New("row left out")
 
 // table is a map and what is in it.
 type table[K comparable, V comparable] struct {
@@ -39,7 +43,11 @@ func (t *table[K, V]) put(k K, v V) error {
 		return nil
 	}
 	if err := t.m.Update(&k, &v, ebpf.UpdateAny); err != nil {
-		return fmt.Errorf("write map %s, which takes %d rows and has %d: %w", t.name, t.m.MaxEntries(), len(t.have), err)
+		// Hash maps say the one, tries the other.
+		if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.ENOSPC) {
+			return fmt.Errorf("map %s is full: it takes %d rows: %w", t.name, t.m.MaxEntries(), errFull)
+		}
+		return fmt.Errorf("write map %s: %w", t.name, err)
 	}
 	t.have[k] = v
 	return nil

@@ -148,6 +148,16 @@ static __always_inline __u32 ecn_decap(struct __sk_buff *skb, __u8 outer, __u32 
 	return 0;
 }
 
+static __always_inline bool tcp_inside(struct __sk_buff *skb, __be16 type)
+{
+	struct ipv4 *v4 = DATA(skb) + OUTER_END;
+	struct ipv6 *v6 = DATA(skb) + OUTER_END;
+
+	if (type == bpf_htons(ETH_P_IP))
+		return (void *)(v4 + 1) <= DATA_END(skb) && v4->protocol == PROTO_TCP;
+	return (void *)(v6 + 1) <= DATA_END(skb) && v6->next == PROTO_TCP;
+}
+
 SEC("tcx/ingress")
 int from_underlay(struct __sk_buff *skb)
 {
@@ -208,6 +218,10 @@ int from_underlay(struct __sk_buff *skb)
 	if (unlikely(tot_len - (OUTER_END - 14) <
 		     (saved.type == bpf_htons(ETH_P_IP) ? sizeof(struct ipv4) : sizeof(struct ipv6))))
 		return drop(DROP_FRAME_MALFORMED);
+	/* The helper leaves the mark of a tunnel on a GSO packet, which only the
+	 * segmentation of TCP does not look at (udp4_ufo_fragment does). */
+	if (unlikely(skb->gso_size) && !tcp_inside(skb, saved.type))
+		return pass();
 	tos = ip->tos;
 	why = ecn_decap(skb, tos, OUTER_INNER, saved.type);
 	if (unlikely(why))

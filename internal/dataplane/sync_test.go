@@ -1,0 +1,275 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/reason"
+	"github.com/causeway-net/causeway/internal/testutil"
+)
+
+// drawState makes a small random State over a small domain, so that rows collide
+// and depend on each other.
+func drawState(r *rand.Rand) hoststate.State {
+	st := hoststate.NewState()
+	mac := func() model.MAC { return model.MAC{2, 0, 0, 0, 0, byte(r.IntN(8))} }
+	ip := func() netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(r.IntN(8))}) }
+	net := func() model.NetworkKey { return model.NetworkKey(1 + r.IntN(3)) }
+	why := func() reason.Reason {
+		if r.IntN(4) == 0 {
+			return reason.PortAdminDown
+		}
+		return reason.None
+	}
+	gw := func() model.GatewayDeviceID { return model.GatewayDeviceID(fmt.Sprint("gw", r.IntN(2))) }
+	for k := range 3 {
+		if r.IntN(4) > 0 {
+			st.Networks[model.NetworkKey(k+1)] = hoststate.Network{MTU: 1400 + 10*r.IntN(2)}
+		}
+		if r.IntN(2) > 0 {
+			st.Routers[model.RouterKey(k+1)] = hoststate.Router{}
+		}
+	}
+	taps := r.Perm(6)
+	for k := range 5 {
+		if r.IntN(3) == 0 {
+			continue
+		}
+		p := hoststate.Port{
+			ID: model.PortID(fmt.Sprint("port", k)), Network: net(), Interface: fmt.Sprint("tap", taps[k]),
+			MAC: mac(), PortSecurity: r.IntN(2) == 0, Drop: why(),
+		}
+		for i := range r.IntN(4) {
+			p.Addrs = append(p.Addrs, netip.AddrFrom4([4]byte{10, 0, byte(i), byte(r.IntN(4))}))
+		}
+		st.Ports[model.PortKey(k+1)] = p
+	}
+	for range r.IntN(10) {
+		e := hoststate.Endpoint{Kind: hoststate.EndpointKind(1 + r.IntN(4))}
+		switch e.Kind {
+		case hoststate.EndpointPort:
+			e.Port = model.PortKey(1 + r.IntN(5))
+		case hoststate.EndpointRouter:
+			e.Router, e.Addr = model.RouterKey(1+r.IntN(3)), ip()
+		case hoststate.EndpointRemote:
+			e.Addr, e.TunnelIP, e.VNI, e.Gateway = ip(), ip(), model.VNI(1+r.IntN(3)), gw()
+		case hoststate.EndpointDrop:
+			e.Drop = reason.RemoteMACMissing
+		}
+		st.Endpoints[hoststate.EndpointKey{Network: net(), MAC: mac()}] = e
+	}
+	for range r.IntN(8) {
+		st.Neighbors[hoststate.NeighborKey{Network: net(), IP: ip()}] = mac()
+		rt := hoststate.Route{Kind: hoststate.RouteKind(1 + r.IntN(4))}
+		switch rt.Kind {
+		case hoststate.RouteConnected, hoststate.RouteVia:
+			rt.Network, rt.MAC = net(), mac()
+			if rt.Kind == hoststate.RouteVia {
+				rt.NextHop = ip()
+			}
+		case hoststate.RouteDrop:
+			rt.Drop = reason.NetworkAdminDown
+		}
+		p, _ := ip().Prefix(8 * (1 + r.IntN(4)))
+		st.Routes[hoststate.RouteKey{Router: model.RouterKey(1 + r.IntN(3)), Prefix: p}] = rt
+		st.VNIs[hoststate.VNIKey{TunnelIP: ip(), VNI: model.VNI(1 + r.IntN(3))}] = net()
+		st.Peers[hoststate.PeerKey{TunnelIP: ip(), Remote: ip(), VNI: model.VNI(1 + r.IntN(3))}] = hoststate.Peer{Network: net(), Drop: why()}
+	}
+	for i := range r.IntN(3) {
+		st.Gateways[model.GatewayDeviceID(fmt.Sprint("gw", i))] = hoststate.Gateway{TunnelIP: ip()}
+	}
+	return st
+}
+
+// mix takes rows of one State and of another, so that most rows stay.
+func mix(r *rand.Rand, a, b hoststate.State) hoststate.State {
+	d := hoststate.Diff(a, b)
+	keep := func() bool { return r.IntN(3) > 0 }
+	dropSome(keep, d.Set.Ports, &d.Unset.Ports)
+	dropSome(keep, d.Set.Endpoints, &d.Unset.Endpoints)
+	dropSome(keep, d.Set.Neighbors, &d.Unset.Neighbors)
+	dropSome(keep, d.Set.Routes, &d.Unset.Routes)
+	dropSome(keep, d.Set.Peers, &d.Unset.Peers)
+	out := hoststate.NewState()
+	out.Apply(hoststate.Delta{Full: true, Set: a})
+	out.Apply(d)
+	// One port for each interface, as Compile sees to.
+	taken := map[string]bool{}
+	for _, k := range slices.Sorted(maps.Keys(out.Ports)) {
+		if taken[out.Ports[k].Interface] {
+			delete(out.Ports, k)
+			continue
+		}
+		taken[out.Ports[k].Interface] = true
+	}
+	return out
+}
+
+func dropSome[K comparable, V any](drop func() bool, set map[K]V, unset *[]K) {
+	maps.DeleteFunc(set, func(K, V) bool { return drop() })
+	*unset = slices.DeleteFunc(*unset, func(K) bool { return drop() })
+}
+
+// TestUpdateEqualsSync: after any Update the maps hold what Sync would write, no
+// counter is used twice, and a new process finds it all in the pinned maps.
+func TestUpdateEqualsSync(t *testing.T) {
+	testutil.RequireRoot(t)
+	testutil.RequireKernel(t, 6, 6)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	cfg := Config{PinDir: labPins(t)}
+	dp, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := dp.Remove(); err != nil {
+			t.Error(err)
+		}
+	}()
+	env := Env{Links: map[string]Link{}, PathMTU: map[netip.Addr]int{}, Tables: map[model.GatewayDeviceID]uint32{}}
+	for i := range 6 {
+		env.Links[fmt.Sprint("tap", i)] = Link{Index: 100 + i, PeerElsewhere: i%2 == 0, MTU: 1500}
+	}
+	st := drawState(r)
+	if err := dp.Sync(st, env); err != nil {
+		t.Fatal(err)
+	}
+	for step := range 300 {
+		next := mix(r, st, drawState(r))
+		d := hoststate.Diff(st, next)
+		if r.IntN(2) == 0 {
+			// An interface comes, goes or is made anew: its port is named.
+			name := fmt.Sprint("tap", r.IntN(6))
+			env.Links = maps.Clone(env.Links)
+			if _, ok := env.Links[name]; ok && r.IntN(2) == 0 {
+				delete(env.Links, name)
+			} else {
+				env.Links[name] = Link{Index: 100 + 10*step + r.IntN(5), PeerElsewhere: r.IntN(2) == 0, MTU: 1500}
+			}
+			for k, p := range next.Ports {
+				if p.Interface == name {
+					d.Set.Ports[k] = p
+				}
+			}
+		}
+		if r.IntN(4) == 0 {
+			// A path changes: its endpoints are named.
+			env.PathMTU = map[netip.Addr]int{netip.AddrFrom4([4]byte{10, 0, 0, byte(r.IntN(8))}): 1300}
+			for k, e := range next.Endpoints {
+				if e.Kind == hoststate.EndpointRemote {
+					d.Set.Endpoints[k] = e
+				}
+			}
+		}
+		if r.IntN(20) == 0 {
+			if err := dp.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if dp, err = Open(cfg); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := dp.Update(d, next, env); err != nil {
+			t.Fatalf("step %d: %v", step, err)
+		}
+		st = next
+		checkMaps(t, dp, st, env)
+		if t.Failed() {
+			t.Fatalf("step %d", step)
+		}
+	}
+}
+
+func checkMaps(t *testing.T, dp *Dataplane, st hoststate.State, env Env) {
+	t.Helper()
+	now := newTables(dp.tables.maps)
+	if err := now.load(); err != nil {
+		t.Fatal(err)
+	}
+	index := dp.tables.counters
+	fresh := len(index.fresh)
+	p, err := now.full(translator{st, env, index})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(index.fresh) != fresh {
+		t.Error("a row had no counter")
+	}
+	equal(t, "ports", p.ports, now.ports, dp.tables.ports)
+	equal(t, "port_addrs", p.portAddrs, now.portAddrs, dp.tables.portAddrs)
+	equal(t, "endpoints", p.endpoints, now.endpoints, dp.tables.endpoints)
+	equal(t, "neighbors", p.neighbors, now.neighbors, dp.tables.neighbors)
+	equal(t, "routes", p.routes, now.routes, dp.tables.routes)
+	equal(t, "tunnel_ips", p.tunnelIPs, now.tunnelIPs, dp.tables.tunnelIPs)
+	equal(t, "vnis", p.vnis, now.vnis, dp.tables.vnis)
+	equal(t, "peers", p.peers, now.peers, dp.tables.peers)
+	equal(t, "floods", p.floods, now.floods, dp.tables.floods)
+	names := map[uint32]string{}
+	claim := func(i uint32, name string) {
+		if i == 0 || names[i] != "" {
+			t.Errorf("counter %d is %s's and %s's", i, names[i], name)
+		}
+		names[i] = name
+	}
+	for k, i := range index.ports {
+		claim(i, fmt.Sprint("port ", k))
+		if _, ok := st.Ports[k]; !ok {
+			t.Errorf("port %d is gone and has a counter", k)
+		}
+	}
+	for k, i := range index.tunnels {
+		claim(i, fmt.Sprint("tunnel ", k))
+	}
+	if len(names) != len(index.used) {
+		t.Errorf("%d counters have an owner, %d are in use", len(names), len(index.used))
+	}
+}
+
+func equal[K comparable, V comparable](t *testing.T, name string, want change[K, V], now, mirror *table[K, V]) {
+	t.Helper()
+	if d := cmp.Diff(want.put, now.have); d != "" {
+		t.Errorf("%s (- wanted, + in the kernel):\n%s", name, d)
+	}
+	if d := cmp.Diff(now.have, mirror.have); d != "" {
+		t.Errorf("%s (- in the kernel, + believed to be):\n%s", name, d)
+	}
+}
+
+// TestFullMap: a row too many is an error that names the map, and the others are
+// written.
+func TestFullMap(t *testing.T) {
+	testutil.RequireRoot(t)
+	testutil.RequireKernel(t, 6, 6)
+	dp, err := Open(Config{PinDir: labPins(t), Limits: Limits{Neighbors: 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := dp.Remove(); err != nil {
+			t.Error(err)
+		}
+	}()
+	st := labState(0, 1450)
+	err = dp.Sync(st, Env{Links: map[string]Link{"tap0": {Index: 7, MTU: 1450}}})
+	if !errors.Is(err, errFull) || !strings.Contains(err.Error(), "map neighbors is full: it takes 2 rows") {
+		t.Fatal(err)
+	}
+	if n := len(dp.tables.routes.have); n != len(st.Routes) {
+		t.Errorf("%d routes written", n)
+	}
+	if len(dp.tables.neighbors.have) != 2 {
+		t.Errorf("%d neighbors", len(dp.tables.neighbors.have))
+	}
+}
