@@ -77,5 +77,7 @@ func TestDifferential(t *testing.T) {
 }
 
 func pinDir(t *testing.T) string {
-	return fmt.Sprintf("/sys/fs/bpf/causeway-difftest-%d", time.Now().UnixNano())
+	dir := fmt.Sprintf("/sys/fs/bpf/causeway-difftest-%d-%d", os.Getpid(), time.Now().UnixNano())
+	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // what a failure left
+	return dir
 }
