@@ -28,6 +28,7 @@ import (
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/neutronapi"
 	"github.com/causeway-net/causeway/internal/site"
+	"github.com/causeway-net/causeway/internal/store"
 	"github.com/causeway-net/causeway/internal/store/etcdstore"
 )
 
@@ -39,6 +40,8 @@ type Config struct {
 	// OnReady, if not nil, is called once when the API answers, with the addresses
 	// in use (those of ports given as 0 are known only then).
 	OnReady func(Addresses)
+
+	onStore func(store.Store) // for tests: the store, once open
 }
 
 // Addresses are where a controller listens; nil where it does not.
@@ -90,6 +93,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	log.Info("store open", "took", time.Since(begin).Round(time.Millisecond))
 
 	st := countedStore{etcd, counts}
+	if cfg.onStore != nil {
+		cfg.onStore(st)
+	}
 	rules := site.New(st, site.Options{UnderlayMTU: cfg.UnderlayMTU, Logger: log})
 	hub := newHub(st, rules, counts, log)
 	agents, err := hostsync.NewServer(hostsync.ServerOptions{
