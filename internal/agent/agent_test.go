@@ -309,6 +309,31 @@ func TestTunnelIPMoves(t *testing.T) {
 	}
 }
 
+func TestDevicesAreMadeAnew(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	c := newController(t)
+	startAgent(t, testConfig(t), c)
+	vm := newNamespace(t)
+	vm.vm(t, "tap1", vm1, "10.0.0.1")
+	c.set(func(s *hoststate.State) {
+		addNetwork(s)
+		bind(s, 1, vm1)
+		s.Gateways["gw-1"] = hoststate.Gateway{TunnelIP: netip.MustParseAddr("200.200.0.1"), Epoch: 1, Router: 1}
+	})
+	unreachable := func() bool {
+		err := try(vm.in("ping -n -c 1 -W 0.3 10.9.9.9"))
+		return err != nil && strings.Contains(err.Error(), "Net Unreachable")
+	}
+	for _, dev := range []string{"cw-slow", "cw-vxlan"} {
+		sh(t, "ip link del "+dev)
+		untilTrue(t, dev+" is back", func() bool { return strings.Contains(sh(t, "ip -o link"), dev) })
+		untilTrue(t, "the tunnel IP is there", func() bool { return strings.Contains(sh(t, "ip addr"), "200.200.0.1/32") })
+		untilTrue(t, "ICMP errors come after "+dev+" was deleted", unreachable)
+	}
+}
+
 // untilTrue looks again and again at what sends no event to the test.
 func untilTrue(t *testing.T, what string, ok func() bool) {
 	t.Helper()
@@ -343,6 +368,16 @@ func TestRestartWithoutAController(t *testing.T) {
 	sh(t, "ip link del tap1")
 	silent.untilPort("port-1", model.PortDown, "does not exist")
 	vm.vm(t, "tap1", vm1, "10.0.0.1")
+	silent.untilPort("port-1", model.PortActive, "")
+	sh(t, vm.in(pingRouter))
+	a.stop()
+
+	// A reboot takes the pins.
+	if err := os.RemoveAll(cfg.PinDir); err != nil {
+		t.Fatal(err)
+	}
+	silent = newController(t)
+	a = startAgent(t, cfg, silent)
 	silent.untilPort("port-1", model.PortActive, "")
 	sh(t, vm.in(pingRouter))
 	a.stop()

@@ -124,16 +124,42 @@ func (a *Agent) notice(c hostnet.Change) {
 	if c.Addrs {
 		t.gateways, t.underlay, t.prune = true, true, true
 	}
-	if c.AllLinks || c.Routes || len(c.Links) > 0 {
+	if c.Defaults {
 		a.defaults = nil
 	}
 	if c.Routes {
-		t.gateways, t.paths = true, true
+		// A routing daemon may change thousands a second.
+		a.later.gateways, a.later.paths = true, true
 	}
 	if c.Conf {
 		t.devices = true
 	}
 }
+
+// pace spaces out what others can ask for in floods: the first comes at once, the
+// next not before paceGap.
+type pace struct {
+	timer *time.Timer
+	armed bool
+	last  time.Time
+}
+
+const paceGap = 100 * time.Millisecond
+
+func newPace() *pace {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return &pace{timer: t}
+}
+
+func (p *pace) arm() {
+	if !p.armed {
+		p.armed = true
+		p.timer.Reset(max(0, paceGap-time.Since(p.last)))
+	}
+}
+
+func (p *pace) fired() { p.armed, p.last = false, time.Now() }
 
 // reconcile does what there is to do, in the order of the package comment. What fails is put
 // back and named in the status.

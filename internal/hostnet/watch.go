@@ -22,11 +22,17 @@ type Change struct {
 	AllLinks bool
 	Addrs    bool // IPv4 addresses
 	Routes   bool // IPv4 routes or rules
+	Defaults bool // default routes, of any table
 	Conf     bool // forwarding switches
 }
 
+// All says to look at everything.
+func All() Change {
+	return Change{AllLinks: true, Addrs: true, Routes: true, Defaults: true, Conf: true}
+}
+
 func (c Change) empty() bool {
-	return len(c.Links) == 0 && !c.AllLinks && !c.Addrs && !c.Routes && !c.Conf
+	return len(c.Links) == 0 && !c.AllLinks && !c.Addrs && !c.Routes && !c.Defaults && !c.Conf
 }
 
 // maxChangedLinks bounds what a reader that is busy finds waiting.
@@ -139,7 +145,7 @@ func (w *Watcher) run(ctx context.Context, h *Host) {
 		case errors.Is(err, unix.ENOBUFS):
 			h.log.Warn("netlink events were lost, looking at everything")
 			w.mu.Lock()
-			w.pending = Change{AllLinks: true, Addrs: true, Routes: true, Conf: true}
+			w.pending = All()
 			w.mu.Unlock()
 		default:
 			w.err = fmt.Errorf("receive netlink events: %w", err)
@@ -187,7 +193,12 @@ func (w *Watcher) note(typ uint16, hdr unix.NlMsghdr, data []byte) {
 		w.names[a.Index] = a.Name
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		w.pending.Addrs = true
-	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE, unix.RTM_NEWRULE, unix.RTM_DELRULE:
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		w.pending.Routes = true
+		if len(data) > 1 && data[1] == 0 { // struct rtmsg: rtm_dst_len
+			w.pending.Defaults = true
+		}
+	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
 		w.pending.Routes = true
 	case msgNewConf, msgDelConf:
 		w.pending.Conf = true
