@@ -166,7 +166,11 @@ The exit code is the command's.`,
 			if err != nil {
 				return labError(cmd, err)
 			}
-			return labError(cmd, l.Replace(args[0], args[1:]))
+			argv := args[1:]
+			if argv[0] == "--" {
+				argv = argv[1:]
+			}
+			return labError(cmd, l.Replace(args[0], argv))
 		},
 	}
 	// What follows NAME is the command's, with or without "--".

@@ -46,7 +46,7 @@ func Hinted(err error, format string, args ...any) error {
 	if err == nil {
 		return nil
 	}
-	return &Error{Err: err, Hint: fmt.Sprintf(format, args...), Code: codeOf(err)}
+	return &Error{Err: err, Hint: fmt.Sprintf(format, args...), Code: askedCode(err)}
 }
 
 // Exit is an exit code without words: the command has said everything itself, or
@@ -58,23 +58,39 @@ func (e Exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 // coder is what an error of another package implements to choose its exit code.
 type coder interface{ ExitCode() int }
 
+// codeOf is the first exit code that err or what it wraps asks for.
 func codeOf(err error) int {
-	var e *Error
-	if errors.As(err, &e) && e.Code != 0 {
-		return e.Code
-	}
-	var x Exit
-	if errors.As(err, &x) {
-		return int(x)
-	}
-	var c coder
-	if errors.As(err, &c) {
-		return c.ExitCode()
+	if code := askedCode(err); code != 0 {
+		return code
 	}
 	if errors.Is(err, context.Canceled) {
 		return ExitInterrupt
 	}
 	return ExitFailure
+}
+
+func askedCode(err error) int {
+	switch e := err.(type) {
+	case *Error:
+		if e.Code != 0 {
+			return e.Code
+		}
+	case Exit:
+		return int(e)
+	case coder:
+		return e.ExitCode()
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return askedCode(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			if code := askedCode(one); code != 0 {
+				return code
+			}
+		}
+	}
+	return 0
 }
 
 // Report writes err in the form "causeway: <what>: <cause>", with the hints below

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/causeway-net/causeway/internal/testbed"
+	"github.com/causeway-net/causeway/internal/testutil"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"causeway": main})
+}
+
+// TestScripts runs the commands as an ordinary user would, against a real
+// controller where they need one. They do without root.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", Cmds: scriptCommands(), Setup: scriptSetup, RequireExplicitExec: true})
+}
+
+// TestRootScripts need namespaces.
+func TestRootScripts(t *testing.T) {
+	testutil.RequireRoot(t)
+	testutil.RequireKernel(t, 6, 6)
+	testscript.Run(t, testscript.Params{Dir: "testdata/root", Cmds: scriptCommands(), Setup: scriptSetup, RequireExplicitExec: true})
+}
+
+// scriptSetup keeps the environment of whoever runs the tests out of them.
+func scriptSetup(e *testscript.Env) error {
+	e.Vars = slices.DeleteFunc(e.Vars, func(kv string) bool {
+		return strings.HasPrefix(kv, "OS_") || strings.HasPrefix(kv, "CAUSEWAY_")
+	})
+	e.Setenv("PID", strconv.Itoa(os.Getpid()))
+	// A script that fails half-way leaves no lab.
+	e.Defer(func() {
+		if err := testbed.Down("script-" + strconv.Itoa(os.Getpid())); err != nil && !errors.Is(err, testbed.ErrNoLab) {
+			e.T().Log(err)
+		}
+	})
+	return nil
+}
+
+func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
+	return map[string]func(*testscript.TestScript, bool, []string){
+		"freeport": cmdFreePort,
+		"exits":    cmdExits,
+		"site":     cmdSite,
+		"api":      cmdAPI,
+	}
+}
+
+// cmdFreePort sets variables to loopback ports that nobody listens on.
+func cmdFreePort(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		ts.Check(err)
+		defer l.Close()
+		_, port, err := net.SplitHostPort(l.Addr().String())
+		ts.Check(err)
+		ts.Setenv(name, port)
+	}
+}
+
+// cmdExits runs a program that must end with exactly this code: exits CODE COMMAND…
+func cmdExits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// cmdSite starts a controller and sets NAME to the root URL of its API: site NAME
+func cmdSite(ts *testscript.TestScript, _ bool, args []string) {
+	cmdFreePort(ts, false, []string{"SITE_PORT"})
+	addr := "127.0.0.1:" + ts.Getenv("SITE_PORT")
+	dir, err := os.MkdirTemp("", "causeway-script-")
+	ts.Check(err)
+	path, err := exec.LookPath("causeway")
+	ts.Check(err)
+	log := new(bytes.Buffer)
+	cmd := exec.Command(path, "controller", "--api-listen", addr, "--data-dir", dir+"/data", "--agent-socket", dir+"/agents.sock", "--metrics-listen", "")
+	cmd.Stdout, cmd.Stderr = log, log
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		ts.Check(cmd.Process.Signal(os.Interrupt))
+		if err := cmd.Wait(); err != nil {
+			ts.Logf("the controller ended: %v\n%s", err, log)
+		}
+		ts.Check(os.RemoveAll(dir))
+	})
+	url := "http://" + addr
+	deadline := time.Now().Add(time.Minute)
+	for {
+		resp, err := http.Get(url)
+		if err == nil {
+			resp.Body.Close()
+			break
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("the controller's API does not come up: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Setenv(args[0], url)
+}
+
+// cmdAPI makes a resource that the commands cannot, and sets a variable to its id:
+// api VARIABLE URL COLLECTION KEY JSON
+func cmdAPI(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 5 {
+		ts.Fatalf("usage: api VARIABLE URL COLLECTION KEY JSON")
+	}
+	body := fmt.Sprintf(`{%q: %s}`, args[3], args[4])
+	resp, err := http.Post(args[1]+"/v2.0/"+args[2], "application/json", strings.NewReader(body))
+	ts.Check(err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	if resp.StatusCode != http.StatusCreated {
+		ts.Fatalf("POST %s %s: %s\n%s", args[2], body, resp.Status, b)
+	}
+	_, rest, ok := strings.Cut(string(b), `"id":"`)
+	if !ok {
+		ts.Fatalf("no id in %s", b)
+	}
+	id, _, _ := strings.Cut(rest, `"`)
+	ts.Setenv(args[0], id)
+}
