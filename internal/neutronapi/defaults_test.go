@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// wantObject compares a reply with JSON; the values of keys in any of others are not looked
+// wantObject compares a reply with JSON. The values of others are not looked
 // at, but the keys must be there.
 func (s *server) wantObject(got object, want string, others ...string) {
 	s.t.Helper()

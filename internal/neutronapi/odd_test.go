@@ -85,8 +85,9 @@ func variants(v, odd any) []any {
 // request changes nothing, and what was accepted can be read.
 func TestOddValues(t *testing.T) {
 	for _, base := range oddBases {
-		var s *server
-		var names, before []string
+		s := newServer(t)
+		names := world(s)
+		before, sane := s.st.Dump(), s.st.Mark()
 		for _, odd := range oddValues {
 			var sound, value any
 			if err := json.Unmarshal([]byte(base.body), &sound); err != nil {
@@ -98,11 +99,6 @@ func TestOddValues(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, v := range variants(sound, value) {
-				if s == nil {
-					s = newServer(t)
-					names = world(s)
-					before = s.st.Dump()
-				}
 				b, err := json.Marshal(v)
 				if err != nil {
 					t.Fatal(err)
@@ -116,7 +112,7 @@ func TestOddValues(t *testing.T) {
 				checkSound(s)
 				s.want(200, "GET", "/v2.0/ports", "")
 				s.want(200, "GET", "/v2.0/gw/gateway_devices", "")
-				s = nil
+				s.st.Reset(sane)
 			}
 		}
 	}

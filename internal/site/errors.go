@@ -7,10 +7,10 @@ import (
 	"github.com/causeway-net/causeway/internal/model"
 )
 
-// ErrNotFound and the other constructors spell each error the way Neutron and its
-// plugins do, so that clients that map exception names keep working.
+// The constructors spell each error the way Neutron and its plugins do, so that
+// clients that map exception names keep working.
 
-// NetworkNotFound and its like name the missing resource.
+// NetworkNotFound is the 404 of networks.
 func NetworkNotFound(id string) *model.Error {
 	return model.Errf(model.KindNotFound, "NetworkNotFound", "Network %s could not be found.", id)
 }

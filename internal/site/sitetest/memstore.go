@@ -66,6 +66,20 @@ func (s *Store) Watch(context.Context) (store.Snapshot, <-chan store.Batch, erro
 // Close does nothing.
 func (s *Store) Close() error { return nil }
 
+// Mark remembers the present state, for Reset.
+func (s *Store) Mark() store.Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.head
+}
+
+// Reset goes back to a state that Mark remembered.
+func (s *Store) Reset(to store.Snapshot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.head = to.(snapshot)
+}
+
 // Dump writes every key, for comparison.
 func (s *Store) Dump() []string {
 	s.mu.Lock()
