@@ -196,6 +196,16 @@ func standardAttrs[I, M any](in func(*I) *model.Standard, out func(*M) *model.St
 		{name: "tags", get: tags, match: func(_ store.Snapshot, m *M, want []string) bool {
 			return hasAllTags(out(m).Tags, want)
 		}},
+		// The other filters by tags; no attributes.
+		{name: "tags-any", match: func(_ store.Snapshot, m *M, want []string) bool {
+			return hasAnyTag(out(m).Tags, want)
+		}},
+		{name: "not-tags", match: func(_ store.Snapshot, m *M, want []string) bool {
+			return !hasAllTags(out(m).Tags, want)
+		}},
+		{name: "not-tags-any", match: func(_ store.Snapshot, m *M, want []string) bool {
+			return !hasAnyTag(out(m).Tags, want)
+		}},
 	}
 }
 
@@ -219,4 +229,15 @@ func hasAllTags(have, want []string) bool {
 		}
 	}
 	return true
+}
+
+func hasAnyTag(have, want []string) bool {
+	return slices.ContainsFunc(want, func(w string) bool {
+		for tag := range strings.SplitSeq(w, ",") {
+			if slices.Contains(have, tag) {
+				return true
+			}
+		}
+		return false
+	})
 }
