@@ -15,4 +15,4 @@ test_packages=(make iproute2 iputils-ping traceroute iperf3 tcpdump ethtool nfta
 client_packages=(python3-openstackclient)
 
 # Namespaces and the rules of the reference variant.
-bench_packages=(iproute2 iputils-ping nftables procps)
+bench_packages=(iproute2 iputils-ping nftables procps util-linux)

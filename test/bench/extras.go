@@ -74,12 +74,9 @@ func (p *product) costs(ctx context.Context, o options, out *output) (err error)
 			return err
 		}
 		for _, where := range sortedKeys(progs) {
-			info, err := progs[where].Info()
-			if err := errors.Join(err, progs[where].Close()); err != nil {
-				return err
-			}
-			st, err := progs[where].Stats()
-			if err != nil {
+			info, infoErr := progs[where].Info()
+			st, statsErr := progs[where].Stats()
+			if err := errors.Join(infoErr, statsErr, progs[where].Close()); err != nil {
 				return err
 			}
 			if st.RunCount > 0 {

@@ -80,6 +80,12 @@ func (n netns) command(name string, args ...string) *exec.Cmd {
 	return exec.Command("ip", append([]string{"netns", "exec", string(n), name}, args...)...)
 }
 
+// server is a program to be run in the namespace with this machine's own mounts:
+// "ip netns exec" gives it a /sys of its own, where pins would be its own too.
+func (n netns) server(name string, args ...string) *exec.Cmd {
+	return exec.Command("nsenter", append([]string{"--net=/run/netns/" + string(n), name}, args...)...)
+}
+
 // do calls fn on a thread that is in the namespace. The thread is not used again.
 func (n netns) do(fn func() error) error {
 	done := make(chan error)

@@ -77,7 +77,7 @@ func (p *process) tail() string {
 	return string(bytes.Join(lines[max(0, len(lines)-15):], []byte("\n")))
 }
 
-// pid is of the program itself: "ip netns exec" becomes it and keeps the number.
+// pid is of the program itself: nsenter becomes it and keeps the number.
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
 // anonymous is the process's anonymous memory in bytes.

@@ -93,7 +93,7 @@ func (p *product) start(ctx context.Context, i int, s siteFacts) error {
 	if err := answers(ctx, t.controller, addr); err != nil {
 		return err
 	}
-	if t.agent, err = startProcess(p.host[i].command(p.binary, "agent",
+	if t.agent, err = startProcess(p.host[i].server(p.binary, "agent",
 		"--controller", "unix://"+filepath.Join(dir, "controller.sock"),
 		"--pin-dir", t.pins,
 		"--state-dir", filepath.Join(dir, "agent"),
