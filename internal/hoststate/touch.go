@@ -109,12 +109,9 @@ func (t *Topology) touchNetwork(id model.NetworkID, d Touched) {
 // touchConn touches all that a connection's segment brings to networks. Another
 // connection of the same segment may take its place.
 func (t *Topology) touchConn(c *model.L2GatewayConnection, d Touched) {
-	t.touchRemote(c.NetworkID, d)
-	seg, ok := t.segmentOf(c)
-	if !ok {
-		return
+	if seg, ok := t.segmentOf(c); ok {
+		t.touchSegment(seg, d)
 	}
-	t.touchSegment(seg, d)
 }
 
 // touchRemote touches the endpoints of a network's remote-site ports.
