@@ -148,6 +148,16 @@ static __always_inline __u32 ecn_decap(struct __sk_buff *skb, __u8 outer, __u32 
 	return 0;
 }
 
+/* A packet for our port is ours only if its destination is a tunnel IP. Rows of peers
+ * are there for tunnel IPs alone, so that one that is accepted need not be asked;
+ * all that is refused must be. */
+static __always_inline int refuse(const struct addr *local, __u32 why)
+{
+	if (!bpf_map_lookup_elem(&tunnel_ips, local))
+		return pass();
+	return drop(why);
+}
+
 static __always_inline bool tcp_inside(struct __sk_buff *skb, __be16 type)
 {
 	struct ipv4 *v4 = DATA(skb) + OUTER_END;
@@ -182,29 +192,27 @@ int from_underlay(struct __sk_buff *skb)
 	    ip->protocol != PROTO_UDP || ip->frag & bpf_htons(IP_MF | IP_OFFSET) || udp->dst != bpf_htons(VXLAN_PORT))
 		return pass();
 	addr_v4(&local, ip->dst);
-	if (!bpf_map_lookup_elem(&tunnel_ips, &local))
-		return pass();
 
 	if (unlikely(ipv4_sum(ip) != 0xffff))
-		return drop(DROP_VXLAN_MALFORMED);
+		return refuse(&local, DROP_VXLAN_MALFORMED);
 	tot_len = bpf_ntohs(ip->tot_len);
 	if (likely(!skb->gso_size)) {
 		if (unlikely(tot_len > len - 14 || bpf_ntohs(udp->len) != tot_len - 20 || tot_len < OUTER_END - 14))
-			return drop(DROP_VXLAN_MALFORMED);
+			return refuse(&local, DROP_VXLAN_MALFORMED);
 	} else {
 		tot_len = len - 14; /* the lengths are those of the segments, or none */
 	}
 	vxlan = DATA(skb) + OUTER_VXLAN;
 	inner = DATA(skb) + OUTER_INNER;
 	if (unlikely(DATA(skb) + OUTER_END > DATA_END(skb)))
-		return drop(DROP_VXLAN_MALFORMED);
+		return refuse(&local, DROP_VXLAN_MALFORMED);
 	if (unlikely(!(vxlan->flags & VXLAN_FLAG_VNI)))
-		return drop(DROP_VXLAN_FLAGS);
+		return refuse(&local, DROP_VXLAN_FLAGS);
 	addr_v4(&remote, ip->src);
 	vni = bpf_ntohl(vxlan->vni) >> 8;
 	peer = peer_of(&local, &remote, vni, inner->src, &why);
 	if (unlikely(!peer))
-		return drop(why);
+		return refuse(&local, why);
 	net = peer->net;
 	counter = peer->counter;
 	saved = *inner;

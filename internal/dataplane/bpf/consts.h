@@ -22,7 +22,6 @@
 #define FIB_LOOKUP_SKIP_NEIGH (1U << 2)
 #define FIB_LOOKUP_TBID (1U << 3)
 #define FIB_RET_SUCCESS 0
-#define FIB_RET_FRAG_NEEDED 8
 
 /* include/uapi/linux/bpf.h of Linux 6.3: bpf_skb_adjust_room takes IPv4 off IPv6 */
 #define ADJ_ROOM_DECAP_L3_IPV6 (1ULL << 8)

@@ -171,6 +171,9 @@ __noinline int tunnel(struct __sk_buff *skb, struct endpoint *ep, bool by_device
 			.l4_protocol = PROTO_UDP,
 			.sport = bpf_htons(port),
 			.dport = bpf_htons(VXLAN_PORT),
+			/* Not 0, or the kernel holds the bare frame against the
+			 * device's MTU; the endpoint's mtu has decided that. */
+			.tot_len = 1,
 			/* bpf_ipv4_fib_lookup wants the forwarding switch of this
 			 * device on, and has no other use for it with DIRECT. */
 			.ifindex = cfg->vxlan_ifindex,
@@ -179,9 +182,7 @@ __noinline int tunnel(struct __sk_buff *skb, struct endpoint *ep, bool by_device
 			.tbid = ep->table,
 		};
 		err = bpf_fib_lookup(skb, &fib, sizeof(fib), FIB_LOOKUP_DIRECT | FIB_LOOKUP_TBID | FIB_LOOKUP_SKIP_NEIGH);
-		/* "Fragmentation needed" compares the bare frame with the next
-		 * device's MTU; the endpoint's mtu has decided that already. */
-		if (unlikely(err != FIB_RET_SUCCESS && err != FIB_RET_FRAG_NEEDED))
+		if (unlikely(err != FIB_RET_SUCCESS))
 			return drop(DROP_UNDERLAY_NO_ROUTE);
 		/* The family is the next hop's: IPv4 routes can have an IPv6 one. */
 		nh.nh_family = fib.family;
