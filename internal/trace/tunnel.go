@@ -94,6 +94,11 @@ func (p *Pipeline) FromUnderlay(f Frame) Result {
 	if why := r.checkInner(); why != reason.None {
 		return r.drop(why, at, about{})
 	}
+	if r.gso != 0 && !r.innerTCP() {
+		r.frame = whole
+		r.mark("underlay/gso-not-tcp")
+		return r.end(Pass)
+	}
 	if !r.mergeECN(outerECN) {
 		return r.drop(reason.ECNCongestion, at, about{})
 	}
@@ -180,6 +185,15 @@ func (r *run) checkInner() reason.Reason {
 		}
 	}
 	return reason.None
+}
+
+// innerTCP tells whether the IPv4 or IPv6 packet carries TCP. checkInner has passed.
+func (r *run) innerTCP() bool {
+	ip := r.frame[packet.EthernetLen:]
+	if packet.EtherType(binary.BigEndian.Uint16(r.frame[12:])) == packet.TypeIPv4 {
+		return packet.Protocol(ip[9]) == packet.ProtoTCP
+	}
+	return packet.Protocol(ip[6]) == packet.ProtoTCP
 }
 
 // mergeECN is RFC 6040 §4.2; false: the packet is to be dropped.

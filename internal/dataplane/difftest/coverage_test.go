@@ -33,7 +33,7 @@ var branches = []string{
 	"bridge/port", "bridge/router", "bridge/remote", "bridge/drop", "bridge/too-big",
 	"route/port", "route/remote", "route/router", "route/fragment", "route/echo", "route/drop", "route/endpoint-drop", "route/l2-unknown",
 	"route/local-icmp", "route/local-originator", "icmp", "no-icmp",
-	"underlay/decapsulated", "underlay/not-ip", "underlay/ecn-changed", "tunnel/peer-drop",
+	"underlay/decapsulated", "underlay/not-ip", "underlay/gso-not-tcp", "underlay/rigid", "underlay/ecn-changed", "tunnel/peer-drop",
 	"vxlan/in", "vxlan/arp", "slow/route", "slow/bridge", "slow/bridge-router",
 }
 

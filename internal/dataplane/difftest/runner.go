@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/causeway-net/causeway/internal/dataplane"
+	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/packet"
 	"github.com/causeway-net/causeway/internal/reason"
@@ -26,7 +27,7 @@ const hashKey = 0x1f2e3d4c5b6a7988
 // belongs to the thread that made it.
 type Runner struct {
 	d        *dataplane.Dataplane
-	pinDir   string
+	have     uint64         // one more than the topology whose rows are in the maps
 	index    map[string]int // interface → index
 	name     map[int]string
 	uplink   model.MAC
@@ -62,7 +63,6 @@ func NewRunner(cfg dataplane.Config) (*Runner, error) {
 	}
 	r := &Runner{
 		index: map[string]int{}, name: map[int]string{}, out: make([]byte, maxFrame+512), Coverage: map[string]uint64{},
-		pinDir: cfg.PinDir,
 	}
 	if err := r.network(); err != nil {
 		return nil, err
@@ -120,6 +120,7 @@ func (r *Runner) network() error {
 type Mismatch struct {
 	Topology uint64
 	Index    uint64
+	Updated  bool // the maps were changed from the topology before, not written anew
 	Case     Case
 	What     string
 	Program  dataplane.TestRecord
@@ -130,6 +131,9 @@ type Mismatch struct {
 func (m *Mismatch) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "topology %d, packet %d: %s differs\n", m.Topology, m.Index, m.What)
+	if m.Updated {
+		fmt.Fprintf(&b, "the maps came by Update from topology %d: alone, the topology is written by Sync\n", m.Topology-1)
+	}
 	fmt.Fprintf(&b, "%s", m.Case.Program)
 	switch m.Case.Program {
 	case FromWorkload:
@@ -154,10 +158,25 @@ func (m *Mismatch) Error() string {
 	return b.String()
 }
 
+// stage is a topology, and the one whose maps lead to it by Update (nil: none).
+// They come in threes: one, the same with rows missing, and the first again.
+func stage(seed, topology uint64) (t, last *Topology) {
+	base := topology - topology%3
+	full, thinned := NewTopology(seed<<16^base), NewTopology(seed<<16^base)
+	thinned.Thin(seed<<16 ^ base)
+	switch topology % 3 {
+	case 1:
+		return thinned, full
+	case 2:
+		return full, thinned
+	}
+	return full, nil
+}
+
 // Run sends packets from to (exclusive) of one topology through both. The error is
 // a *Mismatch where they differ.
 func (r *Runner) Run(seed, topology, from, to uint64) error {
-	t := NewTopology(seed<<16 ^ topology)
+	t, last := stage(seed, topology)
 	env := dataplane.Env{
 		Links: map[string]dataplane.Link{}, Tables: t.Tables, PathMTU: t.PathMTU,
 		VXLANIndex: r.index["vx0"], SlowIndex: r.index["slow0"],
@@ -165,9 +184,15 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 	for n, l := range t.Links {
 		env.Links[n] = dataplane.Link{Index: r.index[n], PeerElsewhere: l.PeerElsewhere, MTU: l.MTU}
 	}
-	if err := r.d.Sync(t.State, env); err != nil {
-		return fmt.Errorf("write the maps of topology %d: %w", topology, err)
+	if r.have != topology || last == nil {
+		last = nil
+		if err := r.d.Sync(t.State, env); err != nil {
+			return fmt.Errorf("write the maps of topology %d: %w", topology, err)
+		}
+	} else if err := r.d.Update(hoststate.Diff(last.State, t.State), t.State, env); err != nil {
+		return fmt.Errorf("change the maps to those of topology %d: %w", topology, err)
 	}
+	r.have = topology + 1
 	before, err := r.d.Drops()
 	if err != nil {
 		return err
@@ -202,7 +227,7 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 		}
 		res := enter(p, c, r.uplink)
 		if what := r.compare(got, res); what != "" {
-			return &Mismatch{topology, i, c, what, got, enter(loud, c, r.uplink)}
+			return &Mismatch{topology, i, last != nil, c, what, got, enter(loud, c, r.uplink)}
 		}
 		if res.Reason != reason.None {
 			want[res.Reason]++

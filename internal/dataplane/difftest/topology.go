@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
@@ -107,6 +109,31 @@ func NewTopology(seed uint64) *Topology {
 	}
 	t.addRoutes(r)
 	return t
+}
+
+// Thin takes a sixth of the rows away, so that what refers to them misses them.
+func (t *Topology) Thin(seed uint64) {
+	r := rand.New(rand.NewPCG(seed, 0x7468696e))
+	thin(r, t.State.Ports)
+	thin(r, t.State.Endpoints)
+	thin(r, t.State.Neighbors)
+	thin(r, t.State.Routes)
+	thin(r, t.State.VNIs)
+	thin(r, t.State.Peers)
+}
+
+func thin[K comparable, V any](r *rand.Rand, m map[K]V) {
+	keys := make([]K, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	// Maps have no order, and a seed must always take the same rows.
+	slices.SortFunc(keys, func(a, b K) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	for _, k := range keys {
+		if r.IntN(6) == 0 {
+			delete(m, k)
+		}
+	}
 }
 
 func (t *Topology) addGateways() {
