@@ -50,6 +50,7 @@ func (r *run) flood(at Object, dst model.MAC) Result {
 	for _, i := range r.p.floods[r.net] {
 		if r.tunnel || i != r.from {
 			r.res.Copies = append(r.res.Copies, i)
+			r.count(r.p.ifaces[i], TunnelKey{}, true)
 		}
 	}
 	if len(r.res.Copies) == 0 {
@@ -63,6 +64,7 @@ func (r *run) flood(at Object, dst model.MAC) Result {
 func (r *run) deliver(at Object, e endpoint) Result {
 	r.hopf(at, "delivered to interface "+e.iface, "%s is %s", model.MAC(r.frame[0:6]), r.p.portObject(e.Port))
 	r.res.Port, r.res.Interface, r.res.Peer = e.Port, e.iface, e.peer
+	r.count(e.Port, TunnelKey{}, true)
 	return r.end(Port)
 }
 

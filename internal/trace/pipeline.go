@@ -161,6 +161,12 @@ func (p *Pipeline) start(f Frame) *run {
 // mark notes a branch for coverage.
 func (r *run) mark(branch string) { r.res.Path = append(r.res.Path, branch) }
 
+// count adds the frame as it is now to the counter of a port, or of a tunnel where
+// port is 0.
+func (r *run) count(port model.PortKey, tunnel TunnelKey, sent bool) {
+	r.res.Counts = append(r.res.Counts, Count{port, tunnel, sent, len(r.frame)})
+}
+
 // end is a verdict with the frame as it is now.
 func (r *run) end(v Verdict) Result {
 	r.res.Verdict, r.res.Output = v, r.frame

@@ -27,6 +27,7 @@ func (r *run) encapsulate(e endpoint, byDevice bool) Result {
 	r.res.Local, r.res.Remote, r.res.VNI, r.res.Table, r.res.TOS = e.TunnelIP, e.Addr, e.VNI, e.table, tos
 	r.hopf(at, "it leaves this site from "+e.TunnelIP.String()+" to "+e.Addr.String(),
 		"remote MAC entry %s: VNI %d at %s", model.MAC(r.frame[0:6]), e.VNI, e.Addr)
+	r.count(0, TunnelKey{Local: e.TunnelIP, Remote: e.Addr, VNI: e.VNI}, true)
 	switch packet.EtherType(binary.BigEndian.Uint16(r.frame[12:])) {
 	case packet.TypeIPv4, packet.TypeIPv6:
 	default:
@@ -107,6 +108,7 @@ func (p *Pipeline) FromUnderlay(f Frame) Result {
 		r.mark("underlay/rigid")
 		return r.end(Pass)
 	}
+	r.count(0, key, false)
 	r.mark("underlay/decapsulated")
 	return r.bridge()
 }
@@ -135,6 +137,7 @@ func (p *Pipeline) FromVXLAN(f Frame, key *TunnelKey) Result {
 	if why := r.checkInner(); why != reason.None {
 		return r.drop(why, at, about{})
 	}
+	r.count(0, *key, false)
 	if f.VLAN || e.Type.IsVLAN() {
 		return r.drop(reason.VLANTagged, at, about{})
 	}

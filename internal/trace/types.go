@@ -123,9 +123,19 @@ type Result struct {
 	Table  uint32
 	TOS    uint8
 
+	Counts []Count // what the packet adds to the traffic counters
+
 	// Path names the branches that were taken, for coverage.
 	Path []string
 	Hops []Hop
+}
+
+// Count is one packet on a counter: of a port, or where Port is 0 of Tunnel.
+type Count struct {
+	Port   model.PortKey
+	Tunnel TunnelKey
+	Sent   bool // to the workload or the remote VTEP; else received from it
+	Bytes  int  // of the (inner) frame
 }
 
 // Object names a thing of the virtual topology.

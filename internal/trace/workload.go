@@ -27,6 +27,7 @@ func (p *Pipeline) FromWorkload(iface string, f Frame) Result {
 	if err != nil {
 		return r.drop(reason.FrameMalformed, at, about{})
 	}
+	r.count(key, TunnelKey{}, false)
 	if f.VLAN || e.Type.IsVLAN() {
 		return r.drop(reason.VLANTagged, at, about{})
 	}
@@ -119,6 +120,7 @@ func (r *run) arp(port *hoststate.Port, at Object) Result {
 	if port != nil {
 		r.hopf(r.p.networkObject(r.net), "answered at once", "ARP: %s is at %s", a.TargetIP, mac)
 		r.res.Interface, r.res.Port = r.from, r.p.ifaces[r.from]
+		r.count(r.res.Port, TunnelKey{}, true)
 		return r.end(Reply)
 	}
 	r.mark("arp/answer-tunnel")

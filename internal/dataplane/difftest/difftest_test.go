@@ -15,7 +15,7 @@ import (
 var (
 	flagSeed       = flag.Uint64("difftest.seed", 1, "seed of topologies and packets")
 	flagPackets    = flag.Uint64("difftest.packets", 1_000_000, "how many packets")
-	flagTopologies = flag.Uint64("difftest.topologies", 20, "on how many topologies")
+	flagTopologies = flag.Uint64("difftest.topologies", 24, "on how many topologies")
 	flagObject     = flag.String("difftest.object", "", "compiled programs instead of the built-in ones")
 	flagCoverage   = flag.Bool("difftest.coverage", false, "list how often each branch was taken")
 	flagTopology   = flag.Int64("difftest.topology", -1, "only this topology …")

@@ -197,6 +197,11 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 	if err != nil {
 		return err
 	}
+	trafficBefore, err := r.d.Counters()
+	if err != nil {
+		return err
+	}
+	traffic := dataplane.Counters{Ports: map[model.PortID]dataplane.Traffic{}, Tunnels: map[dataplane.Tunnel]dataplane.Traffic{}}
 	loud := trace.New(t.State, t.Env(hashKey))
 	quiet := loud.Quiet()
 	g := &gen{t: t, underlayMAC: r.uplink}
@@ -232,6 +237,15 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 		if res.Reason != reason.None {
 			want[res.Reason]++
 		}
+		for _, n := range res.Counts {
+			if n.Port != 0 {
+				id := t.State.Ports[n.Port].ID
+				traffic.Ports[id] = add(traffic.Ports[id], n)
+			} else {
+				k := dataplane.Tunnel{Local: n.Tunnel.Local, Remote: n.Tunnel.Remote, VNI: n.Tunnel.VNI}
+				traffic.Tunnels[k] = add(traffic.Tunnels[k], n)
+			}
+		}
 		r.Total++
 		for _, m := range res.Path {
 			r.Coverage[c.Program.String()+" "+m]++
@@ -247,6 +261,47 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 			return fmt.Errorf("topology %d: the programs counted %d drops for %s, the pipeline %d", topology, n, reason.Reason(why), want[why])
 		}
 		r.Reasons[why] += want[why]
+	}
+	trafficAfter, err := r.d.Counters()
+	if err != nil {
+		return err
+	}
+	if err := sameTraffic("port", trafficBefore.Ports, trafficAfter.Ports, traffic.Ports); err != nil {
+		return fmt.Errorf("topology %d: %w", topology, err)
+	}
+	if err := sameTraffic("tunnel", trafficBefore.Tunnels, trafficAfter.Tunnels, traffic.Tunnels); err != nil {
+		return fmt.Errorf("topology %d: %w", topology, err)
+	}
+	return nil
+}
+
+func add(t dataplane.Traffic, n trace.Count) dataplane.Traffic {
+	if n.Sent {
+		t.TxPackets++
+		t.TxBytes += uint64(n.Bytes)
+	} else {
+		t.RxPackets++
+		t.RxBytes += uint64(n.Bytes)
+	}
+	return t
+}
+
+// sameTraffic compares what counters have risen by with what they should have.
+func sameTraffic[K comparable](what string, before, after, want map[K]dataplane.Traffic) error {
+	for k := range want {
+		if _, ok := after[k]; !ok {
+			return fmt.Errorf("%s %v has no counter, and should have %+v", what, k, want[k])
+		}
+	}
+	for k, a := range after {
+		b := before[k]
+		got := dataplane.Traffic{
+			RxPackets: a.RxPackets - b.RxPackets, RxBytes: a.RxBytes - b.RxBytes,
+			TxPackets: a.TxPackets - b.TxPackets, TxBytes: a.TxBytes - b.TxBytes,
+		}
+		if got != want[k] {
+			return fmt.Errorf("%s %v: the programs counted %+v, the pipeline %+v", what, k, got, want[k])
+		}
 	}
 	return nil
 }
