@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/causeway-net/causeway/internal/hostnet"
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
 )
@@ -20,6 +21,8 @@ type agenda struct {
 	paths    bool                    // to all
 	underlay bool                    // programs on underlay interfaces
 	prune    bool                    // what the host has and should not
+
+	attach []hostnet.Link // found by looking at links: they are to have the program
 
 	full  bool            // write all rows
 	delta hoststate.Delta // or these; its maps are the agenda's own

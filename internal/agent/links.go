@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"sync"
 
 	"github.com/causeway-net/causeway/internal/dataplane"
 	"github.com/causeway-net/causeway/internal/hostnet"
@@ -75,11 +76,12 @@ func (a *Agent) link(name string, look func(string) (hostnet.Link, bool, error),
 	usable := false
 	if ok && (a.isWorkload(name) || a.attached.has(l.Index)) {
 		if refused = a.refuse(l); refused == nil {
-			if aerr := a.attachWorkload(l); aerr != nil {
+			if aerr := a.prepare(l); aerr != nil {
 				refused = aerr
 				err = errors.Join(err, aerr)
 			} else {
 				usable = true
+				t.attach = append(t.attach, l)
 			}
 		}
 	}
@@ -87,7 +89,8 @@ func (a *Agent) link(name string, look func(string) (hostnet.Link, bool, error),
 	return err
 }
 
-func (a *Agent) attachWorkload(l hostnet.Link) error {
+// prepare does what comes before the program is attached to a workload's interface.
+func (a *Agent) prepare(l hostnet.Link) error {
 	if _, ok := a.underlay[l.Index]; ok {
 		if err := a.dp.DetachUnderlay(l.Index); err != nil {
 			return fmt.Errorf("detach from %s: %w", l.Name, err)
@@ -95,16 +98,51 @@ func (a *Agent) attachWorkload(l hostnet.Link) error {
 		delete(a.underlay, l.Index)
 		a.attached.dropUnderlay(l.Index)
 	}
-	// Noted first: a program that is attached and not known would never be
-	// brought up to date.
+	// Noted first: a program that is attached and not known would never be taken
+	// away.
 	a.attached.addWorkload(l.Index, l.Name)
-	if err := a.attached.save(); err != nil {
-		return err
+	return a.attached.save()
+}
+
+// attachWorkloads begins to attach the program to interfaces; the returned function waits for
+// the end and returns the errors by name. A new program is in effect at the
+// beginning of its call, which then waits out a grace period: rows may be
+// written meanwhile. Many take their turns, so those are waited for here: no
+// row shall be long before its program.
+func (a *Agent) attachWorkloads(ls []hostnet.Link) (done func() map[string]error) {
+	failed := map[string]error{}
+	if len(ls) == 0 {
+		return func() map[string]error { return failed }
 	}
-	if err := a.dp.AttachWorkload(l.Index); err != nil {
-		return fmt.Errorf("attach to %s: %w", l.Name, err)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for _, l := range ls {
+			if err := a.dp.AttachWorkload(l.Index); err != nil {
+				failed[l.Name] = fmt.Errorf("attach to %s: %w", l.Name, err)
+			}
+		}
+	})
+	if len(ls) > fewAttachments {
+		wg.Wait()
 	}
-	return nil
+	return func() map[string]error { wg.Wait(); return failed }
+}
+
+const fewAttachments = 2
+
+// notAttached takes back what was set up for interfaces that got no program.
+func (a *Agent) notAttached(failed map[string]error, t *agenda) error {
+	var errs []error
+	for name, err := range failed {
+		errs = append(errs, err)
+		a.refused[name] = err
+		delete(a.env.Links, name)
+		for k := range a.byIf[name] {
+			a.changed = add(a.changed, k)
+			t.setPort(k, a.ports[k], a.state)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // dropStale forgets interfaces that had this name and have gone. One that is

@@ -188,6 +188,7 @@ func (a *Agent) reconcile(ctx context.Context) {
 		failed, err := a.links(&t)
 		fail("links", err, func(n *agenda) { n.addLinks(failed); n.allLinks = len(failed) == 0 })
 	}
+	attached := a.attachWorkloads(t.attach)
 	if a.known {
 		if t.gateways {
 			fail("gateways", a.gateways(&t), func(t *agenda) { t.gateways = true })
@@ -199,6 +200,19 @@ func (a *Agent) reconcile(ctx context.Context) {
 		if t.rows() {
 			fail("rows", a.rows(&t), func(t *agenda) { t.full = true })
 		}
+	}
+	if failed := attached(); len(failed) > 0 {
+		var undo agenda
+		fail("links", a.notAttached(failed, &undo), func(n *agenda) {
+			for name := range failed {
+				n.links = add(n.links, name)
+			}
+		})
+		if a.known && undo.rows() && problems["rows"] == nil {
+			fail("rows", a.rows(&undo), func(t *agenda) { t.full = true })
+		}
+	}
+	if a.known {
 		if t.prune {
 			if problems["rows"] != nil {
 				// Rows may still point at what would go.

@@ -104,6 +104,8 @@ func (d *Dataplane) updateLinks() error {
 // eachLink calls f with each link, and removes the pins of those that have no
 // interface.
 func (d *Dataplane) eachLink(f func(linkPin, link.Link) error) error {
+	d.linkMu.Lock()
+	defer d.linkMu.Unlock()
 	pins, err := d.linkPins()
 	if err != nil {
 		return err
@@ -134,10 +136,24 @@ func interfaceName(ifindex int) string {
 }
 
 // attach puts a program on an interface's ingress, before others' programs. What is
-// attached already stays as it is.
+// attached already stays as it is. The kernel has the program run before the call
+// ends: it waits for a grace period of RCU, some 10 ms, during which rows can be
+// written.
 func (d *Dataplane) attach(kind string, ifindex int) error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	program := d.programs[programOf[kind]]
+	if program == nil {
+		d.mu.Unlock()
+		return errors.New("the dataplane is closed")
+	}
+	program, err := program.Clone()
+	d.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("attach tcx to %s: %w", interfaceName(ifindex), err)
+	}
+	defer func() { _ = program.Close() }()
+	d.linkMu.Lock()
+	defer d.linkMu.Unlock()
 	p := d.pinOf(kind, ifindex)
 	if _, err := os.Stat(p.path); err == nil {
 		l, err := p.open()
@@ -153,7 +169,7 @@ func (d *Dataplane) attach(kind string, ifindex int) error {
 	}
 	l, err := link.AttachTCX(link.TCXOptions{
 		Interface: ifindex,
-		Program:   d.programs[programOf[kind]],
+		Program:   program,
 		Attach:    ebpf.AttachTCXIngress,
 		Anchor:    link.Head(),
 	})
@@ -171,8 +187,8 @@ func (d *Dataplane) attach(kind string, ifindex int) error {
 
 // detach takes a program off an interface. One that is not there is no error.
 func (d *Dataplane) detach(kind string, ifindex int) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.linkMu.Lock()
+	defer d.linkMu.Unlock()
 	return d.unpin(d.pinOf(kind, ifindex))
 }
 

@@ -21,6 +21,8 @@ import (
 type Dataplane struct {
 	dir string
 
+	linkMu sync.Mutex // the pins of links; taken after mu where both are
+
 	mu       sync.Mutex
 	programs map[string]*ebpf.Program
 	tables   *tables
@@ -263,10 +265,12 @@ func (d *Dataplane) Close() error {
 // then open to the host's stack.
 func (d *Dataplane) Remove() error {
 	d.mu.Lock()
+	d.linkMu.Lock()
 	pins, err := d.linkPins()
 	for _, p := range pins {
 		err = errors.Join(err, d.unpin(p))
 	}
+	d.linkMu.Unlock()
 	used, leftover, derr := mapDirs(d.dir)
 	err = errors.Join(err, derr)
 	for _, dir := range append(used, leftover...) {
