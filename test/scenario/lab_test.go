@@ -100,9 +100,11 @@ func newLab(t *testing.T, n int, opts ...labOption) *lab {
 			To: netip.PrefixFrom(tunnelIP(i), 32), Via: netip.MustParseAddr(fmt.Sprintf("172.16.%d.2", i+1)),
 		})
 		// All tunnel IPs, the ones that a test moves a site to as well.
-		f.Routes[host] = []testbed.Route{{
-			To: netip.MustParsePrefix("200.200.0.0/16"), Via: netip.MustParseAddr(fmt.Sprintf("172.16.%d.1", i+1)),
-		}}
+		via := netip.MustParseAddr(fmt.Sprintf("172.16.%d.1", i+1))
+		f.Routes[host] = []testbed.Route{
+			{To: netip.MustParsePrefix("200.200.0.0/16"), Via: via},
+			{To: netip.MustParsePrefix("172.16.0.0/16"), Via: via},
+		}
 	}
 	for _, o := range opts {
 		o(f)

@@ -257,11 +257,11 @@ func TestGroupBitMAC(t *testing.T) {
 	}
 	p.bulkTCP(p.vmA, p.vmB, p.addrB, 64<<20)
 	// The router of the underlay cuts what goes to site B: DF is taken off on its
-	// way in, and the link to site B is small.
+	// way in, and the way to site B is said to be small.
 	p.mustRun("core", "nft", "add table netdev cut")
 	p.mustRun("core", "nft", "add chain netdev cut in { type filter hook ingress device \"to-a1\" priority 0 ; }")
 	p.mustRun("core", "nft", "add rule netdev cut in ip frag-off set 0")
-	p.mustRun("core", "ip", "link", "set", "to-b1", "mtu", "1000")
+	p.mustRun("core", "ip", "route", "replace", "200.200.0.2/32", "via", "172.16.2.2", "mtu", "lock", "1000")
 	p.mustPing(p.vmA, p.addrB, "-s", "1300")
 	p.bulkTCP(p.vmA, p.vmB, p.addrB, 4<<20)
 	if n := p.snmp("b1", "Ip:", "ReasmOKs"); n == 0 {
