@@ -210,17 +210,18 @@ func (r *run) finish() error {
 func (r *run) hold(ctx context.Context) {
 	lab := r.lab.Name()
 	a, b := r.sites[0], r.sites[1]
+	do := func(format string, args ...any) string { return os.Args[0] + " " + fmt.Sprintf(format, args...) }
 	r.p.title("The lab stays until you press Ctrl-C")
 	for _, l := range [][2]string{
-		{"a shell in a workload", fmt.Sprintf("sudo causeway testbed exec --lab %s %s -- bash", lab, a.plan.vm)},
-		{"ping by hand", fmt.Sprintf("sudo causeway testbed exec --lab %s %s -- ping %s", lab, a.plan.vm, b.plan.vmIP)},
-		{"the packets between the sites", fmt.Sprintf("sudo causeway testbed exec --lab %s core -- tcpdump -nei to-%s udp port 4789", lab, a.host)},
-		{"the eBPF programs", fmt.Sprintf("sudo causeway testbed exec --lab %s %s -- bpftool net", lab, a.host)},
-		{"a packet explained", fmt.Sprintf("causeway trace --endpoint %s --port %s --to %s", r.res.Endpoints[a.name], a.plan.name("VMPort"), b.plan.vmIP)},
-		{"a site's tables", fmt.Sprintf("causeway remote-mac list --endpoint %s --gateway-device %s", r.res.Endpoints[a.name], a.plan.name("Gateway"))},
+		{"a shell in a workload", "sudo " + do("testbed exec --lab %s %s -- bash", lab, a.plan.vm)},
+		{"ping by hand", "sudo " + do("testbed exec --lab %s %s -- ping %s", lab, a.plan.vm, b.plan.vmIP)},
+		{"the packets between the sites", "sudo " + do("testbed exec --lab %s core -- tcpdump -nei to-%s udp port 4789", lab, a.host)},
+		{"the eBPF programs", "sudo " + do("testbed exec --lab %s %s -- bpftool net", lab, a.host)},
+		{"a packet explained", do("trace --endpoint %s --port %s --to %s", r.res.Endpoints[a.name], a.plan.name("VMPort"), b.plan.vmIP)},
+		{"a site's tables", do("remote-mac list --endpoint %s --gateway-device %s", r.res.Endpoints[a.name], a.plan.name("Gateway"))},
 		{"with the OpenStack client", fmt.Sprintf("OS_AUTH_TYPE=none OS_ENDPOINT=%s openstack port list", r.res.Endpoints[b.name])},
 		{"counters", fmt.Sprintf("sudo curl --unix-socket %s http://agent/metrics", r.lab.MetricsSocket(a.host))},
-		{"all of it at a glance", fmt.Sprintf("sudo causeway testbed status --lab %s", lab)},
+		{"all of it at a glance", "sudo " + do("testbed status --lab %s", lab)},
 	} {
 		r.p.pair(l[0], l[1])
 	}

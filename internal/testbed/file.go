@@ -59,8 +59,8 @@ type Link struct {
 
 // End is one end of a link.
 type End struct {
-	Node      string       `yaml:"node" json:"node"`
-	Interface string       `yaml:"interface" json:"interface"`
+	Node      string `yaml:"node" json:"node"`
+	Interface string `yaml:"interface" json:"interface"`
 	// Address may be missing on a host: the interface is left to an uplink port.
 	Address netip.Prefix `yaml:"address" json:"address,omitzero"`
 }

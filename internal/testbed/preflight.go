@@ -27,7 +27,7 @@ func Preflight() error {
 	if err := unix.Uname(&u); err != nil {
 		errs = append(errs, fmt.Errorf("uname: %w", err))
 	} else if r := unix.ByteSliceToString(u.Release[:]); !kernelAtLeast(r, needMajor, needMinor) {
-		errs = append(errs, fmt.Errorf("Linux %d.%d or newer; this is %s", needMajor, needMinor, r))
+		errs = append(errs, fmt.Errorf("kernel %d.%d or newer; this is %s", needMajor, needMinor, r))
 	}
 	if b, err := os.ReadFile("/proc/filesystems"); err != nil || !bytes.Contains(b, []byte("\tbpf\n")) {
 		errs = append(errs, errors.New("a kernel with the BPF file system (CONFIG_BPF_SYSCALL)"))

@@ -1,0 +1,99 @@
+package testbed
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestExamples: every lab among the examples is well-formed, and no two of them
+// would meet on a port.
+func TestExamples(t *testing.T) {
+	files, err := filepath.Glob("../../examples/*.yaml")
+	if err != nil || len(files) < 2 {
+		t.Fatalf("examples: %v, %v", files, err)
+	}
+	apis := map[string]string{}
+	for _, path := range files {
+		f, err := ReadFile(path)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if want := strings.TrimSuffix(filepath.Base(path), ".yaml"); f.Lab != want {
+			t.Errorf("%s: the lab is named %s", path, f.Lab)
+		}
+		for _, s := range f.Sites {
+			if apis[s.API] != "" {
+				t.Errorf("%s and %s share the port %s", apis[s.API], path, s.API)
+			}
+			apis[s.API] = path
+		}
+	}
+}
+
+func TestParse(t *testing.T) {
+	good, err := os.ReadFile("../../examples/two-sites.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct{ name, from, to, want string }{
+		{"good", "", "", ""},
+		{"empty", string(good), "", "the file is empty"},
+		{"no YAML", string(good), "lab: [", "did not find"},
+		{"two documents", "lab: two-sites", "lab: two-sites\n---\nlab: x", "only one YAML document"},
+		{"unknown key", "tunnel_ip: 200.200.0.1", "tunnelip: 200.200.0.1", `unknown key "tunnelip" in a node; it has name, tunnel_ip, sysctls`},
+		{"unknown key of the lab", "routers:", "router:", `unknown key "router" in a file; it has lab, sites`},
+		{"lab's name", "lab: two-sites", "lab: Two Sites", `lab "Two Sites": a name has`},
+		{"long name", "name: core", "name: a-name-of-more-than-twenty", "a name has 1 to 20"},
+		{"same node twice", "name: b1", "name: a1", "node a1: the name is used twice"},
+		{"api off loopback", "127.0.0.1:19696", "192.0.2.1:19696", "a loopback address with a port"},
+		{"same api", "127.0.0.1:29696", "127.0.0.1:19696", "sites site-a and site-b have the same api"},
+		{"same tunnel IP", "tunnel_ip: 200.200.0.2", "tunnel_ip: 200.200.0.1", "hosts a1 and b1 have the same tunnel_ip"},
+		{"bad address", "172.16.1.2/24", "172.16.1.2", "172.16.1.2"},
+		{"mtu", "mtu: 1500", "mtu: 100", "link 1: mtu 100 is not in 576…65535"},
+		{"unknown node in a link", "{node: core, interface: to-b1", "{node: cor, interface: to-b1", `link 2: no node is named "cor"`},
+		{"same interface", "interface: to-b1", "interface: to-a1", "link 2: core already has an interface to-a1"},
+		{"interface's name", "interface: to-b1", "interface: an-interface-name", "a name has 1 to 15"},
+		{"route of nobody", "  core:\n", "  cor:\n", `routes: no node is named "cor"`},
+		{"route's host bits", "to: 200.200.0.2/32", "to: 200.200.0.2/24", "200.200.0.0/24 is meant?"},
+		{"route without via", "{to: 200.200.0.2/32, via: 172.16.1.1}", "{to: 200.200.0.2/32}", `a route has "to"`},
+		{"sysctl", "net.ipv4.ip_forward", "kernel.panic", "only those of the network"},
+	} {
+		text := strings.Replace(string(good), tc.from, tc.to, 1)
+		if tc.from != "" && text == string(good) {
+			t.Errorf("%s: nothing was replaced", tc.name)
+		}
+		_, err := Parse([]byte(text))
+		switch {
+		case tc.want == "" && err != nil:
+			t.Errorf("%s: %v", tc.name, err)
+		case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)):
+			t.Errorf("%s: error %v, want %q in it", tc.name, err, tc.want)
+		}
+	}
+}
+
+func TestUnderlayMTU(t *testing.T) {
+	f := &File{Links: []Link{{MTU: 9000}, {MTU: 1400}, {}}}
+	if got := f.underlayMTU(Site{}); got != 1400 {
+		t.Errorf("smallest of the links: %d", got)
+	}
+	if got := f.underlayMTU(Site{UnderlayMTU: 1450}); got != 1450 {
+		t.Errorf("the site's own: %d", got)
+	}
+	if got := (&File{}).underlayMTU(Site{}); got != 1500 {
+		t.Errorf("without links: %d", got)
+	}
+}
+
+func TestKernelAtLeast(t *testing.T) {
+	for release, want := range map[string]bool{
+		"6.6.0": true, "6.12.43+deb13-amd64": true, "7.0-rc1": true, "6.5.13": false, "5.15.0": false, "6.1.0-9-amd64": false, "x": false, "6.x": false,
+	} {
+		if kernelAtLeast(release, 6, 6) != want {
+			t.Errorf("%s: %v", release, !want)
+		}
+	}
+}
