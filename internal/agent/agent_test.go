@@ -180,6 +180,34 @@ func TestTwoPortsOnOneInterface(t *testing.T) {
 	sh(t, vm.in(pingRouter))
 }
 
+func TestAttachFails(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	cfg := testConfig(t)
+	c := newController(t)
+	startAgent(t, cfg, c)
+	c.set(addNetwork)
+	vm := newNamespace(t)
+	vm.vm(t, "tap1", vm1, "10.0.0.1")
+	l, err := net.InterfaceByName("tap1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Something is in the way of the link's pin.
+	pin := filepath.Join(cfg.PinDir, "links", "workload-"+itoa(l.Index))
+	if err := os.Mkdir(pin, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c.set(func(s *hoststate.State) { bind(s, 1, vm1) })
+	c.untilPort("port-1", model.PortError, "attach to tap1")
+	if err := os.Remove(pin); err != nil {
+		t.Fatal(err)
+	}
+	c.untilPort("port-1", model.PortActive, "")
+	sh(t, vm.in(pingRouter))
+}
+
 func TestWorkloadPatterns(t *testing.T) {
 	if !requireMachine(t) {
 		return

@@ -285,6 +285,63 @@ func TestVTEPRouter(t *testing.T) {
 	}
 }
 
+func TestVTEPRouterWithTwoUplinks(t *testing.T) {
+	if !testutil.InNetNS(t) {
+		return
+	}
+	for _, n := range []string{"1", "2"} {
+		ip(t, "link add up"+n+" type veth peer name gw"+n)
+		ip(t, "link set up"+n+" up")
+		ip(t, "link set gw"+n+" up")
+	}
+	// The second uplink has its address from somebody else.
+	ip(t, "addr add 172.16.2.1/24 dev up2")
+	before := world(t)
+	h := open(t, t.TempDir())
+	_, err := h.EnsureVXLAN()
+	must(t, err)
+	// The tunnel IP is the first uplink's address.
+	rs := []VTEPRouter{{
+		ID: "gw", TunnelIP: netip.MustParseAddr("172.16.1.1"),
+		Uplinks: []Uplink{
+			{Interface: "up1", Addr: netip.MustParsePrefix("172.16.1.1/24")},
+			{Interface: "up2", Addr: netip.MustParsePrefix("172.16.2.1/24")},
+			{Interface: "up3", Addr: netip.MustParsePrefix("172.16.3.1/24")},
+		},
+		Routes: []Route{
+			{netip.MustParsePrefix("200.200.1.0/24"), netip.MustParseAddr("172.16.1.254")},
+			{netip.MustParsePrefix("200.200.2.0/24"), netip.MustParseAddr("172.16.2.254")},
+			{netip.MustParsePrefix("200.200.3.0/24"), netip.MustParseAddr("172.16.3.254")},
+			{netip.MustParsePrefix("200.200.4.0/24"), netip.MustParseAddr("172.16.4.254")},
+		},
+	}}
+	// The third is not there: it is named, and the others work.
+	if err := h.AddVTEPRouters(rs); err == nil || !strings.Contains(err.Error(), "interface up3 does not exist") {
+		t.Errorf("got %v", err)
+	}
+	must(t, h.AddTunnelIPs([]netip.Addr{rs[0].TunnelIP}))
+	if out := ip(t, "-4 addr show dev "+VXLANDevice); strings.Contains(out, "inet") {
+		t.Errorf("the tunnel IP is on the vxlan device too: %s", out)
+	}
+	out := ip(t, "route show table 10000")
+	for _, want := range []string{"200.200.1.0/24 via 172.16.1.254 dev up1", "200.200.2.0/24 via 172.16.2.254 dev up2"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the table lacks %q: %s", want, out)
+		}
+	}
+	if strings.Contains(out, "200.200.3.0") || strings.Contains(out, "200.200.4.0") {
+		t.Errorf("routes that lead nowhere: %s", out)
+	}
+	up2, _, _ := h.Link("up2")
+	if p, ok, err := h.Path(rs[0].TunnelIP, netip.MustParseAddr("200.200.2.9")); err != nil || !ok || p.Index != up2.Index {
+		t.Errorf("path %+v %v %v", p, ok, err)
+	}
+	must(t, h.Cleanup())
+	if after := world(t); after != before {
+		t.Errorf("left behind:\n%s\nwas:\n%s", after, before)
+	}
+}
+
 func TestWatch(t *testing.T) {
 	if !testutil.InNetNS(t) {
 		return
