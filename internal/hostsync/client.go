@@ -196,11 +196,14 @@ func (c *Client) forget(d hoststate.Delta) {
 func (c *Client) Run(ctx context.Context, sink Sink) error {
 	pause := minBackoff
 	for {
+		begin := time.Now()
 		welcome, err := c.stream(ctx, sink)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if welcome {
+		// A stream that ends at once, as where two agents claim one host, is no
+		// reason to hurry.
+		if welcome && time.Since(begin) > maxBackoff {
 			pause = minBackoff
 		}
 		c.opt.Logger.Warn("no stream from the controller", "controller", c.opt.Target, "error", words(err), "retry_in", pause)
