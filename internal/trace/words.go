@@ -103,10 +103,8 @@ func (p *Pipeline) explain(why reason.Reason, at Object, a about) (found, remedy
 		}
 		return net.String() + " has admin_state_up=false", "put it up: `openstack network set --enable " + net.name() + "`"
 	case reason.RouterAdminDown:
-		if at.Kind == "router" {
-			return at.String() + " has admin_state_up=false", "put it up: `openstack router set --enable " + at.name() + "`"
-		}
-		return "a router that the packet would pass has admin_state_up=false", "put it up: `openstack router set --enable ROUTER`"
+		who, name := p.downRouter(at, a)
+		return who + " has admin_state_up=false", "put it up: `openstack router set --enable " + name + "`"
 	case reason.SpoofMAC:
 		return fmt.Sprintf("port security: source MAC %s is not the port's %s", a.mac, a.want),
 			"give the workload's interface the port's MAC, or switch port security off: `openstack port set --disable-port-security " + at.name() + "`"
@@ -169,6 +167,31 @@ func (p *Pipeline) explain(why reason.Reason, at Object, a about) (found, remedy
 			"add a route to it on the gateway host, or on the VTEP router where that is the edge router"
 	}
 	return why.Text(), ""
+}
+
+// downRouter finds the router that is down: the one whose interface has the MAC, or
+// else the VTEP router of the network's gateway device. State need not name either.
+func (p *Pipeline) downRouter(at Object, a about) (who, name string) {
+	if at.Kind == "router" {
+		return at.String(), at.name()
+	}
+	if !a.mac.IsZero() {
+		for k, r := range p.st.Routes {
+			if o := p.routerObject(k.Router); r.MAC == a.mac && r.Network == a.net && o.ID != "" {
+				return o.String(), o.name()
+			}
+		}
+	}
+	for _, c := range p.connections(a.net) {
+		device := p.tunnels[c.TunnelIP]
+		if o := p.routerObject(p.st.Gateways[device].Router); o.ID != "" {
+			return "the VTEP " + o.String(), o.name()
+		}
+	}
+	if a.mac.IsZero() {
+		return "the VTEP router of the gateway device", "ROUTER"
+	}
+	return fmt.Sprintf("the router with %s, or the VTEP router on the way there,", a.mac), "ROUTER"
 }
 
 func (p *Pipeline) explainRemoteMAC(net Object, a about) (found, remedy string) {

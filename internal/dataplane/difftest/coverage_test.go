@@ -13,7 +13,7 @@ const floor = 1000
 
 // unreachable are the reasons that a test run cannot meet.
 var unreachable = map[reason.Reason]string{
-	reason.SlowPathLimited: "both sides run without a rate limit; it never is a packet's only reason",
+	reason.SlowPathLimited: "both sides run without a rate limit; it never is a packet's only reason; see TestRateLimit",
 }
 
 // Out of reach within a reason that is met otherwise: FRAME_MALFORMED for frames of

@@ -173,10 +173,8 @@ func stage(seed, topology uint64) (t, last *Topology) {
 	return full, nil
 }
 
-// Run sends packets from to (exclusive) of one topology through both. The error is
-// a *Mismatch where they differ.
-func (r *Runner) Run(seed, topology, from, to uint64) error {
-	t, last := stage(seed, topology)
+// env is the host of a topology, with the interfaces of the namespace.
+func (r *Runner) env(t *Topology) dataplane.Env {
 	env := dataplane.Env{
 		Links: map[string]dataplane.Link{}, Tables: t.Tables, PathMTU: t.PathMTU,
 		VXLANIndex: r.index["vx0"], SlowIndex: r.index["slow0"],
@@ -184,6 +182,14 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 	for n, l := range t.Links {
 		env.Links[n] = dataplane.Link{Index: r.index[n], PeerElsewhere: l.PeerElsewhere, MTU: l.MTU}
 	}
+	return env
+}
+
+// Run sends packets from to (exclusive) of one topology through both. The error is
+// a *Mismatch where they differ.
+func (r *Runner) Run(seed, topology, from, to uint64) error {
+	t, last := stage(seed, topology)
+	env := r.env(t)
 	if r.have != topology || last == nil {
 		last = nil
 		if err := r.d.Sync(t.State, env); err != nil {
@@ -208,21 +214,7 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 	var want [reason.Count]uint64
 	for i := from; i < to; i++ {
 		c := g.Case(seed<<16^topology, i)
-		run := dataplane.TestRun{Program: c.Program.String(), Data: c.Data, GSOSize: c.GSOSize, Out: r.out}
-		switch c.Program {
-		case FromWorkload:
-			run.Ifindex = r.index[InterfaceName(c.Interface)]
-		case FromUnderlay:
-			run.Ifindex = r.index["up0"]
-		case FromVXLAN:
-			run.Ifindex = r.index["vx0"]
-			if c.Key != nil {
-				run.Key = &dataplane.Tunnel{Local: c.Key.Local, Remote: c.Key.Remote, VNI: c.Key.VNI}
-			}
-		case FromSlow:
-			run.Ifindex = r.index["slow0"]
-		}
-		got, err := r.d.TestRun(&run)
+		got, err := r.d.TestRun(r.testRun(c))
 		if err != nil {
 			return fmt.Errorf("topology %d, packet %d (%s, %x): %w", topology, i, c.Program, c.Data, err)
 		}
@@ -304,6 +296,25 @@ func sameTraffic[K comparable](what string, before, after, want map[K]dataplane.
 		}
 	}
 	return nil
+}
+
+// testRun is a case as the dataplane takes it.
+func (r *Runner) testRun(c Case) *dataplane.TestRun {
+	run := &dataplane.TestRun{Program: c.Program.String(), Data: c.Data, GSOSize: c.GSOSize, Out: r.out}
+	switch c.Program {
+	case FromWorkload:
+		run.Ifindex = r.index[InterfaceName(c.Interface)]
+	case FromUnderlay:
+		run.Ifindex = r.index["up0"]
+	case FromVXLAN:
+		run.Ifindex = r.index["vx0"]
+		if c.Key != nil {
+			run.Key = &dataplane.Tunnel{Local: c.Key.Local, Remote: c.Key.Remote, VNI: c.Key.VNI}
+		}
+	case FromSlow:
+		run.Ifindex = r.index["slow0"]
+	}
+	return run
 }
 
 // enter is the pure side.
