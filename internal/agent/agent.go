@@ -30,6 +30,7 @@ type Config struct {
 	// ICMPRate and ICMPBurst bound the ICMP errors of each router, a second and
 	// at once; a rate of 0 is no bound.
 	ICMPRate, ICMPBurst uint32
+	Limits              dataplane.Limits
 	MetricsListen       string // HOST:PORT or unix:PATH; empty: none
 	Log                 *slog.Logger
 }
@@ -172,7 +173,7 @@ func start(ctx context.Context, cfg Config, ctl Controller) (_ *Agent, err error
 	if err := a.ensureDevices(); err != nil {
 		return nil, err
 	}
-	a.dp, err = dataplane.Open(dataplane.Config{PinDir: cfg.PinDir, ICMPRate: cfg.ICMPRate, ICMPBurst: cfg.ICMPBurst})
+	a.dp, err = dataplane.Open(dataplane.Config{PinDir: cfg.PinDir, ICMPRate: cfg.ICMPRate, ICMPBurst: cfg.ICMPBurst, Limits: cfg.Limits})
 	if err != nil {
 		return nil, fmt.Errorf("open the dataplane: %w", err)
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -109,7 +110,7 @@ func (a *Agent) prepare(l hostnet.Link) error {
 // beginning of its call, which then waits out a grace period: rows may be
 // written meanwhile. Many take their turns, so those are waited for here: no
 // row shall be long before its program.
-func (a *Agent) attachWorkloads(ls []hostnet.Link) (done func() map[string]error) {
+func (a *Agent) attachWorkloads(ctx context.Context, ls []hostnet.Link) (done func() map[string]error) {
 	failed := map[string]error{}
 	if len(ls) == 0 {
 		return func() map[string]error { return failed }
@@ -117,6 +118,9 @@ func (a *Agent) attachWorkloads(ls []hostnet.Link) (done func() map[string]error
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for _, l := range ls {
+			if ctx.Err() != nil {
+				return // the next agent goes on
+			}
 			if err := a.dp.AttachWorkload(l.Index); err != nil {
 				failed[l.Name] = fmt.Errorf("attach to %s: %w", l.Name, err)
 			}

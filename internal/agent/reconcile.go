@@ -188,7 +188,7 @@ func (a *Agent) reconcile(ctx context.Context) {
 		failed, err := a.links(&t)
 		fail("links", err, func(n *agenda) { n.addLinks(failed); n.allLinks = len(failed) == 0 })
 	}
-	attached := a.attachWorkloads(t.attach)
+	attached := a.attachWorkloads(ctx, t.attach)
 	if a.known {
 		if t.gateways {
 			fail("gateways", a.gateways(&t), func(t *agenda) { t.gateways = true })
@@ -201,7 +201,11 @@ func (a *Agent) reconcile(ctx context.Context) {
 			fail("rows", a.rows(&t), func(t *agenda) { t.full = true })
 		}
 	}
-	if failed := attached(); len(failed) > 0 {
+	failed := attached()
+	if ctx.Err() != nil {
+		return // not everything was tried, so there is nothing to report
+	}
+	if len(failed) > 0 {
 		var undo agenda
 		fail("links", a.notAttached(failed, &undo), func(n *agenda) {
 			for name := range failed {

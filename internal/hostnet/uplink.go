@@ -66,6 +66,13 @@ func (h *Host) table(id string) (int, error) {
 		if taken[i] {
 			continue
 		}
+		foreign, err := h.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: firstTable + i}, netlink.RT_FILTER_TABLE)
+		if err != nil && !errors.Is(err, unix.ENOENT) { // no such table yet
+			return 0, fmt.Errorf("list routes of table %d: %w", firstTable+i, err)
+		}
+		if len(foreign) > 0 {
+			continue // somebody else's
+		}
 		if h.ledger.Tables == nil {
 			h.ledger.Tables = map[string]int{}
 		}
