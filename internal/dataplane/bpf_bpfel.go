@@ -180,6 +180,7 @@ const (
 	bpfMapFloods        = "floods"
 	bpfMapIcmpBuckets   = "icmp_buckets"
 	bpfMapNeighbors     = "neighbors"
+	bpfMapNexthops      = "nexthops"
 	bpfMapPeers         = "peers"
 	bpfMapPortAddrs     = "port_addrs"
 	bpfMapPorts         = "ports"
@@ -253,6 +254,7 @@ type bpfMapSpecs struct {
 	Floods      *ebpf.MapSpec `ebpf:"floods"`
 	IcmpBuckets *ebpf.MapSpec `ebpf:"icmp_buckets"`
 	Neighbors   *ebpf.MapSpec `ebpf:"neighbors"`
+	Nexthops    *ebpf.MapSpec `ebpf:"nexthops"`
 	Peers       *ebpf.MapSpec `ebpf:"peers"`
 	PortAddrs   *ebpf.MapSpec `ebpf:"port_addrs"`
 	Ports       *ebpf.MapSpec `ebpf:"ports"`
@@ -296,6 +298,7 @@ type bpfMaps struct {
 	Floods      *ebpf.Map `ebpf:"floods"`
 	IcmpBuckets *ebpf.Map `ebpf:"icmp_buckets"`
 	Neighbors   *ebpf.Map `ebpf:"neighbors"`
+	Nexthops    *ebpf.Map `ebpf:"nexthops"`
 	Peers       *ebpf.Map `ebpf:"peers"`
 	PortAddrs   *ebpf.Map `ebpf:"port_addrs"`
 	Ports       *ebpf.Map `ebpf:"ports"`
@@ -314,6 +317,7 @@ func (m *bpfMaps) Close() error {
 		m.Floods,
 		m.IcmpBuckets,
 		m.Neighbors,
+		m.Nexthops,
 		m.Peers,
 		m.PortAddrs,
 		m.Ports,

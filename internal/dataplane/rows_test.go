@@ -51,9 +51,10 @@ func TestAddressWidth(t *testing.T) {
 			walk(name, m.Value)
 		}
 	}
-	// port, port_addrs, endpoints 2, neighbors, routes 2, vnis, peers 2, records 2
-	if found != 12 {
-		t.Errorf("%d addresses found in the maps, not 12", found)
+	// port, port_addrs, endpoints 2, neighbors, routes 2, vnis, peers 2, records 2,
+	// nexthops 3
+	if found != 15 {
+		t.Errorf("%d addresses found in the maps, not 15", found)
 	}
 	if k, _ := btf.Sizeof(spec.Maps[bpfMapTunnelIps].Key); k != 16 {
 		t.Errorf("tunnel_ips has keys of %d bytes", k)

@@ -44,6 +44,7 @@ struct {
 } routes SEC(".maps");
 
 ARRAY(counters, BPF_MAP_TYPE_PERCPU_ARRAY, struct counter, 1);
+ARRAY(nexthops, BPF_MAP_TYPE_PERCPU_ARRAY, struct nexthop, NEXTHOPS);
 ARRAY(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u64, DROP_COUNT);
 ARRAY(records, BPF_MAP_TYPE_ARRAY, struct record, 1);
 ARRAY(configs, BPF_MAP_TYPE_ARRAY, struct config, 1);

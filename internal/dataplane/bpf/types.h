@@ -147,6 +147,21 @@ struct icmp_bucket {
 	__u64 spent;
 };
 
+/* nexthops: what bpf_fib_lookup said of a flow, per CPU, at the low bits of the flow's
+ * hash. True for the tick of the clock in which it was asked. */
+#define NEXTHOPS 256
+struct nexthop {
+	__u64 tick; /* jiffies */
+	struct addr local;
+	struct addr remote;
+	__u32 addr[4]; /* as in struct bpf_redir_neigh */
+	__u32 table;
+	__u32 ifindex;
+	__u16 port;   /* outer source port: paths of equal cost go by it */
+	__u16 family; /* of addr */
+	__u32 pad;
+};
+
 /* configs: one row */
 struct config {
 	__u64 hash_key;      /* of the outer source port's hash */

@@ -148,47 +148,70 @@ static __always_inline void write_outer(void *data, const struct endpoint *ep, c
 	*(struct eth *)(data + OUTER_INNER) = *inner;
 }
 
+/* The next hop of the outer packet; NULL: no route. The look-up is the dearest part
+ * of the way into a tunnel, so that its answer serves the flow for the rest of the
+ * clock's tick (10 ms at most). */
+static __always_inline struct nexthop *next_hop(struct __sk_buff *skb, const struct endpoint *ep, __u16 port, __u64 hash,
+						const struct config *cfg)
+{
+	__u32 index = hash & (NEXTHOPS - 1);
+	struct nexthop *n = bpf_map_lookup_elem(&nexthops, &index);
+	__u64 tick = bpf_jiffies64();
+	struct bpf_fib_lookup fib = {};
+
+	if (unlikely(!n))
+		return NULL;
+	if (likely(n->tick == tick && n->port == port && n->table == ep->table && addr_equal(&n->remote, &ep->addr) &&
+		   addr_equal(&n->local, &ep->local)))
+		return n;
+	fib.family = AF_INET;
+	fib.l4_protocol = PROTO_UDP;
+	fib.sport = bpf_htons(port);
+	fib.dport = bpf_htons(VXLAN_PORT);
+	/* Not 0, or the kernel holds the bare frame against the device's MTU; the
+	 * endpoint's mtu has decided that. */
+	fib.tot_len = 1;
+	/* bpf_ipv4_fib_lookup wants the forwarding switch of this device on, and has
+	 * no other use for it with DIRECT. */
+	fib.ifindex = cfg->vxlan_ifindex;
+	fib.ipv4_src = addr_to_v4(&ep->local);
+	fib.ipv4_dst = addr_to_v4(&ep->addr);
+	fib.tbid = ep->table;
+	if (unlikely(bpf_fib_lookup(skb, &fib, sizeof(fib), FIB_LOOKUP_DIRECT | FIB_LOOKUP_TBID | FIB_LOOKUP_SKIP_NEIGH) !=
+		     FIB_RET_SUCCESS))
+		return NULL;
+	n->table = ep->table;
+	addr_copy(&n->local, &ep->local);
+	addr_copy(&n->remote, &ep->addr);
+	n->port = port;
+	/* The family is the next hop's: IPv4 routes can have an IPv6 one. */
+	n->family = fib.family;
+	n->ifindex = fib.ifindex;
+	__builtin_memcpy(n->addr, fib.ipv6_dst, sizeof(n->addr));
+	n->tick = tick;
+	return n;
+}
+
 /* To a remote VTEP. by_device: always through the vxlan device. A global function:
  * the verifier looks at it once, not once for each way that leads here. */
 __noinline int tunnel(struct __sk_buff *skb, struct endpoint *ep, bool by_device)
 {
 	__u32 zero = 0, len = skb->len;
 	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
-	struct bpf_redir_neigh nh = {};
+	struct bpf_redir_neigh nh;
+	struct nexthop *next;
 	struct eth *eth = DATA(skb), inner;
 	struct flow flow;
 	__u16 port;
-	long err;
 
 	if (unlikely(!ep || !cfg || (void *)(eth + 1) > DATA_END(skb)))
 		return drop(DROP_INTERNAL);
 	flow_of(&flow, eth, DATA_END(skb), cfg->hash_key);
 	inner = *eth;
 	port = port_of(&flow);
-	{
-		struct bpf_fib_lookup fib = {
-			.family = AF_INET,
-			.l4_protocol = PROTO_UDP,
-			.sport = bpf_htons(port),
-			.dport = bpf_htons(VXLAN_PORT),
-			/* Not 0, or the kernel holds the bare frame against the
-			 * device's MTU; the endpoint's mtu has decided that. */
-			.tot_len = 1,
-			/* bpf_ipv4_fib_lookup wants the forwarding switch of this
-			 * device on, and has no other use for it with DIRECT. */
-			.ifindex = cfg->vxlan_ifindex,
-			.ipv4_src = addr_to_v4(&ep->local),
-			.ipv4_dst = addr_to_v4(&ep->addr),
-			.tbid = ep->table,
-		};
-		err = bpf_fib_lookup(skb, &fib, sizeof(fib), FIB_LOOKUP_DIRECT | FIB_LOOKUP_TBID | FIB_LOOKUP_SKIP_NEIGH);
-		if (unlikely(err != FIB_RET_SUCCESS))
-			return drop(DROP_UNDERLAY_NO_ROUTE);
-		/* The family is the next hop's: IPv4 routes can have an IPv6 one. */
-		nh.nh_family = fib.family;
-		__builtin_memcpy(nh.ipv6_nh, fib.ipv6_dst, sizeof(nh.ipv6_nh));
-		zero = fib.ifindex;
-	}
+	next = next_hop(skb, ep, port, flow.hash, cfg);
+	if (unlikely(!next))
+		return drop(DROP_UNDERLAY_NO_ROUTE);
 	/* Anything else than these flags and 14 bytes of inner Ethernet header
 	 * breaks the segmentation of what is inside. */
 	if (unlikely(!flow.ip || by_device ||
@@ -203,5 +226,7 @@ __noinline int tunnel(struct __sk_buff *skb, struct endpoint *ep, bool by_device
 	count_tx(ep->counter, len);
 	if (cfg_record)
 		record_tunnel(VERDICT_TUNNEL, ep, flow.tos);
-	return bpf_redirect_neigh(zero, &nh, sizeof(nh), 0);
+	nh.nh_family = next->family;
+	__builtin_memcpy(nh.ipv6_nh, next->addr, sizeof(nh.ipv6_nh));
+	return bpf_redirect_neigh(next->ifindex, &nh, sizeof(nh), 0);
 }
