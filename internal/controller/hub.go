@@ -222,11 +222,9 @@ func (h *hub) Report(name model.HostName, r hostsync.Report) {
 		return
 	}
 	h.counts.HostReport(string(name))
-	if r.Revision > h.revision {
-		h.log.Warn("the host claims a revision that does not exist", "host", name, "revision", r.Revision)
-		return
-	}
-	if r.Revision != host.acked && r.Revision != 0 {
+	// What an agent applied from another controller, this one may not have seen
+	// yet: that is acknowledged again when it has.
+	if r.Revision != host.acked && r.Revision != 0 && r.Revision <= h.revision {
 		host.acked = r.Revision
 		host.writes = host.writes || host.freed > 0
 	}
