@@ -71,7 +71,7 @@ func (r *run) deliver(at Object, e endpoint) Result {
 // tooBig tells whether the packet, or where it is GSO each of its segments, is
 // larger than mtu.
 func (r *run) tooBig(mtu int) bool {
-	v4, v6 := packet.IPv4Readable(r.frame), packet.IPv6Readable(r.frame)
+	v4, v6 := packet.IPv4Readable(r.frame) || r.trusted, packet.IPv6Readable(r.frame)
 	ip := r.frame[packet.EthernetLen:]
 	if r.gso == 0 {
 		if v4 {

@@ -148,6 +148,9 @@ type run struct {
 	frame []byte // a copy of its own
 	gso   int
 	rigid bool
+	// trusted: the slow path's own packet, which is taken for IPv4 whatever its
+	// version says.
+	trusted bool
 
 	net    model.NetworkKey // the network it is in
 	from   string           // the workload's interface it came from; "" with tunnel

@@ -100,6 +100,7 @@ func (p *Pipeline) FromSlow(f Frame) Result {
 	r.frame = slices.Delete(r.frame, packet.EthernetLen, least)
 	if kind == slowRoute {
 		r.mark("slow/route")
+		r.trusted = true
 		return r.route(routing{router: router, originator: true, slow: true})
 	}
 	r.mark("slow/bridge")
