@@ -24,6 +24,7 @@ The exit code is 0 only if all of it held. Nothing is left behind, also when it 
 interrupted. Needs root, and Linux 6.6 or newer.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			defer survivePipe()()
 			o.Colour = wantsColour(cmd.OutOrStdout())
 			return labError(cmd, demo.Run(cmd.Context(), o, cmd.OutOrStdout()))
 		},

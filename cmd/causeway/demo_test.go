@@ -182,6 +182,30 @@ func TestDemoInterrupted(t *testing.T) {
 	}
 }
 
+// TestDemoUnread: it comes to its end, and cleans up, when nobody reads what it says.
+func TestDemoUnread(t *testing.T) {
+	testutil.RequireRoot(t)
+	testutil.RequireKernel(t, 6, 6)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("causeway", "demo")
+	cmd.Stdout = w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	if _, err := r.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	wantNothingLeft(t, cmd.Process.Pid)
+}
+
 // TestDemoHold: it stays until it is told to go, and what it says to look around
 // with works. SIGTERM ends it as Ctrl-C does.
 func TestDemoHold(t *testing.T) {

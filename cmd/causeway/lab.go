@@ -38,6 +38,7 @@ different names and API ports can be up side by side. If it cannot be brought up
 or is interrupted, nothing of it stays.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			defer survivePipe()()
 			f, err := testbed.ReadFile(args[0])
 			if err != nil {
 				return labError(cmd, err)
@@ -127,6 +128,7 @@ port is ACTIVE. The API is the lab's own unless --endpoint or --os-cloud is give
 	f.StringVar(&site.opts.Cloud, "os-cloud", "", "`NAME` of a cloud in clouds.yaml")
 	mustRequire(cmd, "site", "port", "name")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		defer survivePipe()()
 		w, err := attach(cmd.Context(), lab, site, o)
 		if err != nil {
 			return labError(cmd, err)
@@ -188,6 +190,7 @@ func newTestbedDown() *cobra.Command {
 namespaces, mounts, directories. Processes that "testbed exec" left running end too.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			defer survivePipe()()
 			name, err := lab.choose()
 			if err != nil {
 				return labError(cmd, err)

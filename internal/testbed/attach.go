@@ -133,15 +133,17 @@ func (l *Lab) Attach(ctx context.Context, o AttachOptions) (Workload, error) {
 }
 
 func (l *Lab) attach(ctx context.Context, o AttachOptions) (Workload, error) {
-	lock, err := lockLab(l.Name(), true)
+	lock, err := lockLab(ctx, l.Name(), true)
 	if err != nil {
 		return Workload{}, err
 	}
 	defer lock.unlock()
 	// Another causeway may have attached something since this one looked.
-	if l.st, err = loadState(l.Name()); err != nil {
+	st, err := loadState(l.Name())
+	if err != nil {
 		return Workload{}, err
 	}
+	l.st = st
 	site, host, err := l.place(o)
 	if err != nil {
 		return Workload{}, err

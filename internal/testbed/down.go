@@ -1,6 +1,7 @@
 package testbed
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,7 +21,7 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 
 // Down takes away what Up and Attach made of a lab, in whatever state it was left.
 func Down(name string) error {
-	lock, err := lockLab(name, true)
+	lock, err := lockLab(context.Background(), name, true)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("lab %s: %w", name, ErrNoLab)
 	}
@@ -40,7 +42,12 @@ func Sweep() ([]string, error) {
 	var swept []string
 	for _, name := range labs {
 		st, err := loadState(name)
-		if err != nil || st.Owner == nil || st.Owner.alive() {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			if !deserted(name) {
+				continue
+			}
+		case err != nil || st.Owner == nil || st.Owner.alive():
 			continue // not ours to judge
 		}
 		if err := Down(name); err != nil && !errors.Is(err, ErrNoLab) {
@@ -49,6 +56,13 @@ func Sweep() ([]string, error) {
 		swept = append(swept, name)
 	}
 	return swept, nil
+}
+
+// deserted tells whether a lab without a state was given up by a maker that died
+// before its first word: a living one is that slow for milliseconds.
+func deserted(name string) bool {
+	info, err := os.Stat(runDir(name))
+	return err == nil && time.Since(info.ModTime()) > time.Minute
 }
 
 // remove does Down's work under the lock. What fails is kept in the state, so that

@@ -174,7 +174,7 @@ func begin(f *File, o Options) (*Lab, *labLock, error) {
 	if err := makeRunDir(f.Lab); err != nil {
 		return nil, nil, err
 	}
-	lock, err := lockLab(f.Lab, false)
+	lock, err := lockLab(context.Background(), f.Lab, false)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,6 +1,7 @@
 package testbed
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -160,42 +162,41 @@ var errBusy = errors.New("another causeway is at work on this lab")
 type labLock struct{ f *os.File }
 
 // lockLab takes the lab's lock. The lock is on the directory itself, so that
-// nothing of it is left when the directory goes. With wait it waits for its turn.
-func lockLab(lab string, wait bool) (*labLock, error) {
+// nothing of it is left when the directory goes. With wait it waits for its turn,
+// until ctx ends.
+func lockLab(ctx context.Context, lab string, wait bool) (*labLock, error) {
 	for {
 		f, err := os.Open(runDir(lab))
 		if err != nil {
 			return nil, fmt.Errorf("lock lab %s: %w", lab, err)
 		}
-		how := unix.LOCK_EX
-		if !wait {
-			how |= unix.LOCK_NB
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil && sameDir(f, runDir(lab)) {
+			return &labLock{f}, nil
 		}
-		for {
-			err = unix.Flock(int(f.Fd()), how)
-			if !errors.Is(err, unix.EINTR) {
-				break
-			}
-		}
-		if err != nil {
-			f.Close()
-			if errors.Is(err, unix.EWOULDBLOCK) {
-				err = errBusy
-			}
+		f.Close()
+		switch {
+		case err == nil:
+			continue // the directory was removed, and perhaps made anew, meanwhile
+		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
 			return nil, fmt.Errorf("lock lab %s: %w", lab, err)
+		case !wait:
+			return nil, fmt.Errorf("lock lab %s: %w", lab, errBusy)
 		}
-		// The directory may have been removed, and made anew, while we waited.
-		var ours, now unix.Stat_t
-		if err := unix.Fstat(int(f.Fd()), &ours); err != nil {
-			f.Close()
-			return nil, fmt.Errorf("lock lab %s: %w", lab, err)
+		// A blocking flock could not be ended by ctx.
+		t := time.NewTimer(20 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil, ctx.Err()
+		case <-t.C:
 		}
-		if err := unix.Stat(runDir(lab), &now); err != nil || ours.Ino != now.Ino {
-			f.Close()
-			continue
-		}
-		return &labLock{f}, nil
 	}
+}
+
+func sameDir(f *os.File, path string) bool {
+	var ours, now unix.Stat_t
+	return unix.Fstat(int(f.Fd()), &ours) == nil && unix.Stat(path, &now) == nil && ours.Ino == now.Ino
 }
 
 func (l *labLock) unlock() { l.f.Close() }
