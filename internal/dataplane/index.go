@@ -58,6 +58,12 @@ func (x *index) touched(d hoststate.Delta) (ports map[model.PortKey]bool, endpoi
 		for r := range x.routes[n] {
 			routes[r] = true
 		}
+		// An interface without an MTU of its own has the network's.
+		for p := range x.byNetwork[n] {
+			for e := range x.endpoints[p] {
+				endpoints[e] = true
+			}
+		}
 	}
 	return ports, endpoints, routes, nets
 }

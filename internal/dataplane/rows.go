@@ -135,7 +135,7 @@ func (t translator) endpoint(k hoststate.EndpointKey) (bpfEndpoint, bool) {
 			Mtu:     uint32(l.MTU),
 		}
 		if l.MTU <= 0 {
-			row.Mtu = uint32(t.st.Networks[k.Network].MTU)
+			row.Mtu = uint32(t.st.Networks[p.Network].MTU)
 		}
 		if l.PeerElsewhere {
 			row.Flags |= endpointPeer

@@ -156,7 +156,7 @@ func TestUpdateEqualsSync(t *testing.T) {
 			if _, ok := env.Links[name]; ok && r.IntN(2) == 0 {
 				delete(env.Links, name)
 			} else {
-				env.Links[name] = Link{Index: 100 + 10*step + r.IntN(5), PeerElsewhere: r.IntN(2) == 0, MTU: 1500}
+				env.Links[name] = Link{Index: 100 + 10*step + r.IntN(5), PeerElsewhere: r.IntN(2) == 0, MTU: 1500 * r.IntN(2)}
 			}
 			for k, p := range next.Ports {
 				if p.Interface == name {
