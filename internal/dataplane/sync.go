@@ -82,13 +82,20 @@ func (d *Dataplane) Update(delta hoststate.Delta, st hoststate.State, env Env) e
 			d.tables.counters.freePort(k)
 		}
 	}
+	var left []tunnelKey // counters that lost rows
 	for k := range endpoints {
-		if t, free := d.index.endpoint(tr, k); free {
-			d.tables.counters.freeTunnel(t)
+		if t, last := d.index.endpoint(tr, k); last {
+			left = append(left, t)
 		}
 	}
 	for k := range keysOf(delta.Set.Peers, delta.Unset.Peers) {
-		if t, free := d.index.peer(tr, k); free {
+		if t, last := d.index.peer(tr, k); last {
+			left = append(left, t)
+		}
+	}
+	for _, t := range left {
+		// A row that came later may count there now.
+		if d.index.tunnels[t] == 0 {
 			d.tables.counters.freeTunnel(t)
 		}
 	}
