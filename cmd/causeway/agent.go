@@ -9,6 +9,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/agent"
 	"github.com/causeway-net/causeway/internal/config"
+	"github.com/causeway-net/causeway/internal/dataplane"
 	"github.com/causeway-net/causeway/internal/hostsync"
 )
 
@@ -80,7 +81,7 @@ func agentConfig(c config.Agent, log *slog.Logger) agent.Config {
 	return agent.Config{
 		PinDir: c.PinDir, StateDir: c.StateDir,
 		UnderlayInterfaces: c.UnderlayInterfaces, WorkloadInterfaces: c.WorkloadInterfaces,
-		ICMPRate: c.ICMPRate, ICMPBurst: c.ICMPBurst,
+		ICMPRate: c.ICMPRate, ICMPBurst: c.ICMPBurst, Limits: dataplane.Limits(c.Limits),
 		MetricsListen: c.MetricsListen, Log: log,
 	}
 }

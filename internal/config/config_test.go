@@ -121,6 +121,9 @@ func TestAgent(t *testing.T) {
 		{[]string{"--controller", "nowhere"}, "neither unix"},
 		{[]string{"--controller", "unix://rel"}, "absolute"},
 		{[]string{"--icmp-burst", "0"}, "--icmp-rate=0"},
+		{[]string{"--max-routes", "0"}, "--max-routes: 0 is not in 1…"},
+		{[]string{"--max-endpoints", "4000000000"}, "--max-endpoints: 4000000000 is not in 1…"},
+		{[]string{"--max-vnis", "1", "--max-peers", "16777216"}, ""},
 		{[]string{"--underlay-interface", "a", "--underlay-interface", "b"}, ""},
 	} {
 		var a Agent

@@ -181,7 +181,46 @@ type Agent struct {
 	MetricsListen      string
 	ICMPRate           uint32
 	ICMPBurst          uint32
+	Limits             Limits
 	Log                Log
+}
+
+// Limits are the numbers of rows that an agent's maps take.
+type Limits struct {
+	Ports, PortAddrs, Endpoints, Neighbors, Routes, TunnelIPs, VNIs, Peers, Floods, Counters, Routers uint32
+}
+
+// maxRows is the most that one map may have: beyond it the kernel refuses some kinds.
+const maxRows = 1 << 24
+
+// each goes through the limits with their flags, defaults and what they count.
+func (l *Limits) each(fn func(value *uint32, flag string, def uint32, usage string)) {
+	const rows = "most `ROWS` of the map "
+	fn(&l.Ports, "max-ports", 4096, rows+"ports: bound ports on this host")
+	fn(&l.PortAddrs, "max-port-addresses", 16384, rows+"port_addrs: addresses beyond the first of each bound port")
+	fn(&l.Endpoints, "max-endpoints", 65536, rows+"endpoints: MAC addresses of ports, router ports and remote MAC entries")
+	fn(&l.Neighbors, "max-neighbors", 65536, rows+"neighbors: IP addresses of ports and router ports")
+	fn(&l.Routes, "max-routes", 65536, rows+"routes: routes of all routers together")
+	fn(&l.Routers, "max-routers", 4096, rows+"icmp_buckets: routers that make ICMP errors; one beyond them makes none")
+	fn(&l.TunnelIPs, "max-tunnel-ips", 1024, rows+"tunnel_ips: tunnel IPs of this host")
+	fn(&l.VNIs, "max-vnis", 16384, rows+"vnis: connected VNIs of all tunnel IPs together")
+	fn(&l.Peers, "max-peers", 65536, rows+"peers: remote VTEPs of all VNIs together")
+	fn(&l.Floods, "max-floods", 8192, rows+"floods: ports that get broadcasts and frames to unknown MAC addresses")
+	fn(&l.Counters, "max-counters", 16384, rows+"counters: ports and remote VTEPs (of each VNI) that are counted apart; the first row is for all others")
+}
+
+func (l *Limits) bind(s *Set) {
+	l.each(func(value *uint32, flag string, def uint32, usage string) { s.flags.Uint32Var(value, flag, def, usage) })
+}
+
+func (l *Limits) validate(s *Set) error {
+	var errs []error
+	l.each(func(value *uint32, flag string, _ uint32, _ string) {
+		if *value < 1 || *value > maxRows {
+			errs = append(errs, fmt.Errorf("%s: %d is not in 1…%d", s.Name(flag), *value, maxRows))
+		}
+	})
+	return errors.Join(errs...)
 }
 
 // Bind puts the settings into s.
@@ -196,6 +235,7 @@ func (a *Agent) Bind(s *Set) {
 	f.StringVar(&a.MetricsListen, "metrics-listen", "127.0.0.1:9698", "`ADDRESS` of /metrics, or unix:PATH; empty: none")
 	f.Uint32Var(&a.ICMPRate, "icmp-rate", 100, "ICMP errors a second that each router may send; 0: no limit")
 	f.Uint32Var(&a.ICMPBurst, "icmp-burst", 50, "ICMP errors that each router may send at once")
+	a.Limits.bind(s)
 	a.Log.bind(s)
 }
 
@@ -223,6 +263,7 @@ func (a *Agent) Finish(s *Set) error {
 	if a.ICMPRate != 0 && a.ICMPBurst == 0 {
 		add(fmt.Errorf("%s: 0 would let no ICMP error out; --icmp-rate=0 lifts the limit", s.Name("icmp-burst")))
 	}
+	add(a.Limits.validate(s))
 	add(a.Log.validate(s))
 	return errors.Join(errs...)
 }

@@ -44,7 +44,8 @@ type Limits struct {
 	Routers   uint32 // routers with an allowance for ICMP errors
 }
 
-func (l Limits) withDefaults() Limits {
+// WithDefaults has the defaults in place of zeros.
+func (l Limits) WithDefaults() Limits {
 	def := func(n *uint32, d uint32) {
 		if *n == 0 {
 			*n = d
@@ -66,7 +67,7 @@ func (l Limits) withDefaults() Limits {
 
 // entries is max_entries by map name. Maps that are missing have a fixed size.
 func (l Limits) entries() map[string]uint32 {
-	l = l.withDefaults()
+	l = l.WithDefaults()
 	return map[string]uint32{
 		bpfMapPorts:       l.Ports,
 		bpfMapPortAddrs:   l.PortAddrs,
