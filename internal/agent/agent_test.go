@@ -208,6 +208,32 @@ func TestAttachFails(t *testing.T) {
 	sh(t, vm.in(pingRouter))
 }
 
+func TestFullMap(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	cfg := testConfig(t)
+	cfg.Limits.Ports = 1
+	c := newController(t)
+	startAgent(t, cfg, c)
+	vm := newNamespace(t)
+	vm.vm(t, "tap1", vm1, "10.0.0.1")
+	second := vm1
+	second.ID, second.Interface = "port-2", "tap2"
+	second.MAC, second.Addrs = model.MustMAC("fa:16:3e:00:00:04"), []netip.Addr{netip.MustParseAddr("10.0.0.4")}
+	vm.plug(t, "tap2", "eth1", second)
+	c.set(func(s *hoststate.State) { addNetwork(s); bind(s, 1, vm1) })
+	// What does not fit is an error of that port; it is not acknowledged, and the
+	// others go on.
+	c.setUnacked(func(s *hoststate.State) { bind(s, 2, second) })
+	c.untilPort("port-2", model.PortError, "ports")
+	c.untilPort("port-1", model.PortActive, "")
+	sh(t, vm.in(pingRouter))
+	c.set(func(s *hoststate.State) { delete(s.Ports, 1) })
+	c.untilPort("port-2", model.PortActive, "")
+	sh(t, vm.in("ping -n -c 1 -W 20 -I eth1 10.0.0.1"))
+}
+
 func TestWorkloadPatterns(t *testing.T) {
 	if !requireMachine(t) {
 		return

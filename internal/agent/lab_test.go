@@ -155,6 +155,12 @@ func (c *controller) until(what string, ok func() bool) {
 // the agent has acknowledged it.
 func (c *controller) set(change func(*hoststate.State)) {
 	c.t.Helper()
+	c.setUnacked(change)
+	c.until("revision "+strconv.FormatInt(c.rev, 10)+" acknowledged", func() bool { return c.acked == c.rev })
+}
+
+func (c *controller) setUnacked(change func(*hoststate.State)) {
+	c.t.Helper()
 	next := c.state.Clone()
 	change(&next)
 	d := hoststate.Diff(c.state, next)
@@ -174,7 +180,6 @@ func (c *controller) send(d hoststate.Delta, next hoststate.State) {
 	case <-time.After(wait):
 		c.t.Fatal("the agent takes no update")
 	}
-	c.until("revision "+strconv.FormatInt(c.rev, 10)+" acknowledged", func() bool { return c.acked == c.rev })
 }
 
 func (c *controller) untilPort(id model.PortID, status model.PortStatus, words string) {
