@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -95,6 +96,12 @@ func (a *Agent) touchRemotes(t *agenda, is func(hoststate.Endpoint) bool) {
 // paths asks the kernel how large a packet each VTEP's path takes, and by which
 // interface it goes.
 func (a *Agent) paths(t *agenda) error {
+	carried := maps.Clone(a.carriers)
+	defer func() {
+		if !maps.Equal(carried, a.carriers) {
+			t.underlay = true // the MTU that is reported is theirs
+		}
+	}()
 	if t.paths {
 		a.vteps = map[vtep]struct{}{}
 		for _, e := range a.state.Endpoints {
