@@ -45,10 +45,11 @@ func pad(s string, n int) string {
 	return s + strings.Repeat(" ", max(0, n-utf8.RuneCountInString(s)))
 }
 
-// timed writes a line with the time at its right end.
-func (p *printer) timed(mark, s string, took time.Duration) {
+// timed writes a line with the time at its right end. mark stands before the text
+// and takes n columns.
+func (p *printer) timed(mark string, n int, s string, took time.Duration) {
 	t := formatTime(took)
-	fmt.Fprintf(p.w, "  %s%s %s\n", mark, pad(s, width-4-utf8.RuneCountInString(t)), p.paint(dim, t))
+	fmt.Fprintf(p.w, "  %s%s %s\n", mark, pad(s, width-3-n-utf8.RuneCountInString(t)), p.paint(dim, t))
 }
 
 func formatTime(d time.Duration) string {
@@ -59,11 +60,11 @@ func formatTime(d time.Duration) string {
 }
 
 func (p *printer) done(s string, took time.Duration) {
-	p.timed(p.paint(green, "✓")+" ", s, took)
+	p.timed(p.paint(green, "✓")+" ", 2, s, took)
 }
 
 func (p *printer) step(n int, site, what string, took time.Duration) {
-	p.timed(p.paint(bold, fmt.Sprintf("%2d", n))+" "+p.paint(dim, site)+" ", what, took)
+	p.timed(p.paint(bold, fmt.Sprintf("%2d", n))+" "+p.paint(dim, site)+" ", 4+utf8.RuneCountInString(site), what, took)
 }
 
 func (p *printer) check(ok bool, name, detail string) {

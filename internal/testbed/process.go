@@ -151,10 +151,11 @@ func (s *state) tokenProcesses() ([]item, error) {
 		return nil, fmt.Errorf("look for processes of the lab: %w", err)
 	}
 	want := []byte(s.tokenEnv())
+	own := ownLine()
 	var out []item
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid == os.Getpid() {
+		if err != nil || own[pid] {
 			continue
 		}
 		start := startTime(pid)
@@ -169,6 +170,27 @@ func (s *state) tokenProcesses() ([]item, error) {
 		}
 	}
 	return out, nil
+}
+
+// ownLine is this process and those it descends from: a shell in the lab may well
+// be where somebody takes the lab down.
+func ownLine() map[int]bool {
+	line := map[int]bool{}
+	for pid := os.Getpid(); pid > 1 && !line[pid]; {
+		line[pid] = true
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			break
+		}
+		fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+		if len(fields) < 2 {
+			break
+		}
+		if pid, err = strconv.Atoi(fields[1]); err != nil {
+			break
+		}
+	}
+	return line
 }
 
 // Stopping a server: it may end by itself, then it is killed.
