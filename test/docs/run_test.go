@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -108,25 +109,57 @@ func runSteps(t *testing.T, limit time.Duration, steps []step) {
 	}
 }
 
-// needLab wants what a lab needs, and takes the examples' lab away at the end.
-func needLab(t *testing.T, tools ...string) {
+// needLab wants what a lab needs and returns what turns the pages' lab into one
+// with a name and ports of its own, so that the test disturbs no lab that is up,
+// and none disturbs it. The lab goes at the end.
+func needLab(t *testing.T, tools ...string) func([]step) []step {
 	t.Helper()
 	testutil.RequireRoot(t)
 	testutil.RequireKernel(t, 6, 6)
 	testutil.RequireTool(t, append(tools, "make", "ip", "ping")...)
+	const file, portA, portB = "examples/two-sites.yaml", "19696", "29696"
+	lab := fmt.Sprintf("docs-%d", os.Getpid())
+	own := filepath.Join(t.TempDir(), "lab.yaml")
+	names := strings.NewReplacer(
+		file, own, "two-sites", lab, portA, freePort(t), portB, freePort(t),
+		"testbed status", "testbed status --lab "+lab,
+		"testbed attach", "testbed attach --lab "+lab,
+		"testbed exec", "testbed exec --lab "+lab,
+	)
+	if err := os.WriteFile(own, []byte(names.Replace(page(t, file))), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
-		if _, err := os.Stat("/run/causeway/testbed/two-sites"); err != nil {
+		if _, err := os.Stat("/run/causeway/testbed/" + lab); err != nil {
 			return
 		}
-		if out, err := exec.Command(filepath.Join(top, "bin/causeway"), "testbed", "down", "--lab", "two-sites").CombinedOutput(); err != nil {
+		if out, err := exec.Command(filepath.Join(top, "bin/causeway"), "testbed", "down", "--lab", lab).CombinedOutput(); err != nil {
 			t.Errorf("take the lab away: %v\n%s", err, out)
 		}
 	})
+	return func(steps []step) []step {
+		for i := range steps {
+			steps[i].command = names.Replace(steps[i].command)
+		}
+		return steps
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
 // TestDemo runs the README's first command.
 func TestDemo(t *testing.T) {
-	needLab(t)
+	testutil.RequireRoot(t)
+	testutil.RequireKernel(t, 6, 6)
+	testutil.RequireTool(t, "make")
 	runSteps(t, 5*time.Minute, named(t, "README.md", "demo"))
 }
 
@@ -144,8 +177,8 @@ func TestTest(t *testing.T) {
 }
 
 func TestLab(t *testing.T) {
-	needLab(t)
-	runSteps(t, 3*time.Minute, named(t, "README.md", "lab"))
+	ours := needLab(t)
+	runSteps(t, 3*time.Minute, ours(named(t, "README.md", "lab")))
 }
 
 // TestFlags wants every flag that the README shows to be in the command's help.
@@ -178,7 +211,7 @@ func build(t *testing.T) {
 
 // TestOperatorGuide does the whole guide with the real clients.
 func TestOperatorGuide(t *testing.T) {
-	needLab(t, "openstack", "traceroute")
+	ours := needLab(t, "openstack", "traceroute")
 	const guide = "docs/operator-guide.md"
 	var steps []step
 	for _, name := range []string{
@@ -187,7 +220,7 @@ func TestOperatorGuide(t *testing.T) {
 	} {
 		steps = append(steps, named(t, guide, name)...)
 	}
-	runSteps(t, 8*time.Minute, steps)
+	runSteps(t, 8*time.Minute, ours(steps))
 }
 
 func TestBlocks(t *testing.T) {
