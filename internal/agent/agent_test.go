@@ -300,7 +300,7 @@ func TestCleanupLeavesWhatWasThere(t *testing.T) {
 	}
 	sh(t, "ip link add eth1 type veth peer name gw1; ip link set eth1 up; ip link set gw1 up; ip addr add 172.31.0.1/24 dev eth1; ip link add up1 type veth peer name up1p; ip link set up1 up; ip link set up1p up")
 	world := func() string {
-		return sh(t, `ip -o link | awk '{print $2,$4,$5}'; ip -o -4 addr; ip rule; ip -4 route show table all | sed 's/ linkdown//'; ls /sys/fs/bpf | grep -v debug || true`)
+		return sh(t, `ip -o link | awk '{print $2,$4,$5}'; ip -o -4 addr; ip rule; ip -4 route show table all | sed 's/ linkdown//'`)
 	}
 	before := world()
 	cfg := testConfig(t)
@@ -329,6 +329,11 @@ func TestCleanupLeavesWhatWasThere(t *testing.T) {
 	}
 	if after := world(); after != before {
 		t.Errorf("left behind:\n%s\nwas:\n%s", after, before)
+	}
+	for _, dir := range []string{cfg.PinDir, cfg.StateDir} {
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Errorf("%s is still there: %v", dir, err)
+		}
 	}
 	if err := Cleanup(cfg); err != nil {
 		t.Errorf("again: %v", err)

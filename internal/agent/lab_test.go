@@ -199,7 +199,7 @@ type running struct {
 
 func testConfig(t *testing.T) Config {
 	t.Helper()
-	pins := filepath.Join("/sys/fs/bpf", fmt.Sprintf("cwF-%d-%s", os.Getpid(), t.Name()))
+	pins := filepath.Join("/sys/fs/bpf", fmt.Sprintf("causeway-agenttest-%d-%s", os.Getpid(), t.Name()))
 	t.Cleanup(func() { os.RemoveAll(pins) })
 	level := slog.LevelInfo
 	if testing.Verbose() {
