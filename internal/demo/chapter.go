@@ -98,11 +98,11 @@ func (r *run) steps() []step {
 				return s.create(ctx, "vtep", client.Routers, client.Attrs{"name": s.plan.name("VtepRouter"), "tenant_id": admin})
 			}},
 		{3, func(s, _ plan) string {
-			return fmt.Sprintf("gateway device %s, tunnel IP %s", s.name("Gateway"), s.tunnelIP)
+			return fmt.Sprintf("gateway device %s, tunnel IP %s", s.name("GatewayDevice"), s.tunnelIP)
 		},
 			func(ctx context.Context, s *site, _ plan) error {
 				return s.create(ctx, "gateway", client.GatewayDevices, client.Attrs{
-					"name": s.plan.name("Gateway"), "type": "router_vtep", "resource_id": s.ids["vtep"],
+					"name": s.plan.name("GatewayDevice"), "type": "router_vtep", "resource_id": s.ids["vtep"],
 					"tunnel_ips": []string{s.plan.tunnelIP}, "tenant_id": admin,
 				})
 			}},

@@ -218,7 +218,7 @@ func (r *run) hold(ctx context.Context) {
 		{"the packets between the sites", "sudo " + do("testbed exec --lab %s core -- tcpdump -nei to-%s udp port 4789", lab, a.host)},
 		{"the eBPF programs", "sudo " + do("testbed exec --lab %s %s -- bpftool net", lab, a.host)},
 		{"a packet explained", do("trace --endpoint %s --port %s --to %s", r.res.Endpoints[a.name], a.plan.name("VMPort"), b.plan.vmIP)},
-		{"a site's tables", do("remote-mac list --endpoint %s --gateway-device %s", r.res.Endpoints[a.name], a.plan.name("Gateway"))},
+		{"a site's tables", do("remote-mac list --endpoint %s --gateway-device %s", r.res.Endpoints[a.name], a.plan.name("GatewayDevice"))},
 		{"with the OpenStack client", fmt.Sprintf("OS_AUTH_TYPE=none OS_ENDPOINT=%s openstack port list", r.res.Endpoints[b.name])},
 		{"counters", fmt.Sprintf("sudo curl --unix-socket %s http://agent/metrics", r.lab.MetricsSocket(a.host))},
 		{"all of it at a glance", "sudo " + do("testbed status --lab %s", lab)},

@@ -144,6 +144,6 @@ func (r *run) remoteMACs(ctx context.Context, s, other *site) error {
 		want, werr := model.ParseMAC(other.plan.peerMAC)
 		ok = ok && err == nil && werr == nil && got == want && vtep == other.plan.tunnelIP && fmt.Sprint(e["segmentation_id"]) == fmt.Sprint(vni)
 	}
-	r.check(ok, "remote MAC table of "+s.plan.name("Gateway"), strings.Join(shown, "; "))
+	r.check(ok, "remote MAC table of "+s.plan.name("GatewayDevice"), strings.Join(shown, "; "))
 	return nil
 }
