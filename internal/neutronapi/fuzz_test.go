@@ -90,17 +90,17 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, method, target string) {
 		if u, err := url.ParseRequestURI(target); err != nil || !strings.HasPrefix(target, "/") || u.Host != "" {
-			t.Skip("no request of this target reaches a handler")
+			return // no request of this target reaches a handler
 		}
 		if strings.ContainsFunc(method, func(r rune) bool { return r <= ' ' || r > '~' }) || method == "" || method == "CONNECT" || strings.ContainsAny(target, " \r\n") {
-			t.Skip("net/http refuses it")
+			return // net/http refuses it
 		}
 		s := newServer(t)
 		world(s)
 		before := s.st.Dump()
 		req, err := http.NewRequest(method, "http://site"+target, strings.NewReader(""))
 		if err != nil {
-			t.Skip("net/http refuses it")
+			return // net/http refuses it
 		}
 		req.Host = "site"
 		w := httptest.NewRecorder()

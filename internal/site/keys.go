@@ -123,10 +123,10 @@ func (s *Site) ReclaimKeys(ctx context.Context) error {
 		return err
 	}
 	s.freed.refresh(snap, s.now())
-	todo := s.freed.between(-1, ackedByAll(snap))
-	for len(todo) > 0 {
-		chunk := todo[:min(len(todo), reclaimChunk)]
-		todo = todo[len(chunk):]
+	freed := s.freed.between(-1, ackedByAll(snap))
+	for len(freed) > 0 {
+		chunk := freed[:min(len(freed), reclaimChunk)]
+		freed = freed[len(chunk):]
 		err := s.update(ctx, func(t *tx) error {
 			for _, name := range chunk {
 				if id, ok := t.Lookup(ixKey, name); ok && isTombstone(t, name, id) {
