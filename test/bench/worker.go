@@ -200,19 +200,19 @@ func ask(to string, d time.Duration) (result, error) {
 	took := make([]uint32, 0, 1<<20) // ns
 	b := make([]byte, 1)
 	start := time.Now()
-	var before, now time.Duration // since start: one reading of the clock a round trip
-	for now < d && len(took) < cap(took) {
+	var before, at time.Duration // since start: one reading of the clock a round trip
+	for at < d && len(took) < cap(took) {
 		if _, err := call(unix.SYS_WRITE, fd, b); err != nil {
 			return result{}, err
 		}
 		if n, err := call(unix.SYS_READ, fd, b); err != nil || n == 0 {
 			return result{}, fmt.Errorf("read %d bytes: %w", n, err)
 		}
-		now = time.Since(start)
-		took = append(took, uint32(now-before))
-		before = now
+		at = time.Since(start)
+		took = append(took, uint32(at-before))
+		before = at
 	}
-	seconds := now.Seconds()
+	seconds := at.Seconds()
 	if len(took) == 0 {
 		return result{}, errors.New("not one round trip")
 	}
