@@ -30,12 +30,11 @@ func TestEachPiece(t *testing.T) {
 	}
 	both := func(s, reason, words string) [2]want { return [2]want{{s, reason, words}, {s, reason, words}} }
 	type piece struct {
-		name       string
-		broken     func()
-		put        func()
-		fromA      want
-		fromB      want
-		onlyReason bool
+		name   string
+		broken func()
+		put    func()
+		fromA  want
+		fromB  want
 	}
 	remakeWithVNI := func(vni int) {
 		a.site.remove(client.L2GatewayConnections, a.connection)
