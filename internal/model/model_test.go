@@ -1,0 +1,102 @@
+package model
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestParseMAC(t *testing.T) {
+	want := MAC{0x6f, 0xe4, 0x5a, 0xfa, 0x8e, 0x09}
+	for _, s := range []string{"6f:e4:5a:fa:8e:09", "6F:E4:5A:FA:8E:09", "6F-e4-5a-FA-8e-09"} {
+		if m, err := ParseMAC(s); err != nil || m != want {
+			t.Errorf("ParseMAC(%q) = %v, %v", s, m, err)
+		}
+	}
+	for _, s := range []string{
+		"", "zz", "6f:e4:5a:fa:8e", "6f:e4:5a:fa:8e:0g", "6f:e4:5a:fa:8e:09:00", "6fe45afa8e09",
+		"6f:e4-5a:fa:8e:09", "6f.e4.5a.fa.8e.09", "6f:e4:5a:fa:8e:9 ", "０f:e4:5a:fa:8e",
+	} {
+		if m, err := ParseMAC(s); err == nil {
+			t.Errorf("ParseMAC(%q) = %v; want an error", s, m)
+		}
+	}
+	if !want.IsGroup() || MustMAC("16:b7:b5:a4:57:75").IsGroup() {
+		t.Error("the group bit is the lowest of the first byte")
+	}
+}
+
+// FuzzParseMAC: what is taken is printed and taken again as the same address.
+func FuzzParseMAC(f *testing.F) {
+	f.Add("16:B7:B5:A4:57:75")
+	f.Add("aa-00-11-22-33-44")
+	f.Add("zz")
+	f.Fuzz(func(t *testing.T, s string) {
+		m, err := ParseMAC(s)
+		if err != nil {
+			return
+		}
+		if again, err := ParseMAC(m.String()); err != nil || again != m {
+			t.Fatalf("%q is %v, which is %v, %v", s, m, again, err)
+		}
+		if !strings.EqualFold(strings.ReplaceAll(s, "-", ":"), m.String()) {
+			t.Fatalf("%q became %v", s, m)
+		}
+	})
+}
+
+// A MAC is echoed as it was sent, and compared without regard to case.
+func TestNamedMACKeepsItsText(t *testing.T) {
+	p := Port{MAC: NamedMAC{MustMAC("6f:e4:5a:fa:8e:09"), "6F:E4:5A:FA:8E:09"}}
+	b, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var q Port
+	if err := json.Unmarshal(b, &q); err != nil {
+		t.Fatal(err)
+	}
+	if q.MAC != p.MAC || q.MAC.String() != "6F:E4:5A:FA:8E:09" {
+		t.Errorf("%v came back as %v", p.MAC, q.MAC)
+	}
+	if err := json.Unmarshal([]byte(`{"mac_address":"zz"}`), &q); err == nil {
+		t.Error("a bad MAC was decoded")
+	}
+}
+
+func TestRemoteSiteOwner(t *testing.T) {
+	for owner, want := range map[string]bool{
+		"network:remote_site": true, "network:remote-site": true, "Network:Remote_Site": true,
+		"": false, "network:remotesite": false, "network:router_interface": false, "compute:nova": false,
+	} {
+		if got := (&Port{DeviceOwner: owner}).IsRemoteSite(); got != want {
+			t.Errorf("%q: %v", owner, got)
+		}
+	}
+}
+
+func TestInterfaceName(t *testing.T) {
+	for profile, want := range map[string]string{
+		`{"interface_name":"tap0"}`: "tap0", `{}`: "", `{"interface_name":7}`: "", `{"other":"tap0"}`: "",
+	} {
+		var p Port
+		if err := json.Unmarshal([]byte(`{"binding_profile":`+profile+`}`), &p); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.InterfaceName(); got != want {
+			t.Errorf("%s: %q", profile, got)
+		}
+	}
+}
+
+func TestKindOf(t *testing.T) {
+	err := Errf(KindConflict, "IpAddressAlreadyAllocated", "IP address %s already allocated", "10.0.0.3")
+	if k := KindOf(fmt.Errorf("create port: %w", err)); k != KindConflict {
+		t.Errorf("kind %d of a wrapped error", k)
+	}
+	if k := KindOf(errors.New("defect")); k != KindInternal {
+		t.Errorf("kind %d of a foreign error", k)
+	}
+}
