@@ -20,6 +20,14 @@ const (
 	fragmentRate, fragmentBurst = 50000, 4096 // packets to be cut a second
 )
 
+// One network's share of the packets to be cut, so that a workload that floods its
+// own leaves the others theirs. Networks whose keys are equal modulo shares
+// have one between them: keys are handed out one after the other.
+const (
+	shares                = 256
+	shareRate, shareBurst = 5000, 512
+)
+
 // maxFrame is more than any frame: the tap's MTU with Ethernet header.
 const maxFrame = 65535 + packet.EthernetLen
 
@@ -48,6 +56,7 @@ type Server struct {
 	log *slog.Logger
 
 	icmp, frag *rate.Limiter
+	share      [shares]*rate.Limiter // of frag
 
 	nICMP, nFragment, nSent, nLimited, nForbidden, nMalformed, nFailed atomic.Uint64
 }
@@ -55,11 +64,15 @@ type Server struct {
 // NewServer serves tap, whose reads and writes are whole frames and whose Close
 // ends a Read that waits.
 func NewServer(tap io.ReadWriteCloser, log *slog.Logger) *Server {
-	return &Server{
+	s := &Server{
 		tap: tap, log: log,
 		icmp: rate.NewLimiter(icmpRate, icmpBurst),
 		frag: rate.NewLimiter(fragmentRate, fragmentBurst),
 	}
+	for i := range s.share {
+		s.share[i] = rate.NewLimiter(shareRate, shareBurst)
+	}
+	return s
 }
 
 // Counters may be called at any time.
@@ -114,6 +127,11 @@ func (s *Server) admit(b []byte) bool {
 		case KindFragment:
 			s.nFragment.Add(1)
 			l = s.frag
+			// Its own share first: what is refused there costs the others nothing.
+			if h, err := ParseHeader(b[packet.EthernetLen:]); err != nil || !s.share[h.Net%shares].Allow() {
+				s.nLimited.Add(1)
+				return false
+			}
 		}
 	}
 	if l == nil {

@@ -90,3 +90,29 @@ func TestServerLimit(t *testing.T) {
 		t.Errorf("%d of %d frames passed a limit of %d; counters %+v", c.Forbidden, n, most, c)
 	}
 }
+
+func TestOneNetworkLeavesTheOthersTheirShare(t *testing.T) {
+	tap, _ := pair(t)
+	defer tap.Close()
+	s := NewServer(tap, slog.New(slog.DiscardHandler))
+	// A packet that may not be cut costs a token and writes nothing.
+	f := func(net uint32) []byte {
+		return frame(Header{Kind: KindFragment, Net: net, MTU: 576}, ipv4(packet.IPv4{Protocol: packet.ProtoUDP, DF: true}, make([]byte, 1000)))
+	}
+	flood, quiet := f(1), f(2)
+	start := time.Now()
+	for range 4 * fragmentBurst {
+		s.frame(flood)
+	}
+	most := shareBurst + uint64(time.Since(start).Seconds()*shareRate) + 1
+	c := s.Counters()
+	if c.Forbidden > most || c.Forbidden < shareBurst {
+		t.Errorf("%d packets of one network passed, its share is %d; counters %+v", c.Forbidden, most, c)
+	}
+	for range 100 {
+		s.frame(quiet)
+	}
+	if got := s.Counters(); got.Forbidden-c.Forbidden != 100 {
+		t.Errorf("%d of 100 packets of another network passed: %+v", got.Forbidden-c.Forbidden, got)
+	}
+}
