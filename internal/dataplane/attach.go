@@ -12,6 +12,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // The kinds of attachments, as they stand in the names of pins.
@@ -93,12 +94,16 @@ func (d *Dataplane) cleanLinks() error {
 // updateLinks replaces the programs of all links, each atomically: a packet sees the
 // old program or the new one.
 func (d *Dataplane) updateLinks() error {
-	return d.eachLink(func(p linkPin, l link.Link) error {
-		if err := l.Update(d.programs[programOf[p.kind]]); err != nil {
-			return fmt.Errorf("replace the program on %s: %w", interfaceName(p.ifindex), err)
-		}
-		return nil
-	})
+	return d.eachLink(d.updateLink)
+}
+
+func (d *Dataplane) updateLink(p linkPin, l link.Link) error {
+	err := l.Update(d.programs[programOf[p.kind]])
+	// ENOLINK: the interface has vanished since the link was opened.
+	if err != nil && !errors.Is(err, unix.ENOLINK) {
+		return fmt.Errorf("replace the program on %s: %w", interfaceName(p.ifindex), err)
+	}
+	return nil
 }
 
 // eachLink calls f with each link, and removes the pins of those that have no

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
 
@@ -218,4 +219,25 @@ func TestCrash(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// An interface may vanish while the programs are replaced.
+func TestInterfaceVanishesDuringUpgrade(t *testing.T) {
+	l := newLab(t, 1450, 1500)
+	site := l.sites["A"]
+	seen := false
+	err := site.dp.eachLink(func(p linkPin, k link.Link) error {
+		if p.kind == kindWorkload {
+			seen = true
+			run(t, "ip -n %s link del tap0", l.ns("hA"))
+		}
+		return site.dp.updateLink(p, k)
+	})
+	if err != nil || !seen {
+		t.Errorf("programs replaced (%v): %v", seen, err)
+	}
+	l.open("A", layoutVersion)
+	if pins, err := site.dp.linkPins(); err != nil || len(pins) != 2 {
+		t.Errorf("%v, %v: want the pins of the underlay and the vxlan device", pins, err)
+	}
 }
