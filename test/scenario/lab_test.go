@@ -153,7 +153,7 @@ func freePorts(t *testing.T, n int) []int {
 
 // dumpLogs shows the end of each server's log when a test has failed.
 func (l *lab) dumpLogs() {
-	files, _ := filepath.Glob(filepath.Join(filepath.Dir(l.DataDir("x")), "*.log"))
+	files, _ := filepath.Glob(filepath.Join(filepath.Dir(l.MetricsSocket("x")), "*.log"))
 	for _, f := range files {
 		b, _ := os.ReadFile(f)
 		if len(b) > 3000 {
