@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/causeway-net/causeway/internal/agent"
+	"github.com/causeway-net/causeway/internal/cli"
 	"github.com/causeway-net/causeway/internal/config"
 	"github.com/causeway-net/causeway/internal/dataplane"
 	"github.com/causeway-net/causeway/internal/hostsync"
@@ -36,7 +37,10 @@ variable, the variable over the file.`,
 			if err := resolveAgent(cmd, set, &c); err != nil {
 				return err
 			}
-			return runAgent(cmd.Context(), c)
+			if err := runAgent(cmd.Context(), c); err != nil {
+				return &cli.Error{What: "agent", Err: err}
+			}
+			return nil
 		},
 	}
 	cmd.Flags().AddFlagSet(set.Flags())
@@ -60,7 +64,10 @@ same --pin-dir and --state-dir as to the agent.`,
 			if err := resolveAgent(cmd, set, &c); err != nil {
 				return err
 			}
-			return agent.Cleanup(agentConfig(c, c.Log.Logger()))
+			if err := agent.Cleanup(agentConfig(c, c.Log.Logger())); err != nil {
+				return &cli.Error{What: "agent cleanup", Err: err}
+			}
+			return nil
 		},
 	}
 	cmd.Flags().AddFlagSet(set.Flags())

@@ -34,10 +34,10 @@ CAUSEWAY_CONTROLLER_API_LISTEN) and a key of the YAML file given with --config
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := set.Resolve(os.Environ()); err != nil {
-				return &cli.Error{What: "controller", Err: err, Code: cli.ExitUsage}
+				return usageError(cmd, err)
 			}
 			if err := settings.Finish(set); err != nil {
-				return &cli.Error{What: "controller", Err: err, Code: cli.ExitUsage}
+				return usageError(cmd, err)
 			}
 			if os.Getenv("GOGC") == "" {
 				debug.SetGCPercent(controllerGC)

@@ -122,7 +122,7 @@ port is ACTIVE. The API is the lab's own unless --endpoint or --os-cloud is give
 	f.StringVar(&o.Host, "host", "", "`HOST` of the site (default: the only one)")
 	f.StringVar(&o.Port, "port", "", "`PORT` (name or id)")
 	f.StringVar(&o.Name, "name", "", "`NAME` of the workload, for testbed exec")
-	f.StringVar(&o.Kind, "kind", testbed.KindVeth, testbed.KindVeth+", or "+testbed.KindVethSameNS+": by a bridge on the host")
+	f.StringVar(&o.Kind, "kind", testbed.KindVeth, "`KIND` of interface: "+testbed.KindVeth+", or "+testbed.KindVethSameNS+": by a bridge on the host")
 	f.StringVar(&site.opts.Endpoint, "endpoint", "", "root `URL` of the site's API, if not the lab's")
 	f.StringVar(&site.opts.Token, "token", "", "`TOKEN` to send with --endpoint")
 	f.StringVar(&site.opts.Cloud, "os-cloud", "", "`NAME` of a cloud in clouds.yaml")

@@ -56,7 +56,7 @@ type outputFlags struct{ out cli.Output }
 
 func (o *outputFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVarP(&o.out.Format, "format", "f", "table", "table, json, yaml or value")
+	f.StringVarP(&o.out.Format, "format", "f", "table", "`FORMAT`: table, json, yaml or value")
 	f.StringArrayVarP(&o.out.Columns, "column", "c", nil, "`COLUMN` to show; repeatable")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(cli.Formats(), cobra.ShellCompDirectiveNoFileComp))
 }
@@ -245,7 +245,7 @@ func newGatewayDeviceCommand() *cobra.Command {
 		return c.Create(ctx, k, withProject(a, project))
 	})
 	f := create.Flags()
-	f.StringVar(&typ, "type", "router_vtep", "kind of gateway device")
+	f.StringVar(&typ, "type", "router_vtep", "`TYPE` of gateway device; no other works yet")
 	f.StringVar(&router, "router", "", "`ROUTER` (name or id) that becomes the VTEP router")
 	f.StringArrayVar(&tunnelIPs, "tunnel-ip", nil, "`IP` address of the site in the outer header")
 	f.StringVar(&project, "project", "", "`ID` of the owner")

@@ -52,6 +52,8 @@ Exit codes: 0 done; 1 it could not be done; 2 the command was called wrongly;
 	addGroup(root, groupResources, resourceCommands()...)
 	addGroup(root, groupLab, labCommands()...)
 	root.AddCommand(newVersionCommand())
+	root.Version = version()
+	root.SetVersionTemplate(versionLine())
 	return root
 }
 
@@ -123,8 +125,8 @@ type logFlags struct {
 func (l *logFlags) register(root *cobra.Command) {
 	f := root.PersistentFlags()
 	f.BoolVarP(&l.verbose, "verbose", "v", false, "log everything (same as --log-level debug)")
-	f.StringVar(&l.level, "log-level", "", "debug, info, warn or error (default warn)")
-	f.StringVar(&l.format, "log-format", "text", "text or json; logs go to standard error")
+	f.StringVar(&l.level, "log-level", "", "least `LEVEL` logged: debug, info, warn or error (default warn)")
+	f.StringVar(&l.format, "log-format", "text", "log `FORMAT`: text or json; logs go to standard error")
 }
 
 // install makes the logger the process's default. The servers have --log-level
@@ -163,10 +165,14 @@ func newVersionCommand() *cobra.Command {
 		Short: "Print the version of this program",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "causeway %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprint(cmd.OutOrStdout(), versionLine())
 			return err
 		},
 	}
+}
+
+func versionLine() string {
+	return fmt.Sprintf("causeway %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // version is what the build left in the binary: a module version, or the

@@ -62,7 +62,7 @@ packet arrives as far as the sites asked can tell, 1 where it is dropped.`,
 	f.StringVar(&t.srcMAC, "src-mac", "", "source `MAC` inside the tunnel")
 	f.StringVar(&t.dstMAC, "dst-mac", "", "destination `MAC` inside the tunnel")
 	f.Uint32Var(&t.vni, "vni", 0, "`VNI` of the tunnel")
-	f.StringVar(&t.packet.Proto, "proto", "icmp", "icmp (an echo request), tcp (a SYN) or udp")
+	f.StringVar(&t.packet.Proto, "proto", "icmp", "`PROTOCOL`: icmp (an echo request), tcp (a SYN) or udp")
 	f.Uint16Var(&t.packet.SrcPort, "sport", 0, "source `PORT` (default 40000)")
 	f.Uint16Var(&t.packet.DstPort, "dport", 0, "destination `PORT` (default 33434 for udp, 80 for tcp)")
 	f.IntVar(&t.packet.Size, "size", 0, "`BYTES` of the IP packet (default 84 for icmp, 60 otherwise)")

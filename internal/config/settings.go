@@ -251,8 +251,9 @@ func (a *Agent) Finish(s *Set) error {
 	} else {
 		if host, port, err := net.SplitHostPort(a.Controller); err != nil || host == "" || port == "" {
 			add(fmt.Errorf("%s: %q is neither unix:///PATH nor HOST:PORT", s.Name("controller"), a.Controller))
+		} else {
+			add(a.TLS.all(s, "", true, s.Name("controller")+" over a network needs TLS"))
 		}
-		add(a.TLS.all(s, "", true, s.Name("controller")+" over a network needs TLS"))
 	}
 	for _, d := range []struct{ name, value string }{{"pin-dir", a.PinDir}, {"state-dir", a.StateDir}} {
 		if !filepath.IsAbs(d.value) {
