@@ -37,7 +37,7 @@ func (s *stats) port(old, now hostsync.PortReport) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ports == nil {
-		s.ports = map[string]int{string(model.PortActive): 0, string(model.PortDown): 0, string(model.PortError): 0}
+		s.ports = map[string]int{}
 	}
 	if old.Status != "" {
 		s.ports[string(old.Status)]--
@@ -78,6 +78,9 @@ func (s *stats) setProblems(problems map[string]error) {
 
 func (a *Agent) snapshot() (metrics.Agent, error) {
 	m := metrics.Agent{Drops: make(map[string]uint64, reason.Count), PortStatus: map[string]int{}, Failing: map[string]bool{}}
+	for _, st := range []model.PortStatus{model.PortActive, model.PortDown, model.PortError} {
+		m.PortStatus[string(st)] = 0 // a host without ports says so
+	}
 	drops, err := a.dp.Drops()
 	if err != nil {
 		return m, fmt.Errorf("read the drop counters: %w", err)
