@@ -34,12 +34,55 @@ func TestMain(m *testing.M) {
 		err = crashChild(dir)
 	case "sync":
 		err = syncChild(dir)
+	case "half":
+		err = halfChild(dir)
 	default:
 		err = fmt.Errorf("unknown role %q", role)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "child:", err)
 		os.Exit(3)
+	}
+}
+
+// halfChild ends as a process does that is killed in its first start: etcd's files
+// are there, and nothing is in its log.
+func halfChild(dir string) error {
+	if err := formatFile(dir); err != nil {
+		return err
+	}
+	opt, err := Options{DataDir: dir}.withDefaults()
+	if err != nil {
+		return err
+	}
+	cfg, err := etcdConfig(opt)
+	if err != nil {
+		return err
+	}
+	_, err = newEtcd(cfg)
+	return err
+}
+
+// TestKilledInFirstStart opens what a process left that was killed before etcd had
+// written that it is a member of its own cluster.
+func TestKilledInFirstStart(t *testing.T) {
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childVariable+"=half:"+dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("the child: %v\n%s", err, out)
+	}
+	if _, err := os.Stat(etcdDir(dir)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s, err := Open(ctx, Options{DataDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

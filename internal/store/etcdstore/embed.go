@@ -72,18 +72,46 @@ func startServer(ctx context.Context, opt Options) (_ *server, err error) {
 	if err := formatFile(opt.DataDir); err != nil {
 		return nil, err
 	}
-	urls, err := types.NewURLs([]string{memberURL})
+	if err := dropHalfMade(opt.DataDir); err != nil {
+		return nil, err
+	}
+	cfg, err := etcdConfig(opt)
 	if err != nil {
 		return nil, err
 	}
+	if sv.etcd, err = newEtcd(cfg); err != nil {
+		return nil, err
+	}
+	sv.etcd.Start()
+	sv.client = v3client.New(sv.etcd)
+	if err := sv.ready(ctx); err != nil {
+		return nil, err
+	}
+	if err := markMade(opt.DataDir); err != nil {
+		return nil, err
+	}
+	if opt.ClientSocket != "" {
+		if err := sv.listen(opt.ClientSocket); err != nil {
+			return nil, err
+		}
+	}
+	return sv, nil
+}
+
+// etcdConfig is that of a cluster of one member, whom nobody else reaches.
+func etcdConfig(opt Options) (config.ServerConfig, error) {
+	urls, err := types.NewURLs([]string{memberURL})
+	if err != nil {
+		return config.ServerConfig{}, err
+	}
 	zl := newZap(opt.Logger)
-	cfg := config.ServerConfig{
+	return config.ServerConfig{
 		Name:                memberName,
 		PeerURLs:            urls,
 		InitialPeerURLsMap:  types.URLsMap{memberName: urls},
 		InitialClusterToken: "causeway",
 		NewCluster:          true,
-		DataDir:             filepath.Join(opt.DataDir, "etcd"),
+		DataDir:             etcdDir(opt.DataDir),
 
 		TickMs:                     tickMillis,
 		ElectionTicks:              electionTicks,
@@ -109,22 +137,33 @@ func startServer(ctx context.Context, opt Options) (_ *server, err error) {
 		Metrics:                     "basic",
 		ServerFeatureGate:           features.NewDefaultServerFeatureGate(memberName, zl),
 		Logger:                      zl,
-	}
-	if sv.etcd, err = newEtcd(cfg); err != nil {
-		return nil, err
-	}
-	sv.etcd.Start()
-	sv.client = v3client.New(sv.etcd)
-	if err := sv.ready(ctx); err != nil {
-		return nil, err
-	}
-	if opt.ClientSocket != "" {
-		if err := sv.listen(opt.ClientSocket); err != nil {
-			return nil, err
-		}
-	}
-	return sv, nil
+	}, nil
 }
+
+// etcd makes its write-ahead log first and writes that it is a member of its own
+// cluster later. Killed in between it would wait for a leader for ever, for it
+// takes itself for a member of nothing. Nothing can have been acknowledged before
+// it has once answered: without the mark of that, its data is made anew.
+func dropHalfMade(dir string) error {
+	_, err := os.Stat(madeMark(dir))
+	if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := os.RemoveAll(etcdDir(dir)); err != nil {
+		return fmt.Errorf("remove what a killed first start left: %w", err)
+	}
+	return nil
+}
+
+func markMade(dir string) error {
+	if _, err := os.Stat(madeMark(dir)); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return writeDurably(madeMark(dir), "etcd has answered from its data here\n")
+}
+
+func etcdDir(dir string) string  { return filepath.Join(dir, "etcd") }
+func madeMark(dir string) string { return filepath.Join(dir, "made") }
 
 // newEtcd makes errors of etcd's panics: it panics on data that it cannot read.
 func newEtcd(cfg config.ServerConfig) (_ *etcdserver.EtcdServer, err error) {
@@ -140,8 +179,13 @@ func newEtcd(cfg config.ServerConfig) (_ *etcdserver.EtcdServer, err error) {
 	return etcd, nil
 }
 
+// readyTimeout is far beyond the second that an election and a long log take.
+const readyTimeout = 2 * time.Minute
+
 // ready waits until the member has elected itself and answers reads.
 func (sv *server) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
 	for {
 		_, err := sv.client.Get(ctx, "\x00", clientv3.WithLimit(1))
 		if err == nil {
@@ -232,7 +276,7 @@ func formatFile(dir string) error {
 	if !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(dir, "etcd")); err == nil {
+	if _, err := os.Stat(etcdDir(dir)); err == nil {
 		return fmt.Errorf("there is etcd data but no file %s: is this Causeway's data?", path)
 	}
 	return writeDurably(path, fmt.Sprintf("%d\n", format))
