@@ -82,6 +82,8 @@ func (r *run) tooBig(mtu int) bool {
 	var network int
 	var proto packet.Protocol
 	switch {
+	case r.gso == GSOByFrags:
+		return false
 	case v4:
 		network, proto = int(ip[0]&15)*4, packet.Protocol(ip[9])
 	case v6:

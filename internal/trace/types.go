@@ -44,11 +44,15 @@ type Underlay struct {
 // MainTable is the kernel's main routing table (RT_TABLE_MAIN).
 const MainTable = 254
 
+// GSOByFrags as a GSOSize says that the segments have no common size (SCTP;
+// include/linux/skbuff.h).
+const GSOByFrags = 0xffff
+
 // Frame is what enters a program.
 type Frame struct {
 	Data []byte
 	// GSOSize is the payload of one segment where the kernel holds several in
-	// one frame; 0: it is one packet.
+	// one frame; 0: it is one packet; or GSOByFrags.
 	GSOSize int
 	// Rigid: GSO of a kind to which the kernel lets no program add outer headers,
 	// or take them off (neither TCP nor UDP_SEGMENT).

@@ -29,6 +29,9 @@
 /* include/linux/socket.h */
 #define AF_INET 2
 
+/* include/linux/skbuff.h: the segments of a GSO packet (SCTP's) have no common size */
+#define GSO_BY_FRAGS 0xffff
+
 /* include/uapi/linux/if_packet.h */
 #define PACKET_HOST 0
 

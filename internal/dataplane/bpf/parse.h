@@ -122,6 +122,8 @@ static __noinline __u32 segment_len(struct __sk_buff *skb, __be16 type)
 	__u32 network, transport = 8;
 	__u8 header[10], b;
 
+	if (skb->gso_size == GSO_BY_FRAGS)
+		return 0;
 	if (bpf_skb_load_bytes(skb, 14, header, sizeof(header)) || skb->len < 14 + sizeof(struct ipv4))
 		return 0;
 	if (type == bpf_htons(ETH_P_IP) && header[0] >> 4 == 4) {

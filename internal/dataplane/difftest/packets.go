@@ -85,6 +85,9 @@ func (g *gen) Case(seed, index uint64) Case {
 	}
 	if c.Program != FromSlow && g.chance(12) {
 		c.GSOSize = 1 + g.r.IntN(2000)
+		if g.chance(8) {
+			c.GSOSize = trace.GSOByFrags
+		}
 	}
 	return c
 }
