@@ -70,7 +70,7 @@ type Agent struct {
 	ports    map[model.PortKey]hoststate.Port // rows of state.Ports as they were last looked at
 	byIf     map[string]map[model.PortKey]struct{}
 	sharers  map[model.PortKey]model.PortKey // port → the port that has its interface
-	unproven map[model.PortKey]struct{}      // ports whose rows could not be written
+	unproven map[model.PortKey]error         // why rows of a port could not be written
 	// attached are the workload interfaces with a program, by index.
 	attached    *attachments
 	refused     map[string]error  // interface → why it carries no port

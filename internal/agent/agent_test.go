@@ -208,12 +208,15 @@ func TestAttachFails(t *testing.T) {
 	sh(t, vm.in(pingRouter))
 }
 
+// TestFullMap: what does not fit is an error of its port alone; it is not
+// acknowledged, and the others come and go as ever.
 func TestFullMap(t *testing.T) {
 	if !requireMachine(t) {
 		return
 	}
 	cfg := testConfig(t)
-	cfg.Limits.Ports = 1
+	cfg.Limits.Ports, cfg.Limits.VNIs = 1, 1
+	cfg.MetricsListen = "unix:" + filepath.Join(t.TempDir(), "metrics")
 	c := newController(t)
 	startAgent(t, cfg, c)
 	vm := newNamespace(t)
@@ -222,16 +225,30 @@ func TestFullMap(t *testing.T) {
 	second.ID, second.Interface = "port-2", "tap2"
 	second.MAC, second.Addrs = model.MustMAC("fa:16:3e:00:00:04"), []netip.Addr{netip.MustParseAddr("10.0.0.4")}
 	vm.plug(t, "tap2", "eth1", second)
-	c.set(func(s *hoststate.State) { addNetwork(s); bind(s, 1, vm1) })
-	// What does not fit is an error of that port; it is not acknowledged, and the
-	// others go on.
-	c.setUnacked(func(s *hoststate.State) { bind(s, 2, second) })
-	c.untilPort("port-2", model.PortError, "ports")
+	// A table that has nothing to do with ports is full before the first one comes.
+	vni := func(n int) hoststate.VNIKey {
+		return hoststate.VNIKey{TunnelIP: netip.MustParseAddr("200.200.0.1"), VNI: model.VNI(n)}
+	}
+	c.setUnacked(func(s *hoststate.State) { addNetwork(s); s.VNIs[vni(1)], s.VNIs[vni(2)], s.VNIs[vni(3)] = 1, 1, 1 })
+	c.setUnacked(func(s *hoststate.State) { bind(s, 1, vm1) })
 	c.untilPort("port-1", model.PortActive, "")
 	sh(t, vm.in(pingRouter))
-	c.set(func(s *hoststate.State) { delete(s.Ports, 1) })
+	c.setUnacked(func(s *hoststate.State) { bind(s, 2, second) })
+	c.untilPort("port-2", model.PortError, "map ports is full: it takes 1 rows, and 1 more were left out")
+	c.untilPort("port-1", model.PortActive, "")
+	sh(t, vm.in(pingRouter))
+	m := scrape(t, strings.TrimPrefix(cfg.MetricsListen, "unix:"))
+	for _, want := range []string{`causeway_agent_step_failing{step="rows"} 1`, `causeway_agent_ports{status="ERROR"} 1`, `causeway_agent_map_rows_limit{map="vnis"} 1`} {
+		if !strings.Contains(m, want) {
+			t.Errorf("metrics lack %s", want)
+		}
+	}
+	c.set(func(s *hoststate.State) { delete(s.Ports, 1); delete(s.VNIs, vni(1)); delete(s.VNIs, vni(2)) })
 	c.untilPort("port-2", model.PortActive, "")
 	sh(t, vm.in("ping -n -c 1 -W 20 -I eth1 10.0.0.1"))
+	if m := scrape(t, strings.TrimPrefix(cfg.MetricsListen, "unix:")); !strings.Contains(m, `causeway_agent_step_failing{step="rows"} 0`) {
+		t.Error("the rows still fail")
+	}
 }
 
 func TestWorkloadPatterns(t *testing.T) {

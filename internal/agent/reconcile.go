@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/causeway-net/causeway/internal/dataplane"
 	"github.com/causeway-net/causeway/internal/hostnet"
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync"
@@ -237,7 +238,7 @@ func (a *Agent) reconcile(ctx context.Context) {
 		a.log.Error("not as the controller says, will try again", "step", step, "err", err)
 	}
 	if a.known {
-		a.report(problems["rows"])
+		a.report()
 	}
 }
 
@@ -251,17 +252,28 @@ func (a *Agent) rows(t *agenda) error {
 	} else {
 		err = a.dp.Update(d, st, a.env)
 	}
-	if err != nil {
+	lacking, full := dataplane.LeftOut(err)
+	if err != nil && !full {
 		// What was in place before still is.
+		if a.unproven == nil {
+			a.unproven = map[model.PortKey]error{}
+		}
 		for k := range a.changed {
-			a.unproven = add(a.unproven, k)
+			a.unproven[k] = fmt.Errorf("write the maps: %w", err)
 		}
 		return fmt.Errorf("write the maps: %w", err)
 	}
+	// Where maps are full, the ports that lack nothing are as they should be.
 	for k := range a.unproven {
 		a.changed = add(a.changed, k)
 	}
-	a.unproven = nil
+	for k := range lacking {
+		a.changed = add(a.changed, k)
+	}
+	a.unproven = lacking
+	if err != nil {
+		return fmt.Errorf("write the maps: %w", err)
+	}
 	a.have = a.want
 	a.log.Debug("rows written", "revision", a.have, "full", t.full, "took", time.Since(start))
 	return nil

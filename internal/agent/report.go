@@ -29,7 +29,7 @@ func (a *Agent) forget(id model.PortID) {
 
 // report tells the controller of ports whose state has changed and of the
 // revision that the maps hold.
-func (a *Agent) report(rowsErr error) {
+func (a *Agent) report() {
 	var out []hostsync.PortReport
 	say := func(p hostsync.PortReport) {
 		if old, ok := a.reports.said[p.ID]; !ok || old != p {
@@ -41,12 +41,12 @@ func (a *Agent) report(rowsErr error) {
 	}
 	if a.changedAll {
 		for k, p := range a.state.Ports {
-			say(a.portReport(k, p, rowsErr))
+			say(a.portReport(k, p))
 		}
 	} else {
 		for k := range a.changed {
 			if p, ok := a.state.Ports[k]; ok {
-				say(a.portReport(k, p, rowsErr))
+				say(a.portReport(k, p))
 			}
 		}
 	}
@@ -74,10 +74,10 @@ func (a *Agent) report(rowsErr error) {
 	a.ctl.Report(hostsync.Report{Revision: a.have, UnderlayMTU: a.underlayMTU, Ports: out})
 }
 
-func (a *Agent) portReport(k model.PortKey, p hoststate.Port, rowsErr error) hostsync.PortReport {
+func (a *Agent) portReport(k model.PortKey, p hoststate.Port) hostsync.PortReport {
 	r := hostsync.PortReport{ID: p.ID, Status: model.PortActive}
 	owner, shared := a.sharers[k]
-	_, unproven := a.unproven[k]
+	unproven := a.unproven[k]
 	_, there := a.env.Links[p.Interface]
 	refused := a.refused[p.Interface]
 	switch {
@@ -87,8 +87,8 @@ func (a *Agent) portReport(k model.PortKey, p hoststate.Port, rowsErr error) hos
 		r.Status, r.Reason = model.PortDown, fmt.Sprintf("interface %s does not exist on host %s", p.Interface, a.hostName())
 	case shared:
 		r.Status, r.Reason = model.PortError, fmt.Sprintf("interface %s carries port %s already", p.Interface, a.ports[owner].ID)
-	case unproven && rowsErr != nil:
-		r.Status, r.Reason = model.PortError, rowsErr.Error()
+	case unproven != nil:
+		r.Status, r.Reason = model.PortError, unproven.Error()
 	case p.Drop != reason.None:
 		r.Status, r.Reason = model.PortDown, p.Drop.Text()
 	}

@@ -247,12 +247,12 @@ func equal[K comparable, V comparable](t *testing.T, name string, want change[K,
 	}
 }
 
-// TestFullMap: a row too many is an error that names the map, and the others are
-// written.
+// TestFullMap: rows too many are an error that names the map and the ports that
+// lack one, the others are written, and a row that takes the place of another fits.
 func TestFullMap(t *testing.T) {
 	testutil.RequireRoot(t)
 	testutil.RequireKernel(t, 6, 6)
-	dp, err := Open(Config{PinDir: labPins(t), Limits: Limits{Neighbors: 2}})
+	dp, err := Open(Config{PinDir: labPins(t), Limits: Limits{Neighbors: 2, Routes: 3}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,14 +262,43 @@ func TestFullMap(t *testing.T) {
 		}
 	}()
 	st := labState(0, 1450)
-	err = dp.Sync(st, Env{Links: map[string]Link{"tap0": {Index: 7, MTU: 1450}}})
-	if !errors.Is(err, errFull) || !strings.Contains(err.Error(), "map neighbors is full: it takes 2 rows") {
+	env := Env{Links: map[string]Link{"tap0": {Index: 7, MTU: 1450}}}
+	err = dp.Sync(st, env)
+	if !errors.Is(err, errFull) || !strings.Contains(err.Error(), fmt.Sprintf("map neighbors is full: it takes 2 rows, and %d more were left out", len(st.Neighbors)-2)) {
 		t.Fatal(err)
 	}
-	if n := len(dp.tables.routes.have); n != len(st.Routes) {
-		t.Errorf("%d routes written", n)
+	if _, only := LeftOut(err); !only {
+		t.Errorf("more than full maps: %v", err)
+	}
+	if n := len(dp.tables.endpoints.have); n != len(st.Endpoints) {
+		t.Errorf("%d endpoints written, want %d", n, len(st.Endpoints))
 	}
 	if len(dp.tables.neighbors.have) != 2 {
 		t.Errorf("%d neighbors", len(dp.tables.neighbors.have))
+	}
+	// What is there stays there, whatever else is asked for.
+	before := maps.Clone(dp.tables.neighbors.have)
+	if err := dp.Sync(st, env); !errors.Is(err, errFull) || !maps.Equal(before, dp.tables.neighbors.have) {
+		t.Errorf("%v; rows %v, before %v", err, dp.tables.neighbors.have, before)
+	}
+	if ports, only := LeftOut(errors.Join(err, errors.New("else"))); only {
+		t.Errorf("only full maps, ports %v", ports)
+	}
+	// One row in place of another, in a full map, by a delta and at once.
+	next := st.Clone()
+	d := hoststate.Delta{Set: hoststate.NewState()}
+	for k, mac := range st.Neighbors {
+		delete(next.Neighbors, k)
+		if _, ok := before[neighborKeyRow(k)]; ok && len(d.Set.Neighbors) == 0 {
+			other := hoststate.NeighborKey{Network: k.Network, IP: netip.MustParseAddr("10.99.0.1")}
+			d.Set.Neighbors[other], next.Neighbors[other] = mac, mac
+		}
+		d.Unset.Neighbors = append(d.Unset.Neighbors, k)
+	}
+	if err := dp.Update(d, next, env); err != nil && strings.Contains(err.Error(), "neighbors") {
+		t.Error(err)
+	}
+	if len(dp.tables.neighbors.have) != 1 {
+		t.Errorf("neighbors %v", dp.tables.neighbors.have)
 	}
 }

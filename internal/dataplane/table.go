@@ -3,13 +3,12 @@ package dataplane
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
-
-// errFull is what a row that finds no room comes to.
-var errFull = errors.New("row left out")
 
 // table is a map and what is in it.
 type table[K comparable, V comparable] struct {
@@ -45,7 +44,7 @@ func (t *table[K, V]) put(k K, v V) error {
 	if err := t.m.Update(&k, &v, ebpf.UpdateAny); err != nil {
 		// Hash maps say the one, tries the other.
 		if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.ENOSPC) {
-			return fmt.Errorf("map %s is full: it takes %d rows: %w", t.name, t.m.MaxEntries(), errFull)
+			return &Full{Map: t.name, Limit: t.m.MaxEntries(), Rows: 1}
 		}
 		return fmt.Errorf("write map %s: %w", t.name, err)
 	}
@@ -68,13 +67,22 @@ func (t *table[K, V]) del(k K) error {
 // failures gathers errors of many rows: the first ones in words, the others
 // counted, so that one full map does not make an error of a thousand lines.
 type failures struct {
+	full map[string]*Full
 	errs []error
 	more int
 }
 
 func (f *failures) add(err error) {
+	full, _ := err.(*Full)
 	switch {
 	case err == nil:
+	case full != nil && f.full[full.Map] != nil:
+		f.full[full.Map].join(full)
+	case full != nil:
+		if f.full == nil {
+			f.full = map[string]*Full{}
+		}
+		f.full[full.Map] = full
 	case len(f.errs) < 8:
 		f.errs = append(f.errs, err)
 	default:
@@ -83,8 +91,12 @@ func (f *failures) add(err error) {
 }
 
 func (f *failures) err() error {
+	errs := f.errs
 	if f.more > 0 {
-		return errors.Join(append(f.errs, fmt.Errorf("and %d more", f.more))...)
+		errs = append(errs, fmt.Errorf("and %d more", f.more))
 	}
-	return errors.Join(f.errs...)
+	for _, name := range slices.Sorted(maps.Keys(f.full)) {
+		errs = append(errs, f.full[name])
+	}
+	return errors.Join(errs...)
 }

@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -130,10 +131,21 @@ func (c *change[K, V]) only(t *table[K, V]) {
 	}
 }
 
-func (t *table[K, V]) puts(c change[K, V], f *failures) {
+// puts writes rows. port tells which port a row serves; it may be nil.
+func (t *table[K, V]) puts(c change[K, V], f *failures, port func(K, V) model.PortKey) {
 	for k, v := range c.put {
-		f.add(t.put(k, v))
+		f.add(t.putFor(k, v, port))
 	}
+}
+
+func (t *table[K, V]) putFor(k K, v V, port func(K, V) model.PortKey) error {
+	err := t.put(k, v)
+	if full, ok := err.(*Full); ok && port != nil {
+		if p := port(k, v); p != 0 {
+			full.Ports = map[model.PortKey]struct{}{p: {}}
+		}
+	}
+	return err
 }
 
 func (t *table[K, V]) dels(c change[K, V], f *failures) {
@@ -256,7 +268,16 @@ func (t *tables) full(tr translator) (*plan, error) {
 //
 // A tunnel packet needs its peers row, so the peers come in last and go first.
 func (t *tables) apply(p *plan) error {
-	f := &failures{}
+	err := t.write(p)
+	if errors.Is(err, errFull) {
+		// There may be room now that other rows have gone.
+		err = t.write(p)
+	}
+	return err
+}
+
+func (t *tables) write(p *plan) error {
+	f, of := &failures{}, portOf{t, p}
 	routers := func(want bool) change[bpfEndpointKey, bpfEndpoint] {
 		c := newChange[bpfEndpointKey, bpfEndpoint]()
 		for k, v := range p.endpoints.put {
@@ -274,16 +295,16 @@ func (t *tables) apply(p *plan) error {
 	toRouters, others := routers(true), routers(false)
 
 	f.add(t.zeroCounters())
-	t.portAddrs.puts(p.portAddrs, f)
-	t.endpoints.puts(others, f)
-	t.neighbors.puts(p.neighbors, f)
-	t.routes.puts(p.routes, f)
-	t.endpoints.puts(toRouters, f)
-	t.putFloods(p.floods, f)
-	t.ports.puts(p.ports, f)
-	t.tunnelIPs.puts(p.tunnelIPs, f)
-	t.vnis.puts(p.vnis, f)
-	t.peers.puts(p.peers, f)
+	t.portAddrs.puts(p.portAddrs, f, of.portAddr)
+	t.endpoints.puts(others, f, of.endpoint)
+	t.neighbors.puts(p.neighbors, f, of.neighbor)
+	t.routes.puts(p.routes, f, nil)
+	t.endpoints.puts(toRouters, f, nil)
+	t.putFloods(p.floods, f, of.flood)
+	t.ports.puts(p.ports, f, of.port)
+	t.tunnelIPs.puts(p.tunnelIPs, f, nil)
+	t.vnis.puts(p.vnis, f, nil)
+	t.peers.puts(p.peers, f, nil)
 
 	t.peers.dels(p.peers, f)
 	t.vnis.dels(p.vnis, f)
@@ -407,8 +428,8 @@ func (t *tables) delta(tr translator, x *index, d hoststate.Delta) (*plan, error
 
 // putFloods writes flood rows in order of slots: a slot is only reached through
 // those before it.
-func (t *tables) putFloods(c change[bpfFloodKey, bpfFlood], f *failures) {
+func (t *tables) putFloods(c change[bpfFloodKey, bpfFlood], f *failures, port func(bpfFloodKey, bpfFlood) model.PortKey) {
 	for _, k := range sortedFloodKeys(c.put) {
-		f.add(t.floods.put(k, c.put[k]))
+		f.add(t.floods.putFor(k, c.put[k], port))
 	}
 }
