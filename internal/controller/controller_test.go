@@ -361,11 +361,17 @@ func TestTrace(t *testing.T) {
 	if report["delivered"] != false || report["summary"] == "" {
 		t.Errorf("%v", report)
 	}
+	remote := l.create("/v2.0/ports", "port", m{"network_id": net, "device_owner": "network:remote_site"})
+	router := l.create("/v2.0/routers", "router", m{"name": "r"})
+	rport := l.create("/v2.0/ports", "port", m{"network_id": net})
+	l.do("PUT", "/v2.0/routers/"+router+"/add_router_interface", m{"port_id": rport}, 200)
 	for _, c := range []struct {
 		path string
 		body any
 		want int
 	}{
+		{"/v2.0/ports/" + remote + "/trace", m{"trace": m{"to": to}}, 400},
+		{"/v2.0/ports/" + rport + "/trace", m{"trace": m{"to": to}}, 400},
 		{"/v2.0/ports/00000000-0000-0000-0000-000000000000/trace", m{"trace": m{"to": to}}, 404},
 		{"/v2.0/ports/" + from + "/trace", m{}, 400},
 		{"/v2.0/ports/" + from + "/trace", m{"trace": m{"to": "here"}}, 400},

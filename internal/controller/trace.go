@@ -80,6 +80,12 @@ func (t tracer) fromPort(snap store.Reader, id string, body []byte) (trace.Repor
 	if p == nil {
 		return trace.Report{}, site.PortNotFound(id)
 	}
+	switch {
+	case p.DeviceOwner == model.OwnerRouterInterface:
+		return trace.Report{}, badRequest("port %s is a router's: packets come from ports of workloads", id)
+	case p.IsRemoteSite():
+		return trace.Report{}, badRequest("port %s stands for one of another site: trace its packets from there, or as they come out of the tunnel", id)
+	}
 	req.Port, req.Subnets = p.ID, nil
 	for _, a := range p.FixedIPs {
 		if s := store.Get[model.Subnet](snap, store.Subnets, string(a.SubnetID)); s != nil {

@@ -102,6 +102,9 @@ func (d *describer) ipv4(b []byte) {
 	if h.MF {
 		flags = append(flags, "MF")
 	}
+	if flags == nil {
+		flags = []string{"none"}
+	}
 	d.add("IPv4", "source", h.Src, "destination", h.Dst, "protocol", h.Protocol, "TTL", h.TTL,
 		"flags", strings.Join(flags, " "), "fragment offset", h.Offset, "ID", h.ID,
 		"DSCP", h.TOS>>2, "ECN", ecnNames[h.TOS&3], "length", h.TotalLen,

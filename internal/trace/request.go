@@ -29,6 +29,9 @@ func (p *Pipeline) Trace(q Request) (Report, error) {
 		return rep, nil
 	}
 	at := p.portObject(key)
+	if slices.Contains(port.Addrs, q.To) {
+		return rep, fmt.Errorf("%w: %s is the address of %s itself, whose packets to it never leave the workload", ErrRequest, q.To, at)
+	}
 	src, next, err := firstHop(port, q)
 	if err != nil {
 		return rep, err

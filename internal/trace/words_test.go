@@ -86,6 +86,7 @@ func TestTraceRefusesNonsense(t *testing.T) {
 	sub := []Subnet{{Prefix: prefix("10.0.0.0/24"), Gateway: addr("10.0.0.1")}}
 	for name, q := range map[string]Request{
 		"IPv6":     {Port: "vm-a", To: addr("2001:db8::1"), Subnets: sub},
+		"itself":   {Port: "vm-a", To: addr("10.0.0.3"), Subnets: sub},
 		"no to":    {Port: "vm-a", Subnets: sub},
 		"protocol": {Port: "vm-a", To: addr("10.0.1.3"), Subnets: sub, Packet: Packet{Proto: "gre"}},
 		"size":     {Port: "vm-a", To: addr("10.0.1.3"), Subnets: sub, Packet: Packet{Size: 3}},
