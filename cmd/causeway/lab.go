@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -268,10 +269,15 @@ func printStatus(w io.Writer, st *testbed.Status) error {
 			ports = append(ports, []string{s.Name, p.ID, p.Name, p.Host, p.Interface, p.Status, workload})
 		}
 	}
+	for _, wl := range st.Workloads {
+		if wl.PortStatus == "GONE" {
+			ports = append(ports, []string{wl.Site, wl.PortID, "", "", "", "not bound", wl.Name})
+		}
+	}
 	for _, u := range st.Underlay {
 		result := u.Error
 		if u.OK {
-			result = u.RTT.String()
+			result = u.RTT.Round(time.Microsecond).String()
 		}
 		underlay = append(underlay, []string{fmt.Sprintf("%s (%s)", u.From, u.Source), fmt.Sprintf("%s (%s)", u.To, u.Addr), result})
 	}
@@ -280,5 +286,11 @@ func printStatus(w io.Writer, st *testbed.Status) error {
 	if len(ports) > 0 {
 		err = errors.Join(err, cli.Table(w, []string{"Site", "Port", "Name", "Host", "Interface", "Status", "Workload"}, ports))
 	}
-	return errors.Join(err, cli.Table(w, []string{"Ping from", "To", "Answer"}, underlay))
+	err = errors.Join(err, cli.Table(w, []string{"Ping from", "To", "Answer"}, underlay))
+	verdict := "all is well"
+	if !st.OK {
+		verdict = "not all is well: something above does not run, is not ACTIVE or does not answer"
+	}
+	_, werr := fmt.Fprintln(w, verdict)
+	return errors.Join(err, werr)
 }

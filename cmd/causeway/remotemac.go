@@ -30,6 +30,9 @@ func newRemoteMACCommand() *cobra.Command {
 		Short: "Tell a gateway device behind which VTEP a MAC is",
 		Args:  cobra.NoArgs,
 	}, columns, func(ctx context.Context, c *client.Client, _ []string) (any, error) {
+		if err := checkVNI(vni); err != nil {
+			return nil, err
+		}
 		k, err := table(ctx, c)
 		if err != nil {
 			return nil, err

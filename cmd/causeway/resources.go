@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/causeway-net/causeway/internal/cli"
 	"github.com/causeway-net/causeway/internal/client"
+	"github.com/causeway-net/causeway/internal/model"
 )
 
 // resourceCommands are the nouns for what the OpenStack client does not know.
@@ -280,6 +282,17 @@ func newGatewayDeviceCommand() *cobra.Command {
 		create, newListCommand(k, columns), newShowCommand(k, columns), update, newDeleteCommand(k))
 }
 
+// checkVNI refuses a VNI that is none. The API would take 0 for a missing one.
+func checkVNI(vni string) error {
+	if vni == "" {
+		return nil
+	}
+	if n, err := strconv.ParseUint(vni, 10, 32); err != nil || n < 1 || n > model.MaxVNI {
+		return cli.Usagef("--segmentation-id %s: a VNI is a number from 1 to %d", vni, model.MaxVNI)
+	}
+	return nil
+}
+
 func withProject(a client.Attrs, project string) client.Attrs {
 	if project != "" {
 		a["tenant_id"] = project
@@ -296,6 +309,9 @@ func newL2GatewayCommand() *cobra.Command {
 		Short: "Name a gateway device and a VNI, for networks to be connected to",
 		Args:  cobra.ExactArgs(1),
 	}, columns, func(ctx context.Context, c *client.Client, args []string) (any, error) {
+		if err := checkVNI(vni); err != nil {
+			return nil, err
+		}
 		id, err := c.Find(ctx, client.GatewayDevices, device)
 		if err != nil {
 			return nil, err
@@ -324,6 +340,9 @@ func newL2GatewayConnectionCommand() *cobra.Command {
 		Short: "Stretch a network over an L2 gateway to the other sites",
 		Args:  cobra.ExactArgs(2),
 	}, columns, func(ctx context.Context, c *client.Client, args []string) (any, error) {
+		if err := checkVNI(vni); err != nil {
+			return nil, err
+		}
 		gateway, err := c.Find(ctx, client.L2Gateways, args[0])
 		if err != nil {
 			return nil, err

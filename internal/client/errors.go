@@ -78,7 +78,14 @@ type Ambiguous struct {
 }
 
 func (e *Ambiguous) Error() string {
-	return fmt.Sprintf("%q is ambiguous, %d of kind %s have that name: %s", e.Name, len(e.IDs), e.What, strings.Join(e.IDs, ", "))
+	return fmt.Sprintf("%q is ambiguous: it names %d %s: %s", e.Name, len(e.IDs), plural(e.What), strings.Join(e.IDs, ", "))
+}
+
+func plural(what string) string {
+	if s, ok := strings.CutSuffix(what, "y"); ok {
+		return s + "ies"
+	}
+	return what + "s"
 }
 
 // ExitCode is that of what was not found.
