@@ -227,6 +227,10 @@ func fromClouds(ctx context.Context, cloud string, env func(string) string, time
 	if err != nil {
 		return nil, err
 	}
+	if fixedAuth.Auth == nil {
+		// clouds.Parse would follow a nil pointer.
+		return nil, fmt.Errorf("%s: cloud %s has no auth section (an empty one, auth: {}, will do where secure.yaml has it all)", path, cloud)
+	}
 	opts := []clouds.ParseOption{clouds.WithCloudName(cloud)}
 	if path != "" {
 		opts = append(opts, clouds.WithLocations(path))
@@ -252,7 +256,7 @@ func fromClouds(ctx context.Context, cloud string, env func(string) string, time
 
 type cloudEntry struct {
 	Type string `yaml:"auth_type"`
-	Auth struct {
+	Auth *struct {
 		Endpoint string `yaml:"endpoint"`
 		Token    string `yaml:"token"`
 	} `yaml:"auth"`

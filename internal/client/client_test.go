@@ -137,6 +137,19 @@ func TestKeystone(t *testing.T) {
 			t.Errorf("error: %v", err)
 		}
 	})
+	t.Run("clouds.yaml without auth", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "clouds.yaml")
+		for _, rest := range []string{"    auth_type: none\n    endpoint: http://127.0.0.1:1\n", "    region_name: R\n", "    auth:\n"} {
+			if err := os.WriteFile(path, []byte("clouds:\n  east:\n"+rest), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			env := map[string]string{"OS_CLOUD": "east", "OS_CLIENT_CONFIG_FILE": path}
+			_, err := New(t.Context(), Options{Getenv: func(k string) string { return env[k] }})
+			if err == nil || !strings.Contains(err.Error(), "cloud east has no auth section") {
+				t.Errorf("%q: %v", rest, err)
+			}
+		}
+	})
 	t.Run("clouds.yaml", func(t *testing.T) {
 		c := newCloud(t)
 		path := filepath.Join(t.TempDir(), "clouds.yaml")
