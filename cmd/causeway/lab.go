@@ -173,6 +173,9 @@ The exit code is the command's.`,
 			if argv[0] == "--" {
 				argv = argv[1:]
 			}
+			if len(argv) == 0 {
+				return usageError(cmd, errors.New("which command?"))
+			}
 			return labError(cmd, l.Replace(args[0], argv))
 		},
 	}

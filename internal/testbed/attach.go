@@ -198,7 +198,7 @@ func (l *Lab) place(o AttachOptions) (Site, Node, error) {
 		for _, s := range l.st.File.Sites {
 			names = append(names, s.Name)
 		}
-		return site, Node{}, fmt.Errorf("lab %s has no site %q; it has %s", l.Name(), o.Site, strings.Join(names, ", "))
+		return site, Node{}, unknownf("lab %s has no site %q; it has %s", l.Name(), o.Site, strings.Join(names, ", "))
 	}
 	if len(site.Hosts) == 0 {
 		return site, Node{}, fmt.Errorf("site %s has no host", site.Name)
@@ -206,7 +206,7 @@ func (l *Lab) place(o AttachOptions) (Site, Node, error) {
 	i := 0
 	if o.Host != "" {
 		if i = slices.IndexFunc(site.Hosts, func(n Node) bool { return n.Name == o.Host }); i < 0 {
-			return site, Node{}, fmt.Errorf("site %s has no host %q; it has %s", site.Name, o.Host, site.Hosts[0].Name)
+			return site, Node{}, unknownf("site %s has no host %q; it has %s", site.Name, o.Host, site.Hosts[0].Name)
 		}
 	}
 	c := new(checks)

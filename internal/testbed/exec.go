@@ -56,7 +56,7 @@ func (l *Lab) execEnv() []string { return append(os.Environ(), l.st.tokenEnv()) 
 
 func (l *Lab) openNode(name string) (*hostnet.NetNS, error) {
 	if known := l.nodeNames(); !slices.Contains(known, name) {
-		return nil, fmt.Errorf("lab %s has no node or workload %q; it has %s", l.Name(), name, strings.Join(known, ", "))
+		return nil, unknownf("lab %s has no node or workload %q; it has %s", l.Name(), name, strings.Join(known, ", "))
 	}
 	return l.NetNS(name)
 }

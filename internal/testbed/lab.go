@@ -44,6 +44,16 @@ var ErrNoLab = errors.New("no such lab")
 // ErrExists says that a lab of this name is up already.
 var ErrExists = errors.New("a lab of this name exists")
 
+// unknown says that a lab has nothing of a name.
+type unknown struct{ words string }
+
+func unknownf(format string, args ...any) error { return unknown{fmt.Sprintf(format, args...)} }
+
+func (e unknown) Error() string { return e.words }
+
+// ExitCode is that of commands to which something was named that does not exist.
+func (unknown) ExitCode() int { return 3 }
+
 // Open finds a lab that is up.
 func Open(name string) (*Lab, error) {
 	st, err := loadState(name)
@@ -81,7 +91,7 @@ func (l *Lab) NetNS(node string) (*hostnet.NetNS, error) {
 func (l *Lab) Endpoint(site string) (string, error) {
 	s, ok := l.st.File.Site(site)
 	if !ok {
-		return "", fmt.Errorf("lab %s has no site %q", l.Name(), site)
+		return "", unknownf("lab %s has no site %q", l.Name(), site)
 	}
 	return "http://" + s.API, nil
 }
@@ -122,6 +132,9 @@ func Up(ctx context.Context, f *File, o Options) (*Lab, error) {
 	if err := Preflight(); err != nil {
 		return nil, err
 	}
+	if _, err := os.Lstat(runDir(f.Lab)); err == nil {
+		return nil, fmt.Errorf("lab %s: %w", f.Lab, ErrExists) // not: its ports are taken
+	}
 	if err := checkPorts(f); err != nil {
 		return nil, err
 	}
@@ -141,6 +154,9 @@ func checkPorts(f *File) error {
 	for _, s := range f.Sites {
 		ln, err := net.Listen("tcp", s.API)
 		if err != nil {
+			if errors.Is(err, unix.EADDRINUSE) {
+				return fmt.Errorf("site %s: another process listens on %s, which is to be its API's", s.Name, s.API)
+			}
 			return fmt.Errorf("site %s: its API cannot listen on %s: %w", s.Name, s.API, err)
 		}
 		ln.Close()
