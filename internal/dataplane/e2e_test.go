@@ -71,7 +71,8 @@ func (l *lab) bulk(serverNS, to string) {
 			l.t.Fatal(err)
 		}
 		r := res.End.SumReceived
-		if r.Bytes < 190<<20 {
+		// What is in the socket buffers when the sender has sent all may be cut off.
+		if r.Bytes < 150<<20 {
 			l.t.Fatalf("only %d bytes arrived\n%s", r.Bytes, text)
 		}
 		l.t.Logf("%s: %.2f Gb/s, %d retransmitted", dir, float64(r.Bytes)*8/r.Seconds/1e9, res.End.SumSent.Retransmits)
