@@ -76,6 +76,7 @@ type Agent struct {
 	refused     map[string]error  // interface → why it carries no port
 	vteps       map[vtep]struct{} // of the remote endpoints in state
 	underlay    map[int]string    // interfaces with the underlay program, by index
+	absent      map[string]bool   // configured underlay interfaces that are not there
 	defaults    []int             // interfaces of the default routes; nil: to be looked up
 	carriers    map[int]int       // interfaces that outer packets leave by → MTU
 	underlayMTU int
@@ -161,7 +162,7 @@ func start(ctx context.Context, cfg Config, ctl Controller) (_ *Agent, err error
 		},
 		ports: map[model.PortKey]hoststate.Port{}, byIf: map[string]map[model.PortKey]struct{}{},
 		sharers: map[model.PortKey]model.PortKey{},
-		refused: map[string]error{}, underlay: map[int]string{}, carriers: map[int]int{},
+		refused: map[string]error{}, underlay: map[int]string{}, absent: map[string]bool{}, carriers: map[int]int{},
 		reports: newReporter(),
 	}
 	// From here on no event is missed, so what is looked at below stays true.

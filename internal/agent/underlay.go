@@ -231,6 +231,12 @@ func (a *Agent) underlayLinks() ([]hostnet.Link, error) {
 		if err != nil {
 			return nil, err
 		}
+		if configured := slices.Contains(a.cfg.UnderlayInterfaces, n); configured && !ok && !a.absent[n] {
+			a.log.Warn("the underlay interface is not there; no tunnels until it is", "interface", n)
+			a.absent[n] = true
+		} else if ok {
+			delete(a.absent, n)
+		}
 		if ok && !slices.ContainsFunc(out, func(m hostnet.Link) bool { return m.Index == l.Index }) {
 			out = append(out, l)
 		}

@@ -1,10 +1,14 @@
 package agent
 
 import (
+	"bufio"
+	"io"
+	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
@@ -139,4 +143,48 @@ func TestUplink(t *testing.T) {
 	if out := try("ip route show table 10000 | grep ."); out == nil {
 		t.Error("the table of a router without a way out has routes")
 	}
+}
+
+// TestAbsentUnderlayInterface: a misspelt --underlay-interface does not go unnoticed,
+// and one that comes later is taken.
+func TestAbsentUnderlayInterface(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	r, w := io.Pipe()
+	lines := make(chan string, 100)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for s := bufio.NewScanner(r); s.Scan(); {
+			select {
+			case lines <- s.Text():
+			default:
+			}
+		}
+	}()
+	t.Cleanup(func() { w.Close(); <-done })
+	cfg := testConfig(t)
+	cfg.UnderlayInterfaces = []string{"eth9"}
+	cfg.Log = slog.New(slog.NewTextHandler(w, nil))
+	startAgent(t, cfg, newController(t))
+	until := func(words string) {
+		t.Helper()
+		deadline := time.After(30 * time.Second)
+		for {
+			select {
+			case l := <-lines:
+				if strings.Contains(l, words) && strings.Contains(l, "interface=eth9") {
+					return
+				}
+			case <-deadline:
+				t.Fatalf("never logged: %s", words)
+			}
+		}
+	}
+	until("the underlay interface is not there")
+	sh(t, "ip link add eth9 type veth peer name eth9p; ip link set eth9 up")
+	until("interface carries tunnels")
+	sh(t, "ip link del eth9")
+	until("the underlay interface is not there")
 }
