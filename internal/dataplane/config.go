@@ -68,7 +68,7 @@ func (l Limits) WithDefaults() Limits {
 // entries is max_entries by map name. Maps that are missing have a fixed size.
 func (l Limits) entries() map[string]uint32 {
 	l = l.WithDefaults()
-	return map[string]uint32{
+	n := map[string]uint32{
 		bpfMapPorts:       l.Ports,
 		bpfMapPortAddrs:   l.PortAddrs,
 		bpfMapEndpoints:   l.Endpoints,
@@ -81,6 +81,10 @@ func (l Limits) entries() map[string]uint32 {
 		bpfMapCounters:    l.Counters,
 		bpfMapIcmpBuckets: l.Routers,
 	}
+	for name := range spared {
+		n[name] += maxSpares
+	}
+	return n
 }
 
 // MainTable is the kernel's main routing table (RT_TABLE_MAIN).

@@ -143,7 +143,7 @@ func (d *Dataplane) Maps() ([]MapUse, error) {
 			return nil, fmt.Errorf("ask for map %s: %w", name, err)
 		}
 		memory, _ := info.Memlock()
-		all = append(all, MapUse{Name: name, Rows: rows[name], Limit: m.MaxEntries(), Memory: memory})
+		all = append(all, MapUse{Name: name, Rows: rows[name], Limit: limitOf(name, m), Memory: memory})
 	}
 	return all, nil
 }

@@ -15,6 +15,8 @@ type table[K comparable, V comparable] struct {
 	name string
 	m    *ebpf.Map
 	have map[K]V
+	// spares is nil where it does not matter when memory is used again.
+	spares *spares[K, V]
 }
 
 func newTable[K comparable, V comparable](maps map[string]*ebpf.Map, name string) *table[K, V] {
@@ -33,22 +35,40 @@ func (t *table[K, V]) load() error {
 	if err := it.Err(); err != nil {
 		return fmt.Errorf("read map %s: %w", t.name, err)
 	}
+	if t.spares != nil {
+		for n := range uint32(maxSpares) {
+			if k := t.spares.key(n); has(t.have, k) {
+				delete(t.have, k)
+				t.spares.n = n + 1
+			}
+		}
+	}
 	return nil
 }
 
+func has[K comparable, V any](m map[K]V, k K) bool { _, ok := m[k]; return ok }
+
 // put writes a row unless it is there as it is.
 func (t *table[K, V]) put(k K, v V) error {
-	if old, ok := t.have[k]; ok && old == v {
+	old, ok := t.have[k]
+	if ok && old == v {
 		return nil
+	}
+	limit := limitOf(t.name, t.m)
+	if !ok && len(t.have) >= int(limit) {
+		return &Full{Map: t.name, Limit: limit, Rows: 1}
 	}
 	if err := t.m.Update(&k, &v, ebpf.UpdateAny); err != nil {
 		// Hash maps say the one, tries the other.
 		if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.ENOSPC) {
-			return &Full{Map: t.name, Limit: t.m.MaxEntries(), Rows: 1}
+			return &Full{Map: t.name, Limit: limit, Rows: 1}
 		}
 		return fmt.Errorf("write map %s: %w", t.name, err)
 	}
 	t.have[k] = v
+	if ok {
+		return t.bury()
+	}
 	return nil
 }
 
@@ -61,7 +81,7 @@ func (t *table[K, V]) del(k K) error {
 		return fmt.Errorf("delete from map %s: %w", t.name, err)
 	}
 	delete(t.have, k)
-	return nil
+	return t.bury()
 }
 
 // failures gathers errors of many rows: the first ones in words, the others

@@ -27,7 +27,7 @@ type tables struct {
 }
 
 func newTables(maps map[string]*ebpf.Map) *tables {
-	return &tables{
+	t := &tables{
 		maps:      maps,
 		ports:     newTable[uint32, bpfPort](maps, bpfMapPorts),
 		portAddrs: newTable[bpfPortAddrKey, uint32](maps, bpfMapPortAddrs),
@@ -40,6 +40,8 @@ func newTables(maps map[string]*ebpf.Map) *tables {
 		floods:    newTable[bpfFloodKey, bpfFlood](maps, bpfMapFloods),
 		counters:  newCounterIndex(maps[bpfMapCounters].MaxEntries()),
 	}
+	t.makeSpares()
+	return t
 }
 
 // load reads all maps.
@@ -267,12 +269,14 @@ func (t *tables) full(tr translator) (*plan, error) {
 //	tunnel_ips, vnis ← peers → endpoints; floods last
 //
 // A tunnel packet needs its peers row, so the peers come in last and go first.
-func (t *tables) apply(p *plan) error {
-	err := t.write(p)
-	if errors.Is(err, errFull) {
-		// There may be room now that other rows have gone.
+func (t *tables) apply(p *plan) (err error) {
+	onOneCPU(func() {
 		err = t.write(p)
-	}
+		if errors.Is(err, errFull) {
+			// There may be room now that other rows have gone.
+			err = t.write(p)
+		}
+	})
 	return err
 }
 
