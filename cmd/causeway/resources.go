@@ -42,7 +42,7 @@ func (s *siteFlags) register(cmd *cobra.Command) {
 	f.StringVar(&s.opts.Endpoint, "endpoint", "", "root `URL` of the site's API, without Keystone (http://127.0.0.1:9696)")
 	f.StringVar(&s.opts.Token, "token", "", "`TOKEN` to send with --endpoint")
 	f.StringVar(&s.opts.Cloud, "os-cloud", "", "`NAME` of a cloud in clouds.yaml")
-	f.DurationVar(&s.opts.Timeout, "timeout", time.Minute, "longest wait for one answer")
+	f.DurationVar(&s.opts.Timeout, "timeout", time.Minute, "longest wait for one answer, a `DURATION` such as 30s")
 	cmd.Long += "\n" + siteHelp
 }
 

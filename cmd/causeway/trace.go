@@ -66,7 +66,7 @@ packet arrives as far as the sites asked can tell, 1 where it is dropped.`,
 	f.Uint16Var(&t.packet.SrcPort, "sport", 0, "source `PORT` (default 40000)")
 	f.Uint16Var(&t.packet.DstPort, "dport", 0, "destination `PORT` (default 33434 for udp, 80 for tcp)")
 	f.IntVar(&t.packet.Size, "size", 0, "`BYTES` of the IP packet (default 84 for icmp, 60 otherwise)")
-	f.IntVar(&t.packet.TTL, "ttl", 0, "time to live (default 64)")
+	f.IntVar(&t.packet.TTL, "ttl", 0, "time to live, in `HOPS` (default 64)")
 	f.BoolVar(&t.packet.DontFragment, "df", false, "set \"don't fragment\"")
 	f.StringArrayVar(&t.sites, "next-site", nil, "root `URL` of another site's API, to follow the packet to; repeatable")
 	f.BoolVar(&t.asJSON, "json", false, "as JSON; with --next-site a list, one of each site")

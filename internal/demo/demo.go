@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -73,6 +74,15 @@ type run struct {
 
 // Run runs the demo and leaves nothing behind. The error says what did not hold.
 func Run(ctx context.Context, o Options, out io.Writer) (err error) {
+	// What would fail at the end had better fail now.
+	for flag, path := range map[string]string{"--pcap": o.PCAP, "--json": o.JSON} {
+		if path == "" {
+			continue
+		}
+		if _, err := os.Stat(filepath.Dir(path)); err != nil {
+			return fmt.Errorf("%s: %w", flag, err)
+		}
+	}
 	if err := testbed.Preflight(); err != nil {
 		return err
 	}
