@@ -174,6 +174,13 @@ func start(ctx context.Context, cfg Config, ctl Controller) (_ *Agent, err error
 	if err := a.ensureDevices(); err != nil {
 		return nil, err
 	}
+	// Programs of two agents on one device would drop each other's packets: this
+	// one begins with none where another has the tap.
+	tap, err := host.OpenTap()
+	if err != nil {
+		return nil, fmt.Errorf("slow path: %w", err)
+	}
+	tap.Close()
 	a.dp, err = dataplane.Open(dataplane.Config{PinDir: cfg.PinDir, ICMPRate: cfg.ICMPRate, ICMPBurst: cfg.ICMPBurst, Limits: cfg.Limits})
 	if err != nil {
 		return nil, fmt.Errorf("open the dataplane: %w", err)

@@ -2,15 +2,19 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
@@ -308,6 +312,63 @@ func TestOneAgent(t *testing.T) {
 	other.StateDir = t.TempDir()
 	if err := Run(context.Background(), other, newController(t)); err == nil || !strings.Contains(err.Error(), "network namespace") {
 		t.Errorf("a second one in the same namespace: %v", err)
+	}
+}
+
+// Whoever has an account on the host can take the name by which agents see each other.
+func TestNameTakenByAStranger(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	takers := []func(sock int) error{
+		func(sock int) error { // an ordinary user
+
+			done := make(chan error)
+			go func() {
+				runtime.LockOSThread() // for good: the thread ends with its user
+				const nobody = 65534
+				_, _, e := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody)
+				if e != 0 {
+					done <- e
+					return
+				}
+				done <- unix.Listen(sock, 0)
+			}()
+			return <-done
+		},
+		func(int) error { return nil }, // somebody who does not listen
+	}
+	for i, take := range takers {
+		sock, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(unix.Bind(sock, &unix.SockaddrUnix{Name: "@causeway-agent"}), take(sock)); err != nil {
+			t.Fatal(err)
+		}
+		unlock, err := lock(t.TempDir())
+		if err != nil {
+			t.Fatalf("taker %d: %v", i, err)
+		}
+		unlock()
+		if i < len(takers)-1 {
+			unix.Close(sock)
+		} else {
+			defer unix.Close(sock)
+		}
+	}
+	// The name is still taken: two agents meet at the tap, before anything is attached.
+	c := newController(t)
+	cfg := testConfig(t)
+	startAgent(t, cfg, c)
+	c.set(addNetwork)
+	other := cfg
+	other.StateDir, other.PinDir = t.TempDir(), cfg.PinDir+"-other"
+	if err := Run(context.Background(), other, newController(t)); err == nil || !strings.Contains(err.Error(), "another process has it") {
+		t.Errorf("a second agent: %v", err)
+	}
+	if _, err := os.Stat(other.PinDir); err == nil {
+		t.Error("the second agent has left pins")
 	}
 }
 

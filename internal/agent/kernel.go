@@ -67,20 +67,15 @@ func lock(dir string) (unlock func(), err error) {
 		f.Close()
 		return nil, fmt.Errorf("an agent is running here already, process %s (lock %s): %w", bytes.TrimSpace(pid), path, err)
 	}
-	// Abstract unix sockets belong to a network namespace, and so do the devices
-	// that two agents would fight over.
-	sock, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	sock, err := lockNamespace()
 	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("open socket: %w", err)
-	}
-	if err := unix.Bind(sock, &unix.SockaddrUnix{Name: "@causeway-agent"}); err != nil {
-		unix.Close(sock)
 		f.Close()
 		return nil, fmt.Errorf("another agent, with another state directory, runs in this network namespace: %w", err)
 	}
 	unlock = func() {
-		unix.Close(sock)
+		if sock >= 0 {
+			unix.Close(sock)
+		}
 		f.Close()
 	}
 	if err := errors.Join(f.Truncate(0), writeAt(f, strconv.Itoa(os.Getpid())+"\n")); err != nil {
@@ -93,4 +88,37 @@ func lock(dir string) (unlock func(), err error) {
 func writeAt(f *os.File, s string) error {
 	_, err := f.WriteAt([]byte(s), 0)
 	return err
+}
+
+// lockNamespace takes a name that exists once in a network namespace: abstract unix
+// sockets belong to one, and so do the devices that two agents would fight over. Anybody
+// may take such a name; who is not root is no agent and keeps none from
+// starting (-1), and then the tap device, which one process at a time can have,
+// stands between two agents.
+func lockNamespace() (sock int, err error) {
+	name := &unix.SockaddrUnix{Name: "@causeway-agent"}
+	if sock, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
+		return -1, err
+	}
+	if err = unix.Bind(sock, name); err == nil {
+		if err = unix.Listen(sock, unix.SOMAXCONN); err == nil {
+			return sock, nil
+		}
+	}
+	defer unix.Close(sock)
+	if !errors.Is(err, unix.EADDRINUSE) {
+		return -1, err
+	}
+	// ECONNREFUSED: it does not listen, as an agent does. EAGAIN: somebody has filled
+	// its queue.
+	switch cerr := unix.Connect(sock, name); {
+	case errors.Is(cerr, unix.ECONNREFUSED), errors.Is(cerr, unix.EAGAIN):
+		return -1, nil
+	case cerr != nil:
+		return -1, err
+	}
+	if cred, cerr := unix.GetsockoptUcred(sock, unix.SOL_SOCKET, unix.SO_PEERCRED); cerr == nil && cred.Uid != 0 {
+		return -1, nil
+	}
+	return -1, err
 }
