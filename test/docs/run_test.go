@@ -168,7 +168,7 @@ func TestDemo(t *testing.T) {
 func TestTest(t *testing.T) {
 	testutil.RequireTool(t, "make")
 	for _, s := range named(t, "README.md", "test") {
-		cmd := exec.Command("bash", "-c", strings.Replace(s.command, "make ", "make -n ", 1))
+		cmd := exec.Command("bash", "-c", strings.Replace(s.command, "make ", "make -n --no-print-directory ", 1))
 		cmd.Dir = top
 		if out, err := cmd.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != "scripts/test" {
 			t.Errorf("%s: %v: %s", s.command, err, out)
