@@ -43,6 +43,10 @@ type host struct {
 	inbox
 }
 
+// maxWaiting bounds the ports of a host whose reports wait for the store: far more
+// than a host has.
+const maxWaiting = 1 << 14
+
 // inbox is what a host has reported and the store does not have yet.
 type inbox struct {
 	acked  int64
@@ -235,7 +239,9 @@ func (h *hub) Report(name model.HostName, r hostsync.Report) {
 		host.ports = map[model.PortID]hostsync.PortReport{}
 	}
 	for _, p := range r.Ports {
-		host.ports[p.ID] = p
+		if _, waits := host.ports[p.ID]; waits || len(host.ports) < maxWaiting {
+			host.ports[p.ID] = p
+		}
 	}
 	h.counts.HostLag(string(name), host.sent, host.acked)
 	select {

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"log/slog"
+	"strconv"
 	"testing"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
@@ -90,5 +91,18 @@ func TestReplaced(t *testing.T) {
 	h.Disconnect("h", newer.queue)
 	if len(h.hosts) != 0 {
 		t.Error("the host is still there")
+	}
+}
+
+// TestReportsAreBounded: a host that makes ports up does not fill the memory.
+func TestReportsAreBounded(t *testing.T) {
+	h, ho := hubWith(t, "h")
+	h.Report("h", report(5, "mine", "ACTIVE"))
+	for i := range 2 * maxWaiting {
+		h.Report("h", report(5, strconv.Itoa(i), "ACTIVE"))
+	}
+	h.Report("h", report(5, "mine", "DOWN"))
+	if len(ho.ports) != maxWaiting || ho.ports["mine"].Status != model.PortDown {
+		t.Errorf("%d reports wait; mine is %+v", len(ho.ports), ho.ports["mine"])
 	}
 }

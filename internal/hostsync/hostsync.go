@@ -24,6 +24,8 @@ const (
 	partRows   = 2000
 	// maxReports bounds the port reports of one message.
 	maxReports = 1000
+	// maxReason and maxID bound the words about a port and its id, bytes.
+	maxReason, maxID = 4096, 255
 	// maxParts bounds the parts of one delta that the client puts together.
 	maxParts = 10000
 

@@ -2,7 +2,9 @@ package hostsync
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 
@@ -134,5 +136,16 @@ func TestBadRows(t *testing.T) {
 		if _, err := decodeReport(r); err == nil {
 			t.Errorf("report with %s: taken", name)
 		}
+	}
+}
+
+// Words that the store would refuse are cut.
+func TestReportWordsAreBounded(t *testing.T) {
+	r, err := decodeReport(&pb.Report{Ports: []*pb.PortReport{{Id: "p", Status: "ERROR", Reason: strings.Repeat("ä", 1<<20)}}})
+	if err != nil || len(r.Ports) != 1 || len(r.Ports[0].Reason) > maxReason || !utf8.ValidString(r.Ports[0].Reason) {
+		t.Errorf("%d ports, %v", len(r.Ports), err)
+	}
+	if _, err := decodeReport(&pb.Report{Ports: []*pb.PortReport{{Id: strings.Repeat("p", maxID+1), Status: "ERROR"}}}); err == nil {
+		t.Error("an id without end passes")
 	}
 }

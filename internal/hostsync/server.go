@@ -249,7 +249,12 @@ func decodeReport(r *pb.Report) (Report, error) {
 		default:
 			return out, fmt.Errorf("report: port %q is %q", p.Id, p.Status)
 		}
-		out.Ports = append(out.Ports, PortReport{model.PortID(p.Id), st, strings.ToValidUTF8(p.Reason, "?")})
+		// What the store would refuse must not come that far.
+		if len(p.Id) > maxID {
+			return out, fmt.Errorf("report: a port's id of %d bytes", len(p.Id))
+		}
+		reason := p.Reason[:min(len(p.Reason), maxReason)]
+		out.Ports = append(out.Ports, PortReport{model.PortID(p.Id), st, strings.ToValidUTF8(reason, "?")})
 	}
 	return out, nil
 }
