@@ -156,7 +156,7 @@ func (a *Agent) listenMetrics() (serve func(context.Context) error, err error) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics.AgentHandler(a.snapshot))
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 16}
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 16}
 	return func(ctx context.Context) error {
 		stopped := make(chan struct{})
 		stop := context.AfterFunc(ctx, func() {
