@@ -335,24 +335,26 @@ func (a *Agent) devices() (replaced bool, err error) {
 	if a.env.VXLANIndex != oldVXLAN || a.env.SlowIndex != oldSlow || !a.slow.running() {
 		return true, a.attachOwn()
 	}
-	return false, nil
+	_, err = a.host.EnsureVXLAN()
+	return false, err
 }
 
 func (a *Agent) ensureDevices() (err error) {
-	if a.env.VXLANIndex, err = a.host.EnsureVXLAN(); err != nil {
+	if a.env.VXLANIndex, err = a.host.PrepareVXLAN(); err != nil {
 		return err
 	}
 	a.env.SlowIndex, err = a.host.EnsureSlow()
 	return err
 }
 
-// attachOwn attaches the programs of the agent's own devices, and then serves the
-// slow path: without its program, the tap would hand what is written to it to the host's stack.
+// attachOwn attaches the programs of the agent's own devices, sets the vxlan device up if
+// it is new, and serves the slow path: without its program, the tap would hand what is written to it to the host's stack.
 func (a *Agent) attachOwn() error {
-	return errors.Join(
-		a.dp.AttachVXLAN(a.env.VXLANIndex),
-		a.attachSlow(),
-	)
+	err := a.dp.AttachVXLAN(a.env.VXLANIndex)
+	if err == nil {
+		_, err = a.host.EnsureVXLAN()
+	}
+	return errors.Join(err, a.attachSlow())
 }
 
 func (a *Agent) attachSlow() error {

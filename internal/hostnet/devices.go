@@ -3,6 +3,7 @@ package hostnet
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,7 +26,9 @@ const (
 // from what it must be, and returns its index. IPv4 forwarding is switched on for this
 // device alone: bpf_fib_lookup asks for the switch of the device it is given,
 // and the host's own stays as it is.
-func (h *Host) EnsureVXLAN() (index int, err error) {
+func (h *Host) EnsureVXLAN() (index int, err error) { return h.ensureVXLAN(true) }
+
+func (h *Host) ensureVXLAN(up bool) (index int, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	want := &netlink.Vxlan{
@@ -44,14 +47,19 @@ func (h *Host) EnsureVXLAN() (index int, err error) {
 	if err != nil {
 		return 0, h.explainPortTaken(err)
 	}
-	if err := errors.Join(
-		setSysctl("ipv4", VXLANDevice, "forwarding", "1"),
-		h.upAndMTU(l, vxlanMTU),
-	); err != nil {
+	ready := func() error { return h.upAndMTU(l, vxlanMTU) }
+	if !up && l.Attrs().RawFlags&iffUp == 0 {
+		ready = func() error { return udpPortFree(VXLANPort) }
+	}
+	if err := errors.Join(setSysctl("ipv4", VXLANDevice, "forwarding", "1"), ready()); err != nil {
 		return 0, h.explainPortTaken(err)
 	}
 	return l.Attrs().Index, nil
 }
+
+// PrepareVXLAN is EnsureVXLAN but leaves a device down that is down: without its
+// program it would hand to the host's stack what anybody sends in a tunnel.
+func (h *Host) PrepareVXLAN() (index int, err error) { return h.ensureVXLAN(false) }
 
 // EnsureSlow makes the slow path's tap device, or puts it right, and returns
 // its index. It is persistent: it stays while the agent is away.
@@ -157,6 +165,14 @@ func (h *Host) explainPortTaken(err error) error {
 		return fmt.Errorf("UDP port %d is taken by %s: %w", VXLANPort, who, err)
 	}
 	return fmt.Errorf("UDP port %d is taken: %w", VXLANPort, err)
+}
+
+func udpPortFree(port int) error {
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{Port: port})
+	if err != nil {
+		return err
+	}
+	return c.Close()
 }
 
 // udpPortOwner names the process that has a UDP port of this namespace open, ""
