@@ -57,9 +57,7 @@ func slowReader(t *testing.T, endpoints, marks *ebpf.Map) *ebpf.Program {
 func TestRowsThatAreStillRead(t *testing.T) {
 	testutil.RequireRoot(t)
 	testutil.RequireKernel(t, 6, 6)
-	if runtime.NumCPU() < 2 {
-		t.Skip("a program and a writer at once need two processors")
-	}
+	testutil.RequireCPUs(t, 2) // a program and a writer at once
 	dp, err := Open(Config{PinDir: labPins(t)})
 	if err != nil {
 		t.Fatal(err)

@@ -4,8 +4,10 @@
 package testutil
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -60,6 +62,14 @@ func SkipLong(t testing.TB) {
 	t.Helper()
 	if testing.Short() {
 		missing(t, "left out by -short")
+	}
+}
+
+// RequireCPUs wants n processors, for what must truly happen at once.
+func RequireCPUs(t testing.TB, n int) {
+	t.Helper()
+	if have := runtime.NumCPU(); have < n {
+		missing(t, fmt.Sprintf("needs %d processors; there are %d", n, have))
 	}
 }
 

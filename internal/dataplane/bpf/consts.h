@@ -19,9 +19,9 @@
 
 /* include/uapi/linux/bpf.h of Linux 6.6: bpf_fib_lookup's flags */
 #define FIB_LOOKUP_DIRECT (1U << 0)
-#define FIB_LOOKUP_SKIP_NEIGH (1U << 2)
 #define FIB_LOOKUP_TBID (1U << 3)
 #define FIB_RET_SUCCESS 0
+#define FIB_RET_NO_NEIGH 7
 
 /* include/uapi/linux/bpf.h of Linux 6.3: bpf_skb_adjust_room takes IPv4 off IPv6 */
 #define ADJ_ROOM_DECAP_L3_IPV6 (1ULL << 8)

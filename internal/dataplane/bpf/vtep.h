@@ -150,10 +150,11 @@ static __always_inline void write_outer(void *data, const struct endpoint *ep, c
 
 /* The next hop of the outer packet; NULL: no route. The look-up is the dearest part
  * of the way into a tunnel, so that its answer serves the flow for the rest of the
- * clock's tick (10 ms at most). */
+ * clock's tick (10 ms at most). *fresh is set where it was asked just now. */
 static __always_inline struct nexthop *next_hop(struct __sk_buff *skb, const struct endpoint *ep, __u16 port, __u64 hash,
-						const struct config *cfg)
+						const struct config *cfg, bool *fresh)
 {
+	long err;
 	__u32 index = hash & (NEXTHOPS - 1);
 	struct nexthop *n = bpf_map_lookup_elem(&nexthops, &index);
 	__u64 tick = bpf_jiffies64();
@@ -164,6 +165,7 @@ static __always_inline struct nexthop *next_hop(struct __sk_buff *skb, const str
 	if (likely(n->tick == tick && n->port == port && n->table == ep->table && addr_equal(&n->remote, &ep->addr) &&
 		   addr_equal(&n->local, &ep->local)))
 		return n;
+	*fresh = true;
 	fib.family = AF_INET;
 	fib.l4_protocol = PROTO_UDP;
 	fib.sport = bpf_htons(port);
@@ -177,9 +179,12 @@ static __always_inline struct nexthop *next_hop(struct __sk_buff *skb, const str
 	fib.ipv4_src = addr_to_v4(&ep->local);
 	fib.ipv4_dst = addr_to_v4(&ep->addr);
 	fib.tbid = ep->table;
-	if (unlikely(bpf_fib_lookup(skb, &fib, sizeof(fib), FIB_LOOKUP_DIRECT | FIB_LOOKUP_TBID | FIB_LOOKUP_SKIP_NEIGH) !=
-		     FIB_RET_SUCCESS))
+	err = bpf_fib_lookup(skb, &fib, sizeof(fib), FIB_LOOKUP_DIRECT | FIB_LOOKUP_TBID);
+	if (unlikely(err != FIB_RET_SUCCESS && err != FIB_RET_NO_NEIGH))
 		return NULL;
+	n->known = err == FIB_RET_SUCCESS;
+	mac_copy(n->dst, fib.dmac);
+	mac_copy(n->src, fib.smac);
 	n->table = ep->table;
 	addr_copy(&n->local, &ep->local);
 	addr_copy(&n->remote, &ep->addr);
@@ -201,6 +206,7 @@ __noinline int tunnel(struct __sk_buff *skb, struct endpoint *ep, bool by_device
 	struct bpf_redir_neigh nh;
 	struct nexthop *next;
 	struct eth *eth = DATA(skb), inner;
+	bool fresh = false;
 	struct flow flow;
 	__u16 port;
 
@@ -209,7 +215,7 @@ __noinline int tunnel(struct __sk_buff *skb, struct endpoint *ep, bool by_device
 	flow_of(&flow, eth, DATA_END(skb), cfg->hash_key);
 	inner = *eth;
 	port = port_of(&flow);
-	next = next_hop(skb, ep, port, flow.hash, cfg);
+	next = next_hop(skb, ep, port, flow.hash, cfg, &fresh);
 	if (unlikely(!next))
 		return drop(DROP_UNDERLAY_NO_ROUTE);
 	/* Anything else than these flags and 14 bytes of inner Ethernet header
@@ -226,6 +232,16 @@ __noinline int tunnel(struct __sk_buff *skb, struct endpoint *ep, bool by_device
 	count_tx(ep->counter, len);
 	if (cfg_record)
 		record_tunnel(VERDICT_TUNNEL, ep, flow.tos);
+	/* One packet of a tick goes by the kernel's neighbour table, which resolves
+	 * and confirms the next hop; the others are spared that. */
+	if (likely(!fresh && next->known && !cfg_record)) {
+		eth = DATA(skb);
+		if (unlikely((void *)(eth + 1) > DATA_END(skb)))
+			return drop(DROP_INTERNAL);
+		mac_copy(eth->dst, next->dst);
+		mac_copy(eth->src, next->src);
+		return bpf_redirect(next->ifindex, 0);
+	}
 	nh.nh_family = next->family;
 	__builtin_memcpy(nh.ipv6_nh, next->addr, sizeof(nh.ipv6_nh));
 	return bpf_redirect_neigh(next->ifindex, &nh, sizeof(nh), 0);
