@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -215,7 +216,20 @@ func makeTap() error {
 	return unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1)
 }
 
+// tapPatience is how long a descriptor may linger that is closed already: a process
+// that is being started has copies of all until its program is loaded.
+const tapPatience = time.Second
+
 func attachTap() (fd int, err error) {
+	for deadline := time.Now().Add(tapPatience); ; <-time.After(10 * time.Millisecond) {
+		fd, err = tryAttachTap()
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
+			return fd, err
+		}
+	}
+}
+
+func tryAttachTap() (fd int, err error) {
 	// Without O_NONBLOCK a file made of it would not be polled, and Close would
 	// not wake a reader.
 	fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)

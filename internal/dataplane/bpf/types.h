@@ -159,8 +159,8 @@ struct nexthop {
 	__u32 ifindex;
 	__u16 port;   /* outer source port: paths of equal cost go by it */
 	__u16 family; /* of addr */
-	__u8 dst[6]; /* MAC of the next hop, where known */
-	__u8 src[6]; /* MAC of the interface */
+	__u8 dmac[6]; /* of the next hop, where known */
+	__u8 smac[6]; /* of the interface */
 	__u32 known;
 	__u32 pad;
 };

@@ -183,8 +183,8 @@ static __always_inline struct nexthop *next_hop(struct __sk_buff *skb, const str
 	if (unlikely(err != FIB_RET_SUCCESS && err != FIB_RET_NO_NEIGH))
 		return NULL;
 	n->known = err == FIB_RET_SUCCESS;
-	mac_copy(n->dst, fib.dmac);
-	mac_copy(n->src, fib.smac);
+	mac_copy(n->dmac, fib.dmac);
+	mac_copy(n->smac, fib.smac);
 	n->table = ep->table;
 	addr_copy(&n->local, &ep->local);
 	addr_copy(&n->remote, &ep->addr);
@@ -238,8 +238,8 @@ __noinline int tunnel(struct __sk_buff *skb, struct endpoint *ep, bool by_device
 		eth = DATA(skb);
 		if (unlikely((void *)(eth + 1) > DATA_END(skb)))
 			return drop(DROP_INTERNAL);
-		mac_copy(eth->dst, next->dst);
-		mac_copy(eth->src, next->src);
+		mac_copy(eth->dst, next->dmac);
+		mac_copy(eth->src, next->smac);
 		return bpf_redirect(next->ifindex, 0);
 	}
 	nh.nh_family = next->family;
