@@ -85,7 +85,11 @@ func (p *product) start(ctx context.Context, i int, s siteFacts) error {
 	if err := os.RemoveAll(t.pins); err != nil {
 		return err
 	}
-	p.closers = append(p.closers, func() error { return os.RemoveAll(t.pins) })
+	p.closers = append(p.closers, func() error {
+		err := os.RemoveAll(t.pins)
+		_ = os.Remove(pinRoot) // stays while another's pins are in it
+		return err
+	})
 	if t.controller, err = startProcess(controllerCommand(p.binary, dir, addr, hostName(s)), filepath.Join(dir, "controller.log")); err != nil {
 		return err
 	}
