@@ -15,26 +15,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // program is the causeway program under test, built once for all tests.
 var program string
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "causeway-crash-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		program = filepath.Join(dir, "causeway")
-		if out, err := exec.Command("go", "build", "-o", program, "../../cmd/causeway").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build causeway: %v\n%s", err, out)
-			return 1
-		}
-		return m.Run()
-	}())
+	os.Exit(testutil.MainWithProgram(m, "../../cmd/causeway", func(path string) { program = path }))
 }
 
 // patience is far beyond what anything here takes.

@@ -24,20 +24,7 @@ import (
 var program string
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "causeway-scenario-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		program = filepath.Join(dir, "causeway")
-		if out, err := exec.Command("go", "build", "-o", program, "../../cmd/causeway").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build causeway: %v\n%s", err, out)
-			return 1
-		}
-		return m.Run()
-	}())
+	os.Exit(testutil.MainWithProgram(m, "../../cmd/causeway", func(path string) { program = path }))
 }
 
 var labs atomic.Int32
