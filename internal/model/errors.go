@@ -10,15 +10,16 @@ import (
 type ErrorKind uint8
 
 const (
-	KindInternal     ErrorKind = iota // a defect: 500
-	KindInvalid                       // the request is wrong in itself: 400
-	KindNotFound                      // what it names does not exist: 404
-	KindConflict                      // it contradicts other resources: 409
-	KindForbidden                     // the caller may not: 403
-	KindUnsupported                   // a feature that does not exist: 501
-	KindUnavailable                   // try again later: 503
-	KindPrecondition                  // If-Match does not hold: 412
-	KindTooLarge                      // beyond a stated limit: 413
+	KindInternal        ErrorKind = iota // a defect: 500
+	KindInvalid                          // the request is wrong in itself: 400
+	KindNotFound                         // what it names does not exist: 404
+	KindConflict                         // it contradicts other resources: 409
+	KindForbidden                        // the caller may not: 403
+	KindUnsupported                      // a feature that does not exist: 501
+	KindUnavailable                      // try again later: 503
+	KindPrecondition                     // If-Match does not hold: 412
+	KindTooLarge                         // beyond a stated limit: 413
+	KindUnauthenticated                  // nobody knows who asks: 401
 )
 
 // Error is a domain error: Type is the Neutron exception name that clients know

@@ -31,6 +31,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Project is DefaultProject if empty.
 	Project model.ProjectID
+	// Authenticator says who asks; nil: everybody is an admin of Project.
+	Authenticator Authenticator
 	// Extra are further handlers by pattern, as in http.ServeMux. They are given
 	// the API for its error bodies.
 	Extra map[string]func(*API) http.Handler
@@ -41,6 +43,7 @@ type API struct {
 	site    *site.Site
 	log     *slog.Logger
 	project model.ProjectID
+	auth    Authenticator
 	mux     *http.ServeMux
 	// collections are the top-level resources, for the version document.
 	collections []collection
@@ -50,7 +53,7 @@ type collection struct{ name, plural, path string }
 
 // New makes the handler for s.
 func New(s *site.Site, opts Options) *API {
-	a := &API{site: s, log: opts.Logger, project: opts.Project, mux: http.NewServeMux()}
+	a := &API{site: s, log: opts.Logger, project: opts.Project, auth: opts.Authenticator, mux: http.NewServeMux()}
 	if a.log == nil {
 		a.log = slog.Default()
 	}
@@ -120,6 +123,11 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r2 := *r
 		r2.URL = &u
 		r = &r2
+	}
+	r, err := a.identify(w, r)
+	if err != nil {
+		a.WriteError(w, r, err)
+		return
 	}
 	a.mux.ServeHTTP(w, r)
 }

@@ -12,15 +12,16 @@ import (
 
 // statusOf is the one place where kinds of errors become HTTP status codes.
 var statusOf = map[model.ErrorKind]int{
-	model.KindInternal:     http.StatusInternalServerError,
-	model.KindInvalid:      http.StatusBadRequest,
-	model.KindNotFound:     http.StatusNotFound,
-	model.KindConflict:     http.StatusConflict,
-	model.KindForbidden:    http.StatusForbidden,
-	model.KindUnsupported:  http.StatusNotImplemented,
-	model.KindUnavailable:  http.StatusServiceUnavailable,
-	model.KindPrecondition: http.StatusPreconditionFailed,
-	model.KindTooLarge:     http.StatusRequestEntityTooLarge,
+	model.KindInternal:        http.StatusInternalServerError,
+	model.KindInvalid:         http.StatusBadRequest,
+	model.KindNotFound:        http.StatusNotFound,
+	model.KindConflict:        http.StatusConflict,
+	model.KindForbidden:       http.StatusForbidden,
+	model.KindUnauthenticated: http.StatusUnauthorized,
+	model.KindUnsupported:     http.StatusNotImplemented,
+	model.KindUnavailable:     http.StatusServiceUnavailable,
+	model.KindPrecondition:    http.StatusPreconditionFailed,
+	model.KindTooLarge:        http.StatusRequestEntityTooLarge,
 }
 
 // errMethod is the 405, which no domain error has.
@@ -76,6 +77,10 @@ func (a *API) WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if e == errMethod {
 		status = http.StatusMethodNotAllowed
+	}
+	if e.Kind == model.KindUnauthenticated {
+		a.writeUnauthenticated(w)
+		return
 	}
 	body := map[string]errorBody{"NeutronError": {e.Type, e.Message, ""}}
 	if e.Kind == model.KindUnsupported {

@@ -78,8 +78,8 @@ func gatewayDevices(a *API) *resource[site.GatewayDeviceInput, model.GatewayDevi
 			}),
 		},
 		noBulk: "Bulk operation not supported",
-		fresh: func(*http.Request) *in {
-			return &in{GatewayDevice: device{Standard: model.Standard{ProjectID: a.project}}}
+		fresh: func(r *http.Request) *in {
+			return &in{GatewayDevice: device{Standard: model.Standard{ProjectID: ownerOf(r)}}}
 		},
 		id:         func(d *device) string { return string(d.ID) },
 		revision:   func(d *device) int64 { return d.Revision },

@@ -33,8 +33,8 @@ func l2Gateways(a *API) *resource[site.L2GatewayInput, model.L2Gateway] {
 			}},
 		},
 		noBulk: "Bulk operation not supported",
-		fresh: func(*http.Request) *in {
-			return &in{L2Gateway: gateway{Standard: model.Standard{ProjectID: a.project}}}
+		fresh: func(r *http.Request) *in {
+			return &in{L2Gateway: gateway{Standard: model.Standard{ProjectID: ownerOf(r)}}}
 		},
 		id:          func(g *gateway) string { return string(g.ID) },
 		revision:    func(g *gateway) int64 { return g.Revision },
@@ -131,8 +131,8 @@ func connections(a *API) *resource[site.ConnectionInput, model.L2GatewayConnecti
 				}},
 		},
 		noBulk: "Bulk operation not supported",
-		fresh: func(*http.Request) *in {
-			return &in{L2GatewayConnection: conn{ProjectID: a.project}}
+		fresh: func(r *http.Request) *in {
+			return &in{L2GatewayConnection: conn{ProjectID: ownerOf(r)}}
 		},
 		id:       func(c *conn) string { return string(c.ID) },
 		notFound: site.L2GatewayConnectionNotFound,

@@ -48,8 +48,8 @@ func networks(a *API) *resource[model.Network, model.Network] {
 			neutral[net, net]("dns_domain", "DNS integration does not exist yet"),
 		),
 		bulk: true,
-		fresh: func(*http.Request) *net {
-			return &net{Standard: model.Standard{ProjectID: a.project}, AdminStateUp: true, PortSecurity: true}
+		fresh: func(r *http.Request) *net {
+			return &net{Standard: model.Standard{ProjectID: ownerOf(r)}, AdminStateUp: true, PortSecurity: true}
 		},
 		id:         func(n *net) string { return string(n.ID) },
 		revision:   func(n *net) int64 { return n.Revision },

@@ -96,8 +96,8 @@ func ports(a *API) *resource[site.PortInput, model.Port] {
 			neutral[in, port]("hints", "hints do not exist yet"),
 		),
 		bulk: true,
-		fresh: func(*http.Request) *in {
-			return &in{Port: port{Standard: model.Standard{ProjectID: a.project}, AdminStateUp: true}, AutoIPs: true}
+		fresh: func(r *http.Request) *in {
+			return &in{Port: port{Standard: model.Standard{ProjectID: ownerOf(r)}, AdminStateUp: true}, AutoIPs: true}
 		},
 		id:         func(p *port) string { return string(p.ID) },
 		revision:   func(p *port) int64 { return p.Revision },

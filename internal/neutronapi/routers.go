@@ -33,8 +33,8 @@ func routers(a *API) *resource[model.Router, model.Router] {
 			neutral[router, router]("flavor_id", "flavors do not exist yet"),
 		),
 		bulk: true,
-		fresh: func(*http.Request) *router {
-			return &router{Standard: model.Standard{ProjectID: a.project}, AdminStateUp: true}
+		fresh: func(r *http.Request) *router {
+			return &router{Standard: model.Standard{ProjectID: ownerOf(r)}, AdminStateUp: true}
 		},
 		id:         func(r *router) string { return string(r.ID) },
 		revision:   func(r *router) int64 { return r.Revision },

@@ -77,8 +77,8 @@ func subnets(a *API) *resource[site.SubnetInput, model.Subnet] {
 			neutral[in, sub]("dns_publish_fixed_ip", "DNS integration does not exist yet"),
 		),
 		bulk: true,
-		fresh: func(*http.Request) *in {
-			return &in{Subnet: sub{Standard: model.Standard{ProjectID: a.project}, EnableDHCP: true}, AutoGateway: true, AutoPools: true}
+		fresh: func(r *http.Request) *in {
+			return &in{Subnet: sub{Standard: model.Standard{ProjectID: ownerOf(r)}, EnableDHCP: true}, AutoGateway: true, AutoPools: true}
 		},
 		id:         func(s *sub) string { return string(s.ID) },
 		revision:   func(s *sub) int64 { return s.Revision },

@@ -23,6 +23,8 @@ var exactImports = []exact{
 		"a store keeps resources and knows no rule about them"},
 	{"internal/store/etcdstore", []string{"internal/model", "internal/store"},
 		"a store keeps resources and knows no rule about them"},
+	{"internal/identity", []string{"internal/model"},
+		"who asks is a value that the API, policy and the log share"},
 	{"internal/site", []string{"internal/model", "internal/store"},
 		"business rules know neither HTTP nor hosts"},
 	{"internal/hoststate", []string{"internal/model", "internal/reason"},
@@ -106,7 +108,7 @@ var pureStandard = []owner{
 	{"syscall", nil, "pure packages do no I/O"},
 }
 
-var purePackages = []string{"internal/model", "internal/reason", "internal/hoststate", "internal/packet", "internal/trace"}
+var purePackages = []string{"internal/model", "internal/reason", "internal/hoststate", "internal/packet", "internal/trace", "internal/identity"}
 
 // graph is the direct imports of each package directory, tests left out.
 type graph map[string]map[string]string // package dir → import path → a file that has it

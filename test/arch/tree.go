@@ -55,7 +55,8 @@ func load(top string) ([]*file, error) {
 			}
 			return nil
 		}
-		if !d.Type().IsRegular() || strings.HasSuffix(rel, ".o") {
+		// In a work tree beside the clone, .git is a file.
+		if !d.Type().IsRegular() || strings.HasSuffix(rel, ".o") || rel == ".git" {
 			return nil
 		}
 		content, err := os.ReadFile(p)

@@ -1,0 +1,60 @@
+package neutronapi
+
+import (
+	"net/http"
+
+	"github.com/causeway-net/causeway/internal/identity"
+	"github.com/causeway-net/causeway/internal/model"
+)
+
+// Authenticator says who asks. Both methods may be called from many goroutines.
+type Authenticator interface {
+	// Authenticate reads a request's credentials. An error of
+	// model.KindUnauthenticated says that they are missing or not valid.
+	Authenticate(*http.Request) (identity.Caller, error)
+	// Challenge is the WWW-Authenticate header of a 401.
+	Challenge() string
+}
+
+// public are the paths that say nothing of the site, so that clients can read them
+// before they have a token.
+func public(r *http.Request) bool {
+	switch r.URL.Path {
+	case "/", "/openapi.json":
+		return r.Method == http.MethodGet || r.Method == http.MethodHead
+	}
+	return false
+}
+
+// identify puts whoever asks into the request's context.
+func (a *API) identify(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
+	c := identity.Caller{ProjectID: a.project, Admin: true, Method: "none"}
+	if a.auth != nil {
+		if public(r) {
+			return r, nil
+		}
+		var err error
+		if c, err = a.auth.Authenticate(r); err != nil {
+			return r, err
+		}
+	}
+	c.RequestID = w.Header().Get(requestIDHeader)
+	return r.WithContext(identity.With(r.Context(), c)), nil
+}
+
+// ownerOf is the project that owns what a request creates, unless it says another.
+func ownerOf(r *http.Request) model.ProjectID {
+	c, _ := identity.From(r.Context())
+	return c.ProjectID
+}
+
+// writeUnauthenticated answers as Keystone's middleware does.
+func (a *API) writeUnauthenticated(w http.ResponseWriter) {
+	if a.auth != nil {
+		w.Header().Set("WWW-Authenticate", a.auth.Challenge())
+	}
+	a.WriteJSON(w, http.StatusUnauthorized, map[string]any{"error": map[string]any{
+		"code": http.StatusUnauthorized, "title": "Unauthorized",
+		"message": "The request you have made requires authentication.",
+	}})
+}

@@ -1,0 +1,104 @@
+package neutronapi_test
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"testing"
+
+	"github.com/causeway-net/causeway/internal/identity"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/neutronapi"
+	"github.com/causeway-net/causeway/internal/site"
+	"github.com/causeway-net/causeway/internal/site/sitetest"
+)
+
+// callers is an authenticator with a caller for each token.
+type callers map[string]identity.Caller
+
+func (c callers) Authenticate(r *http.Request) (identity.Caller, error) {
+	if caller, ok := c[r.Header.Get("X-Auth-Token")]; ok {
+		return caller, nil
+	}
+	if r.Header.Get("X-Auth-Token") == "down" {
+		return identity.Caller{}, model.Errf(model.KindUnavailable, "ServiceUnavailable", "Keystone does not answer.")
+	}
+	return identity.Caller{}, model.Errf(model.KindUnauthenticated, "Unauthorized", "no")
+}
+
+func (callers) Challenge() string { return `Keystone uri="http://keystone.example:5000/v3"` }
+
+// newAuthServer is newServer with an authenticator.
+func newAuthServer(t testing.TB, c callers, edit ...func(*neutronapi.Options)) *server {
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	st := sitetest.New()
+	s := site.New(st, site.Options{Logger: log})
+	opts := neutronapi.Options{Logger: log, Authenticator: c}
+	for _, e := range edit {
+		e(&opts)
+	}
+	return &server{t, st, s, neutronapi.New(s, opts)}
+}
+
+func token(name string) http.Header { return http.Header{"X-Auth-Token": {name}} }
+
+func TestUnauthenticated(t *testing.T) {
+	s := newAuthServer(t, callers{"good": {ProjectID: "p", Roles: []string{"admin"}}})
+	for _, path := range []string{"/v2.0/networks", "/v2.0", "/v2.0/", "/nowhere", "/v2.0/networks.json", "//v2.0/extensions"} {
+		status, out, h := s.callWith("GET", path, "", token("bad"))
+		e, _ := out["error"].(map[string]any)
+		if status != 401 || e["title"] != "Unauthorized" || e["code"] != float64(401) {
+			t.Errorf("%s: %d %v", path, status, out)
+		}
+		if got := h.Get("WWW-Authenticate"); got != `Keystone uri="http://keystone.example:5000/v3"` {
+			t.Errorf("%s: challenge %q", path, got)
+		}
+	}
+	if status, _, _ := s.callWith("GET", "/", "", token("bad")); status != 200 {
+		t.Errorf("discovery without a token: %d", status)
+	}
+	if status, _, _ := s.callWith("POST", "/", "", token("bad")); status != 401 {
+		t.Errorf("POST / without a token: %d", status)
+	}
+	if status, out, _ := s.callWith("GET", "/v2.0/networks", "", token("down")); status != 503 {
+		t.Errorf("without Keystone: %d %v", status, out)
+	}
+	if status, _, _ := s.callWith("GET", "/v2.0/networks", "", token("good")); status != 200 {
+		t.Errorf("with a token: %d", status)
+	}
+}
+
+// What a request creates belongs to the caller's project.
+func TestOwnerIsTheCaller(t *testing.T) {
+	s := newAuthServer(t, callers{"p": {ProjectID: "p", Roles: []string{"admin"}}})
+	status, out, _ := s.callWith("POST", "/v2.0/networks", `{"network":{}}`, token("p"))
+	net, _ := out["network"].(map[string]any)
+	if status != 201 || net["project_id"] != "p" || net["tenant_id"] != "p" {
+		t.Errorf("%d %v", status, out)
+	}
+}
+
+// A caller goes with the context of the request, with the request's id.
+func TestCallerInContext(t *testing.T) {
+	var got identity.Caller
+	extra := func(*neutronapi.API) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			var ok bool
+			if got, ok = identity.From(r.Context()); !ok || got.RequestID != w.Header().Get("X-Openstack-Request-Id") {
+				t.Error(errors.New("no caller with the request's id"))
+			}
+		})
+	}
+	with := func(o *neutronapi.Options) {
+		o.Extra = map[string]func(*neutronapi.API) http.Handler{"GET /v2.0/extra": extra}
+	}
+	s := newAuthServer(t, callers{"p": {UserID: "u", ProjectID: "p", Roles: []string{"admin"}}}, with)
+	if s.callWith("GET", "/v2.0/extra", "", token("p")); got.UserID != "u" {
+		t.Errorf("caller %+v", got)
+	}
+	open := newAuthServer(t, nil, with, func(o *neutronapi.Options) { o.Authenticator = nil })
+	if open.callWith("GET", "/v2.0/extra", "", nil); !got.Admin || got.ProjectID != neutronapi.DefaultProject || got.Method != "none" {
+		t.Errorf("caller without authentication: %+v", got)
+	}
+}
