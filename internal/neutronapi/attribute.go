@@ -7,11 +7,13 @@ import (
 	"time"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/openapi"
 	"github.com/causeway-net/causeway/internal/store"
 )
 
 // attribute is one line of a resource's table. I is what a request fills, M what
-// is stored.
+// is stored. What a request may say of it is one value (see value) that both reads
+// it and describes it; what replies say is described by gives.
 type attribute[I, M any] struct {
 	name     string
 	post     bool // may be set by POST
@@ -19,10 +21,14 @@ type attribute[I, M any] struct {
 	required bool // must be set by POST
 	// always calls set with nil where a POST does not have the attribute.
 	always bool
-	// set reads the decoded JSON value; nil for what the server alone says.
-	set func(*I, any) error
+	// takes reads the decoded JSON value; the zero input for what the server alone
+	// says.
+	takes input[I]
 	// get is the value in replies; nil for what is never shown.
 	get func(store.Snapshot, *M) any
+	// gives describes what get returns; nil where that is the kind of value that
+	// requests have.
+	gives *openapi.Schema
 	// match says whether the resource has one of the wanted values of a filter;
 	// nil compares with get.
 	match func(store.Snapshot, *M, []string) bool
@@ -81,88 +87,68 @@ func setAll[I, M any](table []attribute[I, M], in *I, attrs map[string]any, post
 		if !given && !(post && a.always) {
 			continue
 		}
-		if err := a.set(in, v); err != nil {
+		if err := a.takes.set(in, v); err != nil {
 			return named(a.name, err)
 		}
 	}
 	return nil
 }
 
-// setBool sets a plain field.
-func setBool[I any](field func(*I) *bool) func(*I, any) error {
-	return func(in *I, v any) (err error) {
-		*field(in), err = toBool(v)
-		return err
+// reply describes the attribute in replies; nil where it is not in them.
+func (a *attribute[I, M]) reply() *openapi.Schema {
+	switch {
+	case a.get == nil:
+		return nil
+	case a.gives != nil:
+		return a.gives
 	}
+	return a.takes.gives
 }
 
 // neutral is an attribute that exists in Neutron and not here: only values that
 // ask for nothing are taken, all others are refused in words, never ignored.
 func neutral[I, M any](name, words string) attribute[I, M] {
-	return attribute[I, M]{name: name, post: true, put: true, set: func(_ *I, v any) error {
-		switch v := v.(type) {
-		case nil:
-			return nil
-		case bool:
-			if !v {
-				return nil
-			}
-		case string:
-			if v == "" || strings.EqualFold(v, "false") {
-				return nil
-			}
-		case []any:
-			if len(v) == 0 {
-				return nil
-			}
-		case map[string]any:
-			if len(v) == 0 {
-				return nil
-			}
-		}
+	refuse := func(any) error {
 		return model.Errf(model.KindUnsupported, "NotImplementedError", "%s: %s", name, words)
-	}}
+	}
+	ignore := func(*I, struct{}) error { return nil }
+	return attribute[I, M]{name: name, post: true, put: true, takes: with(nothing(refuse), ignore)}
 }
 
 // shown gives a neutral attribute its constant value in replies.
 func shown[I, M any](a attribute[I, M], value any) attribute[I, M] {
 	a.get = func(store.Snapshot, *M) any { return value }
+	a.gives = constant(value)
 	return a
 }
 
 // readOnly is an attribute that only the server says.
-func readOnly[I, M any](name string, get func(store.Snapshot, *M) any) attribute[I, M] {
-	return attribute[I, M]{name: name, get: get}
+func readOnly[I, M any](name string, gives *openapi.Schema, get func(store.Snapshot, *M) any) attribute[I, M] {
+	return attribute[I, M]{name: name, gives: gives, get: get}
+}
+
+// idAttr is the id that the server gives.
+func idAttr[I, M any, ID ~string](id func(*M) ID) attribute[I, M] {
+	return readOnly[I]("id", pattern(uuidPattern), func(_ store.Snapshot, m *M) any { return string(id(m)) })
 }
 
 // named and owned attributes, which most resources have.
 
 func nameAttr[I, M any](in func(*I) *model.Standard, out func(*M) *model.Standard) attribute[I, M] {
 	return attribute[I, M]{name: "name", post: true, put: true,
-		set: func(i *I, v any) (err error) {
-			if v == nil {
-				in(i).Name = ""
-				return nil
-			}
-			in(i).Name, err = toString(v)
-			return err
-		},
-		get: func(_ store.Snapshot, m *M) any { return out(m).Name }}
+		takes: into(nullable(label()), func(i *I) *string { return &in(i).Name }),
+		get:   func(_ store.Snapshot, m *M) any { return out(m).Name }}
 }
 
 // projectAttr is tenant_id or project_id: the same under two names.
 func projectAttr[I, M any](name string, in func(*I) *model.ProjectID, out func(*M) model.ProjectID) attribute[I, M] {
 	return attribute[I, M]{name: name, post: true,
-		set: func(i *I, v any) error {
-			s, err := toString(v)
-			if err != nil {
-				return err
-			}
+		takes: with(label(), func(i *I, s string) error {
 			if s != "" {
 				*in(i) = model.ProjectID(s)
 			}
 			return nil
-		},
+		}),
 		get: func(_ store.Snapshot, m *M) any {
 			if out == nil {
 				return nil
@@ -179,21 +165,14 @@ func standardAttrs[I, M any](in func(*I) *model.Standard, out func(*M) *model.St
 	return []attribute[I, M]{
 		nameAttr(in, out),
 		{name: "description", post: true, put: true,
-			set: func(i *I, v any) (err error) {
-				if v == nil {
-					in(i).Description = ""
-					return nil
-				}
-				in(i).Description, err = toString(v)
-				return err
-			},
-			get: func(_ store.Snapshot, m *M) any { return out(m).Description }},
+			takes: into(nullable(label()), func(i *I) *string { return &in(i).Description }),
+			get:   func(_ store.Snapshot, m *M) any { return out(m).Description }},
 		projectAttr("tenant_id", project, owner),
 		projectAttr("project_id", project, owner),
-		readOnly[I]("revision_number", func(_ store.Snapshot, m *M) any { return out(m).Revision }),
-		readOnly[I]("created_at", func(_ store.Snapshot, m *M) any { return stampText(out(m).CreatedAt) }),
-		readOnly[I]("updated_at", func(_ store.Snapshot, m *M) any { return stampText(out(m).UpdatedAt) }),
-		{name: "tags", get: tags, match: func(_ store.Snapshot, m *M, want []string) bool {
+		readOnly[I]("revision_number", openapi.Of(openapi.Integer), func(_ store.Snapshot, m *M) any { return out(m).Revision }),
+		readOnly[I]("created_at", stamp(), func(_ store.Snapshot, m *M) any { return stampText(out(m).CreatedAt) }),
+		readOnly[I]("updated_at", stamp(), func(_ store.Snapshot, m *M) any { return stampText(out(m).UpdatedAt) }),
+		{name: "tags", gives: openapi.ListOf(openapi.Of(openapi.String), -1), get: tags, match: func(_ store.Snapshot, m *M, want []string) bool {
 			return hasAllTags(out(m).Tags, want)
 		}},
 		// The other filters by tags; no attributes.
@@ -207,6 +186,10 @@ func standardAttrs[I, M any](in func(*I) *model.Standard, out func(*M) *model.St
 			return !hasAnyTag(out(m).Tags, want)
 		}},
 	}
+}
+
+func stamp() *openapi.Schema {
+	return &openapi.Schema{Type: openapi.Types{openapi.String}, Format: "date-time"}
 }
 
 func stampText(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/openapi"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
 )
@@ -23,51 +24,33 @@ func gatewayDevices(a *API) *resource[site.GatewayDeviceInput, model.GatewayDevi
 	return &resource[in, device]{
 		name: "gateway_device", plural: "gateway_devices", path: "/v2.0/gw/gateway_devices", kind: store.GatewayDevices,
 		attrs: []attribute[in, device]{
-			readOnly[in]("id", func(_ store.Snapshot, d *device) any { return string(d.ID) }),
+			idAttr[in](func(d *device) model.GatewayDeviceID { return d.ID }),
 			nameAttr(stdIn, std),
-			{name: "type", post: true, always: true, set: setDeviceType,
+			{name: "type", post: true, always: true, takes: with(deviceType(), setDeviceType),
 				get: func(_ store.Snapshot, d *device) any { return string(d.Type) }},
 			projectAttr("tenant_id", project, owner),
 			projectAttr("project_id", project, owner),
 			{name: "resource_id", post: true,
-				set: func(i *in, v any) error {
-					s, err := toString(v)
-					i.RouterID = model.RouterID(s)
-					return err
-				},
-				get: func(_ store.Snapshot, d *device) any { return string(d.RouterID) }},
-			{name: "tunnel_ips", post: true, put: true, set: setTunnelIPs,
+				takes: into(as[model.RouterID](label()), func(i *in) *model.RouterID { return &i.RouterID }),
+				get:   func(_ store.Snapshot, d *device) any { return string(d.RouterID) }},
+			{name: "tunnel_ips", post: true, put: true, takes: into(tunnelIPs(), func(i *in) *[]netip.Addr { return &i.TunnelIPs }),
 				get: func(_ store.Snapshot, d *device) any { return []string{d.TunnelIP.String()} }},
-			{name: "management_ip", post: true, get: null, set: func(i *in, v any) error {
-				if v == nil {
+			{name: "management_ip", post: true, get: null, gives: openapi.Of(openapi.Null),
+				takes: with(optional(address()), func(i *in, ip *netip.Addr) error {
+					i.ManagementIP = ip != nil
 					return nil
-				}
-				i.ManagementIP = true
-				_, err := toAddr(v)
-				return err
-			}},
-			{name: "management_port", post: true, get: null, set: func(i *in, v any) error {
-				if v == nil {
+				})},
+			{name: "management_port", post: true, get: null, gives: openapi.Of(openapi.Null),
+				takes: with(optional(portNumber()), func(i *in, n *int64) error {
+					i.ManagementPort = n != nil
 					return nil
-				}
-				i.ManagementPort = true
-				n, err := toInt(v)
-				if err == nil && (n < 0 || n > 65535) {
-					err = reasonf("'%s' is not a valid port number", text(v))
-				}
-				return err
-			}},
-			{name: "management_protocol", post: true, get: null, set: func(i *in, v any) error {
-				if v == nil || v == "" {
+				})},
+			{name: "management_protocol", post: true, get: null, gives: openapi.Of(openapi.Null),
+				takes: with(managementProtocol(), func(i *in, s string) error {
+					i.ManagementProtocol = s != ""
 					return nil
-				}
-				i.ManagementProtocol = true
-				if v != "ovsdb" {
-					return reasonf("%s is not in valid_values", text(v))
-				}
-				return nil
-			}},
-			readOnly[in]("remote_mac_entries", func(s store.Snapshot, d *device) any {
+				})},
+			readOnly[in]("remote_mac_entries", openapi.ListOf(macEntrySchema(), -1), func(s store.Snapshot, d *device) any {
 				out := []map[string]any{}
 				for _, e := range site.RemoteMACsOf(s, d.ID) {
 					out = append(out, map[string]any{
@@ -105,37 +88,63 @@ func one[I, M any](create func(context.Context, *I) (*M, error)) func(context.Co
 	}
 }
 
-func setDeviceType(i *site.GatewayDeviceInput, v any) error {
-	if v == nil {
-		v = "hw_vtep" // the extension's default
-	}
-	s, ok := v.(string)
-	if !ok || !slices.Contains(site.GatewayDeviceTypes(), s) {
-		return reasonf("%s is not in valid_values", text(v))
-	}
+// deviceType is what clients may ask for; package site says what of it exists.
+func deviceType() value[string] {
+	known := oneOf(site.GatewayDeviceTypes()...)
+	return value[string]{openapi.OrNull(known.takes), known.gives, func(v any) (string, error) {
+		if v == nil {
+			v = "hw_vtep" // the extension's default
+		}
+		return known.parse(v)
+	}}
+}
+
+func setDeviceType(i *site.GatewayDeviceInput, s string) error {
 	i.Type = model.GatewayDeviceType(s)
 	return nil
 }
 
-func setTunnelIPs(i *site.GatewayDeviceInput, v any) error {
-	i.TunnelIPs = nil
-	if v == nil || v == "" {
-		return nil
-	}
-	l, err := toList(v)
-	if err != nil {
-		return err
-	}
-	ips := make([]netip.Addr, 0, len(l))
-	for _, x := range l {
-		ip, err := toAddr(x)
-		if err != nil {
-			return err
+func portNumber() value[int64] {
+	number := openapi.Between(0, 65535)
+	return value[int64]{openapi.Any(number, pattern(integerPattern)), number, func(v any) (int64, error) {
+		n, err := toInt(v)
+		if err == nil && (n < 0 || n > 65535) {
+			err = reasonf("'%s' is not a valid port number", text(v))
 		}
-		ips = append(ips, ip)
-	}
-	i.TunnelIPs = ips
-	return nil
+		return n, err
+	}}
+}
+
+// managementProtocol takes null and the empty text for none.
+func managementProtocol() value[string] {
+	known := oneOf("ovsdb")
+	takes := openapi.Any(known.takes, openapi.Of(openapi.Null), constant(""))
+	return value[string]{takes, known.gives, func(v any) (string, error) {
+		if v == nil || v == "" {
+			return "", nil
+		}
+		return known.parse(v)
+	}}
+}
+
+// tunnelIPs takes null and the empty text, which clients send, for none.
+func tunnelIPs() value[[]netip.Addr] {
+	l := listOf(address(), -1, "")
+	takes := openapi.Any(l.takes, openapi.Of(openapi.Null), constant(""))
+	return value[[]netip.Addr]{takes, l.gives, func(v any) ([]netip.Addr, error) {
+		if v == nil || v == "" {
+			return nil, nil
+		}
+		return l.parse(v)
+	}}
+}
+
+// macEntrySchema describes an entry as its device's replies show it.
+func macEntrySchema() *openapi.Schema {
+	s := closed()
+	s.Properties["id"], s.Properties["mac_address"] = pattern(uuidPattern), pattern(macPattern)
+	s.Properties["vtep_address"], s.Properties["segmentation_id"] = pattern(addrPattern), openapi.Between(1, model.MaxVNI)
+	return s
 }
 
 func remoteMACs(a *API) *resource[model.RemoteMACEntry, model.RemoteMACEntry] {
@@ -146,13 +155,10 @@ func remoteMACs(a *API) *resource[model.RemoteMACEntry, model.RemoteMACEntry] {
 		name: "remote_mac_entry", plural: "remote_mac_entries",
 		path: "/v2.0/gw/gateway_devices/{device}/remote_mac_entries", kind: store.RemoteMACEntries,
 		attrs: []attribute[entry, entry]{
-			readOnly[entry]("id", func(_ store.Snapshot, e *entry) any { return string(e.ID) }),
+			idAttr[entry](func(e *entry) model.RemoteMACEntryID { return e.ID }),
 			{name: "mac_address", post: true, required: true,
-				set: func(e *entry, v any) (err error) {
-					e.MAC, err = toMAC(v)
-					return err
-				},
-				get: func(_ store.Snapshot, e *entry) any { return e.MAC.String() },
+				takes: into(mac(), func(e *entry) *model.NamedMAC { return &e.MAC }),
+				get:   func(_ store.Snapshot, e *entry) any { return e.MAC.String() },
 				match: func(_ store.Snapshot, e *entry, want []string) bool {
 					return slices.ContainsFunc(want, func(w string) bool {
 						m, err := model.ParseMAC(w)
@@ -160,12 +166,9 @@ func remoteMACs(a *API) *resource[model.RemoteMACEntry, model.RemoteMACEntry] {
 					})
 				}},
 			{name: "vtep_address", post: true, always: true,
-				set: func(e *entry, v any) (err error) {
-					e.VTEPAddress, err = toAddr(v)
-					return err
-				},
-				get: func(_ store.Snapshot, e *entry) any { return e.VTEPAddress.String() }},
-			{name: "segmentation_id", post: true, required: true, set: setSegmentation,
+				takes: into(address(), func(e *entry) *netip.Addr { return &e.VTEPAddress }),
+				get:   func(_ store.Snapshot, e *entry) any { return e.VTEPAddress.String() }},
+			{name: "segmentation_id", post: true, required: true, takes: into(segmentation(), func(e *entry) *model.VNI { return &e.VNI }),
 				get: func(_ store.Snapshot, e *entry) any { return int(e.VNI) }},
 			projectAttr[entry, entry]("tenant_id", unused, nil),
 			projectAttr[entry, entry]("project_id", unused, nil),
@@ -196,16 +199,18 @@ func remoteMACs(a *API) *resource[model.RemoteMACEntry, model.RemoteMACEntry] {
 	return r
 }
 
-func setSegmentation(e *model.RemoteMACEntry, v any) error {
-	n, err := toInt(v)
-	switch {
-	case err != nil:
-		return err
-	case n < 0:
-		return reasonf("'%s' should be non-negative", text(v))
-	case n == 0 || n > model.MaxVNI:
-		return reasonf("'%s' is not in range 1 to %d", text(v), model.MaxVNI)
-	}
-	e.VNI = model.VNI(n)
-	return nil
+func segmentation() value[model.VNI] {
+	number := openapi.Between(1, model.MaxVNI)
+	return value[model.VNI]{openapi.Any(number, pattern(integerPattern)), number, func(v any) (model.VNI, error) {
+		n, err := toInt(v)
+		switch {
+		case err != nil:
+			return 0, err
+		case n < 0:
+			return 0, reasonf("'%s' should be non-negative", text(v))
+		case n == 0 || n > model.MaxVNI:
+			return 0, reasonf("'%s' is not in range 1 to %d", text(v), model.MaxVNI)
+		}
+		return model.VNI(n), nil
+	}}
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/openapi"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
 )
@@ -20,11 +21,11 @@ func l2Gateways(a *API) *resource[site.L2GatewayInput, model.L2Gateway] {
 	return &resource[in, gateway]{
 		name: "l2_gateway", plural: "l2_gateways", path: "/v2.0/l2-gateways", kind: store.L2Gateways,
 		attrs: []attribute[in, gateway]{
-			readOnly[in]("id", func(_ store.Snapshot, g *gateway) any { return string(g.ID) }),
+			idAttr[in](func(g *gateway) model.L2GatewayID { return g.ID }),
 			nameAttr(func(i *in) *model.Standard { return &i.Standard }, func(g *gateway) *model.Standard { return &g.Standard }),
 			projectAttr("tenant_id", project, func(g *gateway) model.ProjectID { return g.ProjectID }),
 			projectID,
-			{name: "devices", post: true, required: true, set: setDevices, get: func(_ store.Snapshot, g *gateway) any {
+			{name: "devices", post: true, required: true, takes: with(devices(), setDevices), get: func(_ store.Snapshot, g *gateway) any {
 				d := map[string]string{"device_id": string(g.DeviceID)}
 				if g.VNI != 0 {
 					d["segmentation_id"] = strconv.Itoa(int(g.VNI))
@@ -47,44 +48,68 @@ func l2Gateways(a *API) *resource[site.L2GatewayInput, model.L2Gateway] {
 	}
 }
 
-func setDevices(i *site.L2GatewayInput, v any) error {
+// l2Device is an element of an L2 gateway's devices, of which there is one.
+type l2Device struct{ device, segmentation string }
+
+// devices reads the list in the order of the plugin's checks, which decides what
+// a request with several faults is told.
+func devices() value[l2Device] {
+	text1 := &openapi.Schema{Type: openapi.Types{openapi.String}, MinLength: 1, MaxLength: maxText}
+	takes, gives := closed(), closed()
+	// Package site says which numbers it takes.
+	takes.Properties["device_id"], takes.Properties["segmentation_id"] = text1, &openapi.Schema{}
+	takes.Properties["interfaces"] = openapi.Of(openapi.Null)
+	takes.Required = []string{"device_id"}
+	gives.Properties["device_id"], gives.Properties["segmentation_id"] = text1, pattern(integerPattern)
+	gives.Required = []string{"device_id"}
+	list := openapi.ListOf(takes, 1)
+	list.MinItems = 1
+	return value[l2Device]{list, openapi.ListOf(gives, 1), parseDevices}
+}
+
+func parseDevices(v any) (l2Device, error) {
+	var none l2Device
 	l, err := toList(v)
 	if err != nil {
-		return err
+		return none, err
 	}
 	switch {
 	case len(l) == 0:
-		return reason("Cannot create a gateway with an empty device list")
+		return none, reason("Cannot create a gateway with an empty device list")
 	case len(l) > 1:
-		return reason("Exactly one device must be specified to create a gateway")
+		return none, reason("Exactly one device must be specified to create a gateway")
 	}
 	d, err := toDict(l[0])
 	if err != nil {
-		return err
+		return none, err
 	}
 	if id := d["device_id"]; id == nil || id == "" {
-		return reason("Cannot create a gateway with an empty device_id")
+		return none, reason("Cannot create a gateway with an empty device_id")
 	}
 	if x, given := d["interfaces"]; given && x != nil {
-		return reason("Interfaces are not allowed in MidoNet L2GW")
+		return none, reason("Interfaces are not allowed in MidoNet L2GW")
 	}
 	if err := only(d, "device_id", "segmentation_id", "interfaces"); err != nil {
-		return err
+		return none, err
 	}
-	id, err := toString(d["device_id"])
-	if err != nil {
-		return err
+	out := l2Device{}
+	if out.device, err = toString(d["device_id"]); err != nil {
+		return none, err
 	}
-	i.DeviceID = model.GatewayDeviceID(id)
 	switch seg := d["segmentation_id"].(type) {
 	case nil:
 	case string:
-		i.Segmentation = seg
+		out.segmentation = seg
 	case json.Number:
-		i.Segmentation = seg.String()
+		out.segmentation = seg.String()
 	default:
-		i.Segmentation = text(seg) // no number: package site says so
+		out.segmentation = text(seg) // no number: package site says so
 	}
+	return out, nil
+}
+
+func setDevices(i *site.L2GatewayInput, d l2Device) error {
+	i.DeviceID, i.Segmentation = model.GatewayDeviceID(d.device), d.segmentation
 	return nil
 }
 
@@ -98,31 +123,17 @@ func connections(a *API) *resource[site.ConnectionInput, model.L2GatewayConnecti
 		name: "l2_gateway_connection", plural: "l2_gateway_connections", path: "/v2.0/l2-gateway-connections",
 		kind: store.L2GatewayConnections,
 		attrs: []attribute[in, conn]{
-			readOnly[in]("id", func(_ store.Snapshot, c *conn) any { return string(c.ID) }),
+			idAttr[in](func(c *conn) model.L2GatewayConnectionID { return c.ID }),
 			{name: "network_id", post: true, required: true,
-				set: func(i *in, v any) error {
-					s, err := toString(v)
-					i.NetworkID = model.NetworkID(s)
-					return err
-				},
-				get: func(_ store.Snapshot, c *conn) any { return string(c.NetworkID) }},
+				takes: into(as[model.NetworkID](label()), func(i *in) *model.NetworkID { return &i.NetworkID }),
+				get:   func(_ store.Snapshot, c *conn) any { return string(c.NetworkID) }},
 			{name: "l2_gateway_id", post: true,
-				set: func(i *in, v any) error {
-					if v == nil {
-						return nil
-					}
-					s, err := toString(v)
-					i.L2GatewayID = model.L2GatewayID(s)
-					return err
-				},
-				get: func(_ store.Snapshot, c *conn) any { return string(c.L2GatewayID) }},
+				takes: into(as[model.L2GatewayID](nullable(label())), func(i *in) *model.L2GatewayID { return &i.L2GatewayID }),
+				get:   func(_ store.Snapshot, c *conn) any { return string(c.L2GatewayID) }},
 			projectAttr("tenant_id", project, func(c *conn) model.ProjectID { return c.ProjectID }),
 			projectID,
 			{name: "segmentation_id", post: true,
-				set: func(i *in, v any) (err error) {
-					i.Segmentation, err = toString(v)
-					return err
-				},
+				takes: into(label(), func(i *in) *string { return &i.Segmentation }),
 				get: func(_ store.Snapshot, c *conn) any {
 					if c.VNI == 0 {
 						return ""

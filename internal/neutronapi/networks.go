@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/openapi"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
 )
@@ -17,21 +18,22 @@ func networks(a *API) *resource[model.Network, model.Network] {
 	return &resource[net, net]{
 		name: "network", plural: "networks", path: "/v2.0/networks", kind: store.Networks,
 		attrs: append(standardAttrs(std, std),
-			readOnly[net]("id", func(_ store.Snapshot, n *net) any { return string(n.ID) }),
-			readOnly[net]("status", func(store.Snapshot, *net) any { return "ACTIVE" }),
-			readOnly[net]("subnets", func(s store.Snapshot, n *net) any { return list(site.SubnetsOf(s, n.ID)) }),
+			idAttr[net](func(n *net) model.NetworkID { return n.ID }),
+			readOnly[net]("status", enum("ACTIVE"), func(store.Snapshot, *net) any { return "ACTIVE" }),
+			readOnly[net]("subnets", openapi.ListOf(pattern(uuidPattern), -1), func(s store.Snapshot, n *net) any { return list(site.SubnetsOf(s, n.ID)) }),
 			attribute[net, net]{name: "admin_state_up", post: true, put: true,
-				set: setBool(func(n *net) *bool { return &n.AdminStateUp }),
-				get: func(_ store.Snapshot, n *net) any { return n.AdminStateUp }},
+				takes: into(boolean(), func(n *net) *bool { return &n.AdminStateUp }),
+				get:   func(_ store.Snapshot, n *net) any { return n.AdminStateUp }},
 			attribute[net, net]{name: "shared", post: true, put: true,
-				set: setBool(func(n *net) *bool { return &n.Shared }),
-				get: func(_ store.Snapshot, n *net) any { return n.Shared }},
+				takes: into(boolean(), func(n *net) *bool { return &n.Shared }),
+				get:   func(_ store.Snapshot, n *net) any { return n.Shared }},
 			attribute[net, net]{name: "port_security_enabled", post: true, put: true,
-				set: setBool(func(n *net) *bool { return &n.PortSecurity }),
-				get: func(_ store.Snapshot, n *net) any { return n.PortSecurity }},
-			attribute[net, net]{name: "mtu", post: true, put: true, set: setMTU,
+				takes: into(boolean(), func(n *net) *bool { return &n.PortSecurity }),
+				get:   func(_ store.Snapshot, n *net) any { return n.PortSecurity }},
+			attribute[net, net]{name: "mtu", post: true, put: true, takes: with(nullable(integer(0, 1<<16)), setMTU),
 				get: func(_ store.Snapshot, n *net) any { return n.MTU }},
-			attribute[net, net]{name: "provider:network_type", post: true, put: true, set: setNetworkType,
+			attribute[net, net]{name: "provider:network_type", post: true, put: true,
+				takes: into(networkType(), func(n *net) *model.NetworkType { return &n.Type }), gives: openapi.OrNull(enum(string(model.NetworkUplink))),
 				get: func(_ store.Snapshot, n *net) any {
 					if n.Type == model.NetworkOverlay {
 						return nil
@@ -64,30 +66,21 @@ func networks(a *API) *resource[model.Network, model.Network] {
 	}
 }
 
-func setMTU(n *model.Network, v any) error {
-	if v == nil {
-		n.MTU = 0
-		return nil
-	}
-	mtu, err := toInt(v)
-	if err != nil {
-		return err
-	}
-	if mtu < 0 || mtu > 1<<16 {
-		return reasonf("'%s' is not in range 0 to 65536", text(v))
-	}
+// setMTU takes 0 for what the underlay leaves.
+func setMTU(n *model.Network, mtu int64) error {
 	n.MTU = int(mtu)
 	return nil
 }
 
-func setNetworkType(n *model.Network, v any) error {
-	switch v {
-	case nil, "":
-		n.Type = model.NetworkOverlay
-		return nil
-	case string(model.NetworkUplink):
-		n.Type = model.NetworkUplink
-		return nil
-	}
-	return site.Unsupported("provider:network_type '%s' does not exist here: leave it out for a tenant or multi-site network, or use 'uplink'", text(v))
+func networkType() value[model.NetworkType] {
+	takes := &openapi.Schema{Enum: []any{nil, string(model.NetworkOverlay), string(model.NetworkUplink)}}
+	return value[model.NetworkType]{takes, takes, func(v any) (model.NetworkType, error) {
+		switch v {
+		case nil, "":
+			return model.NetworkOverlay, nil
+		case string(model.NetworkUplink):
+			return model.NetworkUplink, nil
+		}
+		return "", site.Unsupported("provider:network_type '%s' does not exist here: leave it out for a tenant or multi-site network, or use 'uplink'", text(v))
+	}}
 }

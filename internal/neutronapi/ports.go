@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/openapi"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
 )
@@ -23,67 +25,56 @@ func ports(a *API) *resource[site.PortInput, model.Port] {
 	return &resource[in, port]{
 		name: "port", plural: "ports", path: "/v2.0/ports", kind: store.Ports,
 		attrs: append(standardAttrs(stdIn, std),
-			readOnly[in]("id", func(_ store.Snapshot, p *port) any { return string(p.ID) }),
-			readOnly[in]("status", func(s store.Snapshot, p *port) any { return string(site.PortStatus(s, p)) }),
+			idAttr[in](func(p *port) model.PortID { return p.ID }),
+			readOnly[in]("status", enum(string(model.PortActive), string(model.PortDown), string(model.PortError)), func(s store.Snapshot, p *port) any { return string(site.PortStatus(s, p)) }),
 			attribute[in, port]{name: "network_id", post: true, required: true,
-				set: func(i *in, v any) error {
-					id, err := toUUID(v)
-					i.NetworkID = model.NetworkID(id)
-					return err
-				},
-				get: func(_ store.Snapshot, p *port) any { return string(p.NetworkID) }},
+				takes: into(as[model.NetworkID](resourceID()), func(i *in) *model.NetworkID { return &i.NetworkID }),
+				get:   func(_ store.Snapshot, p *port) any { return string(p.NetworkID) }},
 			attribute[in, port]{name: "mac_address", post: true, put: true,
-				set: func(i *in, v any) (err error) {
-					if v == nil {
-						return nil // as if it had not been there
+				takes: with(optional(mac()), func(i *in, m *model.NamedMAC) error {
+					if m != nil { // null is as if it had not been there
+						i.MAC = *m
 					}
-					i.MAC, err = toMAC(v)
-					return err
-				},
+					return nil
+				}),
+				gives: pattern(macPattern),
 				get:   func(_ store.Snapshot, p *port) any { return p.MAC.String() },
 				match: matchMAC},
-			attribute[in, port]{name: "fixed_ips", post: true, put: true, set: setFixedIPs,
+			attribute[in, port]{name: "fixed_ips", post: true, put: true, takes: with(fixedIPs(), setFixedIPs),
 				get:   func(_ store.Snapshot, p *port) any { return list(p.FixedIPs) },
 				match: matchFixedIPs},
 			attribute[in, port]{name: "admin_state_up", post: true, put: true,
-				set: setBool(func(i *in) *bool { return &i.AdminStateUp }),
-				get: func(_ store.Snapshot, p *port) any { return p.AdminStateUp }},
-			attribute[in, port]{name: "device_owner", post: true, put: true, set: setDeviceOwner,
+				takes: into(boolean(), func(i *in) *bool { return &i.AdminStateUp }),
+				get:   func(_ store.Snapshot, p *port) any { return p.AdminStateUp }},
+			attribute[in, port]{name: "device_owner", post: true, put: true, takes: with(nullable(label()), setDeviceOwner),
 				get: func(_ store.Snapshot, p *port) any { return p.DeviceOwner }},
 			attribute[in, port]{name: "device_id", post: true, put: true,
-				set: func(i *in, v any) (err error) {
-					if v == nil {
-						v = ""
-					}
-					i.DeviceID, err = toString(v)
-					return err
-				},
-				get: func(_ store.Snapshot, p *port) any { return p.DeviceID }},
+				takes: into(nullable(label()), func(i *in) *string { return &i.DeviceID }),
+				get:   func(_ store.Snapshot, p *port) any { return p.DeviceID }},
 			attribute[in, port]{name: "port_security_enabled", post: true, put: true,
-				set: func(i *in, v any) (err error) {
-					i.PortSecurityGiven = true
-					i.PortSecurity, err = toBool(v)
-					return err
-				},
+				takes: with(boolean(), func(i *in, on bool) error {
+					i.PortSecurityGiven, i.PortSecurity = true, on
+					return nil
+				}),
 				get: func(_ store.Snapshot, p *port) any { return p.PortSecurity }},
-			attribute[in, port]{name: "binding:host_id", post: true, put: true, set: setHost,
+			attribute[in, port]{name: "binding:host_id", post: true, put: true, takes: into(hostName(), func(i *in) *model.HostName { return &i.HostID }),
 				get: func(_ store.Snapshot, p *port) any { return string(p.HostID) }},
-			attribute[in, port]{name: "binding:profile", post: true, put: true, set: setProfile,
+			attribute[in, port]{name: "binding:profile", post: true, put: true, takes: into(profile(), func(i *in) *map[string]json.RawMessage { return &i.Profile }),
 				get: func(_ store.Snapshot, p *port) any {
 					if p.Profile == nil {
 						return map[string]json.RawMessage{}
 					}
 					return p.Profile
 				}},
-			attribute[in, port]{name: "binding:vnic_type", post: true, put: true, set: setVNICType,
+			attribute[in, port]{name: "binding:vnic_type", post: true, put: true, takes: with(vnicType(), func(*in, string) error { return nil }),
 				get: func(store.Snapshot, *port) any { return "normal" }},
-			readOnly[in]("binding:vif_type", func(_ store.Snapshot, p *port) any {
+			readOnly[in]("binding:vif_type", enum("unbound", "tap"), func(_ store.Snapshot, p *port) any {
 				if p.HostID == "" {
 					return "unbound"
 				}
 				return "tap"
 			}),
-			readOnly[in]("binding:vif_details", func(store.Snapshot, *port) any { return map[string]any{} }),
+			readOnly[in]("binding:vif_details", openapi.Of(openapi.Map), func(store.Snapshot, *port) any { return map[string]any{} }),
 			shown(neutral[in, port]("security_groups", "security groups do not exist yet; port_security_enabled means protection against spoofing"), []string{}),
 			shown(neutral[in, port]("allowed_address_pairs", "allowed address pairs do not exist yet; a port without port_security_enabled may send from any address"), []string{}),
 			shown(neutral[in, port]("extra_dhcp_opts", "DHCP is not served yet"), []string{}),
@@ -119,39 +110,20 @@ func matchMAC(_ store.Snapshot, p *model.Port, want []string) bool {
 	})
 }
 
-func setFixedIPs(i *site.PortInput, v any) error {
-	if v == nil {
-		return nil
+func fixedIPs() value[[]site.FixedIP] {
+	type fixed = site.FixedIP
+	return nullable(listOf(object(
+		key[fixed]{"subnet_id", false, into(as[model.SubnetID](nullable(resourceID())), func(f *fixed) *model.SubnetID { return &f.SubnetID })},
+		key[fixed]{"ip_address", false, into(nullable(address()), func(f *fixed) *netip.Addr { return &f.IP })},
+	), -1, ""))
+}
+
+// setFixedIPs takes null as if it had not been there; the empty list asks for no
+// address.
+func setFixedIPs(i *site.PortInput, wanted []site.FixedIP) error {
+	if wanted != nil {
+		i.AutoIPs, i.Requests = false, wanted
 	}
-	l, err := toList(v)
-	if err != nil {
-		return err
-	}
-	reqs := make([]site.FixedIP, 0, len(l))
-	for _, x := range l {
-		d, err := toDict(x)
-		if err != nil {
-			return err
-		}
-		if err := only(d, "subnet_id", "ip_address"); err != nil {
-			return err
-		}
-		var r site.FixedIP
-		if id, given := d["subnet_id"]; given && id != nil {
-			s, err := toUUID(id)
-			if err != nil {
-				return err
-			}
-			r.SubnetID = model.SubnetID(s)
-		}
-		if ip, given := d["ip_address"]; given && ip != nil {
-			if r.IP, err = toAddr(ip); err != nil {
-				return err
-			}
-		}
-		reqs = append(reqs, r)
-	}
-	i.AutoIPs, i.Requests = false, reqs
 	return nil
 }
 
@@ -187,14 +159,7 @@ func matchFixedIPs(_ store.Snapshot, p *model.Port, want []string) bool {
 	})
 }
 
-func setDeviceOwner(i *site.PortInput, v any) error {
-	if v == nil {
-		v = ""
-	}
-	s, err := toString(v)
-	if err != nil {
-		return err
-	}
+func setDeviceOwner(i *site.PortInput, s string) error {
 	if strings.EqualFold(s, model.OwnerRouterInterface) && i.DeviceOwner != model.OwnerRouterInterface {
 		return model.Errf(model.KindInvalid, "BadRequest", "Bad port request: a port becomes a router's interface by PUT /v2.0/routers/{id}/add_router_interface.")
 	}
@@ -202,41 +167,42 @@ func setDeviceOwner(i *site.PortInput, v any) error {
 	return nil
 }
 
-func setHost(i *site.PortInput, v any) error {
-	if v == nil {
-		v = ""
-	}
-	s, err := toString(v)
-	if err != nil {
-		return err
-	}
-	if strings.ContainsFunc(s, func(r rune) bool { return r == '/' || r <= ' ' || r == 0x7f }) {
-		return reasonf("'%s' is not a valid host name", text(v))
-	}
-	i.HostID = model.HostName(s)
-	return nil
+func hostName() value[model.HostName] {
+	s := &openapi.Schema{Type: openapi.Types{openapi.String}, MaxLength: maxText, Pattern: `^[^/\x00-\x20\x7f]*$`}
+	return nullable(value[model.HostName]{s, s, func(v any) (model.HostName, error) {
+		s, err := toString(v)
+		if err == nil && strings.ContainsFunc(s, func(r rune) bool { return r == '/' || r <= ' ' || r == 0x7f }) {
+			err = reasonf("'%s' is not a valid host name", text(v))
+		}
+		return model.HostName(s), err
+	}})
 }
 
-func setProfile(i *site.PortInput, v any) error {
-	i.Profile = nil
-	if v == nil || v == "" {
-		return nil
-	}
-	d, err := toDict(v)
-	if err != nil {
-		return err
-	}
-	b, err := json.Marshal(d)
-	if err != nil {
-		return reasonf("'%s' is not a valid binding profile", text(v))
-	}
-	if len(b) > maxProfile {
-		return reasonf("binding:profile is longer than %d bytes", maxProfile)
-	}
-	if name, given := d["interface_name"]; given && name != "" && !isInterfaceName(name) {
-		return reasonf("interface_name '%s' is not the name of an interface: 1 to 15 bytes, neither slash nor space", text(name))
-	}
-	return json.Unmarshal(b, &i.Profile)
+// profile takes any object, and of its keys looks at interface_name alone.
+func profile() value[map[string]json.RawMessage] {
+	gives := openapi.Of(openapi.Map)
+	takes := openapi.Any(gives, openapi.Of(openapi.Null), constant(""))
+	return value[map[string]json.RawMessage]{takes, gives, func(v any) (out map[string]json.RawMessage, err error) {
+		if v == nil || v == "" {
+			return nil, nil
+		}
+		d, err := toDict(v)
+		if err != nil {
+			return nil, err
+		}
+		b, err := json.Marshal(d)
+		if err != nil {
+			return nil, reasonf("'%s' is not a valid binding profile", text(v))
+		}
+		if len(b) > maxProfile {
+			return nil, reasonf("binding:profile is longer than %d bytes", maxProfile)
+		}
+		if name, given := d["interface_name"]; given && name != "" && !isInterfaceName(name) {
+			return nil, reasonf("interface_name '%s' is not the name of an interface: 1 to 15 bytes, neither slash nor space", text(name))
+		}
+		err = json.Unmarshal(b, &out)
+		return out, err
+	}}
 }
 
 // isInterfaceName applies the kernel's rule (dev_valid_name in net/core/dev.c).
@@ -248,9 +214,12 @@ func isInterfaceName(v any) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r == '/' || r == ':' || r <= ' ' || r == 0x7f })
 }
 
-func setVNICType(_ *site.PortInput, v any) error {
-	if v == nil || v == "normal" {
-		return nil
-	}
-	return site.Unsupported("binding:vnic_type '%s' does not exist yet; normal does", text(v))
+func vnicType() value[string] {
+	normal := enum("normal")
+	return value[string]{openapi.OrNull(normal), normal, func(v any) (string, error) {
+		if v == nil || v == "normal" {
+			return "normal", nil
+		}
+		return "", site.Unsupported("binding:vnic_type '%s' does not exist yet; normal does", text(v))
+	}}
 }

@@ -15,17 +15,14 @@ func routers(a *API) *resource[model.Router, model.Router] {
 	return &resource[router, router]{
 		name: "router", plural: "routers", path: "/v2.0/routers", kind: store.Routers,
 		attrs: append(standardAttrs(std, std),
-			readOnly[router]("id", func(_ store.Snapshot, r *router) any { return string(r.ID) }),
-			readOnly[router]("status", func(store.Snapshot, *router) any { return "ACTIVE" }),
+			idAttr[router](func(r *router) model.RouterID { return r.ID }),
+			readOnly[router]("status", enum("ACTIVE"), func(store.Snapshot, *router) any { return "ACTIVE" }),
 			attribute[router, router]{name: "admin_state_up", post: true, put: true,
-				set: setBool(func(r *router) *bool { return &r.AdminStateUp }),
-				get: func(_ store.Snapshot, r *router) any { return r.AdminStateUp }},
+				takes: into(boolean(), func(r *router) *bool { return &r.AdminStateUp }),
+				get:   func(_ store.Snapshot, r *router) any { return r.AdminStateUp }},
 			attribute[router, router]{name: "routes", put: true,
-				set: func(r *router, v any) (err error) {
-					r.Routes, err = toRoutes(v)
-					return err
-				},
-				get: func(_ store.Snapshot, r *router) any { return list(r.Routes) }},
+				takes: into(routes(), func(r *router) *[]model.HostRoute { return &r.Routes }),
+				get:   func(_ store.Snapshot, r *router) any { return list(r.Routes) }},
 			shown(neutral[router, router]("external_gateway_info", noExternal), nil),
 			neutral[router, router]("distributed", "every router is distributed over the hosts already; the attribute does not exist"),
 			neutral[router, router]("ha", "high availability of routers does not exist yet"),
@@ -62,18 +59,9 @@ func (a *API) registerRouterActions() {
 type interfaceBody struct{ subnet, port string }
 
 func interfaceAttrs() []attribute[interfaceBody, struct{}] {
-	id := func(field func(*interfaceBody) *string) func(*interfaceBody, any) error {
-		return func(b *interfaceBody, v any) (err error) {
-			if v == nil {
-				return nil
-			}
-			*field(b), err = toUUID(v)
-			return err
-		}
-	}
 	return []attribute[interfaceBody, struct{}]{
-		{name: "subnet_id", post: true, set: id(func(b *interfaceBody) *string { return &b.subnet })},
-		{name: "port_id", post: true, set: id(func(b *interfaceBody) *string { return &b.port })},
+		{name: "subnet_id", post: true, takes: into(nullable(resourceID()), func(b *interfaceBody) *string { return &b.subnet })},
+		{name: "port_id", post: true, takes: into(nullable(resourceID()), func(b *interfaceBody) *string { return &b.port })},
 	}
 }
 
@@ -106,10 +94,7 @@ func (a *API) interfaceAction(do func(ctx context.Context, router, subnet, port 
 
 func (a *API) routesAction(do func(ctx context.Context, id string, routes []model.HostRoute) (*model.Router, error)) func(http.ResponseWriter, *http.Request) error {
 	table := []attribute[[]model.HostRoute, struct{}]{{name: "routes", post: true, required: true,
-		set: func(out *[]model.HostRoute, v any) (err error) {
-			*out, err = toRoutes(v)
-			return err
-		}}}
+		takes: into(routes(), func(out *[]model.HostRoute) *[]model.HostRoute { return out })}}
 	shape := routers(a)
 	return func(w http.ResponseWriter, req *http.Request) error {
 		body, err := ReadBody(req)

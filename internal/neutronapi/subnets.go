@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/openapi"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
 )
@@ -22,23 +23,17 @@ func subnets(a *API) *resource[site.SubnetInput, model.Subnet] {
 	return &resource[in, sub]{
 		name: "subnet", plural: "subnets", path: "/v2.0/subnets", kind: store.Subnets,
 		attrs: append(standardAttrs(stdIn, std),
-			readOnly[in]("id", func(_ store.Snapshot, s *sub) any { return string(s.ID) }),
+			idAttr[in](func(s *sub) model.SubnetID { return s.ID }),
 			attribute[in, sub]{name: "network_id", post: true, required: true,
-				set: func(i *in, v any) error {
-					id, err := toUUID(v)
-					i.NetworkID = model.NetworkID(id)
-					return err
-				},
-				get: func(_ store.Snapshot, s *sub) any { return string(s.NetworkID) }},
-			attribute[in, sub]{name: "ip_version", post: true, required: true, set: setIPVersion,
+				takes: into(as[model.NetworkID](resourceID()), func(i *in) *model.NetworkID { return &i.NetworkID }),
+				get:   func(_ store.Snapshot, s *sub) any { return string(s.NetworkID) }},
+			attribute[in, sub]{name: "ip_version", post: true, required: true, takes: with(ipVersion(), func(*in, int64) error { return nil }),
 				get: func(store.Snapshot, *sub) any { return 4 }},
 			attribute[in, sub]{name: "cidr", post: true, required: true,
-				set: func(i *in, v any) (err error) {
-					i.CIDR, err = toPrefix(v)
-					return err
-				},
-				get: func(_ store.Snapshot, s *sub) any { return s.CIDR.String() }},
-			attribute[in, sub]{name: "gateway_ip", post: true, put: true, set: setGateway,
+				takes: into(prefix(), func(i *in) *netip.Prefix { return &i.CIDR }),
+				get:   func(_ store.Snapshot, s *sub) any { return s.CIDR.String() }},
+			attribute[in, sub]{name: "gateway_ip", post: true, put: true,
+				takes: with(nullable(address()), setGateway), gives: openapi.OrNull(pattern(addrPattern)),
 				get: func(_ store.Snapshot, s *sub) any {
 					if !s.Gateway.IsValid() {
 						return nil
@@ -46,29 +41,25 @@ func subnets(a *API) *resource[site.SubnetInput, model.Subnet] {
 					return s.Gateway.String()
 				}},
 			attribute[in, sub]{name: "enable_dhcp", post: true, put: true,
-				set: setBool(func(i *in) *bool { return &i.EnableDHCP }),
-				get: func(_ store.Snapshot, s *sub) any { return s.EnableDHCP }},
+				takes: into(boolean(), func(i *in) *bool { return &i.EnableDHCP }),
+				get:   func(_ store.Snapshot, s *sub) any { return s.EnableDHCP }},
 			// The router peering guide writes no_dhcp; after enable_dhcp, so that
 			// it wins.
-			attribute[in, sub]{name: "no_dhcp", post: true, set: func(i *in, v any) error {
-				no, err := toBool(v)
+			attribute[in, sub]{name: "no_dhcp", post: true, takes: with(boolean(), func(i *in, no bool) error {
 				if no {
 					i.EnableDHCP = false
 				}
-				return err
-			}},
-			attribute[in, sub]{name: "allocation_pools", post: true, put: true, set: setPools,
+				return nil
+			})},
+			attribute[in, sub]{name: "allocation_pools", post: true, put: true, takes: with(pools(), setPools),
 				get: func(_ store.Snapshot, s *sub) any { return list(s.AllocationPools) }},
-			attribute[in, sub]{name: "dns_nameservers", post: true, put: true, set: setNameservers,
+			attribute[in, sub]{name: "dns_nameservers", post: true, put: true, takes: with(nullable(listOf(address(), maxListed, "name servers")), setNameservers),
 				get: func(_ store.Snapshot, s *sub) any { return list(s.DNSNameservers) }},
 			attribute[in, sub]{name: "host_routes", post: true, put: true,
-				set: func(i *in, v any) (err error) {
-					i.HostRoutes, err = toRoutes(v)
-					return err
-				},
-				get: func(_ store.Snapshot, s *sub) any { return list(s.HostRoutes) }},
-			attribute[in, sub]{name: "ipv6_ra_mode", post: true, set: refuseIPv6Mode, get: null},
-			attribute[in, sub]{name: "ipv6_address_mode", post: true, set: refuseIPv6Mode, get: null},
+				takes: into(routes(), func(i *in) *[]model.HostRoute { return &i.HostRoutes }),
+				get:   func(_ store.Snapshot, s *sub) any { return list(s.HostRoutes) }},
+			attribute[in, sub]{name: "ipv6_ra_mode", post: true, takes: refuseIPv6Mode(), gives: openapi.Of(openapi.Null), get: null},
+			attribute[in, sub]{name: "ipv6_address_mode", post: true, takes: refuseIPv6Mode(), gives: openapi.Of(openapi.Null), get: null},
 			shown(neutral[in, sub]("subnetpool_id", "subnet pools do not exist yet"), nil),
 			neutral[in, sub]("use_default_subnet_pool", "subnet pools do not exist yet"),
 			neutral[in, sub]("prefixlen", "subnet pools do not exist yet"),
@@ -93,86 +84,58 @@ func subnets(a *API) *resource[site.SubnetInput, model.Subnet] {
 	}
 }
 
-func refuseIPv6Mode(_ *site.SubnetInput, v any) error {
-	if v == nil {
-		return nil
-	}
-	return site.Unsupported("IPv6 subnets do not exist yet")
+func refuseIPv6Mode() input[site.SubnetInput] {
+	null := openapi.Of(openapi.Null)
+	v := value[any]{null, null, func(v any) (any, error) {
+		if v == nil {
+			return nil, nil
+		}
+		return nil, site.Unsupported("IPv6 subnets do not exist yet")
+	}}
+	return with(v, func(*site.SubnetInput, any) error { return nil })
 }
 
-func setIPVersion(_ *site.SubnetInput, v any) error {
-	n, err := toInt(v)
-	switch {
-	case err != nil:
-		return err
-	case n == 6:
-		return site.Unsupported("IPv6 subnets do not exist yet")
-	case n != 4:
-		return reasonf("'%s' is not in [4, 6]", text(v))
+func ipVersion() value[int64] {
+	number := openapi.Between(4, 4)
+	return value[int64]{openapi.Any(number, pattern(integerPattern)), number, func(v any) (int64, error) {
+		n, err := toInt(v)
+		switch {
+		case err != nil:
+			return 0, err
+		case n == 6:
+			return 0, site.Unsupported("IPv6 subnets do not exist yet")
+		case n != 4:
+			return 0, reasonf("'%s' is not in [4, 6]", text(v))
+		}
+		return n, nil
+	}}
+}
+
+// setGateway takes the zero address for no gateway.
+func setGateway(i *site.SubnetInput, gateway netip.Addr) error {
+	i.AutoGateway, i.Gateway = false, gateway
+	return nil
+}
+
+func pools() value[[]model.AddrRange] {
+	type pool = model.AddrRange
+	return nullable(listOf(object(
+		key[pool]{"start", true, into(address(), func(p *pool) *netip.Addr { return &p.Start })},
+		key[pool]{"end", true, into(address(), func(p *pool) *netip.Addr { return &p.End })},
+	), maxListed, "allocation pools"))
+}
+
+// setPools takes null, which is not the empty list, for pools of the whole range.
+func setPools(i *site.SubnetInput, pools []model.AddrRange) error {
+	if i.AutoPools = pools == nil; !i.AutoPools {
+		i.AllocationPools = pools
 	}
 	return nil
 }
 
-func setGateway(i *site.SubnetInput, v any) (err error) {
-	i.AutoGateway, i.Gateway = false, netip.Addr{}
-	if v == nil {
-		return nil
-	}
-	i.Gateway, err = toAddr(v)
-	return err
-}
-
-func setPools(i *site.SubnetInput, v any) error {
-	if v == nil {
-		i.AutoPools = true
-		return nil
-	}
-	l, err := toList(v)
-	if err != nil {
-		return err
-	}
-	if len(l) > maxListed {
-		return reasonf("more than %d allocation pools", maxListed)
-	}
-	pools := make([]model.AddrRange, 0, len(l))
-	for _, x := range l {
-		d, err := toDict(x)
-		if err != nil {
-			return err
-		}
-		if err := only(d, "start", "end"); err != nil {
-			return err
-		}
-		var p model.AddrRange
-		if p.Start, err = toAddr(d["start"]); err != nil {
-			return err
-		}
-		if p.End, err = toAddr(d["end"]); err != nil {
-			return err
-		}
-		pools = append(pools, p)
-	}
-	i.AutoPools, i.AllocationPools = false, pools
-	return nil
-}
-
-func setNameservers(i *site.SubnetInput, v any) error {
+func setNameservers(i *site.SubnetInput, servers []netip.Addr) error {
 	i.DNSNameservers = nil
-	if v == nil {
-		return nil
-	}
-	l, err := toList(v)
-	if err != nil {
-		return err
-	}
-	if len(l) > maxListed {
-		return reasonf("more than %d name servers", maxListed)
-	}
-	for _, x := range l {
-		ip, err := toAddr(x)
-		if err != nil {
-			return err
-		}
+	for _, ip := range servers {
 		i.DNSNameservers = append(i.DNSNameservers, ip.String())
 	}
 	return nil

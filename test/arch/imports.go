@@ -33,6 +33,8 @@ var exactImports = []exact{
 		"building and parsing headers is pure; it knows no topology"},
 	{"internal/trace", []string{"internal/hoststate", "internal/model", "internal/packet", "internal/reason"},
 		"the pipeline for people is pure, so that it can stand beside the C programs as their measure"},
+	{"internal/openapi", nil,
+		"the shape of a document knows nothing of what is described"},
 	{"internal/testutil", nil,
 		"every test may import it"},
 }
