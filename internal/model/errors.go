@@ -15,11 +15,12 @@ const (
 	KindNotFound                         // what it names does not exist: 404
 	KindConflict                         // it contradicts other resources: 409
 	KindForbidden                        // the caller may not: 403
-	KindUnsupported                      // a feature that does not exist: 501
+	KindUnsupported                      // it asks for what does not exist here: 400
 	KindUnavailable                      // try again later: 503
 	KindPrecondition                     // If-Match does not hold: 412
 	KindTooLarge                         // beyond a stated limit: 413
 	KindUnauthenticated                  // nobody knows who asks: 401
+	KindNotImplemented                   // an operation that Neutron itself lacks: 501
 )
 
 // Error is a domain error: Type is the Neutron exception name that clients know

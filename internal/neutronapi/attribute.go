@@ -8,6 +8,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/openapi"
+	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
 )
 
@@ -109,7 +110,7 @@ func (a *attribute[I, M]) reply() *openapi.Schema {
 // ask for nothing are taken, all others are refused in words, never ignored.
 func neutral[I, M any](name, words string) attribute[I, M] {
 	refuse := func(any) error {
-		return model.Errf(model.KindUnsupported, "NotImplementedError", "%s: %s", name, words)
+		return site.Unsupported("%s: %s", name, words)
 	}
 	ignore := func(*I, struct{}) error { return nil }
 	return attribute[I, M]{name: name, post: true, put: true, takes: with(nothing(refuse), ignore)}

@@ -18,7 +18,8 @@ var statusOf = map[model.ErrorKind]int{
 	model.KindConflict:        http.StatusConflict,
 	model.KindForbidden:       http.StatusForbidden,
 	model.KindUnauthenticated: http.StatusUnauthorized,
-	model.KindUnsupported:     http.StatusNotImplemented,
+	model.KindUnsupported:     http.StatusBadRequest,
+	model.KindNotImplemented:  http.StatusNotImplemented,
 	model.KindUnavailable:     http.StatusServiceUnavailable,
 	model.KindPrecondition:    http.StatusPreconditionFailed,
 	model.KindTooLarge:        http.StatusRequestEntityTooLarge,
@@ -83,7 +84,7 @@ func (a *API) WriteError(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	body := map[string]errorBody{"NeutronError": {e.Type, e.Message, ""}}
-	if e.Kind == model.KindUnsupported {
+	if e.Kind == model.KindNotImplemented {
 		// Neutron names the exception in place of NeutronError here; clients
 		// look for either.
 		body[e.Type] = errorBody{e.Type, e.Message, ""}

@@ -25,7 +25,7 @@ var fuzzPaths = []string{
 // refused request changes nothing.
 func checkAnswer(s *server, before []string, method, path string, status int, out object) {
 	s.t.Helper()
-	if status >= 500 && status != http.StatusNotImplemented && status != http.StatusServiceUnavailable {
+	if status >= 500 && !(status == http.StatusNotImplemented && method == "PUT" && strings.HasPrefix(path, "/v2.0/l2-gateways/")) {
 		s.t.Fatalf("%s %s: %d %v", method, path, status, out)
 	}
 	if status >= 400 {
@@ -108,7 +108,7 @@ func FuzzRequest(f *testing.F) {
 		if w.Code >= 300 && w.Code < 400 {
 			t.Fatalf("%s %s: redirect to %s", method, target, w.Header().Get("Location"))
 		}
-		if w.Code >= 500 && w.Code != http.StatusNotImplemented {
+		if w.Code >= 500 && !(w.Code == http.StatusNotImplemented && method == http.MethodPut) {
 			t.Fatalf("%s %s: %d %s", method, target, w.Code, w.Body)
 		}
 		if w.Code >= 400 && !slices.Equal(before, s.st.Dump()) {

@@ -41,7 +41,7 @@ func l2Gateways(a *API) *resource[site.L2GatewayInput, model.L2Gateway] {
 		revision:    func(g *gateway) int64 { return g.Revision },
 		notFound:    site.L2GatewayNotFound,
 		create:      one(a.site.CreateL2Gateway),
-		updateFirst: site.Unsupported("an l2 gateway cannot be changed: delete it and create another"),
+		updateFirst: model.Errf(model.KindNotImplemented, "NotImplementedError", "an l2 gateway cannot be changed: delete it and create another"),
 		remove: func(ctx context.Context, _ *http.Request, id string, guard func(*gateway) error) error {
 			return a.site.DeleteL2Gateway(ctx, id, guard)
 		},

@@ -58,9 +58,10 @@ func badRequest(resource, format string, args ...any) *model.Error {
 	return model.Errf(model.KindInvalid, "BadRequest", "Bad %s request: %s.", resource, fmt.Sprintf(format, args...))
 }
 
-// Unsupported refuses, in words, what does not exist yet.
+// Unsupported refuses, in words, what does not exist yet. The request is at fault
+// then, not the server.
 func Unsupported(format string, args ...any) *model.Error {
-	return model.Errf(model.KindUnsupported, "NotImplementedError", format, args...)
+	return model.Errf(model.KindUnsupported, "FeatureNotSupported", format, args...)
 }
 
 func conflict(typ, format string, args ...any) *model.Error {

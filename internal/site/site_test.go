@@ -138,7 +138,7 @@ func TestHostsAndPlacement(t *testing.T) {
 		t.Errorf("registering again wrote revision %d", now)
 	}
 	err := f.RegisterHost(t.Context(), "h2")
-	f.wantErr(err, model.KindUnsupported, "NotImplementedError")
+	f.wantErr(err, model.KindUnsupported, "FeatureNotSupported")
 	if err == nil || !strings.Contains(err.Error(), "needs the fabric") || !strings.Contains(err.Error(), "h1") {
 		t.Errorf("second host: %v", err)
 	}
