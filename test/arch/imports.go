@@ -33,8 +33,12 @@ var exactImports = []exact{
 		"building and parsing headers is pure; it knows no topology"},
 	{"internal/trace", []string{"internal/hoststate", "internal/model", "internal/packet", "internal/reason"},
 		"the pipeline for people is pure, so that it can stand beside the C programs as their measure"},
-	{"internal/openapi", nil,
-		"the shape of a document knows nothing of what is described"},
+	{"internal/orchestrator/peering", []string{"internal/model"},
+		"a file is read without looking at any site"},
+	{"internal/orchestrator/observed", []string{"internal/model"},
+		"what sites say of themselves is data"},
+	{"internal/orchestrator/plan", []string{"internal/model", "internal/orchestrator/observed", "internal/orchestrator/peering"},
+		"a plan is a function of the file and of what was observed, so that it can be tested on any topology"},
 	{"internal/testutil", nil,
 		"every test may import it"},
 }
@@ -52,7 +56,7 @@ var neverImports = []never{
 		"a host knows its own state only and gets it over the wire; it works while the controller is away",
 	},
 	{
-		[]string{"internal/client", "internal/demo", "internal/testbed"},
+		[]string{"internal/client", "internal/orchestrator", "internal/demo", "internal/testbed"},
 		[]string{"internal/store", "internal/site", "internal/neutronapi", "internal/hoststate", "internal/dataplane"},
 		"clients know a site only through its HTTP API, and a lab only through the processes it starts",
 	},
@@ -110,7 +114,10 @@ var pureStandard = []owner{
 	{"syscall", nil, "pure packages do no I/O"},
 }
 
-var purePackages = []string{"internal/model", "internal/reason", "internal/hoststate", "internal/packet", "internal/trace", "internal/identity"}
+var purePackages = []string{
+	"internal/model", "internal/reason", "internal/hoststate", "internal/packet", "internal/trace", "internal/identity",
+	"internal/orchestrator/observed", "internal/orchestrator/plan",
+}
 
 // graph is the direct imports of each package directory, tests left out.
 type graph map[string]map[string]string // package dir → import path → a file that has it
