@@ -143,6 +143,11 @@ func (r *run) local(s routing, at Object, dst netip.Addr) (Result, bool) {
 		total := min(int(binary.BigEndian.Uint16(ip[2:])), len(ip))
 		if offset != 0 || more || total < packet.IPv4Len+packet.ICMPLen ||
 			ip[packet.IPv4Len] != packet.ICMPEchoRequest || ip[packet.IPv4Len+1] != 0 {
+			if packet.AnswersProbe(ip) {
+				r.mark("route/probe")
+				r.hopf(at, "to the probe that waits for it", "%s is the router's own address", dst)
+				return r.toSlow(slowHeader{kind: slowProbe, router: s.router}), true
+			}
 			r.mark("route/local-icmp")
 			return r.drop(reason.ToRouter, at, about{ip: dst}), true
 		}
@@ -159,23 +164,33 @@ func (r *run) local(s routing, at Object, dst netip.Addr) (Result, bool) {
 // dropICMP drops the packet at a router, with an ICMP error where one may be.
 func (r *run) dropICMP(s routing, why reason.Reason, icmpType, code uint8, a about) Result {
 	res := r.drop(why, r.p.routerObject(s.router), a)
+	mtu := 0
+	if why == reason.FragmentationNeeded {
+		mtu = a.mtu
+	}
+	if s.originator && packet.IsProbe(r.frame[packet.EthernetLen:]) {
+		r.mark("probe-failed")
+		return r.toSlow(slowHeader{kind: slowProbe, reason: why, icmpType: icmpType, icmpCode: code, router: s.router, mtu: mtu})
+	}
 	if s.originator || !r.mayAnswer() {
 		r.mark("no-icmp")
 		res.Path = r.res.Path
 		return res
 	}
 	r.mark("icmp")
+	r.hopf(r.p.routerObject(s.router), "to the sender, from "+s.in.Addr.String(), "ICMP %s", packet.ICMPName(icmpType, code))
+	return r.toSlow(slowHeader{
+		kind: slowICMP, reason: why, icmpType: icmpType, icmpCode: code, router: s.router, mtu: mtu, src: s.in.Addr,
+	})
+}
+
+// toSlow gives the packet to the slow path, which sees no more of a GSO packet than an
+// ICMP error quotes.
+func (r *run) toSlow(h slowHeader) Result {
 	if r.gso != 0 && len(r.frame) > packet.EthernetLen+slowGSOKeep {
 		r.frame = r.frame[:packet.EthernetLen+slowGSOKeep]
 	}
-	mtu := 0
-	if why == reason.FragmentationNeeded {
-		mtu = a.mtu
-	}
-	r.hopf(r.p.routerObject(s.router), "to the sender, from "+s.in.Addr.String(), "ICMP %s", packet.ICMPName(icmpType, code))
-	r.insertSlowHeader(slowHeader{
-		kind: slowICMP, reason: why, icmpType: icmpType, icmpCode: code, router: s.router, mtu: mtu, src: s.in.Addr,
-	})
+	r.insertSlowHeader(h)
 	return r.end(Slow)
 }
 

@@ -17,6 +17,7 @@ const (
 	slowFragment = 2
 	slowRoute    = 3
 	slowBridge   = 4
+	slowProbe    = 5
 )
 
 // SlowHeaderLen is sizeof(struct slow_header).

@@ -68,6 +68,11 @@
 #define ICMP_ECHO 8
 #define ICMP_TIME_EXCEEDED 11
 
+/* Identifier of the echo requests that the agent sends as a router's probes. What
+ * answers one goes to the agent, which knows by the sequence number and by what the
+ * message carries whether it is waited for. */
+#define PROBE_ID 0x6377
+
 /* What is kept of a GSO packet for the slow path, bytes of the IP packet. RFC 1812
  * §4.3.2.3: an ICMP error should not exceed 576 bytes. */
 #define SLOW_GSO_KEEP 576

@@ -118,8 +118,10 @@ __noinline int route_frame(struct __sk_buff *skb, struct endpoint *in, __u32 rou
 			if (protocol == PROTO_ICMP) {
 				int turned = turn_round(skb);
 
+				if (turned < 0)
+					return drop(DROP_INTERNAL);
 				if (turned)
-					return drop(turned < 0 ? DROP_INTERNAL : DROP_TO_ROUTER);
+					return punt_probe(skb, router, ttl);
 				/* The reply is a packet of this router. */
 				originator = true;
 				ttl = 64;

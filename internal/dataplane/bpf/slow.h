@@ -85,6 +85,65 @@ static __always_inline int to_slow(struct __sk_buff *skb, const struct slow_head
 	return bpf_redirect(cfg->slow_ifindex, 0);
 }
 
+/* What a probe and its answers look like in the packet at the frame's start. */
+struct probe_packet {
+	struct ipv4 ip;
+	struct icmp icmp;
+	struct ipv4 quoted_ip; /* of an ICMP error: the packet it is about */
+	struct icmp quoted;
+};
+
+/* Whether an ICMP packet belongs to a probe of this router: the request that the
+ * agent made (own), or what came back for one: an echo reply, or an error (RFC 792:
+ * types 3 and 11) that quotes such a request. */
+static __always_inline bool of_probe(struct __sk_buff *skb, bool own)
+{
+	struct probe_packet p;
+	const __u32 head = offsetof(struct probe_packet, quoted_ip);
+	__u16 len;
+
+	if (bpf_skb_load_bytes(skb, 14, &p, head))
+		return false;
+	len = bpf_ntohs(p.ip.tot_len);
+	if (p.ip.vihl != 0x45 || p.ip.protocol != PROTO_ICMP || p.ip.frag & bpf_htons(IP_MF | IP_OFFSET) || len < head)
+		return false;
+	if (p.icmp.type == (own ? ICMP_ECHO : ICMP_ECHO_REPLY))
+		return !p.icmp.code && bpf_ntohl(p.icmp.rest) >> 16 == PROBE_ID;
+	if (own || (p.icmp.type != ICMP_UNREACH && p.icmp.type != ICMP_TIME_EXCEEDED))
+		return false;
+	if (len < sizeof(p) || bpf_skb_load_bytes(skb, 14 + head, &p.quoted_ip, sizeof(p) - head))
+		return false;
+	return p.quoted_ip.vihl == 0x45 && p.quoted_ip.protocol == PROTO_ICMP && p.quoted.type == ICMP_ECHO &&
+	       bpf_ntohl(p.quoted.rest) >> 16 == PROBE_ID;
+}
+
+/* An ICMP packet to the router itself that it does not answer: to the agent where it
+ * answers a probe. ttl: of the packet when it came to this router. */
+__noinline int punt_probe(struct __sk_buff *skb, __u32 router, __u32 ttl)
+{
+	struct slow_header h = {.kind = SLOW_PROBE, .router = router};
+	__u32 zero = 0;
+	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
+	struct ipv4 *ip;
+
+	if (!cfg)
+		return drop(DROP_INTERNAL);
+	if (!of_probe(skb, false))
+		return drop(DROP_TO_ROUTER);
+	if (!allowed(cfg, router)) {
+		count_drop(DROP_SLOW_PATH_LIMITED);
+		return drop(DROP_TO_ROUTER);
+	}
+	if (bpf_skb_pull_data(skb, 14 + sizeof(*ip)))
+		return drop(DROP_INTERNAL);
+	ip = DATA(skb) + 14;
+	if ((void *)(ip + 1) > DATA_END(skb))
+		return drop(DROP_INTERNAL);
+	if (ip->ttl != (__u8)ttl)
+		set_ttl(ip, ttl);
+	return to_slow(skb, &h, cfg);
+}
+
 /* Drops a packet at a router, with an ICMP error where that may be. in: where the
  * packet came into the router, NULL where the router made it. mtu: of the way
  * out. */
@@ -106,6 +165,10 @@ __noinline int punt_icmp(struct __sk_buff *skb, struct endpoint *in, __u32 route
 	if (!cfg)
 		return drop(DROP_INTERNAL);
 	count_drop(v.reason);
+	if (!in && of_probe(skb, true)) {
+		h.kind = SLOW_PROBE;
+		return to_slow(skb, &h, cfg);
+	}
 	if (!in || !may_answer(skb))
 		return drop_quiet(v.reason);
 	addr_copy(&h.src, &in->addr);

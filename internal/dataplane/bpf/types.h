@@ -183,15 +183,17 @@ enum slow_kind {
 	SLOW_ROUTE = 3,    /* from the agent: the router originates this packet */
 	SLOW_BRIDGE = 4,   /* from the agent: forward this frame in the network, to
 	                      the endpoint of its destination MAC */
+	SLOW_PROBE = 5,    /* to the agent: what came back for a probe of the router; with
+	                      a reason: the probe itself, which did not leave the router */
 };
 struct slow_header {
 	__u8 kind;
 	__u8 reason;    /* enum drop_reason that made it */
-	__u8 icmp_type; /* SLOW_ICMP */
+	__u8 icmp_type; /* SLOW_ICMP; SLOW_PROBE with a reason */
 	__u8 icmp_code;
-	__u32 router;    /* SLOW_ICMP, SLOW_ROUTE */
+	__u32 router;    /* SLOW_ICMP, SLOW_ROUTE, SLOW_PROBE */
 	__u32 net;       /* SLOW_FRAGMENT, SLOW_BRIDGE */
-	__u32 mtu;       /* SLOW_FRAGMENT; SLOW_ICMP for fragmentation needed */
+	__u32 mtu;       /* SLOW_FRAGMENT; SLOW_ICMP, SLOW_PROBE for fragmentation needed */
 	struct addr src; /* SLOW_ICMP: the address the error comes from */
 };
 

@@ -32,7 +32,7 @@ var branches = []string{
 	"port/security-passed", "port/arp", "arp/no-request", "arp/gratuitous", "arp/unknown", "arp/own", "arp/not-ours", "arp/answer-tunnel",
 	"bridge/port", "bridge/router", "bridge/remote", "bridge/drop", "bridge/too-big",
 	"route/port", "route/remote", "route/router", "route/fragment", "route/echo", "route/drop", "route/endpoint-drop", "route/l2-unknown",
-	"route/local-icmp", "route/local-originator", "icmp", "no-icmp",
+	"route/local-icmp", "route/local-originator", "icmp", "no-icmp", "route/probe", "probe-failed",
 	"underlay/decapsulated", "underlay/not-ip", "underlay/gso-not-tcp", "underlay/rigid", "underlay/ecn-changed", "tunnel/peer-drop",
 	"vxlan/in", "vxlan/arp", "slow/route", "slow/bridge", "slow/bridge-router",
 }

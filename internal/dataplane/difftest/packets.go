@@ -266,6 +266,10 @@ func (g *gen) ipv4(src, dst netip.Addr) []byte {
 	case 6, 7:
 		h.Protocol = packet.ProtoICMP
 		body = packet.ICMP{Type: packet.ICMPEchoRequest, Rest: g.r.Uint32()}.Append(nil, g.bytes(size))
+		if g.chance(3) {
+			h.DF = h.DF || g.chance(3) // one that is too big is told of
+			body = g.probe(src, dst, size)
+		}
 	case 8:
 		h.Protocol = packet.ProtoICMP
 		body = packet.ICMP{Type: uint8(g.r.IntN(20)), Code: uint8(g.r.IntN(5)), Rest: g.r.Uint32()}.Append(nil, g.bytes(size))
@@ -294,6 +298,45 @@ func (g *gen) ipv4(src, dst netip.Addr) []byte {
 		b = b[:g.r.IntN(min(len(b), 48)+1)]
 	}
 	return b
+}
+
+// probe is an ICMP message of the kind that routers' probes are made of, or almost.
+func (g *gen) probe(src, dst netip.Addr, size int) []byte {
+	id := uint32(packet.ProbeID) << 16
+	if g.chance(12) {
+		id ^= 1 << (16 + g.r.IntN(16))
+	}
+	request := packet.ICMP{Type: packet.ICMPEchoRequest, Rest: id}
+	if g.chance(20) {
+		request.Type = uint8(g.r.IntN(14))
+	}
+	code := uint8(0)
+	if g.chance(20) {
+		code = 1
+	}
+	switch g.r.IntN(3) {
+	case 0:
+		request.Code = code
+		return request.Append(nil, g.bytes(size))
+	case 1:
+		return packet.ICMP{Type: packet.ICMPEchoReply, Code: code, Rest: id}.Append(nil, g.bytes(size))
+	}
+	about := packet.IPv4{TTL: 1, Protocol: packet.ProtoICMP, Src: dst, Dst: src}
+	if g.chance(12) {
+		about.Options = []byte{1, 1, 1, 0}
+	}
+	if g.chance(12) {
+		about.Protocol = packet.ProtoUDP
+	}
+	quote := request.Append(about.Append(nil, packet.ICMPLen+size), g.bytes(size))
+	if g.chance(8) {
+		quote = quote[:g.r.IntN(packet.IPv4Len+packet.ICMPLen+1)]
+	}
+	kind := pick(g.r, []uint8{packet.ICMPUnreachable, packet.ICMPTimeExceeded})
+	if g.chance(12) {
+		kind = uint8(g.r.IntN(14))
+	}
+	return packet.ICMP{Type: kind, Code: uint8(g.r.IntN(5))}.Append(nil, quote)
 }
 
 // sum puts a header's checksum right.

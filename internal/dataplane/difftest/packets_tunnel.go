@@ -132,6 +132,12 @@ func (g *gen) slow() Case {
 	var f []byte
 	if g.chance(2) {
 		f = g.ether(model.MAC{}, model.MAC{}, packet.TypeIPv4, g.ipv4(pick(g.r, n.routes).ip, g.routedTo(&n)))
+		if g.chance(3) {
+			src, dst := pick(g.r, n.routes).ip, g.routedTo(&n)
+			body := g.probe(src, dst, g.r.IntN(3200))
+			ip := packet.IPv4{DF: !g.chance(4), TTL: 64, Protocol: packet.ProtoICMP, Src: src, Dst: dst}.Append(nil, len(body))
+			f = g.ether(model.MAC{}, model.MAC{}, packet.TypeIPv4, append(ip, body...))
+		}
 	} else {
 		kind = 4
 		dst := g.dstMAC(&n)
