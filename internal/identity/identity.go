@@ -25,6 +25,8 @@ type Caller struct {
 	ProjectDomainID string
 	// Roles are the names of the Caller's roles in that project.
 	Roles []string
+	// System tells that the credentials are for the whole cloud, not for a project.
+	System bool
 	// Admin is set where nobody authenticates, so that everybody is an admin. An
 	// authenticated Caller is an admin by the policy's rule context_is_admin.
 	Admin bool

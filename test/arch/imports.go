@@ -25,6 +25,8 @@ var exactImports = []exact{
 		"a store keeps resources and knows no rule about them"},
 	{"internal/identity", []string{"internal/model"},
 		"who asks is a value that the API, policy and the log share"},
+	{"internal/policy", []string{"internal/identity", "internal/model"},
+		"who may do what follows from rules, caller and target, and needs no store to be tested"},
 	{"internal/site", []string{"internal/model", "internal/store"},
 		"business rules know neither HTTP nor hosts"},
 	{"internal/hoststate", []string{"internal/model", "internal/reason"},
@@ -116,7 +118,7 @@ var pureStandard = []owner{
 
 var purePackages = []string{
 	"internal/model", "internal/reason", "internal/hoststate", "internal/packet", "internal/trace", "internal/identity",
-	"internal/orchestrator/observed", "internal/orchestrator/plan",
+	"internal/orchestrator/observed", "internal/orchestrator/plan", "internal/policy",
 }
 
 // graph is the direct imports of each package directory, tests left out.
