@@ -18,6 +18,8 @@ type (
 	RemoteMACEntryID      string
 	L2GatewayID           string
 	L2GatewayConnectionID string
+	SubnetPoolID          string
+	AddressScopeID        string
 	// ProjectID is the owner as the client sent it; Neutron takes any text.
 	ProjectID string
 	// HostName names a host of the site, as in binding:host_id.

@@ -52,6 +52,12 @@ type Subnet struct {
 	AllocationPools []AddrRange  `json:"allocation_pools"`
 	DNSNameservers  []string     `json:"dns_nameservers,omitempty"`
 	HostRoutes      []HostRoute  `json:"host_routes,omitempty"`
+	// PoolID is the subnet pool that CIDR was taken from, "" for none.
+	PoolID SubnetPoolID `json:"subnetpool_id,omitempty"`
+	// ServiceTypes are the device owners whose ports get addresses here of
+	// themselves, or beginnings of them like "compute:"; none: all that no other
+	// subnet of the network is for.
+	ServiceTypes []string `json:"service_types,omitempty"`
 }
 
 // Port is an attachment point of a network: a workload's, a router's interface,

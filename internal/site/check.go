@@ -63,6 +63,13 @@ func (c *checker) objects() {
 	for s := range store.All[model.Subnet](c.r, store.Subnets) {
 		c.refer("subnet "+string(s.ID), store.Networks, string(s.NetworkID))
 		c.owe(subnetEntries(s))
+		c.poolOf(s)
+	}
+	for p := range store.All[model.SubnetPool](c.r, store.SubnetPools) {
+		if p.AddressScopeID != "" {
+			c.refer("subnet pool "+string(p.ID), store.AddressScopes, string(p.AddressScopeID))
+		}
+		c.owe(poolEntries(p))
 	}
 	for r := range store.All[model.Router](c.r, store.Routers) {
 		c.key(store.Routers, uint32(r.Key), string(r.ID))
@@ -99,6 +106,24 @@ func (c *checker) objects() {
 	}
 }
 
+// poolOf checks a subnet against the pool it was taken from, and against the
+// pool's other subnets: two of them never overlap.
+func (c *checker) poolOf(s *model.Subnet) {
+	if s.PoolID == "" || !c.refer("subnet "+string(s.ID), store.SubnetPools, string(s.PoolID)) {
+		return
+	}
+	pool := store.Get[model.SubnetPool](c.r, store.SubnetPools, string(s.PoolID))
+	if !holds(pool.Prefixes, s.CIDR) {
+		c.problem("subnet %s has %s, which is not of its pool %s", s.ID, s.CIDR, s.PoolID)
+	}
+	key := prefixKey(s.PoolID, s.CIDR)
+	for k, other := range c.r.Scan(ixPrefixOfPool, key) {
+		if k != key {
+			c.problem("subnets %s and %s of pool %s overlap", s.ID, other, s.PoolID)
+		}
+	}
+}
+
 func (c *checker) port(p *model.Port) {
 	from := "port " + string(p.ID)
 	c.key(store.Ports, uint32(p.Key), string(p.ID))
@@ -123,6 +148,7 @@ func (c *checker) entries() {
 	for _, ix := range []store.Index{
 		ixKey, ixMAC, ixIP, ixInterface, ixPortOfNetwork, ixSubnetOfNetwork, ixPortOfRouter, ixSubnetOfRouter,
 		ixDeviceOfRouter, ixTunnelIP, ixRemoteMAC, ixGatewayOfDevice, ixConnOfGateway, ixConnOfNetwork, ixVNI,
+		ixPrefixOfPool, ixPrefixOfProject, ixPoolOfScope, ixDefaultPool,
 	} {
 		owed := c.owed[ix]
 		for key, value := range c.r.Scan(ix, "") {

@@ -30,6 +30,16 @@ func RouterNotFound(id string) *model.Error {
 	return model.Errf(model.KindNotFound, "RouterNotFound", "Router %s could not be found", id)
 }
 
+// SubnetPoolNotFound is the 404 of subnet pools.
+func SubnetPoolNotFound(id string) *model.Error {
+	return model.Errf(model.KindNotFound, "SubnetPoolNotFound", "Subnet pool %s could not be found.", id)
+}
+
+// AddressScopeNotFound is the 404 of address scopes.
+func AddressScopeNotFound(id string) *model.Error {
+	return model.Errf(model.KindNotFound, "AddressScopeNotFound", "Address scope %s could not be found.", id)
+}
+
 // GatewayDeviceNotFound is the 404 of gateway devices.
 func GatewayDeviceNotFound(id string) *model.Error {
 	return model.Errf(model.KindNotFound, "GatewayDeviceNotFound", "Gateway device %s does not exist", id)

@@ -26,6 +26,10 @@ const (
 	ixConnOfGateway   store.Index = "conn-of-l2gw"      // l2 gateway → connection
 	ixConnOfNetwork   store.Index = "conn-of-network"   // network/connection → ""
 	ixVNI             store.Index = "vni"               // device/vni → connection
+	ixPrefixOfPool    store.Index = "prefix-of-pool"    // pool/bits of the prefix → subnet
+	ixPrefixOfProject store.Index = "prefix-of-project" // pool/project/bits of the prefix → subnet
+	ixPoolOfScope     store.Index = "pool-of-scope"     // address scope/pool → ""
+	ixDefaultPool     store.Index = "default-pool"      // IP version → pool
 )
 
 // entry is an index entry that an object owns. taken makes the error for an entry

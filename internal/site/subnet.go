@@ -15,7 +15,12 @@ import (
 
 // SubnetInput is a subnet as requested.
 type SubnetInput struct {
-	model.Subnet
+	model.Subnet // CIDR may be left to the pool
+	// UseDefaultPool asks for the default subnet pool.
+	UseDefaultPool bool
+	// PrefixLen is the length of the prefix to take from the pool; 0: the pool's
+	// default.
+	PrefixLen int
 	// AutoGateway asks for the first address of the range as gateway_ip.
 	AutoGateway bool
 	// AutoPools asks for every usable address but the gateway's.
@@ -40,18 +45,33 @@ func (s *Site) CreateSubnets(ctx context.Context, in []*SubnetInput) ([]*model.S
 }
 
 func (t *tx) createSubnet(in SubnetInput) (*model.Subnet, error) {
-	sub := in.fill()
-	sub.ID = model.SubnetID(uuid.NewString())
-	if _, err := find[model.Network](t, store.Networks, string(sub.NetworkID), NetworkNotFound); err != nil {
+	if in.CIDR.IsValid() && in.PrefixLen != 0 {
+		return nil, badRequest("subnets", "cidr and prefixlen must not be supplied together")
+	}
+	if _, err := find[model.Network](t, store.Networks, string(in.NetworkID), NetworkNotFound); err != nil {
 		return nil, err
 	}
+	if in.CIDR.IsValid() {
+		if err := checkCIDR(in.CIDR); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.fromPool(&in); err != nil {
+		return nil, err
+	}
+	sub := in.fill()
+	sub.ID = model.SubnetID(uuid.NewString())
 	if err := checkSubnet(&sub); err != nil {
 		return nil, err
 	}
-	for _, id := range SubnetsOf(t, sub.NetworkID) {
-		if other := store.Get[model.Subnet](t, store.Subnets, id); other != nil && other.CIDR.Overlaps(sub.CIDR) {
+	others := t.subnetsOf(sub.NetworkID)
+	for _, other := range others {
+		if other.CIDR.Overlaps(sub.CIDR) {
 			return nil, invalidInput("Requested subnet with cidr: %s for network: %s overlaps with another subnet", sub.CIDR, sub.NetworkID)
 		}
+	}
+	if err := t.checkPoolAffinity(&sub, others); err != nil {
+		return nil, err
 	}
 	if err := t.reindex(nil, subnetEntries(&sub)); err != nil {
 		return nil, err
@@ -74,7 +94,14 @@ func (in *SubnetInput) fill() model.Subnet {
 }
 
 func subnetEntries(sub *model.Subnet) []entry {
-	return []entry{{ix: ixSubnetOfNetwork, key: join(sub.NetworkID, sub.ID)}}
+	out := []entry{{ix: ixSubnetOfNetwork, key: join(sub.NetworkID, sub.ID)}}
+	if sub.PoolID != "" {
+		id := string(sub.ID)
+		out = append(out,
+			entry{ix: ixPrefixOfPool, key: prefixKey(sub.PoolID, sub.CIDR), value: id},
+			entry{ix: ixPrefixOfProject, key: join(sub.PoolID, projectKey(sub.ProjectID), bitText(sub.CIDR)), value: id})
+	}
+	return out
 }
 
 // UpdateSubnet applies change to a copy of the subnet and stores it.
@@ -132,13 +159,20 @@ func (t *tx) removeSubnet(sub *model.Subnet) error {
 	return t.reindex(subnetEntries(sub), nil)
 }
 
+func checkCIDR(cidr netip.Prefix) error {
+	if !cidr.Addr().Is4() {
+		return Unsupported("IPv6 subnets do not exist yet: %s", cidr)
+	}
+	if cidr.Bits() == 0 || cidr.Addr().IsMulticast() {
+		return invalidInput("%s cannot be a subnet", cidr)
+	}
+	return nil
+}
+
 // checkSubnet checks what needs nothing but the subnet itself.
 func checkSubnet(sub *model.Subnet) error {
-	if !sub.CIDR.Addr().Is4() {
-		return Unsupported("IPv6 subnets do not exist yet: %s", sub.CIDR)
-	}
-	if sub.CIDR.Bits() == 0 || sub.CIDR.Addr().IsMulticast() {
-		return invalidInput("%s cannot be a subnet", sub.CIDR)
+	if err := checkCIDR(sub.CIDR); err != nil {
+		return err
 	}
 	if sub.Gateway.IsValid() && !usable(sub.CIDR, sub.Gateway) {
 		return invalidInput("Gateway is not valid on subnet")

@@ -24,6 +24,8 @@ const (
 	RemoteMACEntries     Kind = "remote_mac_entry"
 	L2Gateways           Kind = "l2_gateway"
 	L2GatewayConnections Kind = "l2_gateway_connection"
+	SubnetPools          Kind = "subnet_pool"
+	AddressScopes        Kind = "address_scope"
 	Placements           Kind = "placement"  // by gateway device id
 	Hosts                Kind = "host"       // by host name
 	PortStates           Kind = "port_state" // by port id
@@ -53,6 +55,10 @@ func (k Kind) New() (Object, error) {
 		return new(model.L2Gateway), nil
 	case L2GatewayConnections:
 		return new(model.L2GatewayConnection), nil
+	case SubnetPools:
+		return new(model.SubnetPool), nil
+	case AddressScopes:
+		return new(model.AddressScope), nil
 	case Placements:
 		return new(model.Placement), nil
 	case Hosts:
