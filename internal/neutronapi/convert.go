@@ -96,6 +96,9 @@ func toString(v any) (string, error) {
 	return s, nil
 }
 
+// hasText tells whether s is more than spaces.
+func hasText(s string) bool { return strings.TrimSpace(s) != "" }
+
 // isUUID tells whether s is a UUID as this site writes them.
 func isUUID(s string) bool {
 	if len(s) != 36 {

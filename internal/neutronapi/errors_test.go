@@ -34,7 +34,16 @@ func world(s *server) []string {
 	s.post("/v2.0/l2-gateway-connections", fill(`{"l2_gateway_connection":{"l2_gateway_id":"$G","network_id":"$N"}}`, "$G", lgFull, "$N", net))
 	s.want(200, "PUT", "/v2.0/routers/"+router, `{"router":{"routes":[{"destination":"172.16.0.0/12","nexthop":"10.0.0.9"}]}}`)
 	remote := s.post("/v2.0/ports", fill(`{"port":{"network_id":"$N","device_owner":"NETWORK:remote_site","fixed_ips":[{"ip_address":"10.0.0.77"}]}}`, "$N", net))
+	scope := s.post("/v2.0/address-scopes", `{"address_scope":{"name":"s","ip_version":4}}`)
+	pool := s.post("/v2.0/subnetpools", fill(`{"subnetpool":{"name":"p","prefixes":["172.16.0.0/16"],"min_prefixlen":20,"default_prefixlen":24,"max_prefixlen":28,"address_scope_id":"$S"}}`, "$S", scope))
+	pooled := s.post("/v2.0/networks", `{"network":{"name":"pooled"}}`)
+	s.post("/v2.0/subnets", fill(`{"subnet":{"network_id":"$N","ip_version":4,"subnetpool_id":"$P"}}`, "$N", pooled, "$P", pool))
+	poolFree := s.post("/v2.0/subnetpools", `{"subnetpool":{"name":"q","prefixes":["172.17.0.0/29"],"min_prefixlen":29,"default_quota":8,"is_default":true}}`)
+	poolFull := s.post("/v2.0/networks", `{"network":{"name":"full"}}`)
+	s.post("/v2.0/subnets", fill(`{"subnet":{"network_id":"$N","ip_version":4,"subnetpool_id":"$P","tenant_id":"other"}}`, "$N", poolFull, "$P", poolFree))
 	return []string{
+		"$NEW", s.post("/v2.0/networks", `{"network":{"name":"new"}}`),
+		"$SCOPE", scope, "$POOLED", pooled, "$POOLQ", poolFree, "$POOL", pool,
 		"$LGSAME", lgSame, "$LGOPEN", lgOpen, "$LGFULL", lgFull, "$LG", lg, "$CONN", conn, "$DEV2", dev2, "$DEV", dev, "$MACID", mac,
 		"$SUBNOGW", subNoGW, "$SUBOVER", subOverlap, "$SUB", sub, "$NOGW", noGW, "$UPLINK", uplink, "$NET", net,
 		"$IFPORT", ifPort, "$PORT", port, "$REMOTE", remote, "$VTEP2", vtep2, "$VTEP3", vtep3, "$VTEP", vtep, "$ROUTER", router,

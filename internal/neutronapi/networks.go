@@ -42,6 +42,10 @@ func networks(a *API) *resource[model.Network, model.Network] {
 				}},
 			neutral[net, net]("provider:physical_network", "networks with provider attributes other than provider:network_type=uplink do not exist yet"),
 			neutral[net, net]("provider:segmentation_id", "the site chooses the keys of its networks; the VNI between sites belongs to an L2 gateway"),
+			readOnly[net]("ipv4_address_scope", openapi.OrNull(pattern(uuidPattern)), func(s store.Snapshot, n *net) any {
+				return orNull(site.AddressScopeOf(s, n.ID))
+			}),
+			readOnly[net]("ipv6_address_scope", openapi.Of(openapi.Null), func(store.Snapshot, *net) any { return nil }),
 			shown(neutral[net, net]("router:external", noExternal), false),
 			neutral[net, net]("vlan_transparent", "VLAN-transparent networks do not exist yet"),
 			neutral[net, net]("qos_policy_id", "QoS does not exist yet"),

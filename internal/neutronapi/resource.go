@@ -255,6 +255,9 @@ func (r *resource[I, M]) servePut(a *API, w http.ResponseWriter, req *http.Reque
 	if !isUUID(id) {
 		return r.notFound(clip(id))
 	}
+	if constrained && r.revisionIn == nil {
+		return badAttribute("Revision matching not supported for this resource")
+	}
 	m, err := r.update(req.Context(), id, func(in *I) error {
 		if constrained && r.revisionIn(in) != want {
 			return revisionMismatch(want, r.revisionIn(in))

@@ -54,6 +54,7 @@ var values = []string{
 	`"uplink"`, `"normal"`, `"direct"`, `"router_vtep"`, `"hw_vtep"`, `"network_vlan"`, `"ovsdb"`,
 	`[]`, `{}`, `[null]`, `[[]]`, `[{}]`, `["x"]`, `["10.0.0.1"]`, `["10.0.0.1","10.0.0.2"]`, `["10.0.0.1",null]`,
 	`[{"subnet_id":null,"ip_address":"10.0.0.1"}]`, `[{"subnet_id":"3d5a4b5e-3f0a-4c1b-9a51-6d3a1c2b4e5f"}]`, `[{"ip_address":"x"}]`,
+	`["10.0.0.0/8"]`, `["10.0.0.0/8","10.0.0.1"]`,
 	`[{"start":"10.0.0.1","end":"10.0.0.9"}]`, `[{"start":"10.0.0.1"}]`, `[{"start":"10.0.0.1","end":"10.0.0.9","x":1}]`,
 	`[{"destination":"0.0.0.0/0","nexthop":"10.0.0.7"}]`, `[{"destination":"0.0.0.0/0"}]`, `[{"destination":"0.0.0.0/0","nexthop":null}]`,
 	`[{"device_id":"d"}]`, `[{"device_id":"d","segmentation_id":"5","interfaces":null}]`, `[{"device_id":"d","segmentation_id":5}]`, `[{"device_id":""}]`,
@@ -112,5 +113,8 @@ func TestEveryAttributeHasASchema(t *testing.T) {
 	checkTable(t, "remote_mac_entry", remoteMACs(a).attrs)
 	checkTable(t, "l2_gateway", l2Gateways(a).attrs)
 	checkTable(t, "l2_gateway_connection", connections(a).attrs)
+	checkTable(t, "subnetpool", subnetPools(a).attrs)
+	checkTable(t, "address_scope", addressScopes(a).attrs)
 	checkTable(t, "router interface", interfaceAttrs())
+	checkTable(t, "prefixes", prefixAttrs())
 }

@@ -29,8 +29,8 @@ func subnets(a *API) *resource[site.SubnetInput, model.Subnet] {
 				get:   func(_ store.Snapshot, s *sub) any { return string(s.NetworkID) }},
 			attribute[in, sub]{name: "ip_version", post: true, required: true, takes: with(ipVersion(), func(*in, int64) error { return nil }),
 				get: func(store.Snapshot, *sub) any { return 4 }},
-			attribute[in, sub]{name: "cidr", post: true, required: true,
-				takes: into(prefix(), func(i *in) *netip.Prefix { return &i.CIDR }),
+			attribute[in, sub]{name: "cidr", post: true,
+				takes: into(nullable(prefix()), func(i *in) *netip.Prefix { return &i.CIDR }),
 				get:   func(_ store.Snapshot, s *sub) any { return s.CIDR.String() }},
 			attribute[in, sub]{name: "gateway_ip", post: true, put: true,
 				takes: with(nullable(address()), setGateway), gives: openapi.OrNull(pattern(addrPattern)),
@@ -60,9 +60,12 @@ func subnets(a *API) *resource[site.SubnetInput, model.Subnet] {
 				get:   func(_ store.Snapshot, s *sub) any { return list(s.HostRoutes) }},
 			attribute[in, sub]{name: "ipv6_ra_mode", post: true, takes: refuseIPv6Mode(), gives: openapi.Of(openapi.Null), get: null},
 			attribute[in, sub]{name: "ipv6_address_mode", post: true, takes: refuseIPv6Mode(), gives: openapi.Of(openapi.Null), get: null},
-			shown(neutral[in, sub]("subnetpool_id", "subnet pools do not exist yet"), nil),
-			neutral[in, sub]("use_default_subnet_pool", "subnet pools do not exist yet"),
-			neutral[in, sub]("prefixlen", "subnet pools do not exist yet"),
+			attribute[in, sub]{name: "subnetpool_id", post: true,
+				takes: into(as[model.SubnetPoolID](nullable(resourceID())), func(i *in) *model.SubnetPoolID { return &i.PoolID }),
+				gives: openapi.OrNull(pattern(uuidPattern)),
+				get:   func(_ store.Snapshot, s *sub) any { return orNull(s.PoolID) }},
+			attribute[in, sub]{name: "use_default_subnetpool", post: true, takes: into(boolean(), func(i *in) *bool { return &i.UseDefaultPool })},
+			attribute[in, sub]{name: "prefixlen", post: true, takes: with(optional(integer(0, 128)), setPrefixLen)},
 			shown(neutral[in, sub]("service_types", "service types of subnets do not exist yet"), []string{}),
 			neutral[in, sub]("segment_id", "routed networks do not exist yet"),
 			neutral[in, sub]("dns_publish_fixed_ip", "DNS integration does not exist yet"),
@@ -109,6 +112,17 @@ func ipVersion() value[int64] {
 		}
 		return n, nil
 	}}
+}
+
+func setPrefixLen(i *site.SubnetInput, n *int64) error {
+	if n == nil {
+		return nil
+	}
+	if *n == 0 {
+		return reasonf("'0' is no length of a subnet's prefix")
+	}
+	i.PrefixLen = int(*n)
+	return nil
 }
 
 // setGateway takes the zero address for no gateway.

@@ -20,7 +20,9 @@ import (
 // overlap.
 
 // prefixKey is the entry's key in ixPrefixOfPool.
-func prefixKey(pool model.SubnetPoolID, p netip.Prefix) string { return string(pool) + "/" + bitText(p) }
+func prefixKey(pool model.SubnetPoolID, p netip.Prefix) string {
+	return string(pool) + "/" + bitText(p)
+}
 
 // bitText writes the bits of a prefix as 0 and 1.
 func bitText(p netip.Prefix) string {
