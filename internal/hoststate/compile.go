@@ -214,7 +214,7 @@ func (v view) remoteEndpoint(n *model.Network, mac model.MAC, p *port) (Endpoint
 		if r := down(p, n); r != reason.None {
 			return dropped(r), true
 		}
-		if !v.t.routers[dev.RouterID].AdminStateUp {
+		if !v.t.routers[dev.RouterID()].AdminStateUp {
 			return dropped(reason.RouterAdminDown), true
 		}
 		return Endpoint{
@@ -257,7 +257,7 @@ func (v view) servedAt(tunnel netip.Addr) *model.GatewayDevice {
 	var first *model.GatewayDevice
 	for id, dev := range v.t.devicesByTunnel[tunnel] {
 		pl := v.t.placements[id]
-		if pl != nil && pl.Host == v.host && v.t.routers[dev.RouterID] != nil && (first == nil || id < first.ID) {
+		if pl != nil && pl.Host == v.host && v.t.routers[dev.RouterID()] != nil && (first == nil || id < first.ID) {
 			first = dev
 		}
 	}
@@ -297,7 +297,7 @@ func (v view) peer(k PeerKey) (Peer, bool) {
 		return Peer{}, false
 	}
 	drop := down(nil, n)
-	if drop == reason.None && !v.t.routers[dev.RouterID].AdminStateUp {
+	if drop == reason.None && !v.t.routers[dev.RouterID()].AdminStateUp {
 		drop = reason.RouterAdminDown
 	}
 	return Peer{Network: n.Key, Gateway: dev.ID, Drop: drop}, true

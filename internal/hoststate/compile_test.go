@@ -58,7 +58,7 @@ func newChapter() *chapter {
 		router: &model.Router{ID: "peer", Key: 1, AdminStateUp: true, Routes: []model.HostRoute{
 			{Destination: prefix("10.0.1.0/24"), NextHop: addr("192.168.0.2")}}},
 		vtep:    &model.Router{ID: "vtep", Key: 2, AdminStateUp: true},
-		device:  &model.GatewayDevice{ID: "dev", RouterID: "vtep", TunnelIP: tunnelA, Type: model.RouterVTEP},
+		device:  &model.GatewayDevice{ID: "dev", ResourceID: "vtep", TunnelIP: tunnelA, Type: model.RouterVTEP},
 		place:   &model.Placement{DeviceID: "dev", Host: "h", Epoch: 3},
 		entry:   &model.RemoteMACEntry{ID: "entry", DeviceID: "dev", MAC: named(mac2), VTEPAddress: tunnelB, VNI: 100},
 		gateway: &model.L2Gateway{ID: "gw", DeviceID: "dev", VNI: 100},

@@ -119,7 +119,7 @@ func (s *site) draw() (string, any) {
 		}
 		return ref, r
 	case "device":
-		return ref, &model.GatewayDevice{ID: model.GatewayDeviceID(id), RouterID: model.RouterID(fmt.Sprint(s.pick("router", 3))), TunnelIP: ip(20 + s.pick("tunnel", 3))}
+		return ref, &model.GatewayDevice{ID: model.GatewayDeviceID(id), Type: deviceTypes[s.pick("type", len(deviceTypes))], ResourceID: fmt.Sprint(s.pick("router", 3)), TunnelIP: ip(20 + s.pick("tunnel", 3))}
 	case "place":
 		return ref, &model.Placement{DeviceID: model.GatewayDeviceID(id), Host: model.HostName(fmt.Sprint("h", s.pick("host", 2))), Epoch: uint64(s.pick("epoch", 2))}
 	case "entry":
@@ -150,6 +150,9 @@ func (s *site) change() Change {
 	return c
 }
 
+// deviceTypes has router_vtep more often than the others.
+var deviceTypes = []model.GatewayDeviceType{model.RouterVTEP, model.RouterVTEP, model.HWVTEP, model.NetworkVLAN}
+
 // seed is a small site where everything works, in the ids that draw uses, so that
 // random changes break and mend something.
 func (s *site) seed() []Change {
@@ -166,7 +169,7 @@ func (s *site) seed() []Change {
 		"port0": &model.Port{ID: "0", Key: 1, NetworkID: "1", MAC: mac(0), FixedIPs: at("1", 8), AdminStateUp: true,
 			DeviceOwner: model.OwnerRouterInterface, DeviceID: "0", HostID: "h0", Profile: profile("if0")},
 		"port1":    &model.Port{ID: "1", Key: 2, NetworkID: "0", MAC: mac(1), FixedIPs: at("0", 1), AdminStateUp: true, HostID: "h0", Profile: profile("if1")},
-		"device0":  &model.GatewayDevice{ID: "0", RouterID: "0", TunnelIP: ip(20)},
+		"device0":  &model.GatewayDevice{ID: "0", Type: model.RouterVTEP, ResourceID: "0", TunnelIP: ip(20)},
 		"place0":   &model.Placement{DeviceID: "0", Host: "h0", Epoch: 1},
 		"entry0":   &model.RemoteMACEntry{ID: "0", DeviceID: "0", MAC: mac(2), VTEPAddress: ip(30), VNI: 1},
 		"gateway0": &model.L2Gateway{ID: "0", DeviceID: "0", VNI: 1},

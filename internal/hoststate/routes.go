@@ -113,7 +113,7 @@ func (v view) gateway(id model.GatewayDeviceID) (Gateway, bool) {
 	if dev == nil {
 		return Gateway{}, false
 	}
-	r := v.t.routers[dev.RouterID]
+	r := v.t.routers[dev.RouterID()]
 	g := Gateway{TunnelIP: dev.TunnelIP, Epoch: v.t.placements[id].Epoch, Router: r.Key}
 	var up []leg
 	seen := map[*port]bool{}

@@ -163,7 +163,7 @@ func (t *Topology) Apply(changes ...Change) Touched {
 		case *model.Router:
 			t.changeRouter(o.ID, as[model.Router](c.New), touched)
 		case *model.GatewayDevice:
-			t.changeDevice(o.ID, as[model.GatewayDevice](c.New), touched)
+			t.changeDevice(o.ID, routerVTEP(as[model.GatewayDevice](c.New)), touched)
 		case *model.Placement:
 			t.changePlacement(o.DeviceID, as[model.Placement](c.New), touched)
 		case *model.RemoteMACEntry:
@@ -180,6 +180,15 @@ func (t *Topology) Apply(changes ...Change) Touched {
 func as[T any](o any) *T {
 	p, _ := o.(*T)
 	return p
+}
+
+// routerVTEP is dev if it is of that type. The others are no device of any host: a
+// hw_vtep forwards by itself, and a network_vlan not yet.
+func routerVTEP(dev *model.GatewayDevice) *model.GatewayDevice {
+	if dev == nil || dev.Type != model.RouterVTEP {
+		return nil
+	}
+	return dev
 }
 
 // Each change touches rows twice: those that the old index leads to, and, after
@@ -319,12 +328,12 @@ func (t *Topology) changeDevice(id model.GatewayDeviceID, dev *model.GatewayDevi
 	if old := t.devices[id]; old != nil {
 		t.touchDevice(old, d)
 		delete(t.devices, id)
-		t.devicesOfRouter.remove(old.RouterID, id)
+		t.devicesOfRouter.remove(old.RouterID(), id)
 		t.devicesByTunnel.remove(old.TunnelIP, id)
 	}
 	if dev != nil {
 		t.devices[id] = dev
-		t.devicesOfRouter.add(dev.RouterID, id, dev)
+		t.devicesOfRouter.add(dev.RouterID(), id, dev)
 		t.devicesByTunnel.add(dev.TunnelIP, id, dev)
 		t.touchDevice(dev, d)
 	}

@@ -6,6 +6,8 @@
 // extension:
 //
 //   - A Router that a GatewayDevice of type router_vtep names is a VTEP router.
+//     A device of type hw_vtep is a switch, one of type network_vlan an uplink
+//     network.
 //   - A GatewayDevice has one tunnel IP and a remote MAC table, whose rows are
 //     RemoteMACEntry values: (VNI, MAC) → address of the remote VTEP.
 //   - An L2Gateway names the device (and, usually, the VNI); an

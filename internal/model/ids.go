@@ -45,6 +45,9 @@ type VNI uint32
 // MaxVNI is the largest VNI.
 const MaxVNI = 1<<24 - 1
 
+// MaxVLAN is the largest VLAN of IEEE 802.1Q; 4095 is reserved and 0 is none.
+const MaxVLAN = 4094
+
 // MAC is an Ethernet address.
 type MAC [6]byte
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -98,5 +99,21 @@ func TestKindOf(t *testing.T) {
 	}
 	if k := KindOf(errors.New("defect")); k != KindInternal {
 		t.Errorf("kind %d of a foreign error", k)
+	}
+}
+
+// TestOldGatewayDevice: what the first release stored still reads, and is written
+// the same.
+func TestOldGatewayDevice(t *testing.T) {
+	const old = `{"id":"d","name":"gw","project_id":"p","revision_number":3,"created_at":"2026-01-02T03:04:05Z","updated_at":"2026-01-02T03:04:05Z","type":"router_vtep","resource_id":"r","tunnel_ip":"200.200.0.1"}`
+	var d GatewayDevice
+	if err := json.Unmarshal([]byte(old), &d); err != nil {
+		t.Fatal(err)
+	}
+	if d.RouterID() != "r" || d.UplinkID() != "" || d.Management != nil || d.TunnelIP != netip.MustParseAddr("200.200.0.1") {
+		t.Errorf("read %+v", d)
+	}
+	if b, err := json.Marshal(&d); err != nil || string(b) != old {
+		t.Errorf("written %s, %v; want %s", b, err, old)
 	}
 }

@@ -106,17 +106,62 @@ type Router struct {
 // GatewayDeviceType is the type attribute of a gateway device.
 type GatewayDeviceType string
 
-// RouterVTEP makes a router the site's VXLAN endpoint. It is the only type that
-// exists so far.
-const RouterVTEP GatewayDeviceType = "router_vtep"
+const (
+	// RouterVTEP makes a router the site's VXLAN endpoint.
+	RouterVTEP GatewayDeviceType = "router_vtep"
+	// HWVTEP is a switch that the site drives by OVSDB; the tunnel IP is its own.
+	HWVTEP GatewayDeviceType = "hw_vtep"
+	// NetworkVLAN puts networks on VLANs of an uplink network.
+	NetworkVLAN GatewayDeviceType = "network_vlan"
+)
 
-// GatewayDevice is a VXLAN endpoint between sites.
+// GatewayDevice is where networks of the site leave it: a VXLAN endpoint, or an
+// uplink that carries VLANs.
 type GatewayDevice struct {
 	ID GatewayDeviceID `json:"id"`
 	Standard
-	Type     GatewayDeviceType `json:"type"`
-	RouterID RouterID          `json:"resource_id"`
-	TunnelIP netip.Addr        `json:"tunnel_ip"` // IPv4 so far
+	Type GatewayDeviceType `json:"type"`
+	// ResourceID is the id of what the device is made of; RouterID and UplinkID
+	// read it with its kind.
+	ResourceID string     `json:"resource_id"`
+	TunnelIP   netip.Addr `json:"tunnel_ip"` // IPv4 so far; zero for a network_vlan
+	// Management is where a hw_vtep is driven from; nil for the other types.
+	Management *Management `json:"management,omitempty"`
+}
+
+// RouterID is the router of a router_vtep, "" for the other types.
+func (d *GatewayDevice) RouterID() RouterID {
+	if d.Type != RouterVTEP {
+		return ""
+	}
+	return RouterID(d.ResourceID)
+}
+
+// UplinkID is the uplink network of a network_vlan, "" for the other types.
+func (d *GatewayDevice) UplinkID() NetworkID {
+	if d.Type != NetworkVLAN {
+		return ""
+	}
+	return NetworkID(d.ResourceID)
+}
+
+// MaxSegment is the largest segmentation id of networks on such a device: a VLAN
+// of IEEE 802.1Q, or else a VNI.
+func (t GatewayDeviceType) MaxSegment() int64 {
+	if t == NetworkVLAN {
+		return MaxVLAN
+	}
+	return MaxVNI
+}
+
+// OVSDB is the only management protocol.
+const OVSDB = "ovsdb"
+
+// Management is how a switch is reached.
+type Management struct {
+	IP       netip.Addr `json:"ip"`
+	Port     uint16     `json:"port"`
+	Protocol string     `json:"protocol"`
 }
 
 // RemoteMACEntry is a row of a gateway device's remote MAC table.
@@ -129,7 +174,8 @@ type RemoteMACEntry struct {
 	CreatedAt   time.Time        `json:"created_at"`
 }
 
-// L2Gateway names a gateway device and, unless the connection does, the VNI.
+// L2Gateway names a gateway device and, unless the connection does, the VNI. For
+// a network_vlan the VNI is a VLAN.
 type L2Gateway struct {
 	ID L2GatewayID `json:"id"`
 	Standard

@@ -41,9 +41,15 @@ func world(s *server) []string {
 	poolFree := s.post("/v2.0/subnetpools", `{"subnetpool":{"name":"q","prefixes":["172.17.0.0/29"],"min_prefixlen":29,"default_quota":8,"is_default":true}}`)
 	poolFull := s.post("/v2.0/networks", `{"network":{"name":"full"}}`)
 	s.post("/v2.0/subnets", fill(`{"subnet":{"network_id":"$N","ip_version":4,"subnetpool_id":"$P","tenant_id":"other"}}`, "$N", poolFull, "$P", poolFree))
+	freeUplink := s.post("/v2.0/networks", `{"network":{"name":"up2","provider:network_type":"uplink"}}`)
+	hw := s.post("/v2.0/gw/gateway_devices", `{"gateway_device":{"management_ip":"192.0.2.1","management_port":"6640","tunnel_ips":["200.0.0.3"]}}`)
+	vlan := s.post("/v2.0/gw/gateway_devices", fill(`{"gateway_device":{"type":"network_vlan","resource_id":"$N"}}`, "$N", uplink))
+	lgHW := s.post("/v2.0/l2-gateways", fill(`{"l2_gateway":{"devices":[{"device_id":"$D"}]}}`, "$D", hw))
+	lgVLAN := s.post("/v2.0/l2-gateways", fill(`{"l2_gateway":{"devices":[{"device_id":"$D"}]}}`, "$D", vlan))
 	return []string{
 		"$NEW", s.post("/v2.0/networks", `{"network":{"name":"new"}}`),
 		"$SCOPE", scope, "$POOLED", pooled, "$POOLQ", poolFree, "$POOL", pool,
+		"$LGHW", lgHW, "$LGVLAN", lgVLAN, "$HW", hw, "$VLAN", vlan, "$FREEUP", freeUplink,
 		"$LGSAME", lgSame, "$LGOPEN", lgOpen, "$LGFULL", lgFull, "$LG", lg, "$CONN", conn, "$DEV2", dev2, "$DEV", dev, "$MACID", mac,
 		"$SUBNOGW", subNoGW, "$SUBOVER", subOverlap, "$SUB", sub, "$NOGW", noGW, "$UPLINK", uplink, "$NET", net,
 		"$IFPORT", ifPort, "$PORT", port, "$REMOTE", remote, "$VTEP2", vtep2, "$VTEP3", vtep3, "$VTEP", vtep, "$ROUTER", router,
@@ -219,12 +225,9 @@ func TestGatewayErrors(t *testing.T) {
 	const bad = "HTTPBadRequest"
 	dev, macs := "gw/gateway_devices", "gw/gateway_devices/$DEV/remote_mac_entries"
 	lg, conn := "l2-gateways", "l2-gateway-connections"
-	runErrors(t, []errorRow{
+	runErrors(t, append(gatewayTypeErrors(), []errorRow{
 		{400, bad, "Invalid input for type. Reason: foo is not in valid_values.", post + dev, `{"gateway_device":{"type":"foo"}}`},
 		{400, "HwVtepTypeInvalid", "", post + dev, `{"gateway_device":{"tunnel_ips":["1.1.1.1"]}}`},
-		{400, "FeatureNotSupported", "hw_vtep do not exist yet", post + dev, `{"gateway_device":{"type":"hw_vtep","management_ip":"1.1.1.1","management_port":"6640","tunnel_ips":["1.1.1.1"]}}`},
-		{400, "NetworkVlanTypeInvalid", "", post + dev, `{"gateway_device":{"type":"network_vlan"}}`},
-		{400, "FeatureNotSupported", "network_vlan do not exist yet", post + dev, `{"gateway_device":{"type":"network_vlan","resource_id":"$NET"}}`},
 		{400, bad, "management_port", post + dev, `{"gateway_device":{"type":"hw_vtep","management_ip":"1.1.1.1","management_port":"65536"}}`},
 		{400, bad, "management_ip", post + dev, `{"gateway_device":{"type":"hw_vtep","management_ip":"x","management_port":"1"}}`},
 		{400, "RouterVtepTypeInvalid", "", post + dev, `{"gateway_device":{"type":"router_vtep","tunnel_ips":["1.1.1.1"]}}`},
@@ -295,5 +298,5 @@ func TestGatewayErrors(t *testing.T) {
 		{400, "InvalidInput", "uplink", post + conn, `{"l2_gateway_connection":{"network_id":"$UPLINK","l2_gateway_id":"$LGSAME"}}`},
 		{404, "L2GatewayConnectionNotFound", "not found on the l2 gateway", get + conn + "/$NONE", ``},
 		{404, "L2GatewayConnectionNotFound", "", del + conn + "/$NONE", ``},
-	})
+	}...))
 }

@@ -53,6 +53,8 @@ func FuzzBody(f *testing.F) {
 		`{"router":{"routes":[{"destination":"10.0.1.0/24","nexthop":"10.0.0.7"}],"external_gateway_info":{}}}`,
 		`{"router":{"routes":null}}`,
 		`{"subnet_id":"$SUBNOGW"}`, `{"port_id":"$PORT"}`, `{"subnet_id":"$SUB","port_id":"$IFPORT"}`,
+		`{"gateway_device":{"management_ip":"192.0.2.9","management_port":"6640","management_protocol":"ovsdb","tunnel_ips":["200.0.0.9"]}}`,
+		`{"gateway_device":{"type":"network_vlan","resource_id":"$FREEUP"}}`,
 		`{"gateway_device":{"name":"g","type":"router_vtep","resource_id":"$VTEP3","tunnel_ips":["200.0.0.7"],"management_port":"1","management_ip":null}}`,
 		`{"remote_mac_entry":{"mac_address":"aa-bb-cc-dd-ee-ff","vtep_address":"200.0.0.5","segmentation_id":"100"}}`,
 		`{"l2_gateway":{"devices":[{"device_id":"$DEV2","segmentation_id":"77"}]}}`,

@@ -20,7 +20,6 @@ func gatewayDevices(a *API) *resource[site.GatewayDeviceInput, model.GatewayDevi
 	stdIn := func(i *in) *model.Standard { return &i.Standard }
 	project := func(i *in) *model.ProjectID { return &i.ProjectID }
 	owner := func(d *device) model.ProjectID { return d.ProjectID }
-	null := func(store.Snapshot, *device) any { return nil }
 	return &resource[in, device]{
 		name: "gateway_device", plural: "gateway_devices", path: "/v2.0/gw/gateway_devices", kind: store.GatewayDevices,
 		attrs: []attribute[in, device]{
@@ -31,25 +30,23 @@ func gatewayDevices(a *API) *resource[site.GatewayDeviceInput, model.GatewayDevi
 			projectAttr("tenant_id", project, owner),
 			projectAttr("project_id", project, owner),
 			{name: "resource_id", post: true,
-				takes: into(as[model.RouterID](label()), func(i *in) *model.RouterID { return &i.RouterID }),
-				get:   func(_ store.Snapshot, d *device) any { return string(d.RouterID) }},
+				takes: into(label(), func(i *in) *string { return &i.ResourceID }),
+				get:   func(_ store.Snapshot, d *device) any { return d.ResourceID }},
 			{name: "tunnel_ips", post: true, put: true, takes: into(tunnelIPs(), func(i *in) *[]netip.Addr { return &i.TunnelIPs }),
-				get: func(_ store.Snapshot, d *device) any { return []string{d.TunnelIP.String()} }},
-			{name: "management_ip", post: true, get: null, gives: openapi.Of(openapi.Null),
-				takes: with(optional(address()), func(i *in, ip *netip.Addr) error {
-					i.ManagementIP = ip != nil
-					return nil
-				})},
-			{name: "management_port", post: true, get: null, gives: openapi.Of(openapi.Null),
-				takes: with(optional(portNumber()), func(i *in, n *int64) error {
-					i.ManagementPort = n != nil
-					return nil
-				})},
-			{name: "management_protocol", post: true, get: null, gives: openapi.Of(openapi.Null),
-				takes: with(managementProtocol(), func(i *in, s string) error {
-					i.ManagementProtocol = s != ""
-					return nil
-				})},
+				get: func(_ store.Snapshot, d *device) any {
+					if !d.TunnelIP.IsValid() {
+						return []string{}
+					}
+					return []string{d.TunnelIP.String()}
+				}},
+			{name: "management_ip", post: true, get: managed(func(m *model.Management) any { return m.IP.String() }),
+				gives: openapi.OrNull(pattern(addrPattern)),
+				takes: into(nullable(address()), func(i *in) *netip.Addr { return &i.ManagementIP })},
+			{name: "management_port", post: true, get: managed(func(m *model.Management) any { return int(m.Port) }),
+				takes: into(optional(portNumber()), func(i *in) **uint16 { return &i.ManagementPort })},
+			{name: "management_protocol", post: true, get: managed(func(m *model.Management) any { return m.Protocol }),
+				gives: openapi.OrNull(constant(model.OVSDB)),
+				takes: into(managementProtocol(), func(i *in) *string { return &i.ManagementProtocol })},
 			readOnly[in]("remote_mac_entries", openapi.ListOf(macEntrySchema(), -1), func(s store.Snapshot, d *device) any {
 				out := []map[string]any{}
 				for _, e := range site.RemoteMACsOf(s, d.ID) {
@@ -88,12 +85,22 @@ func one[I, M any](create func(context.Context, *I) (*M, error)) func(context.Co
 	}
 }
 
+// managed shows a part of how a switch is reached, null for what is no switch.
+func managed(get func(*model.Management) any) func(store.Snapshot, *model.GatewayDevice) any {
+	return func(_ store.Snapshot, d *model.GatewayDevice) any {
+		if d.Management == nil {
+			return nil
+		}
+		return get(d.Management)
+	}
+}
+
 // deviceType is what clients may ask for; package site says what of it exists.
 func deviceType() value[string] {
 	known := oneOf(site.GatewayDeviceTypes()...)
 	return value[string]{openapi.OrNull(known.takes), known.gives, func(v any) (string, error) {
 		if v == nil {
-			v = "hw_vtep" // the extension's default
+			v = string(model.HWVTEP) // the extension's default
 		}
 		return known.parse(v)
 	}}
@@ -104,20 +111,20 @@ func setDeviceType(i *site.GatewayDeviceInput, s string) error {
 	return nil
 }
 
-func portNumber() value[int64] {
+func portNumber() value[uint16] {
 	number := openapi.Between(0, 65535)
-	return value[int64]{openapi.Any(number, pattern(integerPattern)), number, func(v any) (int64, error) {
+	return value[uint16]{openapi.Any(number, pattern(integerPattern)), number, func(v any) (uint16, error) {
 		n, err := toInt(v)
 		if err == nil && (n < 0 || n > 65535) {
 			err = reasonf("'%s' is not a valid port number", text(v))
 		}
-		return n, err
+		return uint16(n), err
 	}}
 }
 
 // managementProtocol takes null and the empty text for none.
 func managementProtocol() value[string] {
-	known := oneOf("ovsdb")
+	known := oneOf(model.OVSDB)
 	takes := openapi.Any(known.takes, openapi.Of(openapi.Null), constant(""))
 	return value[string]{takes, known.gives, func(v any) (string, error) {
 		if v == nil || v == "" {

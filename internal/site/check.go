@@ -78,11 +78,14 @@ func (c *checker) objects() {
 		c.port(p)
 	}
 	for d := range store.All[model.GatewayDevice](c.r, store.GatewayDevices) {
-		c.refer("gateway device "+string(d.ID), store.Routers, string(d.RouterID))
-		c.owe(deviceEntries(d))
+		c.device(d)
 	}
 	for e := range store.All[model.RemoteMACEntry](c.r, store.RemoteMACEntries) {
-		c.refer("remote MAC entry "+string(e.ID), store.GatewayDevices, string(e.DeviceID))
+		from := "remote MAC entry " + string(e.ID)
+		if c.refer(from, store.GatewayDevices, string(e.DeviceID)) &&
+			store.Get[model.GatewayDevice](c.r, store.GatewayDevices, string(e.DeviceID)).Type == model.NetworkVLAN {
+			c.problem("%s is on a network_vlan, which has no remote MAC table", from)
+		}
 		c.owe(remoteMACEntries(e))
 	}
 	for g := range store.All[model.L2Gateway](c.r, store.L2Gateways) {
@@ -143,11 +146,32 @@ func (c *checker) port(p *model.Port) {
 	}
 }
 
+func (c *checker) device(d *model.GatewayDevice) {
+	from := "gateway device " + string(d.ID)
+	switch d.Type {
+	case model.RouterVTEP:
+		c.refer(from, store.Routers, d.ResourceID)
+	case model.NetworkVLAN:
+		if c.refer(from, store.Networks, d.ResourceID) && store.Get[model.Network](c.r, store.Networks, d.ResourceID).Type != model.NetworkUplink {
+			c.problem("%s is on network %s, which is no uplink network", from, d.ResourceID)
+		}
+	case model.HWVTEP:
+		if d.Management == nil {
+			c.problem("%s has no management address", from)
+			return
+		}
+	default:
+		c.problem("%s is of no type: %q", from, d.Type)
+		return
+	}
+	c.owe(deviceEntries(d))
+}
+
 // entries compares what the objects owe with what is there.
 func (c *checker) entries() {
 	for _, ix := range []store.Index{
 		ixKey, ixMAC, ixIP, ixInterface, ixPortOfNetwork, ixSubnetOfNetwork, ixPortOfRouter, ixSubnetOfRouter,
-		ixDeviceOfRouter, ixTunnelIP, ixRemoteMAC, ixGatewayOfDevice, ixConnOfGateway, ixConnOfNetwork, ixVNI,
+		ixDeviceOfRouter, ixDeviceOfNetwork, ixManagementIP, ixTunnelIP, ixRemoteMAC, ixGatewayOfDevice, ixConnOfGateway, ixConnOfNetwork, ixVNI,
 		ixPrefixOfPool, ixPrefixOfProject, ixPoolOfScope, ixDefaultPool,
 	} {
 		owed := c.owed[ix]

@@ -90,8 +90,8 @@ func portInUse(p *model.Port) *model.Error {
 	return conflict("PortInUse", "Unable to complete operation on port %s for network %s. Port already has an attached device %s.", p.ID, p.NetworkID, p.DeviceID)
 }
 
-func deviceInUse(id model.RouterID) *model.Error {
-	return conflict("DeviceInUseByGatewayDevice", "device %s (router) is in use by gateway device", id)
+func deviceInUse(id, kind string) *model.Error {
+	return conflict("DeviceInUseByGatewayDevice", "device %s (%s) is in use by gateway device", id, kind)
 }
 
 func interfaceInUseByRoute(r model.RouterID, sub model.SubnetID) *model.Error {

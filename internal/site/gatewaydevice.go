@@ -11,41 +11,33 @@ import (
 	"github.com/causeway-net/causeway/internal/store"
 )
 
-// The types of gateway device that the API knows. Only router_vtep exists.
-const (
-	typeHWVTEP      = "hw_vtep"
-	typeNetworkVLAN = "network_vlan"
-)
-
 // GatewayDeviceTypes are the values that the type attribute may have.
 func GatewayDeviceTypes() []string {
-	return []string{typeHWVTEP, string(model.RouterVTEP), typeNetworkVLAN}
+	return []string{string(model.HWVTEP), string(model.RouterVTEP), string(model.NetworkVLAN)}
 }
 
-// GatewayDeviceInput is a gateway device as requested. The device's TunnelIP is
-// not used; TunnelIPs holds what was given.
+// GatewayDeviceInput is a gateway device as requested. The device's TunnelIP and
+// Management are not used: the fields here hold what was given.
 type GatewayDeviceInput struct {
 	model.GatewayDevice
-	TunnelIPs []netip.Addr
-	// Management tells which of management_ip, management_port and
-	// management_protocol were given.
-	ManagementIP, ManagementPort, ManagementProtocol bool
+	TunnelIPs          []netip.Addr
+	ManagementIP       netip.Addr // zero: not given
+	ManagementPort     *uint16    // nil: not given
+	ManagementProtocol string     // "": not given
 }
 
-// CreateGatewayDevice makes a router a VTEP router and places it on the site's
-// host, if one is known.
+// CreateGatewayDevice makes a router a VTEP router, an uplink network a carrier of
+// VLANs, or a switch one of the site's. A VTEP router is placed on the site's
+// host, if one is known. The order of the checks is that of Neutron's plugin.
 func (s *Site) CreateGatewayDevice(ctx context.Context, in *GatewayDeviceInput) (*model.GatewayDevice, error) {
 	var out *model.GatewayDevice
 	err := s.update(ctx, func(t *tx) error {
 		d := in.GatewayDevice
 		d.ID = model.GatewayDeviceID(uuid.NewString())
-		if err := checkDeviceType(in); err != nil {
+		err := t.deviceResource(&d, in)
+		if err != nil {
 			return err
 		}
-		if store.Get[model.Router](t, store.Routers, string(d.RouterID)) == nil {
-			return model.Errf(model.KindNotFound, "ResourceNotFound", "specified resource %s does not exist", d.RouterID)
-		}
-		var err error
 		if d.TunnelIP, err = tunnelIP(in); err != nil {
 			return err
 		}
@@ -54,45 +46,92 @@ func (s *Site) CreateGatewayDevice(ctx context.Context, in *GatewayDeviceInput) 
 		}
 		t.stamp(&d.Standard, 1)
 		t.Put(store.GatewayDevices, string(d.ID), &d)
-		t.place(d.ID)
+		if placed(&d) {
+			t.place(d.ID)
+		}
 		out = &d
 		return nil
 	})
 	return out, err
 }
 
-func checkDeviceType(in *GatewayDeviceInput) error {
-	switch string(in.Type) {
-	case typeHWVTEP:
-		if !in.ManagementIP || !in.ManagementPort {
-			return model.Errf(model.KindInvalid, "HwVtepTypeInvalid", "management_ip and management_port are required for gateway devices of type hw_vtep")
+// deviceResource checks what the device is made of, and fills in Management. What
+// is taken already by another device is reported here, before the tunnel IP.
+func (t *tx) deviceResource(d *model.GatewayDevice, in *GatewayDeviceInput) error {
+	switch d.Type {
+	case model.HWVTEP:
+		return t.deviceSwitch(d, in)
+	case model.RouterVTEP:
+		if d.ResourceID == "" {
+			return model.Errf(model.KindInvalid, "RouterVtepTypeInvalid", "resource_id is required for gateway devices of type router_vtep")
 		}
-		return Unsupported("gateway devices of type hw_vtep do not exist yet; router_vtep does")
-	case typeNetworkVLAN:
-		if in.RouterID == "" {
+		if store.Get[model.Router](t, store.Routers, d.ResourceID) == nil {
+			return resourceNotFound(d.ResourceID)
+		}
+	case model.NetworkVLAN:
+		if d.ResourceID == "" {
 			return model.Errf(model.KindInvalid, "NetworkVlanTypeInvalid", "resource_id is required for gateway devices of type network_vlan")
 		}
-		return Unsupported("gateway devices of type network_vlan do not exist yet; router_vtep does")
-	case string(model.RouterVTEP):
+		n := store.Get[model.Network](t, store.Networks, d.ResourceID)
+		if n == nil {
+			return resourceNotFound(d.ResourceID)
+		}
+		if n.Type != model.NetworkUplink {
+			return model.Errf(model.KindInvalid, "NetworkVlanTypeInvalid", "resource_id of a gateway device of type network_vlan must be a network with provider:network_type uplink, and network %s is none", n.ID)
+		}
 	default:
-		return invalidInput("%s is no type of gateway device", in.Type)
+		return invalidInput("%s is no type of gateway device", d.Type)
 	}
-	if in.RouterID == "" {
-		return model.Errf(model.KindInvalid, "RouterVtepTypeInvalid", "resource_id is required for gateway devices of type router_vtep")
+	if holder := resourceEntry(d); holder.taken != nil {
+		if id, used := t.Lookup(holder.ix, holder.key); used {
+			return holder.taken(id)
+		}
 	}
-	if in.ManagementIP || in.ManagementPort || in.ManagementProtocol {
-		return invalidInput("management_ip, management_port and management_protocol have no meaning for gateway devices of type router_vtep")
+	if in.ManagementIP.IsValid() || in.ManagementPort != nil || in.ManagementProtocol != "" {
+		return invalidInput("management_ip, management_port and management_protocol have no meaning for gateway devices of type %s", d.Type)
 	}
 	return nil
 }
 
+func (t *tx) deviceSwitch(d *model.GatewayDevice, in *GatewayDeviceInput) error {
+	ip := in.ManagementIP.Unmap()
+	if !ip.IsValid() || in.ManagementPort == nil || *in.ManagementPort == 0 {
+		return model.Errf(model.KindInvalid, "HwVtepTypeInvalid", "management_ip and management_port are required for gateway devices of type hw_vtep")
+	}
+	d.Management = &model.Management{IP: ip, Port: *in.ManagementPort, Protocol: in.ManagementProtocol}
+	if d.Management.Protocol == "" {
+		d.Management.Protocol = model.OVSDB
+	}
+	if id, used := t.Lookup(ixManagementIP, ip.String()); used {
+		return resourceEntry(d).taken(id)
+	}
+	if !ip.IsGlobalUnicast() && !ip.IsLoopback() {
+		return model.Errf(model.KindInvalid, "HTTPBadRequest", "Invalid input for management_ip. Reason: '%s' is not a unicast address.", ip)
+	}
+	if d.ResourceID != "" {
+		return invalidInput("resource_id has no meaning for gateway devices of type hw_vtep")
+	}
+	return nil
+}
+
+func resourceNotFound(id string) *model.Error {
+	return model.Errf(model.KindNotFound, "ResourceNotFound", "specified resource %s does not exist", id)
+}
+
+// placed tells whether a device has its place on one host.
+func placed(d *model.GatewayDevice) bool { return d.Type == model.RouterVTEP }
+
 func tunnelIP(in *GatewayDeviceInput) (netip.Addr, error) {
-	switch len(in.TunnelIPs) {
-	case 0:
-		return netip.Addr{}, model.Errf(model.KindInvalid, "TunnelIPsRequired", "tunnel_ips are required for gateway devices of type %s", in.Type)
-	case 1:
-	default:
+	if len(in.TunnelIPs) > 1 {
 		return netip.Addr{}, model.Errf(model.KindInvalid, "TunnelIPsExhausted", "a gateway device can have one tunnel ip only")
+	}
+	switch {
+	case in.Type == model.NetworkVLAN && len(in.TunnelIPs) == 0:
+		return netip.Addr{}, nil
+	case in.Type == model.NetworkVLAN:
+		return netip.Addr{}, invalidInput("tunnel_ips have no meaning for gateway devices of type network_vlan")
+	case len(in.TunnelIPs) == 0:
+		return netip.Addr{}, model.Errf(model.KindInvalid, "TunnelIPsRequired", "tunnel_ips are required for gateway devices of type %s", in.Type)
 	}
 	ip := in.TunnelIPs[0]
 	if err := checkVTEP("tunnel_ips", ip); err != nil {
@@ -113,15 +152,32 @@ func checkVTEP(attr string, ip netip.Addr) error {
 	return nil
 }
 
-func deviceEntries(d *model.GatewayDevice) []entry {
-	return []entry{
-		{ix: ixDeviceOfRouter, key: string(d.RouterID), value: string(d.ID), taken: func(string) *model.Error {
-			return deviceInUse(d.RouterID)
-		}},
-		{ix: ixTunnelIP, key: d.TunnelIP.String(), value: string(d.ID), taken: func(string) *model.Error {
-			return conflict("GatewayDeviceParamDuplicate", "tunnel_ips %s is already used", d.TunnelIP)
-		}},
+// resourceEntry is the entry of what a device is made of: one device a router, an
+// uplink network, a switch.
+func resourceEntry(d *model.GatewayDevice) entry {
+	switch d.Type {
+	case model.HWVTEP:
+		return entry{ix: ixManagementIP, key: d.Management.IP.String(), value: string(d.ID), taken: func(string) *model.Error {
+			return conflict("GatewayDeviceParamDuplicate", "management_ip %s is already used", d.Management.IP)
+		}}
+	case model.NetworkVLAN:
+		return entry{ix: ixDeviceOfNetwork, key: d.ResourceID, value: string(d.ID), taken: func(string) *model.Error {
+			return deviceInUse(d.ResourceID, "network")
+		}}
 	}
+	return entry{ix: ixDeviceOfRouter, key: d.ResourceID, value: string(d.ID), taken: func(string) *model.Error {
+		return deviceInUse(d.ResourceID, "router")
+	}}
+}
+
+func deviceEntries(d *model.GatewayDevice) []entry {
+	entries := []entry{resourceEntry(d)}
+	if d.TunnelIP.IsValid() {
+		entries = append(entries, entry{ix: ixTunnelIP, key: d.TunnelIP.String(), value: string(d.ID), taken: func(string) *model.Error {
+			return conflict("GatewayDeviceParamDuplicate", "tunnel_ips %s is already used", d.TunnelIP)
+		}})
+	}
+	return entries
 }
 
 // UpdateGatewayDevice applies change to a copy of the device and stores it.
@@ -132,7 +188,10 @@ func (s *Site) UpdateGatewayDevice(ctx context.Context, id string, change func(*
 		if err != nil {
 			return err
 		}
-		in := GatewayDeviceInput{GatewayDevice: *old, TunnelIPs: []netip.Addr{old.TunnelIP}}
+		in := GatewayDeviceInput{GatewayDevice: *old}
+		if old.TunnelIP.IsValid() {
+			in.TunnelIPs = []netip.Addr{old.TunnelIP}
+		}
 		if err := change(&in); err != nil {
 			return err
 		}
@@ -207,8 +266,12 @@ func (s *Site) CreateRemoteMAC(ctx context.Context, in *model.RemoteMACEntry) (*
 	err := s.update(ctx, func(t *tx) error {
 		e := *in
 		e.ID = model.RemoteMACEntryID(uuid.NewString())
-		if _, err := find[model.GatewayDevice](t, store.GatewayDevices, string(e.DeviceID), GatewayDeviceNotFound); err != nil {
+		d, err := find[model.GatewayDevice](t, store.GatewayDevices, string(e.DeviceID), GatewayDeviceNotFound)
+		if err != nil {
 			return err
+		}
+		if d.Type == model.NetworkVLAN {
+			return conflict("OperationRemoteMacEntryNotSupported", "remote mac entries are not supported by gateway device %s of type %s", d.ID, d.Type)
 		}
 		if e.MAC.MAC == (model.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) {
 			return invalidInput("the broadcast address cannot be the mac_address of a remote MAC entry")

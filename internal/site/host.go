@@ -27,7 +27,7 @@ func (s *Site) RegisterHost(ctx context.Context, name model.HostName) error {
 			t.Put(store.Hosts, string(name), &model.Host{Name: name, FirstSeen: t.now})
 		}
 		for d := range store.All[model.GatewayDevice](t, store.GatewayDevices) {
-			if store.Get[model.Placement](t, store.Placements, string(d.ID)) == nil {
+			if placed(d) && store.Get[model.Placement](t, store.Placements, string(d.ID)) == nil {
 				t.Put(store.Placements, string(d.ID), &model.Placement{DeviceID: d.ID, Host: name, Epoch: 1})
 			}
 		}

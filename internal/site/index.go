@@ -20,6 +20,8 @@ const (
 	ixPortOfRouter    store.Index = "port-of-router"    // router/port → ""
 	ixSubnetOfRouter  store.Index = "subnet-of-router"  // router/subnet → port
 	ixDeviceOfRouter  store.Index = "device-of-router"  // router → gateway device
+	ixDeviceOfNetwork store.Index = "device-of-network" // uplink network → gateway device
+	ixManagementIP    store.Index = "management-ip"     // address → gateway device
 	ixTunnelIP        store.Index = "tunnel-ip"         // address → gateway device
 	ixRemoteMAC       store.Index = "remote-mac"        // device/vni/mac → entry
 	ixGatewayOfDevice store.Index = "l2gw-of-device"    // device/l2 gateway → ""

@@ -23,11 +23,11 @@ func (s *Site) CreateL2Gateway(ctx context.Context, in *L2GatewayInput) (*model.
 	err := s.update(ctx, func(t *tx) error {
 		g := in.L2Gateway
 		g.ID = model.L2GatewayID(uuid.NewString())
-		if _, err := find[model.GatewayDevice](t, store.GatewayDevices, string(g.DeviceID), GatewayDeviceNotFound); err != nil {
+		d, err := find[model.GatewayDevice](t, store.GatewayDevices, string(g.DeviceID), GatewayDeviceNotFound)
+		if err != nil {
 			return err
 		}
-		var err error
-		if g.VNI, err = parseVNI(in.Segmentation); err != nil {
+		if g.VNI, err = parseSegment(in.Segmentation, d.Type); err != nil {
 			return err
 		}
 		if err := t.reindex(nil, gatewayEntries(&g)); err != nil {
@@ -41,8 +41,8 @@ func (s *Site) CreateL2Gateway(ctx context.Context, in *L2GatewayInput) (*model.
 	return out, err
 }
 
-// parseVNI reads a segmentation id; "" and 0 are none.
-func parseVNI(s string) (model.VNI, error) {
+// parseSegment reads a segmentation id; "" and 0 are none.
+func parseSegment(s string, on model.GatewayDeviceType) (model.VNI, error) {
 	if s == "" {
 		return 0, nil
 	}
@@ -50,7 +50,7 @@ func parseVNI(s string) (model.VNI, error) {
 	if err != nil {
 		return 0, invalidInput("Segmentation id must be a valid integer")
 	}
-	if n < 0 || n > model.MaxVNI {
+	if n < 0 || n > on.MaxSegment() {
 		return 0, invalidInput("Segmentation id is out of range")
 	}
 	return model.VNI(n), nil
@@ -131,10 +131,24 @@ func checkConnection(t *tx, c *model.L2GatewayConnection, g *model.L2Gateway, se
 		}
 		return gatewayConnected(g.ID)
 	}
-	if gatewayHas {
-		return nil
+	d, err := find[model.GatewayDevice](t, store.GatewayDevices, string(g.DeviceID), GatewayDeviceNotFound)
+	if err != nil {
+		return err // cannot be: a device with an L2 gateway is not deleted
 	}
-	vni, err := parseVNI(segmentation)
+	if !gatewayHas {
+		if err := setSegment(c, segmentation, d.Type); err != nil {
+			return err
+		}
+	}
+	if d.Type != model.RouterVTEP {
+		return Unsupported("l2 gateway connections on gateway devices of type %s do not exist yet; on router_vtep they do", d.Type)
+	}
+	return nil
+}
+
+// setSegment gives a connection the segmentation id that its gateway lacks.
+func setSegment(c *model.L2GatewayConnection, segmentation string, on model.GatewayDeviceType) error {
+	vni, err := parseSegment(segmentation, on)
 	if err != nil {
 		return err
 	}

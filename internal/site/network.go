@@ -95,6 +95,9 @@ func (s *Site) DeleteNetwork(ctx context.Context, id string, guard func(*model.N
 		if err := check(guard, n); err != nil {
 			return err
 		}
+		if _, used := t.Lookup(ixDeviceOfNetwork, id); used {
+			return deviceInUse(id, "network")
+		}
 		if ports := someSuffixes(t, ixPortOfNetwork, id+"/"); len(ports) > 0 {
 			return conflict("NetworkInUse", "Unable to complete operation on network %s. There are one or more ports still in use on the network, id for these ports is %s.", id, strings.Join(ports, ","))
 		}

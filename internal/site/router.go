@@ -107,7 +107,7 @@ func (s *Site) DeleteRouter(ctx context.Context, id string, guard func(*model.Ro
 			return err
 		}
 		if _, used := t.Lookup(ixDeviceOfRouter, id); used {
-			return deviceInUse(r.ID)
+			return deviceInUse(id, "router")
 		}
 		if ports := someSuffixes(t, ixPortOfRouter, id+"/"); len(ports) > 0 {
 			return conflict("RouterInUse", "Router %s has ports still attached: %s", id, strings.Join(ports, ", "))

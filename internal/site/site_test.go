@@ -101,7 +101,7 @@ func (f *fixture) router() *model.Router {
 func (f *fixture) device(router model.RouterID, ip string) *model.GatewayDevice {
 	f.Helper()
 	d, err := f.CreateGatewayDevice(f.Context(), &site.GatewayDeviceInput{
-		GatewayDevice: model.GatewayDevice{Type: model.RouterVTEP, RouterID: router},
+		GatewayDevice: model.GatewayDevice{Type: model.RouterVTEP, ResourceID: string(router)},
 		TunnelIPs:     []netip.Addr{netip.MustParseAddr(ip)},
 	})
 	f.ok(err)

@@ -1,0 +1,108 @@
+package neutronapi_test
+
+import (
+	"testing"
+)
+
+// gatewayTypeErrors are the rules of hw_vtep and network_vlan.
+func gatewayTypeErrors() []errorRow {
+	const bad = "HTTPBadRequest"
+	const dev, lg, conn = "gw/gateway_devices", "l2-gateways", "l2-gateway-connections"
+	const hw, vlan = "HwVtepTypeInvalid", "NetworkVlanTypeInvalid"
+	return []errorRow{
+		// What a switch needs, in the order in which it is asked for.
+		{400, hw, "management_ip and management_port are required", post + dev, `{"gateway_device":{}}`},
+		{400, hw, "", post + dev, `{"gateway_device":{"type":null,"management_ip":"192.0.2.2","tunnel_ips":["1.1.1.1","1.1.1.2"]}}`},
+		{400, hw, "", post + dev, `{"gateway_device":{"type":"hw_vtep","management_port":6640,"tunnel_ips":[]}}`},
+		{400, hw, "", post + dev, `{"gateway_device":{"type":"hw_vtep","management_ip":"192.0.2.2","management_port":"0","tunnel_ips":["1.1.1.1"]}}`},
+		{400, bad, "Invalid input for management_port. Reason: '65536' is not a valid port number.", post + dev, `{"gateway_device":{"management_ip":"192.0.2.2","management_port":"65536"}}`},
+		{400, bad, "'-1' is not a valid port number", post + dev, `{"gateway_device":{"management_ip":"192.0.2.2","management_port":-1}}`},
+		{400, bad, "'x' is not an integer", post + dev, `{"gateway_device":{"management_ip":"192.0.2.2","management_port":"x"}}`},
+		{400, bad, "Invalid input for management_ip. Reason: 'x' is not a valid IP address.", post + dev, `{"gateway_device":{"management_ip":"x","management_port":1}}`},
+		{400, bad, "'224.0.0.1' is not a unicast address", post + dev, `{"gateway_device":{"management_ip":"224.0.0.1","management_port":1,"tunnel_ips":["1.1.1.1"]}}`},
+		{400, bad, "Invalid input for management_protocol. Reason: netconf is not in valid_values.", post + dev, `{"gateway_device":{"management_ip":"192.0.2.2","management_port":1,"management_protocol":"netconf"}}`},
+		{409, "GatewayDeviceParamDuplicate", "management_ip 192.0.2.1 is already used", post + dev, `{"gateway_device":{"management_ip":"192.0.2.1","management_port":1,"tunnel_ips":["200.0.0.1"]}}`},
+		{409, "GatewayDeviceParamDuplicate", "management_ip 192.0.2.1", post + dev, `{"gateway_device":{"management_ip":"::ffff:192.0.2.1","management_port":1}}`},
+		{400, "TunnelIPsRequired", "hw_vtep", post + dev, `{"gateway_device":{"management_ip":"192.0.2.2","management_port":1}}`},
+		{400, "TunnelIPsExhausted", "", post + dev, `{"gateway_device":{"management_ip":"192.0.2.2","management_port":1,"tunnel_ips":["1.1.1.1","1.1.1.2"]}}`},
+		{409, "GatewayDeviceParamDuplicate", "tunnel_ips 200.0.0.1 is already used", post + dev, `{"gateway_device":{"management_ip":"192.0.2.2","management_port":1,"tunnel_ips":["200.0.0.1"]}}`},
+		{409, "GatewayDeviceParamDuplicate", "tunnel_ips 200.0.0.3", post + dev, `{"gateway_device":{"type":"router_vtep","resource_id":"$ROUTER","tunnel_ips":["200.0.0.3"]}}`},
+		{400, "InvalidInput", "resource_id has no meaning", post + dev, `{"gateway_device":{"management_ip":"192.0.2.2","management_port":1,"resource_id":"$ROUTER","tunnel_ips":["1.1.1.1"]}}`},
+		{400, "InvalidInput", "management_ip, management_port and management_protocol have no meaning", post + dev, `{"gateway_device":{"type":"router_vtep","resource_id":"$ROUTER","management_port":1,"tunnel_ips":["1.1.1.1"]}}`},
+		{400, "TunnelIPsRequired", "", put + dev + "/$HW", `{"gateway_device":{"tunnel_ips":[]}}`},
+		{400, "TunnelIPsExhausted", "", put + dev + "/$HW", `{"gateway_device":{"tunnel_ips":["1.1.1.1","1.1.1.2"]}}`},
+		{409, "GatewayDeviceParamDuplicate", "", put + dev + "/$HW", `{"gateway_device":{"tunnel_ips":["200.0.0.2"]}}`},
+		{400, bad, "Cannot update read-only attribute management_ip", put + dev + "/$HW", `{"gateway_device":{"management_ip":"192.0.2.3"}}`},
+		{400, bad, "Cannot update read-only attribute management_port", put + dev + "/$HW", `{"gateway_device":{"management_port":1}}`},
+		{400, bad, "Cannot update read-only attribute management_protocol", put + dev + "/$HW", `{"gateway_device":{"management_protocol":"ovsdb"}}`},
+		{409, "GatewayDeviceInUse", "Gateway device $HW is in use by l2 gateway", del + dev + "/$HW", ``},
+
+		// What an uplink needs.
+		{400, vlan, "resource_id is required", post + dev, `{"gateway_device":{"type":"network_vlan"}}`},
+		{400, vlan, "", post + dev, `{"gateway_device":{"type":"network_vlan","resource_id":"","tunnel_ips":["1.1.1.1","1.1.1.2"]}}`},
+		{404, "ResourceNotFound", "specified resource $NONE does not exist", post + dev, `{"gateway_device":{"type":"network_vlan","resource_id":"$NONE"}}`},
+		{404, "ResourceNotFound", "$ROUTER", post + dev, `{"gateway_device":{"type":"network_vlan","resource_id":"$ROUTER"}}`},
+		{400, vlan, "must be a network with provider:network_type uplink", post + dev, `{"gateway_device":{"type":"network_vlan","resource_id":"$NET"}}`},
+		{409, "DeviceInUseByGatewayDevice", "device $UPLINK (network) is in use by gateway device", post + dev, `{"gateway_device":{"type":"network_vlan","resource_id":"$UPLINK","tunnel_ips":["1.1.1.1"]}}`},
+		{400, "TunnelIPsExhausted", "", post + dev, `{"gateway_device":{"type":"network_vlan","resource_id":"$FREEUP","tunnel_ips":["1.1.1.1","1.1.1.2"]}}`},
+		{400, "InvalidInput", "tunnel_ips have no meaning", post + dev, `{"gateway_device":{"type":"network_vlan","resource_id":"$FREEUP","tunnel_ips":["1.1.1.1"]}}`},
+		{400, "InvalidInput", "tunnel_ips have no meaning", put + dev + "/$VLAN", `{"gateway_device":{"tunnel_ips":["1.1.1.1"]}}`},
+		{400, "InvalidInput", "management_ip", post + dev, `{"gateway_device":{"type":"network_vlan","resource_id":"$FREEUP","management_ip":"192.0.2.2"}}`},
+		{400, bad, "Cannot update read-only attribute resource_id", put + dev + "/$VLAN", `{"gateway_device":{"resource_id":"$FREEUP"}}`},
+		{409, "DeviceInUseByGatewayDevice", "device $UPLINK (network) is in use by gateway device", del + "networks/$UPLINK", ``},
+		{409, "OperationRemoteMacEntryNotSupported", "$VLAN", post + dev + "/$VLAN/remote_mac_entries", `{"remote_mac_entry":{"mac_address":"02:00:00:00:00:02","vtep_address":"1.1.1.1","segmentation_id":"1"}}`},
+		{400, bad, "'zz' is not a valid MAC address", post + dev + "/$VLAN/remote_mac_entries", `{"remote_mac_entry":{"mac_address":"zz","vtep_address":"1.1.1.1","segmentation_id":"1"}}`},
+
+		// Segmentation ids by type.
+		{400, "InvalidInput", "Segmentation id is out of range.", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$VLAN","segmentation_id":"4095"}]}}`},
+		{400, "InvalidInput", "Segmentation id is out of range.", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$VLAN","segmentation_id":-1}]}}`},
+		{400, "InvalidInput", "Segmentation id is out of range.", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$HW","segmentation_id":"16777216"}]}}`},
+		{400, "InvalidInput", "Segmentation id is out of range.", post + conn, `{"l2_gateway_connection":{"network_id":"$NET","l2_gateway_id":"$LGVLAN","segmentation_id":"4095"}}`},
+		{400, "InvalidInput", "Segmentation id is out of range.", post + conn, `{"l2_gateway_connection":{"network_id":"$NET","l2_gateway_id":"$LGVLAN","segmentation_id":"0"}}`},
+		{400, "InvalidInput", "Segmentation id is out of range.", post + conn, `{"l2_gateway_connection":{"network_id":"$NET","l2_gateway_id":"$LGHW","segmentation_id":"16777216"}}`},
+		{400, "FeatureNotSupported", "network_vlan do not exist yet", post + conn, `{"l2_gateway_connection":{"network_id":"$NET","l2_gateway_id":"$LGVLAN","segmentation_id":"4094"}}`},
+		{400, "FeatureNotSupported", "hw_vtep do not exist yet", post + conn, `{"l2_gateway_connection":{"network_id":"$NET","l2_gateway_id":"$LGHW","segmentation_id":"16777215"}}`},
+	}
+}
+
+// TestGatewayDeviceTypes reads what the types answer, and takes them away again.
+func TestGatewayDeviceTypes(t *testing.T) {
+	s := newServer(t)
+	hw := s.want(201, "POST", "/v2.0/gw/gateway_devices", `{"gateway_device":{"name":"tor","type":"hw_vtep","management_ip":"192.0.2.1","management_port":"6640","management_protocol":"ovsdb","tunnel_ips":["200.0.0.3"]}}`)
+	s.wantObject(hw, `{"name":"tor","type":"hw_vtep","tenant_id":"default","project_id":"default","resource_id":"","tunnel_ips":["200.0.0.3"],
+		"management_ip":"192.0.2.1","management_port":6640,"management_protocol":"ovsdb","remote_mac_entries":[]}`, "id")
+	hw = s.want(201, "POST", "/v2.0/gw/gateway_devices", `{"gateway_device":{"management_ip":"192.0.2.2","management_port":65535,"tunnel_ips":["200.0.0.4"]}}`)
+	s.wantObject(hw, `{"name":"","type":"hw_vtep","tenant_id":"default","project_id":"default","resource_id":"","tunnel_ips":["200.0.0.4"],
+		"management_ip":"192.0.2.2","management_port":65535,"management_protocol":"ovsdb","remote_mac_entries":[]}`, "id")
+	uplink := s.post("/v2.0/networks", `{"network":{"provider:network_type":"uplink"}}`)
+	vlan := s.want(201, "POST", "/v2.0/gw/gateway_devices", fill(`{"gateway_device":{"type":"network_vlan","resource_id":"$N","tunnel_ips":[],"management_ip":null,"management_port":null,"management_protocol":null}}`, "$N", uplink))
+	s.wantObject(vlan, fill(`{"name":"","type":"network_vlan","tenant_id":"default","project_id":"default","resource_id":"$N","tunnel_ips":[],
+		"management_ip":null,"management_port":null,"management_protocol":null,"remote_mac_entries":[]}`, "$N", uplink), "id")
+	checkSound(s)
+
+	// A change touches nothing else.
+	changed := s.want(200, "PUT", "/v2.0/gw/gateway_devices/"+vlan.str("id"), `{"gateway_device":{"name":"v","tunnel_ips":[]}}`)
+	s.wantObject(changed, fill(`{"name":"v","type":"network_vlan","resource_id":"$N","tunnel_ips":[]}`, "$N", uplink),
+		"id", "tenant_id", "project_id", "management_ip", "management_port", "management_protocol", "remote_mac_entries")
+	changed = s.want(200, "PUT", "/v2.0/gw/gateway_devices/"+hw.str("id"), `{"gateway_device":{"tunnel_ips":["200.0.0.5"]}}`)
+	s.wantObject(changed, `{"type":"hw_vtep","tunnel_ips":["200.0.0.5"],"management_ip":"192.0.2.2"}`,
+		"id", "name", "tenant_id", "project_id", "resource_id", "management_port", "management_protocol", "remote_mac_entries")
+	checkSound(s)
+
+	// The remote MAC table of a switch.
+	s.post("/v2.0/gw/gateway_devices/"+hw.str("id")+"/remote_mac_entries", `{"remote_mac_entry":{"mac_address":"02:00:00:00:00:02","vtep_address":"1.1.1.1","segmentation_id":"7"}}`)
+	s.want(200, "GET", "/v2.0/gw/gateway_devices/"+vlan.str("id")+"/remote_mac_entries", "")
+
+	// VLANs and VNIs in their ranges.
+	for _, ok := range []struct{ dev, seg string }{{vlan.str("id"), `"4094"`}, {vlan.str("id"), `1`}, {hw.str("id"), `"16777215"`}} {
+		id := s.post("/v2.0/l2-gateways", fill(`{"l2_gateway":{"devices":[{"device_id":"$D","segmentation_id":$S}]}}`, "$D", ok.dev, "$S", ok.seg))
+		s.want(204, "DELETE", "/v2.0/l2-gateways/"+id, "")
+	}
+
+	// What goes leaves its management IP, tunnel IP and network free.
+	s.want(204, "DELETE", "/v2.0/gw/gateway_devices/"+hw.str("id"), "")
+	s.want(204, "DELETE", "/v2.0/gw/gateway_devices/"+vlan.str("id"), "")
+	checkSound(s)
+	s.post("/v2.0/gw/gateway_devices", `{"gateway_device":{"management_ip":"192.0.2.2","management_port":1,"tunnel_ips":["200.0.0.5"]}}`)
+	s.want(204, "DELETE", "/v2.0/networks/"+uplink, "")
+}
