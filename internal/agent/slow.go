@@ -2,19 +2,23 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 
 	"github.com/causeway-net/causeway/internal/hostnet"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/probe"
 	"github.com/causeway-net/causeway/internal/slowpath"
 )
 
 // slowService runs a slowpath.Server on the tap device and begins anew when the device
 // does.
 type slowService struct {
-	host *hostnet.Host
-	log  *slog.Logger
+	host   *hostnet.Host
+	log    *slog.Logger
+	prober *probe.Prober
 
 	mu     sync.Mutex
 	server *slowpath.Server
@@ -24,7 +28,27 @@ type slowService struct {
 }
 
 func newSlowService(host *hostnet.Host, log *slog.Logger) *slowService {
-	return &slowService{host: host, log: log}
+	s := &slowService{host: host, log: log}
+	s.prober = probe.NewProber(s.originate)
+	return s
+}
+
+var errNoSlowPath = errors.New("the slow path's device is not there just now")
+
+// originate lets a router send a packet of its own.
+func (s *slowService) originate(router model.RouterKey, ip []byte) error {
+	s.mu.Lock()
+	server := s.server
+	s.mu.Unlock()
+	if server == nil {
+		return errNoSlowPath
+	}
+	return server.Originate(router, ip)
+}
+
+// Probe implements hostsync.Prober.
+func (a *Agent) Probe(ctx context.Context, r probe.Request) (probe.Result, error) {
+	return a.slow.prober.Run(ctx, r)
 }
 
 func (s *slowService) running() bool {
@@ -49,7 +73,7 @@ func (s *slowService) restart() error {
 		return fmt.Errorf("slow path: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	server, done := slowpath.NewServer(tap, s.log), make(chan struct{})
+	server, done := slowpath.NewServer(tap, s.prober, s.log), make(chan struct{})
 	s.mu.Lock()
 	s.server, s.cancel, s.done = server, cancel, done
 	s.mu.Unlock()

@@ -251,7 +251,8 @@ func (c *Client) stream(ctx context.Context, sink Sink) (welcome bool, err error
 		return false, err
 	}
 	c.mu.Lock()
-	hello := &pb.Hello{Protocol: Protocol, AgentVersion: c.opt.Version, Revision: c.known.Revision}
+	_, probes := sink.(Prober)
+	hello := &pb.Hello{Probes: probes, Protocol: Protocol, AgentVersion: c.opt.Version, Revision: c.known.Revision}
 	c.mu.Unlock()
 	// An error of Send is only that the stream is over; Recv says why.
 	_ = stream.Send(&pb.FromAgent{Message: &pb.FromAgent_Hello{Hello: hello}})
@@ -269,14 +270,46 @@ func (c *Client) stream(ctx context.Context, sink Sink) (welcome bool, err error
 	c.mu.Unlock()
 	c.again()
 
-	var reports sync.WaitGroup
-	reports.Go(func() { c.report(ctx, stream) })
-	defer reports.Wait()
+	var workers sync.WaitGroup
+	defer workers.Wait()
 	defer cancel()
-	return true, c.receive(ctx, stream, sink)
+	out := &sender{stream: stream}
+	workers.Go(func() { c.report(ctx, out) })
+	from := &receiver{stream: stream, probes: newProbing(ctx, sink, out, &workers)}
+	return true, c.receive(ctx, from, sink)
 }
 
-func (c *Client) report(ctx context.Context, stream grpc.BidiStreamingClient[pb.FromAgent, pb.FromController]) {
+// sender lets several goroutines send on a stream.
+type sender struct {
+	mu     sync.Mutex
+	stream grpc.BidiStreamingClient[pb.FromAgent, pb.FromController]
+}
+
+func (s *sender) Send(m *pb.FromAgent) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stream.Send(m)
+}
+
+// receiver passes on what is about probes, at once, and returns the rest.
+type receiver struct {
+	stream grpc.BidiStreamingClient[pb.FromAgent, pb.FromController]
+	probes *probing
+}
+
+func (r *receiver) Recv() (*pb.FromController, error) {
+	for {
+		m, err := r.stream.Recv()
+		if err != nil {
+			return nil, err
+		}
+		if !r.probes.take(m) {
+			return m, nil
+		}
+	}
+}
+
+func (c *Client) report(ctx context.Context, stream *sender) {
 	for {
 		for {
 			r, ok := c.take()
@@ -303,7 +336,7 @@ func encodeReport(r Report) *pb.Report {
 	return m
 }
 
-func (c *Client) receive(ctx context.Context, stream grpc.BidiStreamingClient[pb.FromAgent, pb.FromController], sink Sink) error {
+func (c *Client) receive(ctx context.Context, stream *receiver, sink Sink) error {
 	defer c.connected.Store(false)
 	first := true
 	for {
@@ -326,7 +359,7 @@ func (c *Client) receive(ctx context.Context, stream grpc.BidiStreamingClient[pb
 }
 
 // receiveDelta puts the parts of a delta together.
-func receiveDelta(stream grpc.BidiStreamingClient[pb.FromAgent, pb.FromController]) (hoststate.Delta, error) {
+func receiveDelta(stream *receiver) (hoststate.Delta, error) {
 	d := hoststate.Delta{Set: hoststate.NewState()}
 	for n := range maxParts {
 		m, err := stream.Recv()

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/hostsync/pb"
 )
 
 // Queue holds what a host has not been sent yet, as one delta however many went
@@ -15,6 +16,7 @@ type Queue struct {
 	waiting bool
 	err     error
 	wake    chan struct{} // capacity 1
+	probes  probes
 }
 
 // NewQueue makes an empty one.
@@ -53,23 +55,24 @@ func (q *Queue) signal() {
 	}
 }
 
-// next waits for a delta and takes it out.
-func (q *Queue) next(ctx context.Context) (hoststate.Delta, error) {
+// next waits for what is to be sent and takes it out: a delta, or messages about
+// probes. A delta comes first: what is probed for may be in it.
+func (q *Queue) next(ctx context.Context) (d hoststate.Delta, isDelta bool, messages []*pb.FromController, err error) {
 	for {
 		q.mu.Lock()
-		d, waiting, err := q.pending, q.waiting, q.err
+		d, isDelta, err = q.pending, q.waiting, q.err
 		q.pending, q.waiting = hoststate.Delta{}, false
+		if !isDelta {
+			messages = q.probes.take()
+		}
 		q.mu.Unlock()
-		switch {
-		case err != nil:
-			return hoststate.Delta{}, err
-		case waiting:
-			return d, nil
+		if err != nil || isDelta || len(messages) > 0 {
+			return d, isDelta, messages, err
 		}
 		select {
 		case <-q.wake:
 		case <-ctx.Done():
-			return hoststate.Delta{}, ctx.Err()
+			return d, false, nil, ctx.Err()
 		}
 	}
 }

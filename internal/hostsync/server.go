@@ -142,6 +142,8 @@ func (v service) Connect(stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromCo
 		return status.Error(codes.FailedPrecondition, err.Error())
 	}
 	defer s.hosts.Disconnect(host, q)
+	q.open(hello.Probes)
+	defer q.end()
 	log := s.log.With("host", host)
 	log.Info("agent connected", "version", agent.Version, "revision", agent.Revision)
 	err = s.talk(stream, host, q)
@@ -197,7 +199,7 @@ func (s *Server) talk(stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromContr
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(s.ctx, func() { cancel(errEnding) })()
-	s.receivers.Go(func() { cancel(s.receive(stream, host)) })
+	s.receivers.Go(func() { cancel(s.receive(stream, host, q)) })
 	err := s.send(ctx, stream, q)
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
@@ -207,9 +209,17 @@ func (s *Server) talk(stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromContr
 
 func (s *Server) send(ctx context.Context, stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromController], q *Queue) error {
 	for {
-		d, err := q.next(ctx)
+		d, isDelta, messages, err := q.next(ctx)
 		if err != nil {
 			return err
+		}
+		for _, m := range messages {
+			if err := stream.Send(m); err != nil {
+				return err
+			}
+		}
+		if !isDelta {
+			continue
 		}
 		for part := range encode(d, partRows) {
 			if err := stream.Send(&pb.FromController{Message: &pb.FromController_Delta{Delta: part}}); err != nil {
@@ -219,11 +229,17 @@ func (s *Server) send(ctx context.Context, stream grpc.BidiStreamingServer[pb.Fr
 	}
 }
 
-func (s *Server) receive(stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromController], host model.HostName) error {
+func (s *Server) receive(stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromController], host model.HostName, q *Queue) error {
 	for {
 		m, err := stream.Recv()
 		if err != nil {
 			return err // io.EOF: the agent has hung up
+		}
+		if p := m.GetProbe(); p != nil {
+			if err := q.probed(p); err != nil {
+				return status.Error(codes.InvalidArgument, err.Error())
+			}
+			continue
 		}
 		r := m.GetReport()
 		if r == nil {

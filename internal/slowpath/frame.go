@@ -3,6 +3,7 @@
 // tap device, with a small header between Ethernet and IP header
 // (struct slow_header of dataplane/bpf/types.h); the programs take what is written
 // through the whole pipeline again, so nothing here decides where a packet goes.
+// Routers' probes (package probe) leave and come back by the same device.
 //
 // The work is bounded thrice: each router's allowance of punts and the tap's queue,
 // both in the kernel, and the limits of a Server over all of them.
@@ -23,6 +24,7 @@ const (
 	KindFragment = 2
 	KindRoute    = 3
 	KindBridge   = 4
+	KindProbe    = 5
 )
 
 // HeaderLen is sizeof(struct slow_header).
@@ -101,6 +103,13 @@ func Handle(frame []byte, emit func([]byte) error) error {
 		return fragments(frame, h, ip, emit)
 	}
 	return ErrFrame
+}
+
+// RouteFrame is the frame by which router makes the IPv4 packet ip.
+func RouteFrame(router uint32, ip []byte) []byte {
+	out := make([]byte, 12, packet.EthernetLen+HeaderLen+len(ip)) // the router writes the addresses
+	out = binary.BigEndian.AppendUint16(out, uint16(packet.TypeIPv4))
+	return append(Header{Kind: KindRoute, Router: router}.Append(out), ip...)
 }
 
 func icmpError(frame []byte, h Header, ip []byte, emit func([]byte) error) error {

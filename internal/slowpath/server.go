@@ -11,13 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 
+	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/packet"
+	"github.com/causeway-net/causeway/internal/probe"
+	"github.com/causeway-net/causeway/internal/reason"
 )
 
 // Limits over all routers of a host.
 const (
 	icmpRate, icmpBurst         = 2000, 1000  // errors a second
 	fragmentRate, fragmentBurst = 50000, 4096 // packets to be cut a second
+	probeRate, probeBurst       = 2000, 1000  // packets about probes a second
 )
 
 // One network's share of the packets to be cut, so that a workload that floods its
@@ -35,39 +39,49 @@ const maxFrame = 65535 + packet.EthernetLen
 type Counters struct {
 	ICMP      uint64 // frames that asked for an ICMP error
 	Fragment  uint64 // frames that asked to be cut
+	Probe     uint64 // frames about routers' probes
 	Sent      uint64 // frames written
 	Limited   uint64 // dropped by a limit
 	Forbidden uint64 // dropped by a rule: no error about an error, DF …
-	Malformed uint64 // dropped because they were none of the kinds
+	Malformed uint64 // dropped because they were none of the kinds, or about no probe that is on
 	Failed    uint64 // could not be written
 }
 
 // Plus adds two sets of counters.
 func (c Counters) Plus(d Counters) Counters {
 	return Counters{
-		ICMP: c.ICMP + d.ICMP, Fragment: c.Fragment + d.Fragment, Sent: c.Sent + d.Sent, Limited: c.Limited + d.Limited,
+		ICMP: c.ICMP + d.ICMP, Fragment: c.Fragment + d.Fragment, Probe: c.Probe + d.Probe, Sent: c.Sent + d.Sent, Limited: c.Limited + d.Limited,
 		Forbidden: c.Forbidden + d.Forbidden, Malformed: c.Malformed + d.Malformed, Failed: c.Failed + d.Failed,
 	}
 }
 
+// Probes takes what comes back for routers' probes: *probe.Prober.
+type Probes interface {
+	// Answer gets a packet that is valid until it returns. It tells whether a probe
+	// waited for it, and does not block.
+	Answer(router model.RouterKey, ip []byte, failure *probe.Failure) bool
+}
+
 // Server answers the frames of one tap device.
 type Server struct {
-	tap io.ReadWriteCloser
-	log *slog.Logger
+	tap    io.ReadWriteCloser
+	probes Probes // nil: nobody probes
+	log    *slog.Logger
 
-	icmp, frag *rate.Limiter
-	share      [shares]*rate.Limiter // of frag
+	icmp, frag, probe *rate.Limiter
+	share             [shares]*rate.Limiter // of frag
 
-	nICMP, nFragment, nSent, nLimited, nForbidden, nMalformed, nFailed atomic.Uint64
+	nICMP, nFragment, nProbe, nSent, nLimited, nForbidden, nMalformed, nFailed atomic.Uint64
 }
 
 // NewServer serves tap, whose reads and writes are whole frames and whose Close
 // ends a Read that waits.
-func NewServer(tap io.ReadWriteCloser, log *slog.Logger) *Server {
+func NewServer(tap io.ReadWriteCloser, probes Probes, log *slog.Logger) *Server {
 	s := &Server{
-		tap: tap, log: log,
-		icmp: rate.NewLimiter(icmpRate, icmpBurst),
-		frag: rate.NewLimiter(fragmentRate, fragmentBurst),
+		tap: tap, probes: probes, log: log,
+		icmp:  rate.NewLimiter(icmpRate, icmpBurst),
+		frag:  rate.NewLimiter(fragmentRate, fragmentBurst),
+		probe: rate.NewLimiter(probeRate, probeBurst),
 	}
 	for i := range s.share {
 		s.share[i] = rate.NewLimiter(shareRate, shareBurst)
@@ -78,7 +92,7 @@ func NewServer(tap io.ReadWriteCloser, log *slog.Logger) *Server {
 // Counters may be called at any time.
 func (s *Server) Counters() Counters {
 	return Counters{
-		ICMP: s.nICMP.Load(), Fragment: s.nFragment.Load(), Sent: s.nSent.Load(), Limited: s.nLimited.Load(),
+		ICMP: s.nICMP.Load(), Fragment: s.nFragment.Load(), Probe: s.nProbe.Load(), Sent: s.nSent.Load(), Limited: s.nLimited.Load(),
 		Forbidden: s.nForbidden.Load(), Malformed: s.nMalformed.Load(), Failed: s.nFailed.Load(),
 	}
 }
@@ -105,6 +119,10 @@ func (s *Server) frame(b []byte) {
 	if !s.admit(b) {
 		return
 	}
+	if b[packet.EthernetLen] == KindProbe {
+		s.answer(b)
+		return
+	}
 	err := Handle(b, s.write)
 	switch {
 	case err == nil:
@@ -116,6 +134,23 @@ func (s *Server) frame(b []byte) {
 	}
 }
 
+// answer passes on what is about a probe.
+func (s *Server) answer(b []byte) {
+	h, err := ParseHeader(b[packet.EthernetLen:])
+	var failure *probe.Failure
+	if h.Reason != 0 {
+		failure = &probe.Failure{Reason: reason.Reason(h.Reason), Type: h.ICMPType, Code: h.ICMPCode, MTU: int(h.MTU)}
+	}
+	if err != nil || s.probes == nil || !s.probes.Answer(model.RouterKey(h.Router), b[packet.EthernetLen+HeaderLen:], failure) {
+		s.nMalformed.Add(1)
+	}
+}
+
+// Originate lets router send the IPv4 packet ip as one of its own.
+func (s *Server) Originate(router model.RouterKey, ip []byte) error {
+	return s.write(RouteFrame(uint32(router), ip))
+}
+
 // admit counts a frame by its kind and takes from the limit of that kind.
 func (s *Server) admit(b []byte) bool {
 	var l *rate.Limiter
@@ -124,6 +159,9 @@ func (s *Server) admit(b []byte) bool {
 		case KindICMP:
 			s.nICMP.Add(1)
 			l = s.icmp
+		case KindProbe:
+			s.nProbe.Add(1)
+			l = s.probe
 		case KindFragment:
 			s.nFragment.Add(1)
 			l = s.frag

@@ -32,7 +32,7 @@ func pair(t *testing.T) (tap, kernel *net.UnixConn) {
 
 func TestServer(t *testing.T) {
 	tap, kernel := pair(t)
-	s := NewServer(tap, slog.New(slog.DiscardHandler))
+	s := NewServer(tap, nil, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -76,7 +76,7 @@ func TestServer(t *testing.T) {
 func TestServerLimit(t *testing.T) {
 	tap, _ := pair(t)
 	defer tap.Close()
-	s := NewServer(tap, slog.New(slog.DiscardHandler))
+	s := NewServer(tap, nil, slog.New(slog.DiscardHandler))
 	// A packet that no error may be about costs a token and writes nothing.
 	f := frame(Header{Kind: KindICMP, ICMPType: 11, Router: 7, Src: router}, ipv4(packet.IPv4{Protocol: packet.ProtoICMP}, []byte{3, 0, 0, 0, 0, 0, 0, 0}))
 	const n = 4 * icmpBurst
@@ -94,7 +94,7 @@ func TestServerLimit(t *testing.T) {
 func TestOneNetworkLeavesTheOthersTheirShare(t *testing.T) {
 	tap, _ := pair(t)
 	defer tap.Close()
-	s := NewServer(tap, slog.New(slog.DiscardHandler))
+	s := NewServer(tap, nil, slog.New(slog.DiscardHandler))
 	// A packet that may not be cut costs a token and writes nothing.
 	f := func(net uint32) []byte {
 		return frame(Header{Kind: KindFragment, Net: net, MTU: 576}, ipv4(packet.IPv4{Protocol: packet.ProtoUDP, DF: true}, make([]byte, 1000)))

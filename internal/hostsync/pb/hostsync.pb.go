@@ -26,12 +26,65 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ProbeResult_Code int32
+
+const (
+	ProbeResult_DONE    ProbeResult_Code = 0
+	ProbeResult_REFUSED ProbeResult_Code = 1 // the request is wrong
+	ProbeResult_BUSY    ProbeResult_Code = 2
+	ProbeResult_FAILED  ProbeResult_Code = 3
+)
+
+// Enum value maps for ProbeResult_Code.
+var (
+	ProbeResult_Code_name = map[int32]string{
+		0: "DONE",
+		1: "REFUSED",
+		2: "BUSY",
+		3: "FAILED",
+	}
+	ProbeResult_Code_value = map[string]int32{
+		"DONE":    0,
+		"REFUSED": 1,
+		"BUSY":    2,
+		"FAILED":  3,
+	}
+)
+
+func (x ProbeResult_Code) Enum() *ProbeResult_Code {
+	p := new(ProbeResult_Code)
+	*p = x
+	return p
+}
+
+func (x ProbeResult_Code) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ProbeResult_Code) Descriptor() protoreflect.EnumDescriptor {
+	return file_hostsync_proto_enumTypes[0].Descriptor()
+}
+
+func (ProbeResult_Code) Type() protoreflect.EnumType {
+	return &file_hostsync_proto_enumTypes[0]
+}
+
+func (x ProbeResult_Code) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ProbeResult_Code.Descriptor instead.
+func (ProbeResult_Code) EnumDescriptor() ([]byte, []int) {
+	return file_hostsync_proto_rawDescGZIP(), []int{6, 0}
+}
+
 type FromAgent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Message:
 	//
 	//	*FromAgent_Hello
 	//	*FromAgent_Report
+	//	*FromAgent_Probe
 	Message       isFromAgent_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -92,6 +145,15 @@ func (x *FromAgent) GetReport() *Report {
 	return nil
 }
 
+func (x *FromAgent) GetProbe() *ProbeResult {
+	if x != nil {
+		if x, ok := x.Message.(*FromAgent_Probe); ok {
+			return x.Probe
+		}
+	}
+	return nil
+}
+
 type isFromAgent_Message interface {
 	isFromAgent_Message()
 }
@@ -104,15 +166,22 @@ type FromAgent_Report struct {
 	Report *Report `protobuf:"bytes,2,opt,name=report,proto3,oneof"`
 }
 
+type FromAgent_Probe struct {
+	Probe *ProbeResult `protobuf:"bytes,3,opt,name=probe,proto3,oneof"`
+}
+
 func (*FromAgent_Hello) isFromAgent_Message() {}
 
 func (*FromAgent_Report) isFromAgent_Message() {}
+
+func (*FromAgent_Probe) isFromAgent_Message() {}
 
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Protocol      uint32                 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`                            // version of this protocol
 	AgentVersion  string                 `protobuf:"bytes,2,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"` // for people
 	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`                            // last revision applied, 0: none
+	Probes        bool                   `protobuf:"varint,4,opt,name=probes,proto3" json:"probes,omitempty"`                                // it serves Probe
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -166,6 +235,13 @@ func (x *Hello) GetRevision() int64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *Hello) GetProbes() bool {
+	if x != nil {
+		return x.Probes
+	}
+	return false
 }
 
 type Report struct {
@@ -294,6 +370,8 @@ type FromController struct {
 	//
 	//	*FromController_Welcome
 	//	*FromController_Delta
+	//	*FromController_Probe
+	//	*FromController_CancelProbe
 	Message       isFromController_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -354,6 +432,24 @@ func (x *FromController) GetDelta() *Delta {
 	return nil
 }
 
+func (x *FromController) GetProbe() *Probe {
+	if x != nil {
+		if x, ok := x.Message.(*FromController_Probe); ok {
+			return x.Probe
+		}
+	}
+	return nil
+}
+
+func (x *FromController) GetCancelProbe() uint64 {
+	if x != nil {
+		if x, ok := x.Message.(*FromController_CancelProbe); ok {
+			return x.CancelProbe
+		}
+	}
+	return 0
+}
+
 type isFromController_Message interface {
 	isFromController_Message()
 }
@@ -366,9 +462,331 @@ type FromController_Delta struct {
 	Delta *Delta `protobuf:"bytes,2,opt,name=delta,proto3,oneof"`
 }
 
+type FromController_Probe struct {
+	Probe *Probe `protobuf:"bytes,3,opt,name=probe,proto3,oneof"`
+}
+
+type FromController_CancelProbe struct {
+	CancelProbe uint64 `protobuf:"varint,4,opt,name=cancel_probe,json=cancelProbe,proto3,oneof"` // the id of one
+}
+
 func (*FromController_Welcome) isFromController_Message() {}
 
 func (*FromController_Delta) isFromController_Message() {}
+
+func (*FromController_Probe) isFromController_Message() {}
+
+func (*FromController_CancelProbe) isFromController_Message() {}
+
+// Probe asks for a router's probes of the way to an address. It is answered by one
+// ProbeResult, unless it is cancelled before.
+type Probe struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Router        uint32                 `protobuf:"varint,2,opt,name=router,proto3" json:"router,omitempty"`
+	Source        []byte                 `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	Target        []byte                 `protobuf:"bytes,4,opt,name=target,proto3" json:"target,omitempty"`
+	Count         uint32                 `protobuf:"varint,5,opt,name=count,proto3" json:"count,omitempty"`
+	Size          uint32                 `protobuf:"varint,6,opt,name=size,proto3" json:"size,omitempty"`                               // bytes of the IP packet
+	IntervalUs    uint32                 `protobuf:"varint,7,opt,name=interval_us,json=intervalUs,proto3" json:"interval_us,omitempty"` // microseconds
+	TimeoutUs     uint32                 `protobuf:"varint,8,opt,name=timeout_us,json=timeoutUs,proto3" json:"timeout_us,omitempty"`
+	PathMtu       bool                   `protobuf:"varint,9,opt,name=path_mtu,json=pathMtu,proto3" json:"path_mtu,omitempty"` // look for it
+	MaxMtu        uint32                 `protobuf:"varint,10,opt,name=max_mtu,json=maxMtu,proto3" json:"max_mtu,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Probe) Reset() {
+	*x = Probe{}
+	mi := &file_hostsync_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Probe) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Probe) ProtoMessage() {}
+
+func (x *Probe) ProtoReflect() protoreflect.Message {
+	mi := &file_hostsync_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Probe.ProtoReflect.Descriptor instead.
+func (*Probe) Descriptor() ([]byte, []int) {
+	return file_hostsync_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Probe) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Probe) GetRouter() uint32 {
+	if x != nil {
+		return x.Router
+	}
+	return 0
+}
+
+func (x *Probe) GetSource() []byte {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *Probe) GetTarget() []byte {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
+func (x *Probe) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Probe) GetSize() uint32 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Probe) GetIntervalUs() uint32 {
+	if x != nil {
+		return x.IntervalUs
+	}
+	return 0
+}
+
+func (x *Probe) GetTimeoutUs() uint32 {
+	if x != nil {
+		return x.TimeoutUs
+	}
+	return 0
+}
+
+func (x *Probe) GetPathMtu() bool {
+	if x != nil {
+		return x.PathMtu
+	}
+	return false
+}
+
+func (x *Probe) GetMaxMtu() uint32 {
+	if x != nil {
+		return x.MaxMtu
+	}
+	return 0
+}
+
+type ProbeResult struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Code          ProbeResult_Code       `protobuf:"varint,2,opt,name=code,proto3,enum=causeway.hostsync.v1.ProbeResult_Code" json:"code,omitempty"`
+	Error         string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"` // in words, where code is not DONE
+	Sent          uint32                 `protobuf:"varint,4,opt,name=sent,proto3" json:"sent,omitempty"`
+	Received      uint32                 `protobuf:"varint,5,opt,name=received,proto3" json:"received,omitempty"`
+	RttMinNs      uint64                 `protobuf:"varint,6,opt,name=rtt_min_ns,json=rttMinNs,proto3" json:"rtt_min_ns,omitempty"`
+	RttAvgNs      uint64                 `protobuf:"varint,7,opt,name=rtt_avg_ns,json=rttAvgNs,proto3" json:"rtt_avg_ns,omitempty"`
+	RttMaxNs      uint64                 `protobuf:"varint,8,opt,name=rtt_max_ns,json=rttMaxNs,proto3" json:"rtt_max_ns,omitempty"`
+	PathMtu       uint32                 `protobuf:"varint,9,opt,name=path_mtu,json=pathMtu,proto3" json:"path_mtu,omitempty"`
+	Errors        []*ProbeError          `protobuf:"bytes,10,rep,name=errors,proto3" json:"errors,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeResult) Reset() {
+	*x = ProbeResult{}
+	mi := &file_hostsync_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeResult) ProtoMessage() {}
+
+func (x *ProbeResult) ProtoReflect() protoreflect.Message {
+	mi := &file_hostsync_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeResult.ProtoReflect.Descriptor instead.
+func (*ProbeResult) Descriptor() ([]byte, []int) {
+	return file_hostsync_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ProbeResult) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *ProbeResult) GetCode() ProbeResult_Code {
+	if x != nil {
+		return x.Code
+	}
+	return ProbeResult_DONE
+}
+
+func (x *ProbeResult) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *ProbeResult) GetSent() uint32 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *ProbeResult) GetReceived() uint32 {
+	if x != nil {
+		return x.Received
+	}
+	return 0
+}
+
+func (x *ProbeResult) GetRttMinNs() uint64 {
+	if x != nil {
+		return x.RttMinNs
+	}
+	return 0
+}
+
+func (x *ProbeResult) GetRttAvgNs() uint64 {
+	if x != nil {
+		return x.RttAvgNs
+	}
+	return 0
+}
+
+func (x *ProbeResult) GetRttMaxNs() uint64 {
+	if x != nil {
+		return x.RttMaxNs
+	}
+	return 0
+}
+
+func (x *ProbeResult) GetPathMtu() uint32 {
+	if x != nil {
+		return x.PathMtu
+	}
+	return 0
+}
+
+func (x *ProbeResult) GetErrors() []*ProbeError {
+	if x != nil {
+		return x.Errors
+	}
+	return nil
+}
+
+type ProbeError struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          []byte                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"` // empty: the router itself
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	What          string                 `protobuf:"bytes,3,opt,name=what,proto3" json:"what,omitempty"`
+	Mtu           uint32                 `protobuf:"varint,4,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	Count         uint32                 `protobuf:"varint,5,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeError) Reset() {
+	*x = ProbeError{}
+	mi := &file_hostsync_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeError) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeError) ProtoMessage() {}
+
+func (x *ProbeError) ProtoReflect() protoreflect.Message {
+	mi := &file_hostsync_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeError.ProtoReflect.Descriptor instead.
+func (*ProbeError) Descriptor() ([]byte, []int) {
+	return file_hostsync_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ProbeError) GetFrom() []byte {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *ProbeError) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ProbeError) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *ProbeError) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
+func (x *ProbeError) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
 
 type Welcome struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
@@ -381,7 +799,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_hostsync_proto_msgTypes[5]
+	mi := &file_hostsync_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -393,7 +811,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[5]
+	mi := &file_hostsync_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -406,7 +824,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{5}
+	return file_hostsync_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Welcome) GetProtocol() uint32 {
@@ -461,7 +879,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_hostsync_proto_msgTypes[6]
+	mi := &file_hostsync_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -473,7 +891,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[6]
+	mi := &file_hostsync_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -486,7 +904,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{6}
+	return file_hostsync_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Delta) GetRevision() int64 {
@@ -652,7 +1070,7 @@ type PortRow struct {
 
 func (x *PortRow) Reset() {
 	*x = PortRow{}
-	mi := &file_hostsync_proto_msgTypes[7]
+	mi := &file_hostsync_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -664,7 +1082,7 @@ func (x *PortRow) String() string {
 func (*PortRow) ProtoMessage() {}
 
 func (x *PortRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[7]
+	mi := &file_hostsync_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -677,7 +1095,7 @@ func (x *PortRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRow.ProtoReflect.Descriptor instead.
 func (*PortRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{7}
+	return file_hostsync_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PortRow) GetKey() uint32 {
@@ -748,7 +1166,7 @@ type NetworkRow struct {
 
 func (x *NetworkRow) Reset() {
 	*x = NetworkRow{}
-	mi := &file_hostsync_proto_msgTypes[8]
+	mi := &file_hostsync_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +1178,7 @@ func (x *NetworkRow) String() string {
 func (*NetworkRow) ProtoMessage() {}
 
 func (x *NetworkRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[8]
+	mi := &file_hostsync_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +1191,7 @@ func (x *NetworkRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkRow.ProtoReflect.Descriptor instead.
 func (*NetworkRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{8}
+	return file_hostsync_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NetworkRow) GetKey() uint32 {
@@ -815,7 +1233,7 @@ type RouterRow struct {
 
 func (x *RouterRow) Reset() {
 	*x = RouterRow{}
-	mi := &file_hostsync_proto_msgTypes[9]
+	mi := &file_hostsync_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -827,7 +1245,7 @@ func (x *RouterRow) String() string {
 func (*RouterRow) ProtoMessage() {}
 
 func (x *RouterRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[9]
+	mi := &file_hostsync_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -840,7 +1258,7 @@ func (x *RouterRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterRow.ProtoReflect.Descriptor instead.
 func (*RouterRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{9}
+	return file_hostsync_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RouterRow) GetKey() uint32 {
@@ -882,7 +1300,7 @@ type EndpointRow struct {
 
 func (x *EndpointRow) Reset() {
 	*x = EndpointRow{}
-	mi := &file_hostsync_proto_msgTypes[10]
+	mi := &file_hostsync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +1312,7 @@ func (x *EndpointRow) String() string {
 func (*EndpointRow) ProtoMessage() {}
 
 func (x *EndpointRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[10]
+	mi := &file_hostsync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +1325,7 @@ func (x *EndpointRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointRow.ProtoReflect.Descriptor instead.
 func (*EndpointRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{10}
+	return file_hostsync_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *EndpointRow) GetNetwork() uint32 {
@@ -991,7 +1409,7 @@ type NeighborRow struct {
 
 func (x *NeighborRow) Reset() {
 	*x = NeighborRow{}
-	mi := &file_hostsync_proto_msgTypes[11]
+	mi := &file_hostsync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1003,7 +1421,7 @@ func (x *NeighborRow) String() string {
 func (*NeighborRow) ProtoMessage() {}
 
 func (x *NeighborRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[11]
+	mi := &file_hostsync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1016,7 +1434,7 @@ func (x *NeighborRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NeighborRow.ProtoReflect.Descriptor instead.
 func (*NeighborRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{11}
+	return file_hostsync_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NeighborRow) GetNetwork() uint32 {
@@ -1055,7 +1473,7 @@ type RouteRow struct {
 
 func (x *RouteRow) Reset() {
 	*x = RouteRow{}
-	mi := &file_hostsync_proto_msgTypes[12]
+	mi := &file_hostsync_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1067,7 +1485,7 @@ func (x *RouteRow) String() string {
 func (*RouteRow) ProtoMessage() {}
 
 func (x *RouteRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[12]
+	mi := &file_hostsync_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1080,7 +1498,7 @@ func (x *RouteRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteRow.ProtoReflect.Descriptor instead.
 func (*RouteRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{12}
+	return file_hostsync_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RouteRow) GetRouter() uint32 {
@@ -1143,7 +1561,7 @@ type VNIRow struct {
 
 func (x *VNIRow) Reset() {
 	*x = VNIRow{}
-	mi := &file_hostsync_proto_msgTypes[13]
+	mi := &file_hostsync_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1573,7 @@ func (x *VNIRow) String() string {
 func (*VNIRow) ProtoMessage() {}
 
 func (x *VNIRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[13]
+	mi := &file_hostsync_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1586,7 @@ func (x *VNIRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VNIRow.ProtoReflect.Descriptor instead.
 func (*VNIRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{13}
+	return file_hostsync_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *VNIRow) GetTunnelIp() []byte {
@@ -1206,7 +1624,7 @@ type PeerRow struct {
 
 func (x *PeerRow) Reset() {
 	*x = PeerRow{}
-	mi := &file_hostsync_proto_msgTypes[14]
+	mi := &file_hostsync_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1636,7 @@ func (x *PeerRow) String() string {
 func (*PeerRow) ProtoMessage() {}
 
 func (x *PeerRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[14]
+	mi := &file_hostsync_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1649,7 @@ func (x *PeerRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerRow.ProtoReflect.Descriptor instead.
 func (*PeerRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{14}
+	return file_hostsync_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PeerRow) GetTunnelIp() []byte {
@@ -1290,7 +1708,7 @@ type GatewayRow struct {
 
 func (x *GatewayRow) Reset() {
 	*x = GatewayRow{}
-	mi := &file_hostsync_proto_msgTypes[15]
+	mi := &file_hostsync_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1720,7 @@ func (x *GatewayRow) String() string {
 func (*GatewayRow) ProtoMessage() {}
 
 func (x *GatewayRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[15]
+	mi := &file_hostsync_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1733,7 @@ func (x *GatewayRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayRow.ProtoReflect.Descriptor instead.
 func (*GatewayRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{15}
+	return file_hostsync_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GatewayRow) GetId() string {
@@ -1373,7 +1791,7 @@ type UplinkRow struct {
 
 func (x *UplinkRow) Reset() {
 	*x = UplinkRow{}
-	mi := &file_hostsync_proto_msgTypes[16]
+	mi := &file_hostsync_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1803,7 @@ func (x *UplinkRow) String() string {
 func (*UplinkRow) ProtoMessage() {}
 
 func (x *UplinkRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[16]
+	mi := &file_hostsync_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1816,7 @@ func (x *UplinkRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UplinkRow.ProtoReflect.Descriptor instead.
 func (*UplinkRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{16}
+	return file_hostsync_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UplinkRow) GetPort() string {
@@ -1446,7 +1864,7 @@ type UnderlayRouteRow struct {
 
 func (x *UnderlayRouteRow) Reset() {
 	*x = UnderlayRouteRow{}
-	mi := &file_hostsync_proto_msgTypes[17]
+	mi := &file_hostsync_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1458,7 +1876,7 @@ func (x *UnderlayRouteRow) String() string {
 func (*UnderlayRouteRow) ProtoMessage() {}
 
 func (x *UnderlayRouteRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[17]
+	mi := &file_hostsync_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1471,7 +1889,7 @@ func (x *UnderlayRouteRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnderlayRouteRow.ProtoReflect.Descriptor instead.
 func (*UnderlayRouteRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{17}
+	return file_hostsync_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UnderlayRouteRow) GetPrefix() *Prefix {
@@ -1498,7 +1916,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_hostsync_proto_msgTypes[18]
+	mi := &file_hostsync_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1928,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[18]
+	mi := &file_hostsync_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1941,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{18}
+	return file_hostsync_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Prefix) GetAddr() []byte {
@@ -1544,15 +1962,17 @@ var File_hostsync_proto protoreflect.FileDescriptor
 
 const file_hostsync_proto_rawDesc = "" +
 	"\n" +
-	"\x0ehostsync.proto\x12\x14causeway.hostsync.v1\"\x83\x01\n" +
+	"\x0ehostsync.proto\x12\x14causeway.hostsync.v1\"\xbe\x01\n" +
 	"\tFromAgent\x123\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1b.causeway.hostsync.v1.HelloH\x00R\x05hello\x126\n" +
-	"\x06report\x18\x02 \x01(\v2\x1c.causeway.hostsync.v1.ReportH\x00R\x06reportB\t\n" +
-	"\amessage\"d\n" +
+	"\x06report\x18\x02 \x01(\v2\x1c.causeway.hostsync.v1.ReportH\x00R\x06report\x129\n" +
+	"\x05probe\x18\x03 \x01(\v2!.causeway.hostsync.v1.ProbeResultH\x00R\x05probeB\t\n" +
+	"\amessage\"|\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12#\n" +
 	"\ragent_version\x18\x02 \x01(\tR\fagentVersion\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x03R\brevision\"\x7f\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x16\n" +
+	"\x06probes\x18\x04 \x01(\bR\x06probes\"\x7f\n" +
 	"\x06Report\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x126\n" +
 	"\x05ports\x18\x02 \x03(\v2 .causeway.hostsync.v1.PortReportR\x05ports\x12!\n" +
@@ -1561,11 +1981,55 @@ const file_hostsync_proto_rawDesc = "" +
 	"PortReport\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x8b\x01\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xe5\x01\n" +
 	"\x0eFromController\x129\n" +
 	"\awelcome\x18\x01 \x01(\v2\x1d.causeway.hostsync.v1.WelcomeH\x00R\awelcome\x123\n" +
-	"\x05delta\x18\x02 \x01(\v2\x1b.causeway.hostsync.v1.DeltaH\x00R\x05deltaB\t\n" +
-	"\amessage\"h\n" +
+	"\x05delta\x18\x02 \x01(\v2\x1b.causeway.hostsync.v1.DeltaH\x00R\x05delta\x123\n" +
+	"\x05probe\x18\x03 \x01(\v2\x1b.causeway.hostsync.v1.ProbeH\x00R\x05probe\x12#\n" +
+	"\fcancel_probe\x18\x04 \x01(\x04H\x00R\vcancelProbeB\t\n" +
+	"\amessage\"\xfd\x01\n" +
+	"\x05Probe\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
+	"\x06router\x18\x02 \x01(\rR\x06router\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\fR\x06source\x12\x16\n" +
+	"\x06target\x18\x04 \x01(\fR\x06target\x12\x14\n" +
+	"\x05count\x18\x05 \x01(\rR\x05count\x12\x12\n" +
+	"\x04size\x18\x06 \x01(\rR\x04size\x12\x1f\n" +
+	"\vinterval_us\x18\a \x01(\rR\n" +
+	"intervalUs\x12\x1d\n" +
+	"\n" +
+	"timeout_us\x18\b \x01(\rR\ttimeoutUs\x12\x19\n" +
+	"\bpath_mtu\x18\t \x01(\bR\apathMtu\x12\x17\n" +
+	"\amax_mtu\x18\n" +
+	" \x01(\rR\x06maxMtu\"\x83\x03\n" +
+	"\vProbeResult\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12:\n" +
+	"\x04code\x18\x02 \x01(\x0e2&.causeway.hostsync.v1.ProbeResult.CodeR\x04code\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x12\x12\n" +
+	"\x04sent\x18\x04 \x01(\rR\x04sent\x12\x1a\n" +
+	"\breceived\x18\x05 \x01(\rR\breceived\x12\x1c\n" +
+	"\n" +
+	"rtt_min_ns\x18\x06 \x01(\x04R\brttMinNs\x12\x1c\n" +
+	"\n" +
+	"rtt_avg_ns\x18\a \x01(\x04R\brttAvgNs\x12\x1c\n" +
+	"\n" +
+	"rtt_max_ns\x18\b \x01(\x04R\brttMaxNs\x12\x19\n" +
+	"\bpath_mtu\x18\t \x01(\rR\apathMtu\x128\n" +
+	"\x06errors\x18\n" +
+	" \x03(\v2 .causeway.hostsync.v1.ProbeErrorR\x06errors\"3\n" +
+	"\x04Code\x12\b\n" +
+	"\x04DONE\x10\x00\x12\v\n" +
+	"\aREFUSED\x10\x01\x12\b\n" +
+	"\x04BUSY\x10\x02\x12\n" +
+	"\n" +
+	"\x06FAILED\x10\x03\"t\n" +
+	"\n" +
+	"ProbeError\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\fR\x04from\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04what\x18\x03 \x01(\tR\x04what\x12\x10\n" +
+	"\x03mtu\x18\x04 \x01(\rR\x03mtu\x12\x14\n" +
+	"\x05count\x18\x05 \x01(\rR\x05count\"h\n" +
 	"\aWelcome\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12-\n" +
 	"\x12controller_version\x18\x02 \x01(\tR\x11controllerVersion\x12\x12\n" +
@@ -1685,60 +2149,69 @@ func file_hostsync_proto_rawDescGZIP() []byte {
 	return file_hostsync_proto_rawDescData
 }
 
-var file_hostsync_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_hostsync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_hostsync_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_hostsync_proto_goTypes = []any{
-	(*FromAgent)(nil),        // 0: causeway.hostsync.v1.FromAgent
-	(*Hello)(nil),            // 1: causeway.hostsync.v1.Hello
-	(*Report)(nil),           // 2: causeway.hostsync.v1.Report
-	(*PortReport)(nil),       // 3: causeway.hostsync.v1.PortReport
-	(*FromController)(nil),   // 4: causeway.hostsync.v1.FromController
-	(*Welcome)(nil),          // 5: causeway.hostsync.v1.Welcome
-	(*Delta)(nil),            // 6: causeway.hostsync.v1.Delta
-	(*PortRow)(nil),          // 7: causeway.hostsync.v1.PortRow
-	(*NetworkRow)(nil),       // 8: causeway.hostsync.v1.NetworkRow
-	(*RouterRow)(nil),        // 9: causeway.hostsync.v1.RouterRow
-	(*EndpointRow)(nil),      // 10: causeway.hostsync.v1.EndpointRow
-	(*NeighborRow)(nil),      // 11: causeway.hostsync.v1.NeighborRow
-	(*RouteRow)(nil),         // 12: causeway.hostsync.v1.RouteRow
-	(*VNIRow)(nil),           // 13: causeway.hostsync.v1.VNIRow
-	(*PeerRow)(nil),          // 14: causeway.hostsync.v1.PeerRow
-	(*GatewayRow)(nil),       // 15: causeway.hostsync.v1.GatewayRow
-	(*UplinkRow)(nil),        // 16: causeway.hostsync.v1.UplinkRow
-	(*UnderlayRouteRow)(nil), // 17: causeway.hostsync.v1.UnderlayRouteRow
-	(*Prefix)(nil),           // 18: causeway.hostsync.v1.Prefix
+	(ProbeResult_Code)(0),    // 0: causeway.hostsync.v1.ProbeResult.Code
+	(*FromAgent)(nil),        // 1: causeway.hostsync.v1.FromAgent
+	(*Hello)(nil),            // 2: causeway.hostsync.v1.Hello
+	(*Report)(nil),           // 3: causeway.hostsync.v1.Report
+	(*PortReport)(nil),       // 4: causeway.hostsync.v1.PortReport
+	(*FromController)(nil),   // 5: causeway.hostsync.v1.FromController
+	(*Probe)(nil),            // 6: causeway.hostsync.v1.Probe
+	(*ProbeResult)(nil),      // 7: causeway.hostsync.v1.ProbeResult
+	(*ProbeError)(nil),       // 8: causeway.hostsync.v1.ProbeError
+	(*Welcome)(nil),          // 9: causeway.hostsync.v1.Welcome
+	(*Delta)(nil),            // 10: causeway.hostsync.v1.Delta
+	(*PortRow)(nil),          // 11: causeway.hostsync.v1.PortRow
+	(*NetworkRow)(nil),       // 12: causeway.hostsync.v1.NetworkRow
+	(*RouterRow)(nil),        // 13: causeway.hostsync.v1.RouterRow
+	(*EndpointRow)(nil),      // 14: causeway.hostsync.v1.EndpointRow
+	(*NeighborRow)(nil),      // 15: causeway.hostsync.v1.NeighborRow
+	(*RouteRow)(nil),         // 16: causeway.hostsync.v1.RouteRow
+	(*VNIRow)(nil),           // 17: causeway.hostsync.v1.VNIRow
+	(*PeerRow)(nil),          // 18: causeway.hostsync.v1.PeerRow
+	(*GatewayRow)(nil),       // 19: causeway.hostsync.v1.GatewayRow
+	(*UplinkRow)(nil),        // 20: causeway.hostsync.v1.UplinkRow
+	(*UnderlayRouteRow)(nil), // 21: causeway.hostsync.v1.UnderlayRouteRow
+	(*Prefix)(nil),           // 22: causeway.hostsync.v1.Prefix
 }
 var file_hostsync_proto_depIdxs = []int32{
-	1,  // 0: causeway.hostsync.v1.FromAgent.hello:type_name -> causeway.hostsync.v1.Hello
-	2,  // 1: causeway.hostsync.v1.FromAgent.report:type_name -> causeway.hostsync.v1.Report
-	3,  // 2: causeway.hostsync.v1.Report.ports:type_name -> causeway.hostsync.v1.PortReport
-	5,  // 3: causeway.hostsync.v1.FromController.welcome:type_name -> causeway.hostsync.v1.Welcome
-	6,  // 4: causeway.hostsync.v1.FromController.delta:type_name -> causeway.hostsync.v1.Delta
-	7,  // 5: causeway.hostsync.v1.Delta.ports:type_name -> causeway.hostsync.v1.PortRow
-	8,  // 6: causeway.hostsync.v1.Delta.networks:type_name -> causeway.hostsync.v1.NetworkRow
-	9,  // 7: causeway.hostsync.v1.Delta.routers:type_name -> causeway.hostsync.v1.RouterRow
-	10, // 8: causeway.hostsync.v1.Delta.endpoints:type_name -> causeway.hostsync.v1.EndpointRow
-	11, // 9: causeway.hostsync.v1.Delta.neighbors:type_name -> causeway.hostsync.v1.NeighborRow
-	12, // 10: causeway.hostsync.v1.Delta.routes:type_name -> causeway.hostsync.v1.RouteRow
-	13, // 11: causeway.hostsync.v1.Delta.vnis:type_name -> causeway.hostsync.v1.VNIRow
-	14, // 12: causeway.hostsync.v1.Delta.peers:type_name -> causeway.hostsync.v1.PeerRow
-	15, // 13: causeway.hostsync.v1.Delta.gateways:type_name -> causeway.hostsync.v1.GatewayRow
-	10, // 14: causeway.hostsync.v1.Delta.gone_endpoints:type_name -> causeway.hostsync.v1.EndpointRow
-	11, // 15: causeway.hostsync.v1.Delta.gone_neighbors:type_name -> causeway.hostsync.v1.NeighborRow
-	12, // 16: causeway.hostsync.v1.Delta.gone_routes:type_name -> causeway.hostsync.v1.RouteRow
-	13, // 17: causeway.hostsync.v1.Delta.gone_vnis:type_name -> causeway.hostsync.v1.VNIRow
-	14, // 18: causeway.hostsync.v1.Delta.gone_peers:type_name -> causeway.hostsync.v1.PeerRow
-	18, // 19: causeway.hostsync.v1.RouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	16, // 20: causeway.hostsync.v1.GatewayRow.uplinks:type_name -> causeway.hostsync.v1.UplinkRow
-	17, // 21: causeway.hostsync.v1.GatewayRow.routes:type_name -> causeway.hostsync.v1.UnderlayRouteRow
-	18, // 22: causeway.hostsync.v1.UplinkRow.addr:type_name -> causeway.hostsync.v1.Prefix
-	18, // 23: causeway.hostsync.v1.UnderlayRouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	0,  // 24: causeway.hostsync.v1.HostSync.Connect:input_type -> causeway.hostsync.v1.FromAgent
-	4,  // 25: causeway.hostsync.v1.HostSync.Connect:output_type -> causeway.hostsync.v1.FromController
-	25, // [25:26] is the sub-list for method output_type
-	24, // [24:25] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	2,  // 0: causeway.hostsync.v1.FromAgent.hello:type_name -> causeway.hostsync.v1.Hello
+	3,  // 1: causeway.hostsync.v1.FromAgent.report:type_name -> causeway.hostsync.v1.Report
+	7,  // 2: causeway.hostsync.v1.FromAgent.probe:type_name -> causeway.hostsync.v1.ProbeResult
+	4,  // 3: causeway.hostsync.v1.Report.ports:type_name -> causeway.hostsync.v1.PortReport
+	9,  // 4: causeway.hostsync.v1.FromController.welcome:type_name -> causeway.hostsync.v1.Welcome
+	10, // 5: causeway.hostsync.v1.FromController.delta:type_name -> causeway.hostsync.v1.Delta
+	6,  // 6: causeway.hostsync.v1.FromController.probe:type_name -> causeway.hostsync.v1.Probe
+	0,  // 7: causeway.hostsync.v1.ProbeResult.code:type_name -> causeway.hostsync.v1.ProbeResult.Code
+	8,  // 8: causeway.hostsync.v1.ProbeResult.errors:type_name -> causeway.hostsync.v1.ProbeError
+	11, // 9: causeway.hostsync.v1.Delta.ports:type_name -> causeway.hostsync.v1.PortRow
+	12, // 10: causeway.hostsync.v1.Delta.networks:type_name -> causeway.hostsync.v1.NetworkRow
+	13, // 11: causeway.hostsync.v1.Delta.routers:type_name -> causeway.hostsync.v1.RouterRow
+	14, // 12: causeway.hostsync.v1.Delta.endpoints:type_name -> causeway.hostsync.v1.EndpointRow
+	15, // 13: causeway.hostsync.v1.Delta.neighbors:type_name -> causeway.hostsync.v1.NeighborRow
+	16, // 14: causeway.hostsync.v1.Delta.routes:type_name -> causeway.hostsync.v1.RouteRow
+	17, // 15: causeway.hostsync.v1.Delta.vnis:type_name -> causeway.hostsync.v1.VNIRow
+	18, // 16: causeway.hostsync.v1.Delta.peers:type_name -> causeway.hostsync.v1.PeerRow
+	19, // 17: causeway.hostsync.v1.Delta.gateways:type_name -> causeway.hostsync.v1.GatewayRow
+	14, // 18: causeway.hostsync.v1.Delta.gone_endpoints:type_name -> causeway.hostsync.v1.EndpointRow
+	15, // 19: causeway.hostsync.v1.Delta.gone_neighbors:type_name -> causeway.hostsync.v1.NeighborRow
+	16, // 20: causeway.hostsync.v1.Delta.gone_routes:type_name -> causeway.hostsync.v1.RouteRow
+	17, // 21: causeway.hostsync.v1.Delta.gone_vnis:type_name -> causeway.hostsync.v1.VNIRow
+	18, // 22: causeway.hostsync.v1.Delta.gone_peers:type_name -> causeway.hostsync.v1.PeerRow
+	22, // 23: causeway.hostsync.v1.RouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	20, // 24: causeway.hostsync.v1.GatewayRow.uplinks:type_name -> causeway.hostsync.v1.UplinkRow
+	21, // 25: causeway.hostsync.v1.GatewayRow.routes:type_name -> causeway.hostsync.v1.UnderlayRouteRow
+	22, // 26: causeway.hostsync.v1.UplinkRow.addr:type_name -> causeway.hostsync.v1.Prefix
+	22, // 27: causeway.hostsync.v1.UnderlayRouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	1,  // 28: causeway.hostsync.v1.HostSync.Connect:input_type -> causeway.hostsync.v1.FromAgent
+	5,  // 29: causeway.hostsync.v1.HostSync.Connect:output_type -> causeway.hostsync.v1.FromController
+	29, // [29:30] is the sub-list for method output_type
+	28, // [28:29] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_hostsync_proto_init() }
@@ -1749,23 +2222,27 @@ func file_hostsync_proto_init() {
 	file_hostsync_proto_msgTypes[0].OneofWrappers = []any{
 		(*FromAgent_Hello)(nil),
 		(*FromAgent_Report)(nil),
+		(*FromAgent_Probe)(nil),
 	}
 	file_hostsync_proto_msgTypes[4].OneofWrappers = []any{
 		(*FromController_Welcome)(nil),
 		(*FromController_Delta)(nil),
+		(*FromController_Probe)(nil),
+		(*FromController_CancelProbe)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hostsync_proto_rawDesc), len(file_hostsync_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   19,
+			NumEnums:      1,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_hostsync_proto_goTypes,
 		DependencyIndexes: file_hostsync_proto_depIdxs,
+		EnumInfos:         file_hostsync_proto_enumTypes,
 		MessageInfos:      file_hostsync_proto_msgTypes,
 	}.Build()
 	File_hostsync_proto = out.File
