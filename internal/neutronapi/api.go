@@ -72,6 +72,7 @@ func New(s *site.Site, opts Options) *API {
 	register(a, connections(a))
 	a.registerRouterActions()
 	a.registerPoolActions()
+	a.registerQuotas()
 	a.registerInfo()
 	for pattern, h := range opts.Extra {
 		a.mux.Handle(pattern, h(a))

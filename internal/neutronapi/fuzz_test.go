@@ -19,7 +19,7 @@ var fuzzPaths = []string{
 	"POST /v2.0/l2-gateways", "POST /v2.0/l2-gateway-connections", "PUT /v2.0/l2-gateways/$LG",
 	"PUT /v2.0/l2-gateway-connections/$CONN", "PUT /v2.0/gw/gateway_devices/$DEV/remote_mac_entries/$MACID",
 	"PUT /v2.0/networks/$NET/tags", "POST /v2.0/subnetpools", "PUT /v2.0/subnetpools/$POOL", "PUT /v2.0/subnetpools/$POOL/add_prefixes",
-	"PUT /v2.0/subnetpools/$POOLQ/remove_prefixes", "POST /v2.0/address-scopes", "PUT /v2.0/address-scopes/$SCOPE",
+	"PUT /v2.0/subnetpools/$POOLQ/remove_prefixes", "PUT /v2.0/quotas/p", "POST /v2.0/address-scopes", "PUT /v2.0/address-scopes/$SCOPE",
 }
 
 // checkAnswer is what holds for every request: no defect, nothing half done, and a
@@ -62,6 +62,7 @@ func FuzzBody(f *testing.F) {
 		`{"tags":["a","b"]}`, `{}`, `null`, `[]`, `{"network":null}`, `{"port":{"network_id":{}}}`, "{\"network\":{\"name\":\"\xff\u0000\"}}",
 		`{"subnet":{"network_id":"$NOGW","ip_version":4,"subnetpool_id":"$POOL","prefixlen":"25"}}`, `{"subnet":{"network_id":"$NOGW","ip_version":4,"use_default_subnetpool":true}}`,
 		`{"subnetpool":{"name":"p","prefixes":["10.0.0.0/8","10.1.0.0/16"],"min_prefixlen":9,"max_prefixlen":"30","default_prefixlen":24,"default_quota":1,"address_scope_id":null,"is_default":"1","shared":false}}`,
+		`{"quota":{"port":"3","network":-1,"router":2147483647,"force":true,"check_limit":0}}`, `{"quota":{"port":-2}}`,
 		`{"prefixes":["172.16.0.0/24","10.0.0.0/8"]}`, `{"address_scope":{"name":"s","ip_version":"4","shared":1}}`,
 		`{"router":{"routes":[{"destination":"::/0","nexthop":"::1"}]}}`, `{"network":{"mtu":1e9}}`, `{"network":{"mtu":-0.0}}`,
 	}

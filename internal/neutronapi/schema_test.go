@@ -117,4 +117,5 @@ func TestEveryAttributeHasASchema(t *testing.T) {
 	checkTable(t, "address_scope", addressScopes(a).attrs)
 	checkTable(t, "router interface", interfaceAttrs())
 	checkTable(t, "prefixes", prefixAttrs())
+	checkTable(t, "quota", quotaAttrs())
 }

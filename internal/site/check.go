@@ -16,6 +16,7 @@ func Check(r store.Reader) []string {
 	c := &checker{r: r, owed: map[store.Index]map[string]string{}}
 	c.objects()
 	c.entries()
+	c.quotas()
 	slices.Sort(c.found)
 	return c.found
 }
@@ -59,6 +60,7 @@ func (c *checker) refer(from string, kind store.Kind, id string) bool {
 func (c *checker) objects() {
 	for n := range store.All[model.Network](c.r, store.Networks) {
 		c.key(store.Networks, uint32(n.Key), string(n.ID))
+		c.owe([]entry{ownedEntry(QuotaNetwork, n.ProjectID, string(n.ID))})
 	}
 	for s := range store.All[model.Subnet](c.r, store.Subnets) {
 		c.refer("subnet "+string(s.ID), store.Networks, string(s.NetworkID))
@@ -73,6 +75,7 @@ func (c *checker) objects() {
 	}
 	for r := range store.All[model.Router](c.r, store.Routers) {
 		c.key(store.Routers, uint32(r.Key), string(r.ID))
+		c.owe([]entry{ownedEntry(QuotaRouter, r.ProjectID, string(r.ID))})
 	}
 	for p := range store.All[model.Port](c.r, store.Ports) {
 		c.port(p)
@@ -172,7 +175,7 @@ func (c *checker) entries() {
 	for _, ix := range []store.Index{
 		ixKey, ixMAC, ixIP, ixInterface, ixPortOfNetwork, ixSubnetOfNetwork, ixPortOfRouter, ixSubnetOfRouter,
 		ixDeviceOfRouter, ixDeviceOfNetwork, ixManagementIP, ixTunnelIP, ixRemoteMAC, ixGatewayOfDevice, ixConnOfGateway, ixConnOfNetwork, ixVNI,
-		ixPrefixOfPool, ixPrefixOfProject, ixPoolOfScope, ixDefaultPool,
+		ixPrefixOfPool, ixPrefixOfProject, ixPoolOfScope, ixDefaultPool, ixOwned,
 	} {
 		owed := c.owed[ix]
 		for key, value := range c.r.Scan(ix, "") {

@@ -31,6 +31,8 @@ const (
 	ixPrefixOfPool    store.Index = "prefix-of-pool"    // pool/bits of the prefix → subnet
 	ixPrefixOfProject store.Index = "prefix-of-project" // pool/project/bits of the prefix → subnet
 	ixPoolOfScope     store.Index = "pool-of-scope"     // address scope/pool → ""
+	ixOwned           store.Index = "owned"             // resource/project/id → "": what quotas count
+	ixQuota           store.Index = "quota"             // resource/project/ → shards: see quota.go
 	ixDefaultPool     store.Index = "default-pool"      // IP version → pool
 )
 

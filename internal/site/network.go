@@ -4,8 +4,6 @@ import (
 	"context"
 	"strings"
 
-	"github.com/google/uuid"
-
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/store"
 )
@@ -20,7 +18,14 @@ func (s *Site) CreateNetworks(ctx context.Context, in []*model.Network) ([]*mode
 		out = nil
 		for _, req := range in {
 			n := *req
-			n.ID = model.NetworkID(uuid.NewString())
+			id, err := t.newID(QuotaNetwork, n.ProjectID)
+			if err != nil {
+				return err
+			}
+			n.ID = model.NetworkID(id)
+			if err := t.reindex(nil, networkEntries(&n)); err != nil {
+				return err
+			}
 			if err := t.checkMTU(&n); err != nil {
 				return err
 			}
@@ -36,6 +41,10 @@ func (s *Site) CreateNetworks(ctx context.Context, in []*model.Network) ([]*mode
 		return nil
 	})
 	return out, err
+}
+
+func networkEntries(n *model.Network) []entry {
+	return []entry{ownedEntry(QuotaNetwork, n.ProjectID, string(n.ID))}
 }
 
 // UpdateNetwork applies change to a copy of the network and stores it.
@@ -117,7 +126,7 @@ func (s *Site) DeleteNetwork(ctx context.Context, id string, guard func(*model.N
 		}
 		t.freeKey(store.Networks, uint32(n.Key))
 		t.Delete(store.Networks, id)
-		return nil
+		return t.reindex(networkEntries(n), nil)
 	})
 }
 

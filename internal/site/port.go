@@ -5,8 +5,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/google/uuid"
-
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/store"
 )
@@ -50,7 +48,11 @@ func (t *tx) createPort(in PortInput) (*model.Port, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.ID = model.PortID(uuid.NewString())
+	id, err := t.newID(QuotaPort, p.ProjectID)
+	if err != nil {
+		return nil, err
+	}
+	p.ID = model.PortID(id)
 	if !in.PortSecurityGiven {
 		p.PortSecurity = net.PortSecurity
 	}
@@ -108,6 +110,7 @@ func (t *tx) checkPort(p *model.Port, net *model.Network) error {
 func portEntries(p *model.Port) []entry {
 	id := string(p.ID)
 	out := []entry{
+		ownedEntry(QuotaPort, p.ProjectID, id),
 		{ix: ixPortOfNetwork, key: join(p.NetworkID, id)},
 		{ix: ixMAC, key: join(p.NetworkID, p.MAC.MAC), value: id, taken: func(string) *model.Error {
 			return macInUse(p.NetworkID, p.MAC.MAC)

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/uuid"
-
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/store"
 )
@@ -19,7 +17,14 @@ func (s *Site) CreateRouters(ctx context.Context, in []*model.Router) ([]*model.
 		out = nil
 		for _, req := range in {
 			r := *req
-			r.ID = model.RouterID(uuid.NewString())
+			id, err := t.newID(QuotaRouter, r.ProjectID)
+			if err != nil {
+				return err
+			}
+			r.ID = model.RouterID(id)
+			if err := t.reindex(nil, routerEntries(&r)); err != nil {
+				return err
+			}
 			key, err := t.newKey(store.Routers, string(r.ID))
 			if err != nil {
 				return err
@@ -32,6 +37,10 @@ func (s *Site) CreateRouters(ctx context.Context, in []*model.Router) ([]*model.
 		return nil
 	})
 	return out, err
+}
+
+func routerEntries(r *model.Router) []entry {
+	return []entry{ownedEntry(QuotaRouter, r.ProjectID, string(r.ID))}
 }
 
 // UpdateRouter applies change to a copy of the router and stores it.
@@ -114,7 +123,7 @@ func (s *Site) DeleteRouter(ctx context.Context, id string, guard func(*model.Ro
 		}
 		t.freeKey(store.Routers, uint32(r.Key))
 		t.Delete(store.Routers, id)
-		return nil
+		return t.reindex(routerEntries(r), nil)
 	})
 }
 

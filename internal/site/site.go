@@ -22,6 +22,9 @@ type Options struct {
 	// UnderlayMTU is the largest IP packet the underlay carries, in bytes; 0
 	// means DefaultUnderlayMTU.
 	UnderlayMTU int
+	// Quotas are the limits of projects that have none of their own, by resource
+	// (QuotaNetwork …); what is not named is unlimited.
+	Quotas map[string]int64
 	// Logger takes warnings about accepted but suspicious requests; nil means
 	// slog.Default.
 	Logger *slog.Logger
@@ -32,16 +35,18 @@ type Options struct {
 // Site runs operations against one store. Any number of Sites, in any number of
 // processes, may share a store.
 type Site struct {
-	st    store.Store
-	mtu   int
-	now   func() time.Time
-	warn  warnings
-	freed tombstones
+	st  store.Store
+	mtu int
+	// quotas are the default limits.
+	quotas map[string]int64
+	now    func() time.Time
+	warn   warnings
+	freed  tombstones
 }
 
 // New makes a Site. It keeps st but does not close it.
 func New(st store.Store, opts Options) *Site {
-	s := &Site{st: st, mtu: opts.UnderlayMTU, now: opts.Now, warn: warnings{opts.Logger},
+	s := &Site{st: st, mtu: opts.UnderlayMTU, quotas: opts.Quotas, now: opts.Now, warn: warnings{opts.Logger},
 		freed: tombstones{pending: map[string]int64{}}}
 	if s.mtu == 0 {
 		s.mtu = DefaultUnderlayMTU

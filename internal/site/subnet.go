@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/google/uuid"
 	"go4.org/netipx"
 
 	"github.com/causeway-net/causeway/internal/model"
@@ -60,7 +59,11 @@ func (t *tx) createSubnet(in SubnetInput) (*model.Subnet, error) {
 		return nil, err
 	}
 	sub := in.fill()
-	sub.ID = model.SubnetID(uuid.NewString())
+	id, err := t.newID(QuotaSubnet, sub.ProjectID)
+	if err != nil {
+		return nil, err
+	}
+	sub.ID = model.SubnetID(id)
 	if err := checkSubnet(&sub); err != nil {
 		return nil, err
 	}
@@ -94,9 +97,9 @@ func (in *SubnetInput) fill() model.Subnet {
 }
 
 func subnetEntries(sub *model.Subnet) []entry {
-	out := []entry{{ix: ixSubnetOfNetwork, key: join(sub.NetworkID, sub.ID)}}
+	id := string(sub.ID)
+	out := []entry{ownedEntry(QuotaSubnet, sub.ProjectID, id), {ix: ixSubnetOfNetwork, key: join(sub.NetworkID, id)}}
 	if sub.PoolID != "" {
-		id := string(sub.ID)
 		out = append(out,
 			entry{ix: ixPrefixOfPool, key: prefixKey(sub.PoolID, sub.CIDR), value: id},
 			entry{ix: ixPrefixOfProject, key: join(sub.PoolID, projectKey(sub.ProjectID), bitText(sub.CIDR)), value: id})

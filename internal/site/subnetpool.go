@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/google/uuid"
 	"go4.org/netipx"
 
 	"github.com/causeway-net/causeway/internal/model"
@@ -33,7 +32,11 @@ func (s *Site) CreateSubnetPools(ctx context.Context, in []*SubnetPoolInput) ([]
 		out = nil
 		for _, req := range in {
 			p := req.SubnetPool
-			p.ID = model.SubnetPoolID(uuid.NewString())
+			id, err := t.newID(QuotaSubnetPool, p.ProjectID)
+			if err != nil {
+				return err
+			}
+			p.ID = model.SubnetPoolID(id)
 			if err := t.storePool(nil, &p); err != nil {
 				return err
 			}
@@ -226,7 +229,7 @@ func checkPoolPrefix(prefix netip.Prefix) error {
 }
 
 func poolEntries(p *model.SubnetPool) []entry {
-	var out []entry
+	out := []entry{ownedEntry(QuotaSubnetPool, p.ProjectID, string(p.ID))}
 	if p.AddressScopeID != "" {
 		out = append(out, entry{ix: ixPoolOfScope, key: join(p.AddressScopeID, p.ID)})
 	}

@@ -1,0 +1,166 @@
+package neutronapi
+
+import (
+	"net/http"
+	"unicode/utf8"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/site"
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+// quotaInput is what a PUT of a quota asks for.
+type quotaInput struct {
+	limits       map[string]int64
+	force, check bool
+}
+
+// quotaAttrs are the attributes of a quota: a limit for each resource. force and
+// check_limit say what becomes of a limit below what there is: without check_limit
+// it is taken, and keeps more from being made.
+func quotaAttrs() []attribute[quotaInput, struct{}] {
+	out := []attribute[quotaInput, struct{}]{
+		{name: "force", put: true, takes: into(boolean(), func(q *quotaInput) *bool { return &q.force })},
+		{name: "check_limit", put: true, takes: into(boolean(), func(q *quotaInput) *bool { return &q.check })},
+	}
+	for _, resource := range site.QuotaResources() {
+		out = append(out, attribute[quotaInput, struct{}]{name: resource, put: true,
+			takes: with(integer(site.Unlimited, maxQuota), func(q *quotaInput, n int64) error {
+				if q.limits == nil {
+					q.limits = map[string]int64{}
+				}
+				q.limits[resource] = n
+				return nil
+			})})
+	}
+	return out
+}
+
+// registerQuotas serves the quotas of projects.
+func (a *API) registerQuotas() {
+	const base = "/v2.0/quotas"
+	a.collections = append(a.collections, collection{"quota", "quotas", base})
+	a.handle(base, methods{http.MethodGet: a.listQuotas})
+	a.handle(base+"/tenant", methods{http.MethodGet: a.ownProject("tenant")})
+	a.handle(base+"/project", methods{http.MethodGet: a.ownProject("project")})
+	a.handle(base+"/{id}", methods{
+		http.MethodGet: a.quotaOf(func(s store.Snapshot, project model.ProjectID, resource string) any {
+			return a.site.Limit(s, project, resource)
+		}),
+		http.MethodPut:    a.putQuota,
+		http.MethodDelete: a.deleteQuota,
+	})
+	a.handle(base+"/{id}/default", methods{http.MethodGet: a.quotaOf(func(_ store.Snapshot, _ model.ProjectID, resource string) any {
+		return a.site.DefaultQuota(resource)
+	})})
+	a.handle(base+"/{id}/details", methods{http.MethodGet: a.quotaOf(func(s store.Snapshot, project model.ProjectID, resource string) any {
+		return map[string]int64{"limit": a.site.Limit(s, project, resource), "used": site.Used(s, project, resource), "reserved": 0}
+	})})
+}
+
+// quotaProject reads the project of a path, which may be any text.
+func quotaProject(r *http.Request) (model.ProjectID, error) {
+	id := r.PathValue("id")
+	if _, err := toString(id); err != nil || !utf8.ValidString(id) || !hasText(id) {
+		return "", badAttribute("'%s' is not a valid project", clip(id))
+	}
+	return model.ProjectID(id), nil
+}
+
+// quotaOf answers with one value for each resource.
+func (a *API) quotaOf(value func(store.Snapshot, model.ProjectID, string) any) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		project, err := quotaProject(r)
+		if err != nil {
+			return err
+		}
+		s, err := a.site.View(r.Context())
+		if err != nil {
+			return err
+		}
+		out := map[string]any{}
+		for _, resource := range site.QuotaResources() {
+			out[resource] = value(s, project, resource)
+		}
+		a.WriteJSON(w, http.StatusOK, map[string]any{"quota": out})
+		return nil
+	}
+}
+
+// listQuotas lists the projects that have limits of their own.
+func (a *API) listQuotas(w http.ResponseWriter, r *http.Request) error {
+	s, err := a.site.View(r.Context())
+	if err != nil {
+		return err
+	}
+	out := []any{}
+	for q := range store.All[model.Quota](s, store.Quotas) {
+		row := map[string]any{"tenant_id": q.ProjectID, "project_id": q.ProjectID}
+		for _, resource := range site.QuotaResources() {
+			row[resource] = a.site.Limit(s, q.ProjectID, resource)
+		}
+		out = append(out, row)
+	}
+	a.WriteJSON(w, http.StatusOK, map[string]any{"quotas": out})
+	return nil
+}
+
+// ownProject tells the caller which project it asks for.
+func (a *API) ownProject(key string) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		project := ownerOf(r)
+		if project == "" {
+			return model.Errf(model.KindInvalid, "QuotaMissingTenant", "Tenant-id was missing from quota request.")
+		}
+		a.WriteJSON(w, http.StatusOK, map[string]any{key: map[string]any{key + "_id": project}})
+		return nil
+	}
+}
+
+func (a *API) putQuota(w http.ResponseWriter, r *http.Request) error {
+	body, err := ReadBody(r)
+	if err != nil {
+		return err
+	}
+	attrs, err := unwrap(body, "quota")
+	if err != nil {
+		return err
+	}
+	table := quotaAttrs()
+	if err := checkPut(table, attrs); err != nil {
+		return err
+	}
+	var q quotaInput
+	if err := setAll(table, &q, attrs, false); err != nil {
+		return err
+	}
+	project, err := quotaProject(r)
+	if err != nil {
+		return err
+	}
+	if err := a.site.SetQuota(r.Context(), project, q.limits, q.check && !q.force); err != nil {
+		return err
+	}
+	s, err := a.site.View(r.Context())
+	if err != nil {
+		return err
+	}
+	out := map[string]any{}
+	for _, resource := range site.QuotaResources() {
+		out[resource] = a.site.Limit(s, project, resource)
+	}
+	a.WriteJSON(w, http.StatusOK, map[string]any{"quota": out})
+	return nil
+}
+
+func (a *API) deleteQuota(w http.ResponseWriter, r *http.Request) error {
+	project, err := quotaProject(r)
+	if err != nil {
+		return err
+	}
+	if err := a.site.DeleteQuota(r.Context(), project); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
