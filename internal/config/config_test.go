@@ -91,6 +91,8 @@ func TestRefused(t *testing.T) {
 		{name: "not YAML", file: "a: [\n", want: "yaml"},
 		{name: "no file", args: []string{"--config", "/does/not/exist"}, want: "--config"},
 		{name: "mtu from env", env: []string{"CAUSEWAY_CONTROLLER_UNDERLAY_MTU=100"}, want: "--underlay-mtu (from environment variable CAUSEWAY_CONTROLLER_UNDERLAY_MTU): 100"},
+		{name: "quota without limit", args: []string{"--quota", "port"}, want: `--quota: "port" is not RESOURCE=LIMIT`},
+		{name: "quota below none", args: []string{"--quota", "port=1,network=-2"}, want: `"network=-2"`},
 		{name: "open API", args: []string{"--api-listen", "0.0.0.0:9696"}, want: "--insecure-api"},
 		{name: "open API, no host", args: []string{"--api-listen", ":9696"}, want: "--insecure-api"},
 		{name: "open agents", args: []string{"--agent-listen", "0.0.0.0:9"}, want: "--agent-tls-cert, --agent-tls-key, --agent-tls-ca missing"},

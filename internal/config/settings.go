@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -84,6 +85,7 @@ type Controller struct {
 	AgentTLS      TLSFiles
 	MetricsListen string
 	UnderlayMTU   int
+	Quotas        []string // RESOURCE=LIMIT
 	Log           Log
 }
 
@@ -104,6 +106,7 @@ func (c *Controller) Bind(s *Set) {
 	f.StringVar(&c.AgentListen, "agent-listen", "", "`ADDRESS` for agents of other machines, who prove their host by a certificate; empty: none")
 	c.AgentTLS.bind(s, "agent-", "the controller's", "the agents")
 	f.StringVar(&c.MetricsListen, "metrics-listen", "127.0.0.1:9697", "`ADDRESS` of /metrics, or unix:PATH; empty: none")
+	f.StringSliceVar(&c.Quotas, "quota", nil, "`RESOURCE=LIMIT`: how many a project may have that has no quota of its own, such as port=500; -1: any number; repeatable (default: any number of each)")
 	f.IntVar(&c.UnderlayMTU, "underlay-mtu", 1500, "largest IP packet, in `BYTES`, that the way between the sites takes")
 	c.Log.bind(s)
 }
@@ -166,8 +169,25 @@ func (c *Controller) Finish(s *Set) error {
 	if c.UnderlayMTU < MinUnderlayMTU || c.UnderlayMTU > MaxUnderlayMTU {
 		add(fmt.Errorf("%s: %d is not in %d…%d", s.Name("underlay-mtu"), c.UnderlayMTU, MinUnderlayMTU, MaxUnderlayMTU))
 	}
+	if _, err := c.QuotaLimits(); err != nil {
+		add(fmt.Errorf("%s: %w", s.Name("quota"), err))
+	}
 	add(c.Log.validate(s))
 	return errors.Join(errs...)
+}
+
+// QuotaLimits are the limits of --quota by resource.
+func (c *Controller) QuotaLimits() (map[string]int64, error) {
+	out := map[string]int64{}
+	for _, q := range c.Quotas {
+		resource, text, ok := strings.Cut(q, "=")
+		limit, err := strconv.ParseInt(text, 10, 32)
+		if !ok || err != nil || limit < -1 {
+			return nil, fmt.Errorf("%q is not RESOURCE=LIMIT with a limit of -1 or more", q)
+		}
+		out[resource] = limit
+	}
+	return out, nil
 }
 
 // Agent holds the settings of "causeway agent".

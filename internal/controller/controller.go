@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,6 +71,10 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	quotas, err := defaultQuotas(cfg.Controller)
+	if err != nil {
+		return err
+	}
 	counts := metrics.NewController(cfg.Version)
 
 	opts, err := storeOptions(cfg.Controller, log)
@@ -96,7 +101,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if cfg.onStore != nil {
 		cfg.onStore(st)
 	}
-	rules := site.New(st, site.Options{UnderlayMTU: cfg.UnderlayMTU, Logger: log})
+	rules := site.New(st, site.Options{UnderlayMTU: cfg.UnderlayMTU, Quotas: quotas, Logger: log})
 	hub := newHub(st, rules, counts, log)
 	agents, err := hostsync.NewServer(hostsync.ServerOptions{
 		Hosts: hub, LocalHost: model.HostName(cfg.LocalHost), TLS: agentTLS(cfg.Controller), Version: cfg.Version, Logger: log,
@@ -212,6 +217,21 @@ func apiTLS(f config.TLSFiles) (*tls.Config, error) {
 		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, pool
 	}
 	return c, nil
+}
+
+// defaultQuotas are the limits of projects that have none of their own. Where nobody
+// authenticates, whoever asks is the operator, so that only --quota limits anything.
+func defaultQuotas(c config.Controller) (map[string]int64, error) {
+	limits, err := c.QuotaLimits()
+	if err != nil {
+		return nil, fmt.Errorf("--quota: %w", err)
+	}
+	for resource := range limits {
+		if !slices.Contains(site.QuotaResources(), resource) {
+			return nil, fmt.Errorf("--quota: there is no quota of %q; there is of %s", resource, strings.Join(site.QuotaResources(), ", "))
+		}
+	}
+	return limits, nil
 }
 
 func agentTLS(c config.Controller) *hostsync.TLSFiles {

@@ -92,7 +92,7 @@ func TestSubnetPoolErrors(t *testing.T) {
 		{400, bad, "Attribute 'ip_version' not allowed in POST", post + "subnetpools", `{"subnetpool":{"name":"x","prefixes":["10.0.0.0/8"],"ip_version":4}}`},
 		{400, "EmptySubnetPoolPrefixList", "Empty subnet pool prefix list.", post + "subnetpools", `{"subnetpool":{"name":"x","prefixes":[]}}`},
 		{400, "PrefixVersionMismatch", "Cannot mix IPv4 and IPv6", post + "subnetpools", `{"subnetpool":{"name":"x","prefixes":["10.0.0.0/8","fd00::/48"]}}`},
-		{501, "NotImplementedError", "IPv6 subnet pools", post + "subnetpools", `{"subnetpool":{"name":"x","prefixes":["fd00::/48"]}}`},
+		{400, "FeatureNotSupported", "IPv6 subnet pools", post + "subnetpools", `{"subnetpool":{"name":"x","prefixes":["fd00::/48"]}}`},
 		{400, "UnsupportedMinSubnetPoolPrefix", "Prefix '7' not supported in IPv4 pool.", post + "subnetpools", `{"subnetpool":{"name":"x","prefixes":["10.0.0.0/8"],"min_prefixlen":7}}`},
 		{400, "IllegalSubnetPoolPrefixBounds", "Illegal prefix bounds: min_prefixlen=25, max_prefixlen=24.", post + "subnetpools", `{"subnetpool":{"name":"x","prefixes":["10.0.0.0/8"],"min_prefixlen":25,"max_prefixlen":24}}`},
 		{400, "IllegalSubnetPoolPrefixBounds", "max_prefixlen=33, ip_version_max=32.", post + "subnetpools", `{"subnetpool":{"name":"x","prefixes":["10.0.0.0/8"],"max_prefixlen":33}}`},
