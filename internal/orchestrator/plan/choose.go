@@ -1,0 +1,255 @@
+package plan
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/orchestrator/observed"
+	"github.com/causeway-net/causeway/internal/orchestrator/peering"
+)
+
+// choose decides what the file leaves open. The same file and the same sites give
+// the same choices, and what exists already wins over what would be chosen anew.
+func (b *builder) choose() {
+	c := &b.plan.Choices
+	c.CIDR = b.spec.Network.CIDR
+	c.VNI = b.chooseVNI()
+	c.MTU = b.chooseMTU()
+	for _, v := range b.views {
+		s := SiteChoice{Site: v.spec.Name, TunnelIP: v.tunnelIP()}
+		for _, p := range v.advertised(c.CIDR) {
+			s.Advertise = append(s.Advertise, p.prefix)
+		}
+		c.Sites = append(c.Sites, s)
+	}
+	b.chooseAddresses()
+	b.chooseMACs()
+	b.choice = map[string]*SiteChoice{}
+	for i := range c.Sites {
+		b.choice[c.Sites[i].Site] = &c.Sites[i]
+	}
+}
+
+// chooseVNI: the file's; else the one that most sites have; else one derived from
+// the peering's name that no gateway device has.
+func (b *builder) chooseVNI() model.VNI {
+	if b.spec.Network.VNI != 0 {
+		return b.spec.Network.VNI
+	}
+	votes := map[model.VNI]int{}
+	for _, v := range b.views {
+		for _, c := range v.conns {
+			if vni := v.obs.VNIOf(c); vni != 0 {
+				votes[vni] += 2
+			}
+		}
+		for _, g := range v.l2gws {
+			if g.VNI != 0 {
+				votes[g.VNI]++
+			}
+		}
+	}
+	best := model.VNI(0)
+	for vni, n := range votes {
+		if n > votes[best] || n == votes[best] && vni < best {
+			best = vni
+		}
+	}
+	if best != 0 {
+		return best
+	}
+	used := map[model.VNI]bool{}
+	for _, v := range b.views {
+		for vni := range v.vnisInUse() {
+			used[vni] = true
+		}
+		if v.obs == nil {
+			continue
+		}
+		for _, g := range v.obs.L2Gateways {
+			used[g.VNI] = true
+		}
+		for _, e := range v.obs.RemoteMACs {
+			used[e.VNI] = true
+		}
+	}
+	vni := 1 + model.VNI(binary.BigEndian.Uint32(digest("vni", b.spec.Name, 0)))%peering.MaxVNI
+	for used[vni] {
+		vni = vni%peering.MaxVNI + 1
+	}
+	return vni
+}
+
+// chooseMTU: the file's; else what every site's networks carry. A tenant network
+// has the site's largest MTU unless somebody chose a smaller one.
+func (b *builder) chooseMTU() int {
+	if b.spec.Network.MTU != 0 {
+		return b.spec.Network.MTU
+	}
+	least := 0
+	for _, v := range b.views {
+		if n := v.carries(); n != 0 && (least == 0 || n < least) {
+			least = n
+		}
+	}
+	return least
+}
+
+// carries is the largest MTU of the tenant networks on the peer router, 0 if the
+// site does not say.
+func (v *view) carries() int {
+	most := 0
+	for _, c := range v.connected() {
+		if n := v.obs.Network(c.subnet.NetworkID); n != nil && n.Type != uplink && !n.External {
+			most = max(most, n.MTU)
+		}
+	}
+	if most == 0 && v.net != nil {
+		most = v.net.MTU
+	}
+	return most
+}
+
+// chooseAddresses gives each site without an address the one that it has, or else
+// the lowest that is free, in the order of the file.
+func (b *builder) chooseAddresses() {
+	sites := b.plan.Choices.Sites
+	taken := map[netip.Addr]bool{}
+	for i, v := range b.views {
+		if sites[i].Address = v.spec.Address; sites[i].Address.IsValid() {
+			taken[sites[i].Address] = true
+		}
+		for _, p := range v.foreign {
+			for _, ip := range p.IPs {
+				taken[ip.Addr] = true
+			}
+		}
+	}
+	for i := range b.views {
+		if sites[i].Address.IsValid() {
+			continue
+		}
+		for _, a := range b.existing(i, func(v *view, site string) netip.Addr {
+			if p := v.portFor(site); p != nil {
+				return p.Addr()
+			}
+			return netip.Addr{}
+		}) {
+			if b.spec.Network.CIDR.Contains(a) && !taken[a] {
+				sites[i].Address = a
+				taken[a] = true
+				break
+			}
+		}
+	}
+	next := b.spec.Network.CIDR.Addr().Next()
+	for i, v := range b.views {
+		if sites[i].Address.IsValid() || v.down {
+			continue
+		}
+		for taken[next] {
+			next = next.Next()
+		}
+		if !b.spec.Network.CIDR.Contains(next) || !b.spec.Network.CIDR.Contains(next.Next()) {
+			b.block(Problem{Site: v.spec.Name, Text: fmt.Sprintf("no address is left in %s for the peer router port", b.spec.Network.CIDR),
+				Hint: "Give the peering a larger cidr."})
+			return
+		}
+		sites[i].Address = next
+		taken[next] = true
+	}
+}
+
+// portFor is the port that stands for a site.
+func (v *view) portFor(site string) *observed.Port {
+	if site == v.spec.Name {
+		return v.peer
+	}
+	return v.remote[site]
+}
+
+// existing asks the site itself first, and then what the others have for it.
+func (b *builder) existing(i int, get func(v *view, site string) netip.Addr) []netip.Addr {
+	name := b.views[i].spec.Name
+	var out []netip.Addr
+	for _, v := range append([]*view{b.views[i]}, b.views...) {
+		if a := get(v, name); a.IsValid() {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// chooseMACs gives each site without a MAC the one that it has, or one derived from
+// the names: locally administered, so that it is no vendor's.
+func (b *builder) chooseMACs() {
+	sites := b.plan.Choices.Sites
+	taken := map[model.MAC]bool{}
+	for i, v := range b.views {
+		if sites[i].MAC = v.spec.MAC; !sites[i].MAC.IsZero() {
+			taken[sites[i].MAC.MAC] = true
+		}
+		for _, p := range v.foreign {
+			taken[p.MAC.MAC] = true
+		}
+	}
+	for i := range b.views {
+		if !sites[i].MAC.IsZero() {
+			continue
+		}
+		name := b.views[i].spec.Name
+		for _, v := range append([]*view{b.views[i]}, b.views...) {
+			if p := v.portFor(name); p != nil && !p.MAC.IsZero() && !taken[p.MAC.MAC] {
+				sites[i].MAC = p.MAC
+				taken[p.MAC.MAC] = true
+				break
+			}
+		}
+	}
+	// A MAC that another VNI of a device has is no conflict, but upstream's table
+	// takes each MAC once.
+	for _, v := range b.views {
+		if v.obs == nil {
+			continue
+		}
+		for _, e := range v.obs.RemoteMACs {
+			if e.VNI != b.plan.Choices.VNI {
+				taken[e.MAC.MAC] = true
+			}
+		}
+	}
+	for i, v := range b.views {
+		if !sites[i].MAC.IsZero() || v.down {
+			continue
+		}
+		for n := uint32(0); ; n++ {
+			m := model.MAC(digest("mac", b.spec.Name+"\x00"+v.spec.Name, n)[:6])
+			m[0] = m[0]&^3 | 2
+			if !taken[m] {
+				taken[m] = true
+				sites[i].MAC = model.NamedMAC{MAC: m, Text: m.String()}
+				break
+			}
+		}
+	}
+}
+
+func digest(what, name string, n uint32) []byte {
+	h := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d", what, name, n))
+	return h[:]
+}
+
+// sortedKeys gives the keys of a map in order.
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
+	out := make([]K, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}
