@@ -121,7 +121,7 @@ func fixed(endpoint, token string, tlsConfig *tls.Config, timeout time.Duration)
 func httpClient(tlsConfig *tls.Config, timeout time.Duration) http.Client {
 	t := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: tlsConfig,
-		MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true,
+		MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true,
 	}
 	return http.Client{Transport: t, Timeout: timeout}
 }

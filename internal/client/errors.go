@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -105,6 +106,43 @@ func (e unreachable) Hint() string {
 	return fmt.Sprintf("Is a controller running there? Start one with: causeway controller --api-listen %s", e.host)
 }
 
+// cutOff is a request whose answer did not come; what it asked for may have been
+// done.
+type cutOff struct {
+	host string
+	err  error
+}
+
+func (e cutOff) Error() string { return fmt.Sprintf("ask the API at %s: %v", e.host, e.err) }
+func (e cutOff) Unwrap() error { return e.err }
+
+// IsTemporary tells whether the same request may succeed later: the API did not
+// answer, or says itself that it is busy.
+func IsTemporary(err error) bool {
+	var a *APIError
+	if errors.As(err, &a) {
+		switch a.Status {
+		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+			http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			return true
+		}
+		return false
+	}
+	var c cutOff
+	var u unreachable
+	var n net.Error // an answer that ended half-way
+	return errors.As(err, &c) || errors.As(err, &u) || errors.As(err, &n) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// Status is the HTTP status of the API's answer, 0 if err is something else.
+func Status(err error) int {
+	var a *APIError
+	if errors.As(err, &a) {
+		return a.Status
+	}
+	return 0
+}
+
 // explain turns gophercloud's errors into ones for people.
 func explain(err error) error {
 	if err == nil {
@@ -127,7 +165,7 @@ func explain(err error) error {
 		if errors.As(err, &op) {
 			return unreachable{host, op.Err}
 		}
-		return fmt.Errorf("ask the API at %s: %w", host, u.Err)
+		return cutOff{host, u.Err}
 	}
 	return err
 }

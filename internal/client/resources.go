@@ -67,7 +67,15 @@ func (c *Client) url(parts ...string) string {
 
 // request does one exchange. Numbers in the answer stay as they are written.
 func (c *Client) request(ctx context.Context, method, target string, body any, out *map[string]json.RawMessage) error {
+	return c.requestIf(ctx, method, target, body, out, 0)
+}
+
+// requestIf is request with If-Match, unless revision is 0.
+func (c *Client) requestIf(ctx context.Context, method, target string, body any, out *map[string]json.RawMessage, revision int64) error {
 	opts := &gophercloud.RequestOpts{JSONBody: body, OkCodes: []int{200, 201, 202, 204}}
+	if revision != 0 {
+		opts.MoreHeaders = map[string]string{"If-Match": fmt.Sprintf("revision_number=%d", revision)}
+	}
 	if out != nil {
 		opts.JSONResponse = out
 	}
@@ -243,3 +251,6 @@ func (c *Client) Up(ctx context.Context) error {
 	var answer map[string]json.RawMessage
 	return c.request(ctx, http.MethodGet, c.sc.Endpoint, nil, &answer)
 }
+
+// IsUUID tells whether a name may be an id.
+func IsUUID(nameOrID string) bool { return uuid.MatchString(nameOrID) }

@@ -156,6 +156,8 @@ func (b *builder) peerPort(v *view, w *siteWork, gone map[string]string) {
 	}
 	if v.peer.DeviceID == "" {
 		b.attachPort(v, what, port, last)
+		again := &b.plan.Actions[len(b.plan.Actions)-1]
+		again.Before, again.Tags = portAttrs(v.peer), ours(v.peer.Tags)
 	} else if last != "" {
 		b.attach[v.spec.Name] = last
 	}

@@ -1,0 +1,103 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/causeway-net/causeway/internal/orchestrator/plan"
+	"github.com/causeway-net/causeway/internal/orchestrator/sites"
+)
+
+// finder looks for what a create would have made.
+type finder interface {
+	Find(ctx context.Context, a *plan.Action, id sites.Resolver) (string, error)
+}
+
+var errNotKept = errors.New("how it was made is not known any more")
+
+// undo does the opposite of an action.
+func (w *work) undo(ctx context.Context, site Doer, a *plan.Action, maybe bool) error {
+	if w.Check != nil {
+		if err := w.Check(); err != nil {
+			return err
+		}
+	}
+	for _, back := range inverse(a) {
+		if maybe && a.Op == plan.Create {
+			f, ok := site.(finder)
+			if !ok {
+				return nil
+			}
+			id, err := f.Find(ctx, a, w.resolve)
+			if err != nil || id == "" {
+				return err
+			}
+			back.Target = plan.Ref{ID: id}
+		}
+		if maybe && (a.Op == plan.Delete || a.Op == plan.Detach) {
+			return nil // a delete whose end is unknown is left to the next run
+		}
+		if back.Op == "" {
+			return errNotKept
+		}
+		id, err := site.Do(ctx, &back, w.resolve)
+		if err != nil {
+			return fmt.Errorf("%s: %w", back.Op, err)
+		}
+		w.mu.Lock()
+		w.ids[back.ID] = id
+		if back.Op == plan.Create && a.Target.ID != "" {
+			w.alias[a.Target.ID] = id
+		}
+		w.mu.Unlock()
+	}
+	return nil
+}
+
+// inverse are the actions that undo one. An action without an operation is what
+// cannot be undone.
+func inverse(a *plan.Action) []plan.Action {
+	back := plan.Action{ID: a.ID + "/back", Site: a.Site, Kind: a.Kind, What: a.What, Remote: a.Remote, Target: a.Target, Parent: a.Parent}
+	switch a.Op {
+	case plan.Create:
+		back.Op, back.Target = plan.Delete, plan.Ref{From: a.ID}
+	case plan.Update:
+		back.Op, back.Attrs = plan.Update, a.Before
+	case plan.AddTag:
+		back.Op, back.Tag = plan.RemoveTag, a.Tag
+	case plan.RemoveTag:
+		back.Op, back.Tag = plan.AddTag, a.Tag
+	case plan.AddRoutes:
+		back.Op, back.Routes = plan.RemoveRoutes, a.Routes
+	case plan.RemoveRoutes:
+		back.Op, back.Routes = plan.AddRoutes, a.Routes
+	case plan.Attach:
+		// Detaching takes the port with it. One that this run did not make is made
+		// again.
+		back.Op = plan.Detach
+		if a.Target.From == "" {
+			return append([]plan.Action{back}, remake(a, false)...)
+		}
+	case plan.Delete, plan.Detach:
+		if a.Before == nil {
+			return []plan.Action{back}
+		}
+		return remake(a, a.Op == plan.Detach)
+	}
+	return []plan.Action{back}
+}
+
+// remake makes a resource again that was deleted, with its marks.
+func remake(a *plan.Action, attach bool) []plan.Action {
+	again := plan.Action{ID: a.ID + "/again", Site: a.Site, Op: plan.Create, Kind: a.Kind, What: a.What, Remote: a.Remote, Parent: a.Parent, Attrs: a.Before}
+	out := []plan.Action{again}
+	made := plan.Ref{From: again.ID}
+	for _, t := range a.Tags {
+		out = append(out, plan.Action{ID: a.ID + "/mark", Site: a.Site, Op: plan.AddTag, Kind: a.Kind, What: a.What, Target: made, Tag: t})
+	}
+	if attach {
+		out = append(out, plan.Action{ID: a.ID + "/attach", Site: a.Site, Op: plan.Attach, Kind: a.Kind, What: a.What, Target: made, Parent: a.Parent})
+	}
+	return out
+}

@@ -1,0 +1,278 @@
+// Package orchestrator makes peerings of any number of sites as their files say, and
+// keeps them so. It has no state of its own: what belongs to a peering is told by
+// marks at the sites (package observed), so that any machine with the file and the
+// accounts can take over.
+//
+// Reading (sites), planning (plan), and doing (apply) are packages of their own;
+// lease keeps two runs apart. This package puts them together.
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/causeway-net/causeway/internal/orchestrator/apply"
+	"github.com/causeway-net/causeway/internal/orchestrator/lease"
+	"github.com/causeway-net/causeway/internal/orchestrator/observed"
+	"github.com/causeway-net/causeway/internal/orchestrator/peering"
+	"github.com/causeway-net/causeway/internal/orchestrator/plan"
+	"github.com/causeway-net/causeway/internal/orchestrator/sites"
+)
+
+// Options configure an Orchestrator. The zero value is usable.
+type Options struct {
+	Sites sites.Options
+	// Lease is how leases are taken. OnWait and Wait are given with each call.
+	Lease lease.Options
+}
+
+// Orchestrator works on any number of peerings. Its methods may be called at once.
+type Orchestrator struct {
+	opts Options
+
+	mu    sync.Mutex
+	conns map[string]*connection
+}
+
+// connection is a site's API, connected to once for all peerings.
+type connection struct {
+	mu   sync.Mutex
+	conn *sites.Conn
+}
+
+// New makes an Orchestrator.
+func New(o Options) *Orchestrator {
+	return &Orchestrator{opts: o, conns: map[string]*connection{}}
+}
+
+// Site gives the API of a site of a peering.
+func (o *Orchestrator) Site(ctx context.Context, s *peering.Site) (*sites.Site, error) {
+	o.mu.Lock()
+	key := accessKey(s.Access)
+	c := o.conns[key]
+	if c == nil {
+		c = &connection{}
+		o.conns[key] = c
+	}
+	o.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == nil {
+		conn, err := sites.Connect(ctx, s.Access, o.opts.Sites)
+		if err != nil {
+			return nil, err
+		}
+		c.conn = conn
+	}
+	return c.conn.Site(s.Name), nil
+}
+
+func accessKey(a peering.Access) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%q %q", a.Cloud, a.Endpoint)
+	for _, k := range slices.Sorted(maps.Keys(a.Auth)) {
+		fmt.Fprintf(&b, " %s=%q", k, a.Auth[k])
+	}
+	return b.String()
+}
+
+// parallelSites bounds the sites that are read at once.
+const parallelSites = 16
+
+// Observe reads all sites of a peering. A site that does not answer is told so in
+// its Problem; only the end of ctx is an error.
+func (o *Orchestrator) Observe(ctx context.Context, p *peering.Peering) ([]observed.Site, error) {
+	out := make([]observed.Site, len(p.Sites))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallelSites)
+	for i := range p.Sites {
+		g.Go(func() error {
+			s, err := o.Site(gctx, &p.Sites[i])
+			if gctx.Err() != nil {
+				return gctx.Err()
+			}
+			if err != nil {
+				out[i] = observed.Site{Name: p.Sites[i].Name, Endpoint: p.Sites[i].Access.Endpoint, Problem: sites.ProblemOf(err)}
+				return nil
+			}
+			out[i], err = s.Observe(gctx, p)
+			return err
+		})
+	}
+	return out, g.Wait()
+}
+
+// Planner makes a plan of what was observed.
+type Planner func(p *peering.Peering, obs []observed.Site) *plan.Plan
+
+// ForApply plans what makes the sites as the file says.
+func ForApply(opts plan.Options) Planner {
+	return func(p *peering.Peering, obs []observed.Site) *plan.Plan { return plan.Build(p, obs, opts) }
+}
+
+// ForDestroy plans what takes the peering away.
+func ForDestroy(opts plan.Options) Planner {
+	return func(p *peering.Peering, obs []observed.Site) *plan.Plan { return plan.Teardown(p, obs, opts) }
+}
+
+// Plan observes the sites and plans.
+func (o *Orchestrator) Plan(ctx context.Context, p *peering.Peering, planner Planner) (*plan.Plan, []observed.Site, error) {
+	obs, err := o.Observe(ctx, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	return planner(p, obs), obs, nil
+}
+
+// RunOptions say how a plan is carried out.
+type RunOptions struct {
+	// Confirm, if not nil, is asked before anything is done. If it says no, Run
+	// returns ErrDeclined.
+	Confirm func(*plan.Plan) (bool, error)
+	// Progress, if not nil, is told of each step.
+	Progress func(apply.Event)
+	// KeepPartial leaves what was done where a step fails for good.
+	KeepPartial bool
+	// Wait bounds the wait for another run's lease; OnWait is told who has it.
+	Wait   time.Duration
+	OnWait func(lease.Held)
+}
+
+// Outcome is what a run has done.
+type Outcome struct {
+	// Plan is the last one that was carried out; the first one if none was.
+	Plan *plan.Plan
+	// Steps is how many steps were done.
+	Steps int
+}
+
+// ErrDeclined is what Run returns when it was not to go on.
+var ErrDeclined = errors.New("nothing was done")
+
+// ErrChanged is what Run returns when the sites changed between the question and
+// the lease.
+var ErrChanged = errors.New("the sites have changed since the plan was shown; nothing was done")
+
+// Blocked is a plan that something stands in the way of.
+type Blocked struct{ Plan *plan.Plan }
+
+func (b Blocked) Error() string {
+	if n := len(b.Plan.Blockers); n > 1 {
+		return fmt.Sprintf("%d things stand in the way; nothing was done", n)
+	}
+	return "something stands in the way; nothing was done"
+}
+
+// maxRounds bounds how often a run plans again what it finds left afterwards, such
+// as what a request made whose answer was lost.
+const maxRounds = 4
+
+// Run plans, takes the lease, plans again under it and carries the plan out, until
+// nothing is left to do.
+func (o *Orchestrator) Run(ctx context.Context, p *peering.Peering, planner Planner, ro RunOptions) (Outcome, error) {
+	pl, obs, err := o.Plan(ctx, p, planner)
+	if err != nil {
+		return Outcome{}, err
+	}
+	out := Outcome{Plan: pl}
+	if len(pl.Blockers) > 0 {
+		return out, Blocked{pl}
+	}
+	if len(pl.Actions) == 0 {
+		return out, nil
+	}
+	if ro.Confirm != nil {
+		if ok, err := ro.Confirm(pl); err != nil || !ok {
+			return out, errors.Join(err, declined(ok))
+		}
+	}
+	doers, places, err := o.places(ctx, p, obs)
+	if err != nil {
+		return out, err
+	}
+	lo := o.opts.Lease
+	lo.Wait, lo.OnWait = ro.Wait, ro.OnWait
+	if lo.Dead == nil {
+		lo.Dead = lease.Ended
+	}
+	l, err := lease.Take(ctx, p.Name, places, lo)
+	if err != nil {
+		return out, err
+	}
+	defer l.Release(context.WithoutCancel(ctx))
+	work, stop := l.Context(ctx)
+	defer stop()
+	for round := range maxRounds {
+		now, _, err := o.Plan(work, p, planner)
+		if err != nil {
+			return out, cause(work, err)
+		}
+		switch {
+		case len(now.Blockers) > 0:
+			out.Plan = now
+			return out, Blocked{now}
+		case len(now.Actions) == 0:
+			return out, nil
+		case round == 0 && ro.Confirm != nil && !sameActions(pl, now):
+			return out, ErrChanged
+		}
+		out.Plan = now
+		run := &apply.Run{Sites: doers, Check: l.Check, Progress: ro.Progress, KeepPartial: ro.KeepPartial}
+		n, err := run.Do(work, now)
+		out.Steps += n
+		if err != nil {
+			return out, cause(work, err)
+		}
+	}
+	return out, errors.New("after every round something is left to do: somebody else changes the sites at the same time")
+}
+
+func declined(ok bool) error {
+	if ok {
+		return nil
+	}
+	return ErrDeclined
+}
+
+// cause gives the reason for which the work was ended, in the place of "canceled".
+func cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// places are the routers that the lease is taken on, and the sites to work at.
+func (o *Orchestrator) places(ctx context.Context, p *peering.Peering, obs []observed.Site) (map[string]apply.Doer, []lease.Place, error) {
+	doers := map[string]apply.Doer{}
+	var out []lease.Place
+	for i := range p.Sites {
+		if obs[i].Problem != nil {
+			continue
+		}
+		s, err := o.Site(ctx, &p.Sites[i])
+		if err != nil {
+			return nil, nil, err
+		}
+		doers[s.Name] = s
+		if len(obs[i].Routers) == 1 {
+			out = append(out, lease.Place{Site: s.Name, Router: s, RouterID: obs[i].Routers[0].ID})
+		}
+	}
+	return doers, out, nil
+}
+
+// sameActions tells whether two plans would do the same.
+func sameActions(a, b *plan.Plan) bool {
+	return slices.EqualFunc(a.Actions, b.Actions, func(x, y plan.Action) bool {
+		return x.ID == y.ID && x.Op == y.Op && x.Target == y.Target
+	})
+}
