@@ -199,7 +199,7 @@ func (s *Site) DeleteConnection(ctx context.Context, id string, guard func(*mode
 }
 
 func (t *tx) removeConnection(c *model.L2GatewayConnection) error {
-	g, err := find[model.L2Gateway](t, store.L2Gateways, string(c.L2GatewayID), L2GatewayNotFound)
+	g, err := find[model.L2Gateway](t.Tx, store.L2Gateways, string(c.L2GatewayID), L2GatewayNotFound)
 	if err != nil {
 		return err // cannot be: an L2 gateway with a connection is not deleted
 	}

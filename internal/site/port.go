@@ -196,7 +196,7 @@ func (t *tx) checkPortChange(old, p *model.Port) error {
 	if p.NetworkID != old.NetworkID {
 		return invalidInput("the network of a port cannot be changed")
 	}
-	net, err := find[model.Network](t, store.Networks, string(p.NetworkID), NetworkNotFound)
+	net, err := find[model.Network](t.Tx, store.Networks, string(p.NetworkID), NetworkNotFound)
 	if err != nil {
 		return err
 	}
@@ -218,7 +218,7 @@ func (t *tx) checkPortChange(old, p *model.Port) error {
 	if slices.Equal(p.FixedIPs, old.FixedIPs) {
 		return nil
 	}
-	router, err := find[model.Router](t, store.Routers, p.DeviceID, RouterNotFound)
+	router, err := find[model.Router](t.Tx, store.Routers, p.DeviceID, RouterNotFound)
 	if err != nil {
 		return err
 	}

@@ -96,7 +96,7 @@ func (t *tx) attachPort(r *model.Router, id string) (*model.Port, error) {
 	}
 	p := *old
 	p.DeviceOwner, p.DeviceID = model.OwnerRouterInterface, string(r.ID)
-	net, err := find[model.Network](t, store.Networks, string(p.NetworkID), NetworkNotFound)
+	net, err := find[model.Network](t.Tx, store.Networks, string(p.NetworkID), NetworkNotFound)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +125,7 @@ func (t *tx) checkInterfacePort(r *model.Router, p *model.Port, self model.PortI
 	case len(p.FixedIPs) > 1:
 		return badRequest("router", "Cannot have multiple IPv4 subnets on router port")
 	}
-	sub, err := find[model.Subnet](t, store.Subnets, string(p.FixedIPs[0].SubnetID), SubnetNotFound)
+	sub, err := find[model.Subnet](t.Tx, store.Subnets, string(p.FixedIPs[0].SubnetID), SubnetNotFound)
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (t *tx) interfaceBy(r *model.Router, subnet, port string) (*model.Port, err
 		return nil, badRequest("router", "Either subnet_id or port_id must be specified")
 	}
 	if port == "" {
-		if _, err := find[model.Subnet](t, store.Subnets, subnet, SubnetNotFound); err != nil {
+		if _, err := find[model.Subnet](t.Tx, store.Subnets, subnet, SubnetNotFound); err != nil {
 			return nil, err
 		}
 		id, ok := t.Lookup(ixSubnetOfRouter, join(r.ID, subnet))

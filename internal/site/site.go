@@ -78,13 +78,20 @@ type tx struct {
 	store.Tx
 	s     *Site
 	now   time.Time
+	sees  func(store.Reader, store.Kind, store.Object) bool // nil: everything
 	freed []string // names of keys whose resources go
 }
 
 func (s *Site) update(ctx context.Context, fn func(*tx) error) error {
 	var last *tx
+	access := accessOf(ctx)
 	revision, err := s.st.Update(ctx, func(t store.Tx) error {
-		last = &tx{Tx: t, s: s, now: s.now().UTC().Truncate(time.Second)}
+		last = &tx{Tx: t, s: s, now: s.now().UTC().Truncate(time.Second), sees: access.Sees}
+		if access.Check != nil {
+			if err := access.Check(t); err != nil {
+				return err
+			}
+		}
 		return fn(last)
 	})
 	if err == nil && len(last.freed) > 0 {
@@ -93,12 +100,18 @@ func (s *Site) update(ctx context.Context, fn func(*tx) error) error {
 	return err
 }
 
-// find reads an object that must exist.
-func find[M any](t store.Reader, kind store.Kind, id string, notFound func(string) *model.Error) (*M, error) {
-	if o := store.Get[M](t, kind, id); o != nil {
-		return o, nil
+// find reads an object that must exist. One that the request names is looked for in
+// the tx, where it must be visible to whoever asks; one that the site's own objects
+// refer to, in tx.Tx.
+func find[M any](r store.Reader, kind store.Kind, id string, notFound func(string) *model.Error) (*M, error) {
+	o := store.Get[M](r, kind, id)
+	if o == nil {
+		return nil, notFound(id)
 	}
-	return nil, notFound(id)
+	if t, ok := r.(*tx); ok && t.sees != nil && !t.sees(t.Tx, kind, o) {
+		return nil, notFound(id)
+	}
+	return o, nil
 }
 
 // stamp fills what every new resource has.

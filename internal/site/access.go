@@ -1,0 +1,31 @@
+package site
+
+import (
+	"context"
+
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+// Access is what whoever asks for an operation may see and do. Without one in the
+// context the site itself is at work, which may all.
+type Access struct {
+	// Check runs first in the operation's transaction, each time that runs: what it
+	// reads has not changed when the operation takes effect. Its error is the
+	// operation's. It may be nil.
+	Check func(store.Reader) error
+	// Sees tells whether an object that the operation names may be known of. One
+	// that may not does not exist as far as the answer tells. It may be nil.
+	Sees func(store.Reader, store.Kind, store.Object) bool
+}
+
+type accessKey struct{}
+
+// WithAccess makes a context whose operations are bound by a.
+func WithAccess(ctx context.Context, a Access) context.Context {
+	return context.WithValue(ctx, accessKey{}, a)
+}
+
+func accessOf(ctx context.Context) Access {
+	a, _ := ctx.Value(accessKey{}).(Access)
+	return a
+}
