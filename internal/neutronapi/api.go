@@ -3,15 +3,19 @@ package neutronapi
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"path"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/policy"
 	"github.com/causeway-net/causeway/internal/site"
+	"github.com/causeway-net/causeway/internal/store"
 )
 
 const (
@@ -33,8 +37,12 @@ type Options struct {
 	Project model.ProjectID
 	// Authenticator says who asks; nil: everybody is an admin of Project.
 	Authenticator Authenticator
+	// Policy gives the rules in force; nil: the defaults. It is asked with each
+	// request, and only where there is an Authenticator.
+	Policy func() *policy.Rules
 	// Extra are further handlers by pattern, as in http.ServeMux. They are given
-	// the API for its error bodies.
+	// the API for its error bodies. They look beyond one project's resources, so
+	// policy asks for use_diagnostics.
 	Extra map[string]func(*API) http.Handler
 }
 
@@ -44,7 +52,12 @@ type API struct {
 	log     *slog.Logger
 	project model.ProjectID
 	auth    Authenticator
+	policy  func() *policy.Rules
 	mux     *http.ServeMux
+	// sees tells, for each kind of resource, whether a caller may know of one.
+	sees     map[store.Kind]func(view, store.Object) bool
+	networks *resource[model.Network, model.Network] // whose attributes policy asks for
+	routes   []Route
 	// collections are the top-level resources, for the version document.
 	collections []collection
 }
@@ -53,14 +66,20 @@ type collection struct{ name, plural, path string }
 
 // New makes the handler for s.
 func New(s *site.Site, opts Options) *API {
-	a := &API{site: s, log: opts.Logger, project: opts.Project, auth: opts.Authenticator, mux: http.NewServeMux()}
+	a := &API{site: s, log: opts.Logger, project: opts.Project, auth: opts.Authenticator, policy: opts.Policy,
+		sees: map[store.Kind]func(view, store.Object) bool{}, mux: http.NewServeMux()}
 	if a.log == nil {
 		a.log = slog.Default()
 	}
 	if a.project == "" {
 		a.project = DefaultProject
 	}
-	register(a, networks(a))
+	if a.policy == nil {
+		rules := policy.Defaults()
+		a.policy = func() *policy.Rules { return rules }
+	}
+	a.networks = networks(a)
+	register(a, a.networks)
 	register(a, subnets(a))
 	register(a, ports(a))
 	register(a, routers(a))
@@ -75,7 +94,7 @@ func New(s *site.Site, opts Options) *API {
 	a.registerQuotas()
 	a.registerInfo()
 	for pattern, h := range opts.Extra {
-		a.mux.Handle(pattern, h(a))
+		a.extra(pattern, h(a))
 	}
 	return a
 }
@@ -83,8 +102,31 @@ func New(s *site.Site, opts Options) *API {
 // methods is a handler for each method that a path takes.
 type methods map[string]func(http.ResponseWriter, *http.Request) error
 
+// Route is one path that the API serves, as a pattern of http.ServeMux.
+type Route struct {
+	Pattern string
+	Methods []string
+}
+
+// Routes lists what the API serves.
+func (a *API) Routes() []Route { return slices.Clone(a.routes) }
+
+// extra serves what is no resource's.
+func (a *API) extra(pattern string, h http.Handler) {
+	method, path, _ := strings.Cut(pattern, " ")
+	a.routes = append(a.routes, Route{path, []string{method}})
+	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		if err := permitted(r.Context(), policy.UseDiagnostics); err != nil {
+			a.WriteError(w, r, err)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
 // handle serves a path.
 func (a *API) handle(pattern string, m methods) {
+	a.routes = append(a.routes, Route{pattern, slices.Sorted(maps.Keys(m))})
 	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		method := r.Method
 		if method == http.MethodHead {

@@ -20,6 +20,9 @@ type attribute[I, M any] struct {
 	post     bool // may be set by POST
 	put      bool // may be set by PUT
 	required bool // must be set by POST
+	// explicit: a POST that has it says something, whatever the value: there is no
+	// default that it could be equal to. Policy asks.
+	explicit bool
 	// always calls set with nil where a POST does not have the attribute.
 	always bool
 	// takes reads the decoded JSON value; the zero input for what the server alone

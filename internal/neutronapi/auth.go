@@ -1,6 +1,7 @@
 package neutronapi
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/causeway-net/causeway/internal/identity"
@@ -39,7 +40,11 @@ func (a *API) identify(w http.ResponseWriter, r *http.Request) (*http.Request, e
 		}
 	}
 	c.RequestID = w.Header().Get(requestIDHeader)
-	return r.WithContext(identity.With(r.Context(), c)), nil
+	ctx := identity.With(r.Context(), c)
+	if a.auth != nil {
+		ctx = context.WithValue(ctx, deciderKey{}, a.policy().For(c))
+	}
+	return r.WithContext(ctx), nil
 }
 
 // ownerOf is the project that owns what a request creates, unless it says another.

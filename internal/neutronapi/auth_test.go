@@ -1,9 +1,12 @@
 package neutronapi_test
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
+	"iter"
 	"log/slog"
+	"maps"
 	"net/http"
 	"testing"
 
@@ -101,4 +104,13 @@ func TestCallerInContext(t *testing.T) {
 	if open.callWith("GET", "/v2.0/extra", "", nil); !got.Admin || got.ProjectID != neutronapi.DefaultProject || got.Method != "none" {
 		t.Errorf("caller without authentication: %+v", got)
 	}
+}
+
+func projectID(s string) model.ProjectID { return model.ProjectID(s) }
+
+func mapKeys(m map[string]string) iter.Seq[string] { return maps.Keys(m) }
+
+func text(o object) string {
+	b, _ := json.Marshal(o)
+	return string(b)
 }

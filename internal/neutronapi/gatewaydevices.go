@@ -188,6 +188,13 @@ func remoteMACs(a *API) *resource[model.RemoteMACEntry, model.RemoteMACEntry] {
 		remove: func(ctx context.Context, r *http.Request, id string, _ func(*entry) error) error {
 			return a.site.DeleteRemoteMAC(ctx, device(r), id)
 		},
+		parent: func(r *http.Request, v view) error {
+			d := store.Get[model.GatewayDevice](v, store.GatewayDevices, string(device(r)))
+			if d == nil || !gatewayDevices(a).visible(a, v, d) {
+				return site.GatewayDeviceNotFound(clip(string(device(r))))
+			}
+			return nil
+		},
 		all: func(r *http.Request, s store.Snapshot) (iter.Seq[*entry], error) {
 			if store.Get[model.GatewayDevice](s, store.GatewayDevices, string(device(r))) == nil {
 				return nil, site.GatewayDeviceNotFound(clip(string(device(r))))

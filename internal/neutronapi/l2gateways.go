@@ -33,7 +33,8 @@ func l2Gateways(a *API) *resource[site.L2GatewayInput, model.L2Gateway] {
 				return []map[string]string{d}
 			}},
 		},
-		noBulk: "Bulk operation not supported",
+		noBulk:     "Bulk operation not supported",
+		adminWords: true,
 		fresh: func(r *http.Request) *in {
 			return &in{L2Gateway: gateway{Standard: model.Standard{ProjectID: ownerOf(r)}}}
 		},
@@ -141,7 +142,8 @@ func connections(a *API) *resource[site.ConnectionInput, model.L2GatewayConnecti
 					return strconv.Itoa(int(c.VNI))
 				}},
 		},
-		noBulk: "Bulk operation not supported",
+		noBulk:     "Bulk operation not supported",
+		adminWords: true,
 		fresh: func(r *http.Request) *in {
 			return &in{L2GatewayConnection: conn{ProjectID: ownerOf(r)}}
 		},

@@ -40,7 +40,7 @@ func ports(a *API) *resource[site.PortInput, model.Port] {
 				gives: pattern(macPattern),
 				get:   func(_ store.Snapshot, p *port) any { return p.MAC.String() },
 				match: matchMAC},
-			attribute[in, port]{name: "fixed_ips", post: true, put: true, takes: with(fixedIPs(), setFixedIPs),
+			attribute[in, port]{name: "fixed_ips", post: true, put: true, explicit: true, takes: with(fixedIPs(), setFixedIPs),
 				get:   func(_ store.Snapshot, p *port) any { return list(p.FixedIPs) },
 				match: matchFixedIPs},
 			attribute[in, port]{name: "admin_state_up", post: true, put: true,
@@ -51,7 +51,7 @@ func ports(a *API) *resource[site.PortInput, model.Port] {
 			attribute[in, port]{name: "device_id", post: true, put: true,
 				takes: into(nullable(label()), func(i *in) *string { return &i.DeviceID }),
 				get:   func(_ store.Snapshot, p *port) any { return p.DeviceID }},
-			attribute[in, port]{name: "port_security_enabled", post: true, put: true,
+			attribute[in, port]{name: "port_security_enabled", post: true, put: true, explicit: true,
 				takes: with(boolean(), func(i *in, on bool) error {
 					i.PortSecurityGiven, i.PortSecurity = true, on
 					return nil
@@ -94,6 +94,7 @@ func ports(a *API) *resource[site.PortInput, model.Port] {
 		revision:   func(p *port) int64 { return p.Revision },
 		revisionIn: func(i *in) int64 { return i.Revision },
 		standardIn: stdIn, standard: std,
+		network:  func(p *port) model.NetworkID { return p.NetworkID },
 		notFound: site.PortNotFound,
 		create:   a.site.CreatePorts,
 		update:   a.site.UpdatePort,

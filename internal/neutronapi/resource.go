@@ -42,6 +42,14 @@ type resource[I, M any] struct {
 	// standardIn and tags are set where the resource has tags.
 	standardIn func(*I) *model.Standard
 	standard   func(*M) *model.Standard
+	// network is set where a resource belongs to a network, for policy.
+	network func(*M) model.NetworkID
+	// parent finds what the path says that the resource belongs to, if the caller
+	// may see it.
+	parent func(*http.Request, view) error
+	// adminWords: who may not reads so, in MidoNet's words, whether the object
+	// exists or not.
+	adminWords bool
 }
 
 func register[I, M any](a *API, r *resource[I, M]) {
@@ -60,14 +68,19 @@ func register[I, M any](a *API, r *resource[I, M]) {
 	if r.standardIn != nil {
 		registerTags(a, r)
 	}
+	a.sees[r.kind] = func(v view, o store.Object) bool {
+		m, ok := o.(*M)
+		return ok && r.visible(a, v, m)
+	}
 }
 
 // render writes the attributes that are asked for, all if none is.
-func (r *resource[I, M]) render(s store.Snapshot, m *M, fields []string) map[string]any {
+func (r *resource[I, M]) render(a *API, v view, m *M, fields []string) map[string]any {
 	out := make(map[string]any, len(r.attrs))
-	for _, a := range r.attrs {
-		if a.get != nil && (len(fields) == 0 || slices.Contains(fields, a.name)) {
-			out[a.name] = a.get(s, m)
+	for i := range r.attrs {
+		attr := &r.attrs[i]
+		if attr.get != nil && (len(fields) == 0 || slices.Contains(fields, attr.name)) && !r.hidden(a, v, attr, m) {
+			out[attr.name] = attr.get(v, m)
 		}
 	}
 	return out
@@ -77,28 +90,37 @@ func fieldsOf(req *http.Request) []string {
 	return slices.DeleteFunc(slices.Clone(req.URL.Query()["fields"]), func(s string) bool { return s == "" })
 }
 
-func (r *resource[I, M]) get(req *http.Request, s store.Snapshot, id string) (*M, error) {
+func (r *resource[I, M]) get(a *API, req *http.Request, v view, id string) (*M, error) {
+	if r.parent != nil {
+		if err := r.parent(req, v); err != nil {
+			return nil, err
+		}
+	}
 	if r.one != nil {
-		return r.one(req, s, id)
+		m, err := r.one(req, v, id)
+		if err == nil && !r.visible(a, v, m) {
+			err = r.hiddenError(v.d, "GET", id)
+		}
+		return m, err
 	}
 	if isUUID(id) {
-		if m := store.Get[M](s, r.kind, id); m != nil {
+		if m := store.Get[M](v, r.kind, id); m != nil && r.visible(a, v, m) {
 			return m, nil
 		}
 	}
-	return nil, r.notFound(clip(id))
+	return nil, r.hiddenError(v.d, "GET", id)
 }
 
 func (r *resource[I, M]) serveShow(a *API, w http.ResponseWriter, req *http.Request) error {
-	s, err := a.site.View(req.Context())
+	v, err := a.view(req.Context())
 	if err != nil {
 		return err
 	}
-	m, err := r.get(req, s, req.PathValue("id"))
+	m, err := r.get(a, req, v, req.PathValue("id"))
 	if err != nil {
 		return err
 	}
-	a.WriteJSON(w, http.StatusOK, map[string]any{r.name: r.render(s, m, fieldsOf(req))})
+	a.WriteJSON(w, http.StatusOK, map[string]any{r.name: r.render(a, v, m, fieldsOf(req))})
 	return nil
 }
 
@@ -107,24 +129,29 @@ func (r *resource[I, M]) serveList(a *API, w http.ResponseWriter, req *http.Requ
 	if err != nil {
 		return err
 	}
-	s, err := a.site.View(req.Context())
+	s, err := a.view(req.Context())
 	if err != nil {
+		return err
+	}
+	if err := r.mayList(req, s); err != nil {
 		return err
 	}
 	candidates, err := r.candidates(req, s)
 	if err != nil {
 		return err
 	}
+	sees := r.filter(a, s)
+	r.openKeys(&q, s)
 	var items []*M
 	for m := range candidates {
-		if q.matches(s, m) {
+		if (sees == nil || sees(m)) && q.matches(s, m) && r.openFilters(a, s, &q, m) {
 			items = append(items, m)
 		}
 	}
 	slices.SortFunc(items, func(x, y *M) int { return r.compare(&q, s, x, y) })
 	var marker *M
 	if q.marker != "" {
-		if marker, err = r.get(req, s, q.marker); err != nil {
+		if marker, err = r.get(a, req, s, q.marker); err != nil {
 			return err
 		}
 	}
@@ -132,7 +159,7 @@ func (r *resource[I, M]) serveList(a *API, w http.ResponseWriter, req *http.Requ
 	fields := fieldsOf(req)
 	out := make([]map[string]any, 0, len(page))
 	for _, m := range page {
-		out = append(out, r.render(s, m, fields))
+		out = append(out, r.render(a, s, m, fields))
 	}
 	body := map[string]any{r.plural: out}
 	if links := r.links(req, &q, page, more); len(links) > 0 {
@@ -175,6 +202,9 @@ func (r *resource[I, M]) servePost(a *API, w http.ResponseWriter, req *http.Requ
 	if err != nil {
 		return err
 	}
+	if err := r.beforeCreate(req, items); err != nil {
+		return err
+	}
 	inputs := make([]*I, 0, len(items))
 	for _, attrs := range items {
 		in := r.fresh(req)
@@ -183,21 +213,21 @@ func (r *resource[I, M]) servePost(a *API, w http.ResponseWriter, req *http.Requ
 		}
 		inputs = append(inputs, in)
 	}
-	made, err := r.create(req.Context(), inputs)
+	made, err := r.create(a.bound(req.Context(), r.checkCreate(a, items)), inputs)
 	if err != nil {
 		return err
 	}
-	s, err := a.site.View(req.Context())
+	s, err := a.view(req.Context())
 	if err != nil {
 		return err
 	}
 	if !bulk {
-		a.WriteJSON(w, http.StatusCreated, map[string]any{r.name: r.render(s, made[0], nil)})
+		a.WriteJSON(w, http.StatusCreated, map[string]any{r.name: r.render(a, s, made[0], nil)})
 		return nil
 	}
 	out := make([]map[string]any, 0, len(made))
 	for _, m := range made {
-		out = append(out, r.render(s, m, nil))
+		out = append(out, r.render(a, s, m, nil))
 	}
 	a.WriteJSON(w, http.StatusCreated, map[string]any{r.plural: out})
 	return nil
@@ -230,7 +260,11 @@ func (r *resource[I, M]) postItems(body map[string]any) (items []map[string]any,
 }
 
 func (r *resource[I, M]) servePut(a *API, w http.ResponseWriter, req *http.Request) error {
+	id := req.PathValue("id")
 	if r.updateFirst != nil {
+		if err := r.mayChange(a, req, id); err != nil {
+			return err
+		}
 		return r.updateFirst
 	}
 	body, err := ReadBody(req)
@@ -245,20 +279,23 @@ func (r *resource[I, M]) servePut(a *API, w http.ResponseWriter, req *http.Reque
 		return err
 	}
 	if r.update == nil {
+		if err := r.mayChange(a, req, id); err != nil {
+			return err
+		}
 		return r.noUpdate
 	}
 	want, constrained, err := ifMatch(req)
 	if err != nil {
 		return err
 	}
-	id := req.PathValue("id")
 	if !isUUID(id) {
-		return r.notFound(clip(id))
+		return r.hiddenError(deciderOf(req.Context()), "UPDATE", id)
 	}
 	if constrained && r.revisionIn == nil {
 		return badAttribute("Revision matching not supported for this resource")
 	}
-	m, err := r.update(req.Context(), id, func(in *I) error {
+	ctx := a.bound(req.Context(), r.checkChange(a, id, "UPDATE", "update_"+r.name, attrs))
+	m, err := r.update(ctx, id, func(in *I) error {
 		if constrained && r.revisionIn(in) != want {
 			return revisionMismatch(want, r.revisionIn(in))
 		}
@@ -267,22 +304,22 @@ func (r *resource[I, M]) servePut(a *API, w http.ResponseWriter, req *http.Reque
 	if err != nil {
 		return err
 	}
-	s, err := a.site.View(req.Context())
+	s, err := a.view(req.Context())
 	if err != nil {
 		return err
 	}
-	a.WriteJSON(w, http.StatusOK, map[string]any{r.name: r.render(s, m, nil)})
+	a.WriteJSON(w, http.StatusOK, map[string]any{r.name: r.render(a, s, m, nil)})
 	return nil
 }
 
-func (r *resource[I, M]) serveDelete(_ *API, w http.ResponseWriter, req *http.Request) error {
+func (r *resource[I, M]) serveDelete(a *API, w http.ResponseWriter, req *http.Request) error {
 	want, constrained, err := ifMatch(req)
 	if err != nil {
 		return err
 	}
 	id := req.PathValue("id")
 	if !isUUID(id) {
-		return r.notFound(clip(id))
+		return r.hiddenError(deciderOf(req.Context()), "DELETE", id)
 	}
 	var guard func(*M) error
 	if constrained && r.revision != nil {
@@ -293,7 +330,8 @@ func (r *resource[I, M]) serveDelete(_ *API, w http.ResponseWriter, req *http.Re
 			return nil
 		}
 	}
-	if err := r.remove(req.Context(), req, id, guard); err != nil {
+	ctx := a.bound(req.Context(), r.checkChange(a, id, "DELETE", "delete_"+r.name, nil))
+	if err := r.remove(ctx, req, id, guard); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -49,10 +49,10 @@ func routers(a *API) *resource[model.Router, model.Router] {
 // registerRouterActions serves the paths below a router that are no attributes.
 func (a *API) registerRouterActions() {
 	const router = "/v2.0/routers/{id}"
-	a.handle(router+"/add_router_interface", methods{http.MethodPut: a.interfaceAction(a.site.AddInterface)})
-	a.handle(router+"/remove_router_interface", methods{http.MethodPut: a.interfaceAction(a.site.RemoveInterface)})
-	a.handle(router+"/add_extraroutes", methods{http.MethodPut: a.routesAction(a.site.AddRoutes)})
-	a.handle(router+"/remove_extraroutes", methods{http.MethodPut: a.routesAction(a.site.RemoveRoutes)})
+	a.handle(router+"/add_router_interface", methods{http.MethodPut: a.interfaceAction("add_router_interface", a.site.AddInterface)})
+	a.handle(router+"/remove_router_interface", methods{http.MethodPut: a.interfaceAction("remove_router_interface", a.site.RemoveInterface)})
+	a.handle(router+"/add_extraroutes", methods{http.MethodPut: a.routesAction("add_extraroutes", a.site.AddRoutes)})
+	a.handle(router+"/remove_extraroutes", methods{http.MethodPut: a.routesAction("remove_extraroutes", a.site.RemoveRoutes)})
 }
 
 // interfaceBody is the table of what adding and removing an interface take.
@@ -65,7 +65,7 @@ func interfaceAttrs() []attribute[interfaceBody, struct{}] {
 	}
 }
 
-func (a *API) interfaceAction(do func(ctx context.Context, router, subnet, port string) (site.Interface, error)) func(http.ResponseWriter, *http.Request) error {
+func (a *API) interfaceAction(action string, do func(ctx context.Context, router, subnet, port string) (site.Interface, error)) func(http.ResponseWriter, *http.Request) error {
 	table := interfaceAttrs()
 	return func(w http.ResponseWriter, req *http.Request) error {
 		attrs, err := ReadBody(req)
@@ -80,7 +80,7 @@ func (a *API) interfaceAction(do func(ctx context.Context, router, subnet, port 
 		if !isUUID(id) {
 			return site.RouterNotFound(clip(id))
 		}
-		i, err := do(req.Context(), id, body.subnet, body.port)
+		i, err := do(a.bound(req.Context(), a.checkInterface(action, id, body)), id, body.subnet, body.port)
 		if err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func (a *API) interfaceAction(do func(ctx context.Context, router, subnet, port 
 	}
 }
 
-func (a *API) routesAction(do func(ctx context.Context, id string, routes []model.HostRoute) (*model.Router, error)) func(http.ResponseWriter, *http.Request) error {
+func (a *API) routesAction(action string, do func(ctx context.Context, id string, routes []model.HostRoute) (*model.Router, error)) func(http.ResponseWriter, *http.Request) error {
 	table := []attribute[[]model.HostRoute, struct{}]{{name: "routes", post: true, required: true,
 		takes: into(routes(), func(out *[]model.HostRoute) *[]model.HostRoute { return out })}}
 	shape := routers(a)
@@ -113,15 +113,39 @@ func (a *API) routesAction(do func(ctx context.Context, id string, routes []mode
 		if !isUUID(id) {
 			return site.RouterNotFound(clip(id))
 		}
-		r, err := do(req.Context(), id, routes)
+		r, err := do(a.bound(req.Context(), shape.checkChange(a, id, "UPDATE", action, nil)), id, routes)
 		if err != nil {
 			return err
 		}
-		s, err := a.site.View(req.Context())
+		v, err := a.view(req.Context())
 		if err != nil {
 			return err
 		}
-		a.WriteJSON(w, http.StatusOK, map[string]any{"router": shape.render(s, r, nil)})
+		a.WriteJSON(w, http.StatusOK, map[string]any{"router": shape.render(a, v, r, nil)})
 		return nil
+	}
+}
+
+// checkInterface decides about adding or removing a router's interface. What is
+// added, the caller must be allowed to use: a port, to change it; a subnet's gateway
+// address, to choose an address on its network. On a network that is shared with
+// others, who may not choose adds a port.
+func (a *API) checkInterface(action, id string, body interfaceBody) func(view) error {
+	router := routers(a).checkChange(a, id, "UPDATE", action, nil)
+	return func(v view) error {
+		if err := router(v); err != nil || action != "add_router_interface" {
+			return err
+		}
+		if body.port != "" {
+			return ports(a).checkChange(a, body.port, "UPDATE", "update_port", nil)(v)
+		}
+		sub := store.Get[model.Subnet](v, store.Subnets, body.subnet)
+		if sub == nil || !subnets(a).visible(a, v, sub) {
+			return nil // package site says that it does not exist
+		}
+		r := ports(a)
+		t := &target[site.PortInput, model.Port]{a: a, r: r, v: v, owner: string(v.project),
+			said: map[string]any{"network_id": string(sub.NetworkID)}}
+		return r.decide(v.d, "UPDATE", []string{"create_port:fixed_ips:ip_address"}, t)
 	}
 }

@@ -117,8 +117,8 @@ func orNull[ID ~string](id ID) any {
 // registerPoolActions serves the paths below a subnet pool that are no attributes.
 func (a *API) registerPoolActions() {
 	const pool = "/v2.0/subnetpools/{id}"
-	a.handle(pool+"/add_prefixes", methods{http.MethodPut: a.prefixAction(a.site.GrowSubnetPool)})
-	a.handle(pool+"/remove_prefixes", methods{http.MethodPut: a.prefixAction(a.site.ShrinkSubnetPool)})
+	a.handle(pool+"/add_prefixes", methods{http.MethodPut: a.prefixAction("add_prefixes", a.site.GrowSubnetPool)})
+	a.handle(pool+"/remove_prefixes", methods{http.MethodPut: a.prefixAction("remove_prefixes", a.site.ShrinkSubnetPool)})
 }
 
 func prefixAttrs() []attribute[[]netip.Prefix, struct{}] {
@@ -126,8 +126,9 @@ func prefixAttrs() []attribute[[]netip.Prefix, struct{}] {
 		takes: into(prefixes(), func(out *[]netip.Prefix) *[]netip.Prefix { return out })}}
 }
 
-func (a *API) prefixAction(do func(ctx context.Context, id string, prefixes []netip.Prefix) (*model.SubnetPool, error)) func(http.ResponseWriter, *http.Request) error {
+func (a *API) prefixAction(action string, do func(ctx context.Context, id string, prefixes []netip.Prefix) (*model.SubnetPool, error)) func(http.ResponseWriter, *http.Request) error {
 	table := prefixAttrs()
+	shape := subnetPools(a)
 	return func(w http.ResponseWriter, req *http.Request) error {
 		attrs, err := ReadBody(req)
 		if err != nil {
@@ -141,7 +142,7 @@ func (a *API) prefixAction(do func(ctx context.Context, id string, prefixes []ne
 		if !isUUID(id) {
 			return site.SubnetPoolNotFound(clip(id))
 		}
-		p, err := do(req.Context(), id, prefixes)
+		p, err := do(a.bound(req.Context(), shape.checkChange(a, id, "UPDATE", action, nil)), id, prefixes)
 		if err != nil {
 			return err
 		}

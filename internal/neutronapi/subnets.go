@@ -78,6 +78,7 @@ func subnets(a *API) *resource[site.SubnetInput, model.Subnet] {
 		revision:   func(s *sub) int64 { return s.Revision },
 		revisionIn: func(i *in) int64 { return i.Revision },
 		standardIn: stdIn, standard: std,
+		network:  func(s *sub) model.NetworkID { return s.NetworkID },
 		notFound: site.SubnetNotFound,
 		create:   a.site.CreateSubnets,
 		update:   a.site.UpdateSubnet,

@@ -24,7 +24,8 @@ func registerTags[I, M any](a *API, r *resource[I, M]) {
 		if !isUUID(id) {
 			return nil, r.notFound(clip(id))
 		}
-		return r.update(req.Context(), id, func(in *I) error {
+		ctx := a.bound(req.Context(), r.checkChange(a, id, "UPDATE", "update_"+r.name, nil))
+		return r.update(ctx, id, func(in *I) error {
 			st := r.standardIn(in)
 			tags, err := edit(slices.Clone(st.Tags))
 			if err != nil {
@@ -118,11 +119,11 @@ func registerTags[I, M any](a *API, r *resource[I, M]) {
 }
 
 func read[I, M any](a *API, r *resource[I, M], req *http.Request) (*M, error) {
-	s, err := a.site.View(req.Context())
+	v, err := a.view(req.Context())
 	if err != nil {
 		return nil, err
 	}
-	return r.get(req, s, req.PathValue("id"))
+	return r.get(a, req, v, req.PathValue("id"))
 }
 
 func tagNotFound(tag string) error {

@@ -24,10 +24,7 @@ const (
 // as older files have it, a list of alternatives, which are lists of checks that
 // must all hold. What it does not name keeps its default. Errors name the line.
 func Parse(data []byte) (*Rules, error) {
-	r, err := Defaults()
-	if err != nil {
-		return nil, err
-	}
+	r := Defaults()
 	if len(data) > MaxFile {
 		return nil, &Error{Err: fmt.Errorf("larger than %d bytes", MaxFile)}
 	}

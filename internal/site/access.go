@@ -29,3 +29,13 @@ func accessOf(ctx context.Context) Access {
 	a, _ := ctx.Value(accessKey{}).(Access)
 	return a
 }
+
+// named reads an object that a request names: nil where it does not exist, or may
+// not be known of.
+func named[M any](t *tx, kind store.Kind, id string) *M {
+	o := store.Get[M](t, kind, id)
+	if o == nil || t.sees != nil && !t.sees(t.Tx, kind, o) {
+		return nil
+	}
+	return o
+}

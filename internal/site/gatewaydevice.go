@@ -65,14 +65,14 @@ func (t *tx) deviceResource(d *model.GatewayDevice, in *GatewayDeviceInput) erro
 		if d.ResourceID == "" {
 			return model.Errf(model.KindInvalid, "RouterVtepTypeInvalid", "resource_id is required for gateway devices of type router_vtep")
 		}
-		if store.Get[model.Router](t, store.Routers, d.ResourceID) == nil {
+		if named[model.Router](t, store.Routers, d.ResourceID) == nil {
 			return resourceNotFound(d.ResourceID)
 		}
 	case model.NetworkVLAN:
 		if d.ResourceID == "" {
 			return model.Errf(model.KindInvalid, "NetworkVlanTypeInvalid", "resource_id is required for gateway devices of type network_vlan")
 		}
-		n := store.Get[model.Network](t, store.Networks, d.ResourceID)
+		n := named[model.Network](t, store.Networks, d.ResourceID)
 		if n == nil {
 			return resourceNotFound(d.ResourceID)
 		}

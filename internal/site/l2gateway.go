@@ -96,7 +96,7 @@ func (s *Site) CreateConnection(ctx context.Context, in *ConnectionInput) (*mode
 		if err != nil {
 			return err
 		}
-		g := store.Get[model.L2Gateway](t, store.L2Gateways, string(c.L2GatewayID))
+		g := named[model.L2Gateway](t, store.L2Gateways, string(c.L2GatewayID))
 		if err := checkConnection(t, &c, g, in.Segmentation); err != nil {
 			return err
 		}

@@ -231,7 +231,7 @@ func addrV4(n uint32) netip.Addr {
 func (t *tx) checkPoolAffinity(sub *model.Subnet, others []*model.Subnet) error {
 	scope := AddressScopeOf(t, sub.NetworkID)
 	if scope != "" && sub.PoolID != "" {
-		pool, err := find[model.SubnetPool](t, store.SubnetPools, string(sub.PoolID), SubnetPoolNotFound)
+		pool, err := find[model.SubnetPool](t.Tx, store.SubnetPools, string(sub.PoolID), SubnetPoolNotFound)
 		if err != nil {
 			return err
 		}

@@ -79,7 +79,7 @@ type tx struct {
 	s     *Site
 	now   time.Time
 	sees  func(store.Reader, store.Kind, store.Object) bool // nil: everything
-	freed []string // names of keys whose resources go
+	freed []string                                          // names of keys whose resources go
 }
 
 func (s *Site) update(ctx context.Context, fn func(*tx) error) error {
