@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/causeway-net/causeway/test/process"
 )
 
 // api is a site's HTTP API, without authentication.
@@ -154,7 +156,7 @@ func (a *api) peer(ctx context.Context, s, o siteFacts, host string) (ids, error
 
 // active waits until the port's host says that it works.
 func (a *api) active(ctx context.Context, port string) error {
-	return poll(ctx, 20*time.Millisecond, time.Minute, "port "+port+" to be ACTIVE", func() (bool, error) {
+	return process.Poll(ctx, 20*time.Millisecond, time.Minute, "port "+port+" to be ACTIVE", func() (bool, error) {
 		o, err := a.call(ctx, http.MethodGet, "ports/"+port, "port", nil)
 		return o["status"] == "ACTIVE", err
 	})

@@ -11,6 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/causeway-net/causeway/test/process"
+	"github.com/causeway-net/causeway/test/stats"
 )
 
 // latency is how long something took, over several times.
@@ -26,7 +29,7 @@ func newLatency(what string, took []time.Duration) latency {
 	for _, d := range took {
 		ms = append(ms, float64(d)/1e6)
 	}
-	return latency{what, median(ms), slices.Max(ms), len(ms)}
+	return latency{what, stats.Median(ms), slices.Max(ms), len(ms)}
 }
 
 const (
@@ -38,8 +41,8 @@ const (
 func (p *product) memory(out *output) error {
 	const mb = 1e6
 	for _, s := range p.site {
-		for name, proc := range map[string]*process{"controller": s.controller, "agent": s.agent} {
-			bytes, err := proc.anonymous()
+		for name, proc := range map[string]*process.Process{"controller": s.controller, "agent": s.agent} {
+			bytes, err := proc.Anonymous()
 			if err != nil {
 				return fmt.Errorf("memory of the %s: %w", name, err)
 			}
@@ -107,7 +110,7 @@ func (p *product) propagation(ctx context.Context, out *output) (err error) {
 		return err
 	}
 	until := func(from time.Time, name string, key []byte) (time.Duration, error) {
-		err := poll(ctx, 100*time.Microsecond, 10*time.Second, "an entry of "+name, func() (bool, error) { return m.has(name, key) })
+		err := process.Poll(ctx, 100*time.Microsecond, 10*time.Second, "an entry of "+name, func() (bool, error) { return m.has(name, key) })
 		return time.Since(from), err
 	}
 	var ports, routes []time.Duration
@@ -158,18 +161,18 @@ func firstAnswer(ctx context.Context, binary string, out *output) error {
 			return err
 		}
 		for _, list := range []*[]time.Duration{&empty, &again} {
-			addr, err := freePort()
+			addr, err := process.FreePort()
 			if err != nil {
 				return err
 			}
 			from := time.Now()
-			c, err := startProcess(controllerCommand(binary, dir, addr, "host"), filepath.Join(dir, "log"))
+			c, err := process.Start(process.Controller(binary, dir, addr, "host"), filepath.Join(dir, "log"))
 			if err != nil {
 				return err
 			}
-			err = answers(ctx, c, addr)
+			err = c.Answers(ctx, 2*time.Millisecond, "http://"+addr+"/v2.0/networks")
 			*list = append(*list, time.Since(from))
-			if err := errors.Join(err, c.stop()); err != nil {
+			if err := errors.Join(err, c.Stop()); err != nil {
 				return err
 			}
 		}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/causeway-net/causeway/test/process"
 )
 
 // What "loaded" is.
@@ -37,7 +39,7 @@ func (p *product) load(ctx context.Context) (string, error) {
 		want := map[string]int{"routes": loadRoutes, "endpoints": loadMACs, "vnis": loadVNIs}
 		for name, n := range want {
 			var have int
-			if err := poll(ctx, 200*time.Millisecond, 2*time.Minute, "the loaded "+name, func() (bool, error) {
+			if err := process.Poll(ctx, 200*time.Millisecond, 2*time.Minute, "the loaded "+name, func() (bool, error) {
 				var err error
 				have, err = m.entries(name)
 				return have >= n, err

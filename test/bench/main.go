@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/causeway-net/causeway/test/stats"
 )
 
 type options struct {
@@ -143,7 +145,7 @@ func rounds(ctx context.Context, o options, built map[string]*hosts, out *output
 		fmt.Printf("round %d of %d\n", round+1, o.rounds)
 	}
 	for i := range out.Series {
-		out.Series[i].Median = median(out.Series[i].Values)
+		out.Series[i].Median = stats.Median(out.Series[i].Values)
 	}
 	return nil
 }

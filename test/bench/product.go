@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/causeway-net/causeway/test/process"
 )
 
 // product is Causeway as a user runs it: a controller and an agent for each
@@ -22,7 +25,7 @@ type site struct {
 	facts             siteFacts
 	api               *api
 	ids               ids
-	controller, agent *process
+	controller, agent *process.Process
 	pins              string
 }
 
@@ -56,7 +59,7 @@ func newProduct(ctx context.Context, binary, letter string) (*product, error) {
 				return err
 			}
 			if err := p.site[i].api.active(ctx, p.site[i].ids.vmPort); err != nil {
-				return fmt.Errorf("%w\n%s", err, p.site[i].agent.tail())
+				return fmt.Errorf("%w\n%s", err, p.site[i].agent.Tail())
 			}
 			return nil
 		})
@@ -75,7 +78,7 @@ func (p *product) start(ctx context.Context, i int, s siteFacts) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	addr, err := freePort()
+	addr, err := process.FreePort()
 	if err != nil {
 		return err
 	}
@@ -90,14 +93,14 @@ func (p *product) start(ctx context.Context, i int, s siteFacts) error {
 		_ = os.Remove(pinRoot) // stays while another's pins are in it
 		return err
 	})
-	if t.controller, err = startProcess(controllerCommand(p.binary, dir, addr, hostName(s)), filepath.Join(dir, "controller.log")); err != nil {
+	if t.controller, err = process.Start(process.Controller(p.binary, dir, addr, hostName(s)), filepath.Join(dir, "controller.log")); err != nil {
 		return err
 	}
-	p.closers = append(p.closers, t.controller.stop)
-	if err := answers(ctx, t.controller, addr); err != nil {
+	p.closers = append(p.closers, t.controller.Stop)
+	if err := t.controller.Answers(ctx, 2*time.Millisecond, "http://"+addr+"/v2.0/networks"); err != nil {
 		return err
 	}
-	if t.agent, err = startProcess(p.host[i].server(p.binary, "agent",
+	if t.agent, err = process.Start(p.host[i].server(p.binary, "agent",
 		"--controller", "unix://"+filepath.Join(dir, "controller.sock"),
 		"--pin-dir", t.pins,
 		"--state-dir", filepath.Join(dir, "agent"),
@@ -106,6 +109,6 @@ func (p *product) start(ctx context.Context, i int, s siteFacts) error {
 	), filepath.Join(dir, "agent.log")); err != nil {
 		return err
 	}
-	p.closers = append(p.closers, t.agent.stop)
+	p.closers = append(p.closers, t.agent.Stop)
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/causeway-net/causeway/test/stats"
 )
 
 // series is the values of one test and variant, one a round.
@@ -98,12 +100,12 @@ func (o *output) compare() {
 	}
 	for _, t := range tests {
 		for _, pair := range [][2]string{{"C", "K"}, {"C", "N"}, {"C", "R"}, {"C", "V"}, {"L", "C"}} {
-			x := ratios(values[[2]string{t.name, pair[0]}], values[[2]string{t.name, pair[1]}])
+			x := stats.Ratios(values[[2]string{t.name, pair[0]}], values[[2]string{t.name, pair[1]}])
 			if len(x) == 0 {
 				continue
 			}
-			r := ratio{Test: t.name, Num: pair[0], Den: pair[1], Median: median(x)}
-			r.Low, r.High, r.Exact = interval(x)
+			r := ratio{Test: t.name, Num: pair[0], Den: pair[1], Median: stats.Median(x)}
+			r.Low, r.High, r.Exact = stats.Interval(x)
 			for _, g := range goals {
 				if g.test == r.Test && g.num == r.Num && g.den == r.Den {
 					met := g.met(r)

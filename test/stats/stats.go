@@ -1,12 +1,14 @@
-package main
+// Package stats has what the benchmarks say of their samples: medians, ratios, and
+// intervals that assume nothing about how the figures are distributed.
+package stats
 
 import (
 	"math"
 	"slices"
 )
 
-// median of a list; NaN of an empty one.
-func median(x []float64) float64 {
+// Median of a list; NaN of an empty one.
+func Median(x []float64) float64 {
 	if len(x) == 0 {
 		return math.NaN()
 	}
@@ -15,10 +17,10 @@ func median(x []float64) float64 {
 	return (s[(n-1)/2] + s[n/2]) / 2
 }
 
-// interval is the distribution-free 95 % confidence interval of the median: the
+// Interval is the distribution-free 95 % confidence interval of the median: the
 // order statistics of the sign test. With fewer than six values there is none;
 // then it is the range, and exact is false.
-func interval(x []float64) (low, high float64, exact bool) {
+func Interval(x []float64) (low, high float64, exact bool) {
 	if len(x) == 0 {
 		return math.NaN(), math.NaN(), false
 	}
@@ -40,8 +42,8 @@ func interval(x []float64) (low, high float64, exact bool) {
 	return s[k-1], s[n-k], true
 }
 
-// ratios divides two series round by round.
-func ratios(num, den []float64) []float64 {
+// Ratios divides two series round by round.
+func Ratios(num, den []float64) []float64 {
 	out := make([]float64, 0, min(len(num), len(den)))
 	for i := range min(len(num), len(den)) {
 		if den[i] > 0 {

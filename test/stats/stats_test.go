@@ -1,4 +1,4 @@
-package main
+package stats
 
 import (
 	"math"
@@ -16,11 +16,11 @@ func TestMedian(t *testing.T) {
 		{[]float64{4, 1, 3, 2}, 2.5},
 		{[]float64{7}, 7},
 	} {
-		if got := median(c.x); got != c.want {
-			t.Errorf("median(%v) = %v, want %v", c.x, got, c.want)
+		if got := Median(c.x); got != c.want {
+			t.Errorf("Median(%v) = %v, want %v", c.x, got, c.want)
 		}
 	}
-	if !math.IsNaN(median(nil)) {
+	if !math.IsNaN(Median(nil)) {
 		t.Error("the median of nothing is a number")
 	}
 }
@@ -32,13 +32,13 @@ func TestInterval(t *testing.T) {
 	for i := range x {
 		x[i] = float64(i + 1)
 	}
-	if low, high, exact := interval(x); low != 4 || high != 12 || !exact {
+	if low, high, exact := Interval(x); low != 4 || high != 12 || !exact {
 		t.Errorf("15 values: %v…%v %v, want 4…12", low, high, exact)
 	}
-	if low, high, exact := interval(x[:6]); low != 1 || high != 6 || !exact {
+	if low, high, exact := Interval(x[:6]); low != 1 || high != 6 || !exact {
 		t.Errorf("6 values: %v…%v %v, want 1…6", low, high, exact)
 	}
-	if _, _, exact := interval(x[:5]); exact {
+	if _, _, exact := Interval(x[:5]); exact {
 		t.Error("5 values gave an exact interval")
 	}
 }
@@ -54,7 +54,7 @@ func TestIntervalCovers(t *testing.T) {
 		for i := range x {
 			x[i] = r.ExpFloat64()
 		}
-		if low, high, _ := interval(x); low <= math.Ln2 && math.Ln2 <= high {
+		if low, high, _ := Interval(x); low <= math.Ln2 && math.Ln2 <= high {
 			covered++
 		}
 	}
@@ -64,7 +64,7 @@ func TestIntervalCovers(t *testing.T) {
 }
 
 func TestRatios(t *testing.T) {
-	if got := ratios([]float64{2, 9, 5}, []float64{1, 3}); !slices.Equal(got, []float64{2, 3}) {
+	if got := Ratios([]float64{2, 9, 5}, []float64{1, 3}); !slices.Equal(got, []float64{2, 3}) {
 		t.Errorf("ratios = %v", got)
 	}
 }

@@ -1,0 +1,166 @@
+// Package process runs the programs that benchmarks measure and that tests of real
+// clients talk to: a child with its output in a file, ended by whoever started it.
+package process
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Process is one running child.
+type Process struct {
+	cmd  *exec.Cmd
+	log  string
+	done chan struct{}
+	err  error // after done
+}
+
+// Start runs a command with its output in a log file.
+func Start(cmd *exec.Cmd, log string) (*Process, error) {
+	f, err := os.Create(log)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // the child has its own
+	cmd.Stdout, cmd.Stderr = f, f
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &Process{cmd: cmd, log: log, done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		p.err = cmd.Wait()
+	}()
+	return p, nil
+}
+
+// Stop asks the process to end and insists after a while.
+func (p *Process) Stop() error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	select {
+	case <-p.done:
+		return nil
+	case <-time.After(20 * time.Second):
+	}
+	err := p.cmd.Process.Kill()
+	<-p.done
+	return errors.Join(fmt.Errorf("%s did not end when asked", p.cmd), err)
+}
+
+// Ended tells of a process that ended by itself, with the end of its log.
+func (p *Process) Ended() error {
+	select {
+	case <-p.done:
+		return fmt.Errorf("%s ended: %v\n%s", p.cmd, p.err, p.Tail())
+	default:
+		return nil
+	}
+}
+
+// Tail is the end of the process's log.
+func (p *Process) Tail() string {
+	b, err := os.ReadFile(p.log)
+	if err != nil {
+		return err.Error()
+	}
+	lines := bytes.Split(bytes.TrimSpace(b), []byte("\n"))
+	return string(bytes.Join(lines[max(0, len(lines)-15):], []byte("\n")))
+}
+
+// PID is of the program itself: nsenter becomes it and keeps the number.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Anonymous is the process's anonymous memory in bytes.
+func (p *Process) Anonymous() (float64, error) { return p.status("RssAnon:") }
+
+// Resident is the process's resident memory in bytes, shared pages included.
+func (p *Process) Resident() (float64, error) { return p.status("VmRSS:") }
+
+func (p *Process) status(line string) (float64, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/status", p.PID()))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	s := bufio.NewScanner(f)
+	for s.Scan() {
+		if rest, ok := strings.CutPrefix(s.Text(), line); ok {
+			var kb float64
+			if _, err := fmt.Sscanf(rest, "%f kB", &kb); err != nil {
+				return 0, err
+			}
+			return kb * 1024, nil
+		}
+	}
+	return 0, errors.Join(fmt.Errorf("no %s", line), s.Err())
+}
+
+// Poll calls fn every so often until it is true.
+func Poll(ctx context.Context, every, limit time.Duration, what string, fn func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		ok, err := fn()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w", what, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// FreePort finds a loopback port that nobody has.
+func FreePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// Controller is the command of a site's controller with its data below dir. Flags
+// in args win over those given here.
+func Controller(binary, dir, api, host string, args ...string) *exec.Cmd {
+	return exec.Command(binary, append([]string{
+		"controller",
+		"--api-listen", api,
+		"--data-dir", filepath.Join(dir, "data"),
+		"--agent-socket", filepath.Join(dir, "controller.sock"),
+		"--local-host", host,
+		"--metrics-listen", "unix:" + filepath.Join(dir, "controller-metrics.sock"),
+	}, args...)...)
+}
+
+// Answers waits for a server's first 200 at url.
+func (p *Process) Answers(ctx context.Context, every time.Duration, url string) error {
+	c := &http.Client{Timeout: 5 * time.Second}
+	defer c.CloseIdleConnections()
+	return Poll(ctx, every, time.Minute, "the first answer of "+url, func() (bool, error) {
+		if err := p.Ended(); err != nil {
+			return false, err
+		}
+		r, err := c.Get(url)
+		if err != nil {
+			return false, nil
+		}
+		return r.StatusCode == http.StatusOK, r.Body.Close()
+	})
+}
