@@ -1,6 +1,6 @@
 # Thin: each target is a script or one command. "make demo" and "make test" are
 # the README's two commands.
-.PHONY: demo build test race fuzz bench lint generate check-generated clean
+.PHONY: demo build test race fuzz bench bench-api lint generate check-generated clean
 
 # What "make demo" passes to the demo, for example make demo ARGS=--hold.
 ARGS =
@@ -22,6 +22,9 @@ fuzz:
 
 bench:
 	@scripts/bench $(ROUNDS)
+
+bench-api:
+	@scripts/bench-api $(ROUNDS)
 
 lint:
 	@scripts/lint

@@ -16,3 +16,6 @@ client_packages=(python3-openstackclient)
 
 # Namespaces and the rules of the reference variant.
 bench_packages=(iproute2 iputils-ping nftables procps util-linux)
+
+# Neutron with its database as a yardstick; neutron-common itself is only unpacked.
+bench_api_packages=(python3-neutron python3-pymysql mariadb-server-core mariadb-client-core)
