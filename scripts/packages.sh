@@ -11,8 +11,9 @@ race_packages=(gcc libc6-dev)
 # Traffic, captures and peers that are not ours.
 test_packages=(make iproute2 iputils-ping traceroute iperf3 tcpdump ethtool nftables strace socat procps util-linux)
 
-# The clients that the operator's guide uses.
-client_packages=(python3-openstackclient)
+# The clients that operators use, a Keystone, and OpenStack's own tests. None of
+# these starts anything.
+client_packages=(python3-openstackclient python3-neutronclient python3-networking-l2gw python3-keystone tempest)
 
 # Namespaces and the rules of the reference variant.
 bench_packages=(iproute2 iputils-ping nftables procps util-linux)

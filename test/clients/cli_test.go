@@ -17,14 +17,14 @@ type cloud struct {
 	rec *recorder
 	// env is how they authenticate.
 	env []string
-	// project is whose their things are.
-	project string
+	// project is whose their things are; token is for requests of our own.
+	project, token string
 }
 
 // noAuth is a cloud without Keystone.
 func noAuth(t *testing.T) cloud {
 	rec := newRecorder(t, newController(t))
-	return cloud{rec, []string{"OS_AUTH_TYPE=none", "OS_ENDPOINT=" + rec.url}, "default"}
+	return cloud{rec, []string{"OS_AUTH_TYPE=none", "OS_ENDPOINT=" + rec.url}, "default", "notused"}
 }
 
 // environment is a clean one: nothing of the caller's settings, and Debian's
@@ -64,6 +64,11 @@ func (c cloud) runCommands(t *testing.T, file string) {
 
 func (c cloud) runStep(t *testing.T, home string, n names, s step) {
 	t.Helper()
+	if s.command == "-" {
+		replay(t, c.rec.url, c.token, n, s)
+		c.rec.take()
+		return
+	}
 	line := n.fill(s.command)
 	out, err := c.command(t, home, line)
 	calls := c.rec.take()

@@ -19,7 +19,8 @@ import (
 //
 //	# a comment
 //	== a heading: what follows is a test of its own
-//	$ a command of a client; "$!" of one that has to fail
+//	$ a command of a client; "$!" of one that has to fail; "$ -" for requests that
+//	the test makes itself, because no client here has the command
 //	> a text that the command prints
 //	POST /v2.0/networks {"network":{"name":"a"}}
 //	201 {"network":{"id":"<NET>","name":"a"}}
@@ -29,7 +30,8 @@ import (
 // In an answer a string in angle brackets stands for a kind of value (<uuid>, <int>,
 // <bool>, <string>, <mac>, <time>, <any>, <absent>), or, in capitals, for a value that
 // gets that name and that $NET stands for from then on. Objects of answers may have
-// further keys; those of requests may not. ["..."] is any list.
+// further keys; those of requests may not. ["..."] is any list;
+// one that begins with "<unordered>" may come in any order.
 
 // exchange is a request and its answer.
 type exchange struct {
@@ -233,6 +235,9 @@ func (n names) match(want, got any, exact bool, at string) error {
 		if ok && len(want) == 1 && want[0] == "..." {
 			return nil
 		}
+		if ok && len(want) == len(have)+1 && want[0] == "<unordered>" {
+			return n.matchUnordered(want[1:], have, exact, at)
+		}
 		if !ok || len(have) != len(want) {
 			return fmt.Errorf("%s is %s, want %s", at, asJSON(got), asJSON(want))
 		}
@@ -245,6 +250,19 @@ func (n names) match(want, got any, exact bool, at string) error {
 	}
 	if !reflect.DeepEqual(want, got) {
 		return fmt.Errorf("%s is %s, want %s", at, asJSON(got), asJSON(want))
+	}
+	return nil
+}
+
+// matchUnordered finds an element for each that is wanted.
+func (n names) matchUnordered(want, have []any, exact bool, at string) error {
+	left := slices.Clone(have)
+	for _, w := range want {
+		i := slices.IndexFunc(left, func(g any) bool { return n.match(w, g, exact, at) == nil })
+		if i < 0 {
+			return fmt.Errorf("%s is %s, without %s", at, asJSON(have), n.fill(asJSON(w)))
+		}
+		left = slices.Delete(left, i, i+1)
 	}
 	return nil
 }
@@ -295,6 +313,14 @@ func (e exchange) matchAnswer(n names, status int, body string) error {
 	return nil
 }
 
+// sorted writes a query so that the order of its parts does not matter.
+func sorted(q url.Values) string {
+	for _, v := range q {
+		slices.Sort(v)
+	}
+	return q.Encode()
+}
+
 // matchRequest compares a request that a client made with what the exchange wants.
 func (e exchange) matchRequest(n names, method, path, body string) error {
 	want, err := url.Parse(n.fill(e.path))
@@ -305,7 +331,7 @@ func (e exchange) matchRequest(n names, method, path, body string) error {
 	if err != nil {
 		return err
 	}
-	if method != e.method || got.Path != want.Path || !reflect.DeepEqual(got.Query(), want.Query()) {
+	if method != e.method || got.Path != want.Path || sorted(got.Query()) != sorted(want.Query()) {
 		return fmt.Errorf("the client sent %s %s, want %s %s", method, path, e.method, want)
 	}
 	return n.matchText(n.fill(e.body), body, true, "the request")
