@@ -24,6 +24,7 @@ func resourceCommands() []*cobra.Command {
 		newL2GatewayCommand(),
 		newL2GatewayConnectionCommand(),
 		newTraceCommand(),
+		newProbeCommand(),
 	}
 }
 

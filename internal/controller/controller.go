@@ -111,7 +111,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	defer agents.Close()
 	tracer := tracer{rules: rules, local: model.HostName(cfg.LocalHost)}
-	api := neutronapi.New(rules, neutronapi.Options{Logger: log, Extra: tracer.handlers()})
+	extra := tracer.handlers()
+	extra["POST /v2.0/routers/{id}/probe"] = prober{rules, hub, log}.handler
+	api := neutronapi.New(rules, neutronapi.Options{Logger: log, Extra: extra})
 
 	// Requests outlive ctx for a moment, and what serves them must outlive them.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -30,6 +30,7 @@ type hub struct {
 	revision int64 // that topology is at
 	hosts    map[model.HostName]*host
 	wake     chan struct{} // capacity 1: there are reports to deliver
+	moved    chan struct{} // closed, and made anew, when revision or a host's acked has changed
 }
 
 // host is a connected host.
@@ -62,6 +63,7 @@ func newHub(st store.Store, rules *site.Site, counts *metrics.Controller, log *s
 	return &hub{
 		st: st, rules: rules, counts: counts, log: log, ready: make(chan struct{}),
 		hosts: map[model.HostName]*host{}, wake: make(chan struct{}, 1),
+		moved: make(chan struct{}),
 	}
 }
 
@@ -123,6 +125,7 @@ func (h *hub) reset(snap store.Snapshot) {
 	defer h.mu.Unlock()
 	first := h.topology == nil
 	h.topology, h.revision = t, snap.Revision()
+	h.stir()
 	h.counts.Revision(h.revision)
 	for name, host := range h.hosts {
 		compiler := hoststate.NewCompiler(t, name)
@@ -153,6 +156,7 @@ func (h *hub) apply(b store.Batch) {
 	begin := time.Now()
 	touched := h.topology.Apply(changes...)
 	h.revision = b.Revision
+	defer h.stir()
 	h.counts.Revision(b.Revision)
 	for name, host := range h.hosts {
 		d := hoststate.Delta{Set: hoststate.NewState()}
@@ -213,6 +217,7 @@ func (h *hub) Disconnect(name model.HostName, q *hostsync.Queue) {
 	defer h.mu.Unlock()
 	if host := h.hosts[name]; host != nil && host.queue == q {
 		delete(h.hosts, name)
+		h.stir()
 		h.counts.HostConnected(string(name), false)
 	}
 }
@@ -230,6 +235,7 @@ func (h *hub) Report(name model.HostName, r hostsync.Report) {
 	// yet: that is acknowledged again when it has.
 	if r.Revision != host.acked && r.Revision != 0 && r.Revision <= h.revision {
 		host.acked = r.Revision
+		h.stir()
 		host.writes = host.writes || host.freed > 0
 	}
 	if r.UnderlayMTU != 0 && r.UnderlayMTU != host.mtu {

@@ -1,0 +1,243 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/causeway-net/causeway/internal/hostsync"
+	"github.com/causeway-net/causeway/internal/identity"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/neutronapi"
+	"github.com/causeway-net/causeway/internal/probe"
+	"github.com/causeway-net/causeway/internal/site"
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+// settleTimeout bounds how long a probe waits for its host to have what was sent to it: a
+// host that hangs is probed from all the same.
+const settleTimeout = 3 * time.Second
+
+// prober has hosts send packets from routers.
+type prober struct {
+	rules *site.Site
+	hub   *hub
+	log   *slog.Logger
+}
+
+func (p prober) handler(api *neutronapi.API) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		report, err := p.serve(r)
+		if err != nil {
+			api.WriteError(w, r, err)
+			return
+		}
+		api.WriteJSON(w, http.StatusOK, map[string]any{"probe": report})
+	})
+}
+
+func (p prober) serve(r *http.Request) (probe.Report, error) {
+	var body struct {
+		Probe *probe.Question `json:"probe"`
+	}
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&body); err != nil {
+		return probe.Report{}, badRequest("The request body is not a probe: %v", err)
+	}
+	if body.Probe == nil {
+		return probe.Report{}, badRequest("Unable to find 'probe' in request body")
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), settleTimeout+probe.MaxDuration)
+	defer cancel()
+	snap, err := p.rules.View(ctx)
+	if err != nil {
+		return probe.Report{}, err
+	}
+	id := r.PathValue("id")
+	router := store.Get[model.Router](snap, store.Routers, id)
+	if router == nil {
+		return probe.Report{}, site.RouterNotFound(id)
+	}
+	req, host, err := questionTo(snap, router, body.Probe.Request())
+	if err != nil {
+		return probe.Report{}, err
+	}
+	settle, stop := context.WithTimeout(ctx, settleTimeout)
+	p.hub.settled(settle, host, snap.Revision())
+	stop()
+	res, err := p.hub.probe(ctx, host, req)
+	caller, _ := identity.From(r.Context())
+	p.log.Info("probe", "router", id, "source", req.Source, "target", req.Target, "host", host, "sent", res.Sent, "received", res.Received,
+		"path_mtu", res.PathMTU, "error", err, "user_id", caller.UserID, "project_id", caller.ProjectID, "request_id", caller.RequestID)
+	if err != nil {
+		return probe.Report{}, probeError(host, err)
+	}
+	return probe.NewReport(id, string(host), req, res), nil
+}
+
+func probeError(host model.HostName, err error) error {
+	switch {
+	case errors.Is(err, probe.ErrRequest):
+		return badRequest("%v", err)
+	case errors.Is(err, hostsync.ErrNoProbes):
+		return site.Unsupported("Host %s: %v.", host, err)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	return model.Errf(model.KindUnavailable, "ServiceUnavailable", "Host %s: %v.", host, err)
+}
+
+// questionTo fills in what the site knows of a request, and finds the host to send from.
+func questionTo(snap store.Reader, router *model.Router, req probe.Request) (probe.Request, model.HostName, error) {
+	req.Router = router.Key
+	from, err := interfaceOf(snap, router, req.Source, req.Target)
+	if err != nil {
+		return req, "", err
+	}
+	req.Source = from.addr
+	if n := store.Get[model.Network](snap, store.Networks, string(from.network)); n != nil {
+		req.MaxMTU = min(max(n.MTU, probe.MinSize), probe.MaxSize)
+	}
+	if err := req.Check(); err != nil {
+		return req, "", badRequest("%v", err)
+	}
+	host := hostOf(snap, router, from.network)
+	if host == "" {
+		return req, "", model.Errf(model.KindUnavailable, "ServiceUnavailable", "The site has no host to send from: no agent has connected yet.")
+	}
+	return req, host, nil
+}
+
+// routerAddr is an address of a router and where it is.
+type routerAddr struct {
+	addr    netip.Addr
+	network model.NetworkID
+	subnet  netip.Prefix
+}
+
+// interfaceOf is the router's address to send from: source, or where that is zero the one by
+// which the router's tables lead to target.
+func interfaceOf(snap store.Reader, router *model.Router, source, target netip.Addr) (routerAddr, error) {
+	var addrs []routerAddr
+	for p := range store.All[model.Port](snap, store.Ports) {
+		if p.DeviceOwner != model.OwnerRouterInterface || p.DeviceID != string(router.ID) {
+			continue
+		}
+		for _, a := range p.FixedIPs {
+			if s := store.Get[model.Subnet](snap, store.Subnets, string(a.SubnetID)); s != nil {
+				addrs = append(addrs, routerAddr{a.IP, p.NetworkID, s.CIDR})
+			}
+		}
+	}
+	if source.IsValid() {
+		for _, a := range addrs {
+			if a.addr == source {
+				return a, nil
+			}
+		}
+		return routerAddr{}, badRequest("%s is not an address of router %s.", source, router.ID)
+	}
+	for _, a := range addrs {
+		if a.addr == target {
+			return routerAddr{}, badRequest("%s is the router's own address.", target)
+		}
+	}
+	if a, ok := longest(addrs, target); ok {
+		return a, nil
+	}
+	var best model.HostRoute
+	for _, r := range router.Routes {
+		if r.Destination.Contains(target) && (!best.NextHop.IsValid() || r.Destination.Bits() > best.Destination.Bits()) {
+			best = r
+		}
+	}
+	if best.NextHop.IsValid() {
+		if a, ok := longest(addrs, best.NextHop); ok {
+			return a, nil
+		}
+	}
+	return routerAddr{}, badRequest("Router %s has no route to %s: name the source to send from all the same.", router.ID, target)
+}
+
+// longest is the address whose subnet has ip, of several the one with the longest prefix.
+func longest(addrs []routerAddr, ip netip.Addr) (best routerAddr, ok bool) {
+	for _, a := range addrs {
+		if a.subnet.Contains(ip) && (!ok || a.subnet.Bits() > best.subnet.Bits()) {
+			best, ok = a, true
+		}
+	}
+	return best, ok
+}
+
+// hostOf is where a router's packets out to a network are to come from: the host of the gateway
+// device that the network is connected to, else one that has a port on the router's
+// networks, else any; "" where there is none.
+func hostOf(snap store.Reader, router *model.Router, network model.NetworkID) model.HostName {
+	for c := range store.All[model.L2GatewayConnection](snap, store.L2GatewayConnections) {
+		if c.NetworkID != network {
+			continue
+		}
+		g := store.Get[model.L2Gateway](snap, store.L2Gateways, string(c.L2GatewayID))
+		if g == nil {
+			continue
+		}
+		if pl := store.Get[model.Placement](snap, store.Placements, string(g.DeviceID)); pl != nil && pl.Host != "" {
+			return pl.Host
+		}
+	}
+	on := map[model.NetworkID]bool{}
+	for p := range store.All[model.Port](snap, store.Ports) {
+		if p.DeviceOwner == model.OwnerRouterInterface && p.DeviceID == string(router.ID) {
+			on[p.NetworkID] = true
+		}
+	}
+	for p := range store.All[model.Port](snap, store.Ports) {
+		if on[p.NetworkID] && p.HostID != "" && store.Get[model.Host](snap, store.Hosts, string(p.HostID)) != nil {
+			return p.HostID
+		}
+	}
+	for h := range store.All[model.Host](snap, store.Hosts) {
+		return h.Name
+	}
+	return ""
+}
+
+// probe has a host serve a request.
+func (h *hub) probe(ctx context.Context, name model.HostName, r probe.Request) (probe.Result, error) {
+	h.mu.Lock()
+	host := h.hosts[name]
+	h.mu.Unlock()
+	if host == nil {
+		return probe.Result{}, hostsync.ErrHostLeft
+	}
+	return host.queue.Probe(ctx, r)
+}
+
+// settled waits until a host has applied all that it was sent up to a revision, or ctx ends.
+func (h *hub) settled(ctx context.Context, name model.HostName, revision int64) {
+	for {
+		h.mu.Lock()
+		host, moved := h.hosts[name], h.moved
+		done := host == nil || h.revision >= revision && host.acked >= host.sent
+		h.mu.Unlock()
+		if done {
+			return
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// stir wakes those who wait in settled. It needs mu.
+func (h *hub) stir() {
+	close(h.moved)
+	h.moved = make(chan struct{})
+}

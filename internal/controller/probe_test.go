@@ -1,0 +1,140 @@
+package controller
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/causeway-net/causeway/internal/hostsync"
+	"github.com/causeway-net/causeway/internal/probe"
+)
+
+// probingAgent serves probes by a function.
+type probingAgent struct {
+	*agent
+	serve func(probe.Request) (probe.Result, error)
+}
+
+func (a probingAgent) Probe(_ context.Context, r probe.Request) (probe.Result, error) {
+	return a.serve(r)
+}
+
+func (l *lab) probingAgent(serve func(probe.Request) (probe.Result, error)) {
+	l.t.Helper()
+	c, err := hostsync.NewClient(hostsync.ClientOptions{
+		Target: "unix://" + filepath.Join(l.dir, "run", "a.sock"), Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	a := probingAgent{&agent{Client: c, updates: make(chan hostsync.Update, 1000)}, serve}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = c.Run(ctx, a)
+	}()
+	l.t.Cleanup(sync.OnceFunc(func() {
+		cancel()
+		<-done
+	}))
+	waitMetric(l.t, l, `causeway_controller_host_connected{host="h0"} 1`)
+}
+
+// router makes a router on 10.0.0.0/24 and 192.168.0.0/24, with a route to 10.0.1.0/24 by the latter.
+func (l *lab) router() string {
+	l.t.Helper()
+	id := l.create("/v2.0/routers", "router", m{"name": "r"})
+	for _, cidr := range []string{"10.0.0.0/24", "192.168.0.0/24"} {
+		n := l.create("/v2.0/networks", "network", m{"name": cidr})
+		s := l.create("/v2.0/subnets", "subnet", m{"network_id": n, "ip_version": 4, "cidr": cidr})
+		l.do("PUT", "/v2.0/routers/"+id+"/add_router_interface", m{"subnet_id": s}, http.StatusOK)
+	}
+	l.do("PUT", "/v2.0/routers/"+id, m{"router": m{"routes": []m{{"destination": "10.0.1.0/24", "nexthop": "192.168.0.2"}}}}, http.StatusOK)
+	return id
+}
+
+func TestProbe(t *testing.T) {
+	l := start(t, socketDir(t))
+	asked := make(chan probe.Request, 10)
+	l.probingAgent(func(r probe.Request) (probe.Result, error) {
+		asked <- r
+		return probe.Result{Sent: 4, Received: 3, RTTMin: time.Microsecond, RTTAvg: 2 * time.Microsecond, RTTMax: 3 * time.Microsecond, PathMTU: 1400,
+			Errors: []probe.Error{{From: netip.MustParseAddr("192.168.0.2"), What: "host unreachable", Count: 1}}}, nil
+	})
+	id := l.router()
+	for name, c := range map[string]struct {
+		probe  m
+		source string
+	}{
+		"neighbor":       {m{"target": "192.168.0.2"}, "192.168.0.1"},
+		"by route":       {m{"target": "10.0.1.3"}, "192.168.0.1"},
+		"own source":     {m{"target": "10.0.1.3", "source": "10.0.0.1"}, "10.0.0.1"},
+		"own workload":   {m{"target": "10.0.0.9"}, "10.0.0.1"},
+		"with all there": {m{"target": "10.0.0.9", "count": 4, "size": 100, "interval_ms": 50, "timeout_ms": 100, "path_mtu": true}, "10.0.0.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := l.do("POST", "/v2.0/routers/"+id+"/probe", m{"probe": c.probe}, http.StatusOK)["probe"].(m)
+			r := <-asked
+			if r.Source.String() != c.source || got["source"] != c.source || r.Router == 0 || r.MaxMTU != 1450 {
+				t.Errorf("asked %+v, answered %v", r, got)
+			}
+			if got["sent"] != 4.0 || got["received"] != 3.0 || got["loss"] != 0.25 || got["path_mtu"] != 1400.0 ||
+				got["rtt_us"].(m)["avg"] != 2.0 || len(got["errors"].([]any)) != 1 || got["host"] != "h0" {
+				t.Errorf("%v", got)
+			}
+		})
+	}
+	for name, c := range map[string]struct {
+		probe any
+		code  int
+		says  string
+	}{
+		"no probe":         {nil, 400, "probe"},
+		"unknown key":      {m{"target": "10.0.0.9", "flood": true}, 400, "flood"},
+		"no target":        {m{}, 400, "route"},
+		"no address":       {m{"target": "x"}, 400, "probe"},
+		"IPv6":             {m{"target": "fd00::1", "source": "10.0.0.1"}, 400, "IPv4"},
+		"its own address":  {m{"target": "10.0.0.1"}, 400, "own"},
+		"another's source": {m{"target": "10.0.0.9", "source": "10.0.0.7"}, 400, "not an address of router"},
+		"no way":           {m{"target": "172.16.0.1"}, 400, "no route"},
+		"too many":         {m{"target": "10.0.0.9", "count": 1000}, 400, "count"},
+		"overflow":         {m{"target": "10.0.0.9", "interval_ms": 1 << 62}, 400, "interval"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := l.do("POST", "/v2.0/routers/"+id+"/probe", m{"probe": c.probe}, c.code)
+			if e := got["NeutronError"].(m); !strings.Contains(e["message"].(string), c.says) {
+				t.Errorf("%v", e)
+			}
+		})
+	}
+	l.do("POST", "/v2.0/routers/nobody/probe", m{"probe": m{"target": "10.0.0.9"}}, http.StatusNotFound)
+}
+
+// Without a host that can, the answer says so.
+func TestProbeWithoutAHost(t *testing.T) {
+	l := start(t, socketDir(t))
+	id := l.router()
+	ask := func(code int, says string) {
+		t.Helper()
+		got := l.do("POST", "/v2.0/routers/"+id+"/probe", m{"probe": m{"target": "10.0.0.9"}}, code)
+		if e := got["NeutronError"].(m); !strings.Contains(e["message"].(string), says) {
+			t.Errorf("%v", e)
+		}
+	}
+	ask(http.StatusServiceUnavailable, "no agent")
+	old := l.agent()
+	waitMetric(t, l, `causeway_controller_host_connected{host="h0"} 1`)
+	ask(http.StatusBadRequest, "upgrade")
+	old.stop()
+	waitMetric(t, l, `causeway_controller_host_connected{host="h0"} 0`)
+	ask(http.StatusServiceUnavailable, "not connected")
+	l.probingAgent(func(probe.Request) (probe.Result, error) { return probe.Result{}, probe.ErrBusy })
+	ask(http.StatusServiceUnavailable, "busy")
+}
