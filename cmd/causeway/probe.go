@@ -40,7 +40,7 @@ The exit code is 0 where at least one answer came, 1 where none did.`,
 	f.IntVar(&q.Count, "count", probe.DefaultCount, fmt.Sprintf("how many `PACKETS`, up to %d", probe.MaxCount))
 	f.IntVar(&q.Size, "size", probe.DefaultSize, "`BYTES` of the IP packet")
 	f.DurationVar(&interval, "interval", probe.DefaultInterval, "`TIME` between two packets")
-	f.DurationVar(&timeout, "timeout", probe.DefaultTimeout, "`TIME` to wait for each answer")
+	f.DurationVar(&timeout, "wait", probe.DefaultTimeout, "`TIME` to wait for each answer")
 	f.BoolVar(&q.PathMTU, "path-mtu", false, "look for the largest packet that passes")
 	f.BoolVar(&asJSON, "json", false, "as JSON")
 	mustRequire(cmd, "router", "to")

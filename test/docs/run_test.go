@@ -51,7 +51,7 @@ func named(t *testing.T, path, name string) []step {
 func TestEveryBlockIsRun(t *testing.T) {
 	run := map[string][]string{
 		"README.md":              {"demo", "test", "lab", "flags"},
-		"docs/operator-guide.md": {"guide-lab", "guide-site-a", "guide-site-b", "guide-steps", "guide-attach", "guide-check", "guide-trace", "guide-down", "guide-lab-down"},
+		"docs/operator-guide.md": {"guide-lab", "guide-site-a", "guide-site-b", "guide-steps", "guide-attach", "guide-check", "guide-trace", "guide-probe", "guide-down", "guide-lab-down"},
 	}
 	shown := regexp.MustCompile("(?m)^<!-- shown: .+ -->\n```console$")
 	for path, names := range run {
@@ -216,7 +216,7 @@ func TestOperatorGuide(t *testing.T) {
 	var steps []step
 	for _, name := range []string{
 		"guide-lab", "guide-site-a", "guide-steps", "guide-site-b", "guide-steps", "guide-attach", "guide-check",
-		"guide-site-a", "guide-trace", "guide-down", "guide-site-b", "guide-down", "guide-lab-down",
+		"guide-site-a", "guide-trace", "guide-probe", "guide-down", "guide-site-b", "guide-down", "guide-lab-down",
 	} {
 		steps = append(steps, named(t, guide, name)...)
 	}
