@@ -166,7 +166,7 @@ func served(what string, err error) error {
 }
 
 func storeOptions(c config.Controller, log *slog.Logger) (etcdstore.Options, error) {
-	o := etcdstore.Options{Logger: log}
+	o := etcdstore.Options{Migrations: site.Migrations(), Logger: log}
 	if len(c.EtcdEndpoints) == 0 {
 		o.DataDir = c.DataDir
 		return o, nil

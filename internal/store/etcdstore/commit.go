@@ -132,7 +132,7 @@ type request struct {
 const (
 	opOverhead    = 32 // protobuf's framing of an operation, rounded up
 	slotOps       = 2  // the slot and the head, put by every transaction
-	slotCompares  = 1
+	slotCompares  = 2  // the slot, and the format
 	slotAllowance = 1 << 10
 )
 
@@ -207,9 +207,9 @@ func (s *Store) commit(ctx context.Context, r *request) (int64, error) {
 	head := s.keys.abs(headKey)
 	same := clientv3.Compare(clientv3.ModRevision(sl.key), "=", sl.rev)
 	resp, err := s.client.Txn(ctx).
-		If(append([]clientv3.Cmp{same}, r.compares...)...).
+		If(append([]clientv3.Cmp{same, s.formatOK()}, r.compares...)...).
 		Then(append([]clientv3.Op{s.slotPut(sl, mark), clientv3.OpPut(head, "")}, r.ops...)...).
-		Else(clientv3.OpGet(sl.key, clientv3.WithKeysOnly()), clientv3.OpGet(head, clientv3.WithKeysOnly())).
+		Else(clientv3.OpGet(sl.key, clientv3.WithKeysOnly()), clientv3.OpGet(head, clientv3.WithKeysOnly()), clientv3.OpGet(s.keys.format())).
 		Commit()
 	switch {
 	case err == nil && resp.Succeeded:
@@ -240,6 +240,9 @@ func (s *Store) notCommitted(sl *slot, resp *clientv3.TxnResponse) error {
 	if slotRev != sl.rev {
 		s.slots.lost(sl.session)
 		return errSlot
+	}
+	if f := resp.Responses[2].GetResponseRange().Kvs; len(f) != 1 || f[0].ModRevision != s.formatRev {
+		return unavailable("StoreUnavailable", "the state was taken to another format by another version: this one writes nothing more")
 	}
 	return &errConflict{rev: headRev}
 }

@@ -9,7 +9,7 @@
 //
 // # Keys
 //
-//	/causeway/format            the format's number, written once
+//	/causeway/format            the format's number, see migrate.go
 //	/causeway/v1/<kind>/<id>    a resource, JSON
 //	/causeway/v1/ix/<index>/<key>   an index entry
 //	/causeway/v1/meta/head      written by every transaction: its ModRevision is

@@ -271,7 +271,8 @@ func formatFile(dir string) error {
 	path := filepath.Join(dir, "format")
 	b, err := os.ReadFile(path)
 	if err == nil {
-		return formatKnown(strings.TrimSpace(string(b)))
+		_, err := formatKnown(strings.TrimSpace(string(b)), dirFormat)
+		return err
 	}
 	if !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -279,7 +280,7 @@ func formatFile(dir string) error {
 	if _, err := os.Stat(etcdDir(dir)); err == nil {
 		return fmt.Errorf("there is etcd data but no file %s: is this Causeway's data?", path)
 	}
-	return writeDurably(path, fmt.Sprintf("%d\n", format))
+	return writeDurably(path, fmt.Sprintf("%d\n", dirFormat))
 }
 
 func writeDurably(path, text string) error {

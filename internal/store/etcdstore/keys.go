@@ -30,6 +30,15 @@ func kindPrefix(kind store.Kind) string           { return string(kind) + "/" }
 func indexPrefix(ix store.Index, p string) string { return indexFamily + string(ix) + "/" + p }
 func isIndexKey(rel string) bool                  { return strings.HasPrefix(rel, indexFamily) }
 func isMetaKey(rel string) bool                   { return strings.HasPrefix(rel, metaFamily) }
+func splitIndexKey(rel string) (ix, key string, ok bool) {
+	rest, ok := strings.CutPrefix(rel, indexFamily)
+	if !ok {
+		return "", "", false
+	}
+	ix, key, ok = strings.Cut(rest, "/")
+	return ix, key, ok
+}
+
 func splitObjectKey(rel string) (kind, id string) {
 	kind, id, _ = strings.Cut(rel, "/")
 	return kind, id

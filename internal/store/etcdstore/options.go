@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+
+	"github.com/causeway-net/causeway/internal/store"
 )
 
 const (
@@ -54,6 +56,10 @@ type Options struct {
 	// defaults, 128 and 1.5 MiB).
 	MaxTxnOps       int
 	MaxRequestBytes int
+
+	// Migrations bring a state of an older format to the newest: the first one
+	// from format 1 to 2, and so on.
+	Migrations []store.Migration
 
 	// Prefix starts all keys, default "/causeway/".
 	Prefix string

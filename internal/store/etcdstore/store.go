@@ -5,17 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"sync"
 
 	"github.com/causeway-net/causeway/internal/store"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/semaphore"
 )
-
-// format is the version of keys and values. A change that a program of this
-// version would misread needs a new number.
-const format = 1
 
 // Store implements store.Store.
 type Store struct {
@@ -24,6 +19,8 @@ type Store struct {
 	keys   keys
 	client *clientv3.Client
 	server *server // nil beside a cluster
+
+	formatRev int64 // ModRevision of the format's key
 
 	mirror   *mirror
 	heads    heads
@@ -80,7 +77,7 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 	} else if s.client, err = connect(opt); err != nil {
 		return nil, fmt.Errorf("open store at %s: %w", where, err)
 	}
-	if err = s.checkFormat(ctx); err != nil {
+	if err = s.openFormat(ctx); err != nil {
 		return nil, fmt.Errorf("open store at %s: %w", where, err)
 	}
 	if err = s.reload(ctx); err != nil {
@@ -89,43 +86,6 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 	s.spawn(func() { s.feed(s.ctx) })
 	s.spawn(func() { s.maintain.run(s.ctx) })
 	return s, nil
-}
-
-// checkFormat refuses data of a newer format and marks an empty store with ours.
-func (s *Store) checkFormat(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.opt.RequestTimeout)
-	defer cancel()
-	key := s.keys.format()
-	resp, err := s.client.Get(ctx, key)
-	if err == nil && len(resp.Kvs) == 0 {
-		var txn *clientv3.TxnResponse
-		txn, err = s.client.Txn(ctx).
-			If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
-			Then(clientv3.OpPut(key, strconv.Itoa(format))).
-			Else(clientv3.OpGet(key)).
-			Commit()
-		if err == nil && txn.Succeeded {
-			return nil
-		}
-		if err == nil {
-			resp = (*clientv3.GetResponse)(txn.Responses[0].GetResponseRange())
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("read the format: %w", silence(err))
-	}
-	return formatKnown(string(resp.Kvs[0].Value))
-}
-
-func formatKnown(text string) error {
-	n, err := strconv.Atoi(text)
-	switch {
-	case err != nil || n < 1:
-		return fmt.Errorf("the state's format %q is not a number: is this Causeway's data?", text)
-	case n > format:
-		return fmt.Errorf("the state has format %d, written by a newer version; this one knows formats up to %d", n, format)
-	}
-	return nil
 }
 
 // spawn starts a goroutine that Close waits for, unless the store is closing.
