@@ -59,6 +59,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"exits":    cmdExits,
 		"site":     cmdSite,
 		"api":      cmdAPI,
+		"apiput":   cmdAPIPut,
 	}
 }
 
@@ -147,4 +148,21 @@ func cmdAPI(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	id, _, _ := strings.Cut(rest, `"`)
 	ts.Setenv(args[0], id)
+}
+
+// cmdAPIPut changes something by the API: apiput URL PATH JSON
+func cmdAPIPut(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: apiput URL PATH JSON")
+	}
+	req, err := http.NewRequest(http.MethodPut, args[0]+"/v2.0/"+args[1], strings.NewReader(args[2]))
+	ts.Check(err)
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	if resp.StatusCode >= 300 {
+		ts.Fatalf("PUT %s %s: %s\n%s", args[1], args[2], resp.Status, b)
+	}
 }

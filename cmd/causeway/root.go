@@ -14,6 +14,7 @@ import (
 )
 
 const (
+	groupPeering   = "peering"
 	groupServers   = "servers"
 	groupResources = "resources"
 	groupLab       = "lab"
@@ -31,6 +32,7 @@ packets with eBPF. To see it at work on this machine, run: sudo causeway demo
 
 Exit codes: 0 done; 1 it could not be done; 2 the command was called wrongly;
 3 what was named does not exist, or the name is ambiguous; 130 interrupted.
+"peer" has three more, which its help tells.
 "testbed exec" passes on the exit code of the command it ran.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -39,6 +41,7 @@ Exit codes: 0 done; 1 it could not be done; 2 the command was called wrongly;
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddGroup(
+		&cobra.Group{ID: groupPeering, Title: "Peerings of sites:"},
 		&cobra.Group{ID: groupServers, Title: "Servers:"},
 		&cobra.Group{ID: groupResources, Title: "Resources that the OpenStack client does not know:"},
 		&cobra.Group{ID: groupLab, Title: "Lab on this machine:"},
@@ -48,6 +51,7 @@ Exit codes: 0 done; 1 it could not be done; 2 the command was called wrongly;
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		return log.install(cmd)
 	}
+	addGroup(root, groupPeering, newPeerCommand())
 	addGroup(root, groupServers, serverCommands()...)
 	addGroup(root, groupResources, resourceCommands()...)
 	addGroup(root, groupLab, labCommands()...)

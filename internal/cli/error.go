@@ -12,10 +12,14 @@ import (
 
 // Exit codes. They are documented in the root command's help.
 const (
-	ExitOK        = 0
-	ExitFailure   = 1
-	ExitUsage     = 2
-	ExitNotFound  = 3 // what was named does not exist, or the name is ambiguous
+	ExitOK       = 0
+	ExitFailure  = 1
+	ExitUsage    = 2
+	ExitNotFound = 3 // what was named does not exist, or the name is ambiguous
+	// The next three are those of "causeway peer".
+	ExitChanges   = 4 // something is to be done, or has drifted
+	ExitBlocked   = 5 // something stands in the way
+	ExitLeased    = 6 // another run has the lease
 	ExitInterrupt = 130
 )
 

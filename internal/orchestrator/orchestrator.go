@@ -190,8 +190,12 @@ func (o *Orchestrator) Run(ctx context.Context, p *peering.Peering, planner Plan
 		return out, nil
 	}
 	if ro.Confirm != nil {
-		if ok, err := ro.Confirm(pl); err != nil || !ok {
-			return out, errors.Join(err, declined(ok))
+		ok, err := ro.Confirm(pl)
+		if err != nil {
+			return out, err
+		}
+		if !ok {
+			return out, ErrDeclined
 		}
 	}
 	doers, places, err := o.places(ctx, p, obs)
@@ -235,13 +239,6 @@ func (o *Orchestrator) Run(ctx context.Context, p *peering.Peering, planner Plan
 	return out, errors.New("after every round something is left to do: somebody else changes the sites at the same time")
 }
 
-func declined(ok bool) error {
-	if ok {
-		return nil
-	}
-	return ErrDeclined
-}
-
 // cause gives the reason for which the work was ended, in the place of "canceled".
 func cause(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
@@ -275,4 +272,13 @@ func sameActions(a, b *plan.Plan) bool {
 	return slices.EqualFunc(a.Actions, b.Actions, func(x, y plan.Action) bool {
 		return x.ID == y.ID && x.Op == y.Op && x.Target == y.Target
 	})
+}
+
+// Status observes the sites and says how they differ from the file.
+func (o *Orchestrator) Status(ctx context.Context, p *peering.Peering) (*plan.Status, error) {
+	obs, err := o.Observe(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return plan.StatusOf(p, obs), nil
 }

@@ -291,6 +291,9 @@ func (r *reader) network(at, n *yaml.Node, p *Peering) {
 
 func (r *reader) sites(at, n *yaml.Node, p *Peering) {
 	if n == nil || n.Kind != yaml.SequenceNode || len(n.Content) < 2 {
+		if n != nil {
+			at = n
+		}
 		r.addf(at, "sites: wanted a list of two sites or more")
 		return
 	}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/causeway-net/causeway/internal/cli"
+	"github.com/causeway-net/causeway/internal/orchestrator"
+	"github.com/causeway-net/causeway/internal/orchestrator/lease"
+	"github.com/causeway-net/causeway/internal/orchestrator/peering"
+	"github.com/causeway-net/causeway/internal/orchestrator/show"
+	"github.com/causeway-net/causeway/internal/orchestrator/sites"
+)
+
+func newPeerCommand() *cobra.Command {
+	return needSubcommand("peer", "Peer tenant routers of any number of sites, as a file says",
+		`Peer tenant routers of any number of sites, as a file says (examples/peering.yaml).
+
+All is done through the sites' own APIs, and nothing is kept elsewhere: what belongs
+to a peering bears its mark at the sites, so that any machine with the file and the
+accounts can go on. One run at a time works on a peering.
+
+Exit codes: 0 everything is as the file says, or was made so; 4 something is to be
+done (plan) or has drifted (status); 5 something stands in the way, and nothing was
+done; 6 another run has the lease; 1 a step failed; 2 and 130 as everywhere.`,
+		newPeerPlan(), newPeerApply(), newPeerStatus(), newPeerDestroy(), newPeerAdopt(), newPeerRender())
+}
+
+// peerFlags say which peerings, and how patient to be.
+type peerFlags struct {
+	files   []string
+	only    []string
+	timeout time.Duration
+}
+
+func (p *peerFlags) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringArrayVarP(&p.files, "file", "f", nil, "`FILE` or directory that says what is peered; - is standard input; repeatable")
+	f.StringArrayVar(&p.only, "peering", nil, "only the peering of this `NAME`; repeatable")
+	f.DurationVar(&p.timeout, "timeout", 30*time.Second, "longest wait for one answer of a site, a `DURATION`")
+	mustRequire(cmd, "file")
+	_ = cmd.MarkFlagFilename("file", "yaml", "yml")
+	cmd.Args = cobra.NoArgs
+}
+
+// read gives the peerings that are meant.
+func (p *peerFlags) read(stdin io.Reader) ([]peering.Peering, error) {
+	all, err := peering.ReadFiles(p.files, stdin)
+	if err != nil || len(p.only) == 0 {
+		return all, err
+	}
+	var out []peering.Peering
+	for _, name := range p.only {
+		i := slices.IndexFunc(all, func(q peering.Peering) bool { return q.Name == name })
+		if i < 0 {
+			var names []string
+			for _, q := range all {
+				names = append(names, q.Name)
+			}
+			return nil, &cli.Error{Err: errors.New("no peering is called " + name), Code: cli.ExitNotFound, Hint: "There are " + strings.Join(names, ", ") + "."}
+		}
+		out = append(out, all[i])
+	}
+	return out, nil
+}
+
+func (p *peerFlags) orchestrator() *orchestrator.Orchestrator {
+	return orchestrator.New(orchestrator.Options{Sites: sites.Options{Timeout: p.timeout}})
+}
+
+// eachPeering does something with each peering and returns the gravest exit code:
+// the first error ends it.
+func (p *peerFlags) eachPeering(cmd *cobra.Command, fn func(ctx context.Context, o *orchestrator.Orchestrator, spec *peering.Peering) (code int, err error)) error {
+	specs, err := p.read(cmd.InOrStdin())
+	if err != nil {
+		return named(cmd, err)
+	}
+	o := p.orchestrator()
+	worst := 0
+	for i := range specs {
+		code, err := fn(cmd.Context(), o, &specs[i])
+		if err != nil {
+			return named(cmd, peerError(err))
+		}
+		worst = max(worst, code)
+	}
+	if worst != 0 {
+		return cli.Exit(worst)
+	}
+	return nil
+}
+
+// peerError gives errors their exit codes and ways out.
+func peerError(err error) error {
+	var held lease.Held
+	switch {
+	case errors.As(err, &held):
+		return &cli.Error{Err: err, Code: cli.ExitLeased}
+	case errors.Is(err, orchestrator.ErrDeclined):
+		return &cli.Error{Err: err, Code: cli.ExitChanges}
+	case errors.Is(err, orchestrator.ErrChanged):
+		return &cli.Error{Err: err, Code: cli.ExitChanges, Hint: "Run it again to see what would be done now."}
+	case errors.Is(err, lease.ErrLost):
+		return cli.Hinted(err, "Nothing more was done. Run it again: it completes what is left.")
+	}
+	return err
+}
+
+func style(cmd *cobra.Command) show.Style { return show.Style{Colour: wantsColour(cmd.OutOrStdout())} }
+
+func writeIndented(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
