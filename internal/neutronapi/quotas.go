@@ -74,6 +74,11 @@ func (a *API) quotaOf(value func(store.Snapshot, model.ProjectID, string) any) f
 		if err != nil {
 			return err
 		}
+		if project != ownerOf(r) {
+			if err := permitted(r.Context(), "get_quota"); err != nil {
+				return err
+			}
+		}
 		s, err := a.site.View(r.Context())
 		if err != nil {
 			return err
@@ -89,6 +94,9 @@ func (a *API) quotaOf(value func(store.Snapshot, model.ProjectID, string) any) f
 
 // listQuotas lists the projects that have limits of their own.
 func (a *API) listQuotas(w http.ResponseWriter, r *http.Request) error {
+	if err := permitted(r.Context(), "get_quota"); err != nil {
+		return err
+	}
 	s, err := a.site.View(r.Context())
 	if err != nil {
 		return err
@@ -118,6 +126,9 @@ func (a *API) ownProject(key string) func(http.ResponseWriter, *http.Request) er
 }
 
 func (a *API) putQuota(w http.ResponseWriter, r *http.Request) error {
+	if err := permitted(r.Context(), "update_quota"); err != nil {
+		return err
+	}
 	body, err := ReadBody(r)
 	if err != nil {
 		return err
@@ -154,6 +165,9 @@ func (a *API) putQuota(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) deleteQuota(w http.ResponseWriter, r *http.Request) error {
+	if err := permitted(r.Context(), "delete_quota"); err != nil {
+		return err
+	}
 	project, err := quotaProject(r)
 	if err != nil {
 		return err

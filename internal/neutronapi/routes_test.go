@@ -88,6 +88,15 @@ var routeCases = map[string]routeCase{
 	"PUT /v2.0/address-scopes/{id}":              {body: `{"address_scope":{"name":"y"}}`},
 	"DELETE /v2.0/address-scopes/{id}":           {},
 
+	"GET /v2.0/quotas":              {adminOnly: true},
+	"GET /v2.0/quotas/tenant":       {open: true},
+	"GET /v2.0/quotas/project":      {open: true},
+	"GET /v2.0/quotas/{id}":         {},
+	"PUT /v2.0/quotas/{id}":         {adminOnly: true, body: `{"quota":{"port":7}}`},
+	"DELETE /v2.0/quotas/{id}":      {adminOnly: true},
+	"GET /v2.0/quotas/{id}/default": {},
+	"GET /v2.0/quotas/{id}/details": {},
+
 	"GET /v2.0/gw/gateway_devices":                                     {adminOnly: true},
 	"POST /v2.0/gw/gateway_devices":                                    {adminOnly: true, body: `{"gateway_device":{"tenant_id":"a","type":"router_vtep","resource_id":"$router","tunnel_ips":["200.0.0.9"]}}`},
 	"GET /v2.0/gw/gateway_devices/{id}":                                {adminOnly: true},
@@ -183,6 +192,8 @@ func newTenancy(t testing.TB, edit ...func(*neutronapi.Options)) *tenancy {
 	for _, kind := range []string{"networks", "subnets", "ports", "subnetpools"} {
 		w.as("admin", 200, "PUT", "/v2.0/"+kind+"/$"+kind+"/tags", `{"tags":["t"]}`)
 	}
+	w.ids["quotas"] = string(projectID("a"))
+	w.as("admin", 200, "PUT", "/v2.0/quotas/$quotas", `{"quota":{"port":9}}`)
 	w.ids["ifrouter"] = w.ids["router"]
 	w.as("admin", 200, "PUT", "/v2.0/routers/$ifrouter/add_router_interface", `{"subnet_id":"$sub3"}`)
 	return w
