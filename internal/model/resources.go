@@ -72,9 +72,11 @@ type Port struct {
 	AdminStateUp bool       `json:"admin_state_up"`
 	DeviceOwner  string     `json:"device_owner"`
 	// DeviceID is the router's id where DeviceOwner is OwnerRouterInterface.
-	DeviceID     string   `json:"device_id"`
-	PortSecurity bool     `json:"port_security_enabled"`
-	HostID       HostName `json:"binding_host_id,omitempty"`
+	DeviceID     string `json:"device_id"`
+	PortSecurity bool   `json:"port_security_enabled"`
+	// AllowedPairs are further senders that PortSecurity lets pass.
+	AllowedPairs []AllowedPair `json:"allowed_address_pairs,omitempty"`
+	HostID       HostName      `json:"binding_host_id,omitempty"`
 	// Profile is binding:profile; its key interface_name names the host-side
 	// interface.
 	Profile  map[string]json.RawMessage `json:"binding_profile,omitempty"`

@@ -76,7 +76,7 @@ func ports(a *API) *resource[site.PortInput, model.Port] {
 			}),
 			readOnly[in]("binding:vif_details", openapi.Of(openapi.Map), func(store.Snapshot, *port) any { return map[string]any{} }),
 			shown(neutral[in, port]("security_groups", "security groups do not exist yet; port_security_enabled means protection against spoofing"), []string{}),
-			shown(neutral[in, port]("allowed_address_pairs", "allowed address pairs do not exist yet; a port without port_security_enabled may send from any address"), []string{}),
+			allowedPairsAttr(),
 			shown(neutral[in, port]("extra_dhcp_opts", "DHCP is not served yet"), []string{}),
 			neutral[in, port]("dns_name", "DNS integration does not exist yet"),
 			neutral[in, port]("dns_domain", "DNS integration does not exist yet"),

@@ -94,6 +94,9 @@ func (t *tx) checkPort(p *model.Port, net *model.Network) error {
 	if p.MAC.MAC == (model.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) {
 		return invalidInput("the broadcast address cannot be a port's mac_address")
 	}
+	if err := checkPairs(p); err != nil {
+		return err
+	}
 	if p.IsRemoteSite() && (p.HostID != "" || p.InterfaceName() != "") {
 		return badRequest("port", "a remote-site port stands for a port at another site and cannot be bound to a host of this one")
 	}
