@@ -117,8 +117,24 @@ func (v view) port(k model.PortKey) (Port, bool) {
 	}
 	return Port{
 		ID: p.ID, Network: n.Key, Interface: p.iface, MAC: p.MAC.MAC, Addrs: addrs,
-		PortSecurity: p.PortSecurity, Drop: down(p, n),
+		PortSecurity: p.PortSecurity, Pairs: p.pairs, Drop: down(p, n),
 	}, true
+}
+
+// pairsOf are the port's allowed address pairs, each once and in order; nil where nobody
+// checks.
+func pairsOf(p *model.Port) []Pair {
+	if !p.PortSecurity || len(p.AllowedPairs) == 0 {
+		return nil
+	}
+	rows := make([]Pair, 0, len(p.AllowedPairs))
+	for _, a := range p.AllowedPairs {
+		rows = append(rows, Pair{MAC: p.PairMAC(a).MAC, Prefix: a.Addresses.Prefix})
+	}
+	slices.SortFunc(rows, func(a, b Pair) int {
+		return cmp.Or(slices.Compare(a.MAC[:], b.MAC[:]), a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()))
+	})
+	return slices.Compact(rows)
 }
 
 // down is why nothing passes a port, if so.
@@ -152,10 +168,21 @@ func (v view) neighbor(k NeighborKey) (model.MAC, bool) {
 		return model.MAC{}, false
 	}
 	p := claimant(v.t.portsByIP[networkIP{n.ID, k.IP}])
-	if p == nil {
+	if p == nil || p.idle() && v.t.paired(n.ID, func(a Pair) bool { return a.Prefix.Contains(k.IP) }) {
 		return model.MAC{}, false
 	}
 	return p.MAC.MAC, true
+}
+
+// paired tells whether a port of the network has such a pair: then who has what the pair
+// allows is learned, and no port keeps it for itself that nothing is behind.
+func (t *Topology) paired(id model.NetworkID, such func(Pair) bool) bool {
+	for _, p := range t.pairedOfNetwork[id] {
+		if slices.ContainsFunc(p.pairs, such) {
+			return true
+		}
+	}
+	return false
 }
 
 func dropped(r reason.Reason) Endpoint { return Endpoint{Kind: EndpointDrop, Drop: r} }
@@ -168,6 +195,9 @@ func (v view) endpoint(k EndpointKey) (Endpoint, bool) {
 	p := claimant(v.t.portsByMAC[networkMAC{n.ID, k.MAC}])
 	if p == nil || p.remoteSite {
 		return v.remoteEndpoint(n, k.MAC, p)
+	}
+	if p.idle() && v.t.paired(n.ID, func(a Pair) bool { return a.MAC == k.MAC }) {
+		return Endpoint{}, false
 	}
 	if r := down(p, n); r != reason.None {
 		return dropped(r), true

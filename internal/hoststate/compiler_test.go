@@ -80,6 +80,13 @@ func (s *site) draw() (string, any) {
 		for range s.pick("addresses", 3) {
 			p.FixedIPs = append(p.FixedIPs, model.AddrPair{SubnetID: model.SubnetID(fmt.Sprint(s.pick("subnet", 4))), IP: ip(s.pick("ip", 10))})
 		}
+		for range max(0, s.pick("pairs", 4)-1) {
+			a := model.AllowedPair{Addresses: model.AddressRange{Prefix: netip.PrefixFrom(ip(s.pick("pair", 10)), 29+s.pick("pair bits", 4)).Masked()}}
+			if s.flag("pair MAC") {
+				a.MAC = model.NamedMAC{MAC: model.MAC{2, 0, 0, 0, 0, byte(s.pick("mac", 5))}}
+			}
+			p.AllowedPairs = append(p.AllowedPairs, a)
+		}
 		switch s.pick("owner", 4) {
 		case 0:
 			p.DeviceOwner = "network:remote_site"

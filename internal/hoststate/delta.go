@@ -3,6 +3,7 @@ package hoststate
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/causeway-net/causeway/internal/model"
@@ -48,7 +49,18 @@ func NewState() State {
 // Equal tells whether two ports are the same row.
 func (p Port) Equal(q Port) bool {
 	return p.ID == q.ID && p.Network == q.Network && p.Interface == q.Interface && p.MAC == q.MAC &&
-		p.PortSecurity == q.PortSecurity && p.Drop == q.Drop && slices.Equal(p.Addrs, q.Addrs)
+		p.PortSecurity == q.PortSecurity && p.Drop == q.Drop && slices.Equal(p.Addrs, q.Addrs) &&
+		slices.Equal(p.Pairs, q.Pairs)
+}
+
+// Covers tells whether a pair of the port allows ip from mac.
+func (p Port) Covers(mac model.MAC, ip netip.Addr) bool {
+	return slices.ContainsFunc(p.Pairs, func(a Pair) bool { return a.MAC == mac && a.Prefix.Contains(ip) })
+}
+
+// CoversMAC tells whether a pair of the port has the MAC.
+func (p Port) CoversMAC(mac model.MAC) bool {
+	return slices.ContainsFunc(p.Pairs, func(a Pair) bool { return a.MAC == mac })
 }
 
 // Equal tells whether two gateways are the same row.

@@ -36,9 +36,18 @@ type Port struct {
 	MAC          model.MAC
 	Addrs        []netip.Addr // the addresses it may send from, in order
 	PortSecurity bool         // check source MAC, IP and ARP against MAC and Addrs
+	// Pairs are further senders that PortSecurity lets pass, in order; empty without
+	// it. Who holds such an address is learned on the host.
+	Pairs []Pair
 	// Drop, when not None, is why every frame from this port is dropped
 	// (PortAdminDown, NetworkAdminDown).
 	Drop reason.Reason
+}
+
+// Pair allows addresses to be sent from with a MAC.
+type Pair struct {
+	MAC    model.MAC
+	Prefix netip.Prefix // masked
 }
 
 // Network carries the names for people and what flooding needs to know. The

@@ -36,6 +36,8 @@ type Topology struct {
 	portsOfNetwork   group[model.NetworkID, model.PortID, *port]
 	remoteOfNetwork  group[model.NetworkID, model.PortID, *port] // remote-site ports
 	ifacesOfNetwork  group[model.NetworkID, model.PortID, *port] // router interfaces
+	pairedOfNetwork  group[model.NetworkID, model.PortID, *port] // with allowed address pairs
+	idleOfNetwork    group[model.NetworkID, model.PortID, *port] // see (*port).idle
 	ifacesOfRouter   group[model.RouterID, model.PortID, *port]
 	devicesOfRouter  group[model.RouterID, model.GatewayDeviceID, *model.GatewayDevice]
 	devicesByTunnel  group[netip.Addr, model.GatewayDeviceID, *model.GatewayDevice]
@@ -53,6 +55,7 @@ type port struct {
 	*model.Port
 	iface      string
 	remoteSite bool
+	pairs      []Pair
 }
 
 type (
@@ -127,6 +130,8 @@ func NewTopology() *Topology {
 		portsOfNetwork:   group[model.NetworkID, model.PortID, *port]{},
 		remoteOfNetwork:  group[model.NetworkID, model.PortID, *port]{},
 		ifacesOfNetwork:  group[model.NetworkID, model.PortID, *port]{},
+		pairedOfNetwork:  group[model.NetworkID, model.PortID, *port]{},
+		idleOfNetwork:    group[model.NetworkID, model.PortID, *port]{},
 		ifacesOfRouter:   group[model.RouterID, model.PortID, *port]{},
 		devicesOfRouter:  group[model.RouterID, model.GatewayDeviceID, *model.GatewayDevice]{},
 		devicesByTunnel:  group[netip.Addr, model.GatewayDeviceID, *model.GatewayDevice]{},
@@ -232,7 +237,7 @@ func (t *Topology) changePort(id model.PortID, p *model.Port, d Touched) {
 		t.unlinkPort(old)
 	}
 	if p != nil {
-		n := &port{Port: p, iface: p.InterfaceName(), remoteSite: p.IsRemoteSite()}
+		n := &port{Port: p, iface: p.InterfaceName(), remoteSite: p.IsRemoteSite(), pairs: pairsOf(p)}
 		t.linkPort(n)
 		t.touchPort(n, d)
 	}
@@ -240,6 +245,14 @@ func (t *Topology) changePort(id model.PortID, p *model.Port, d Touched) {
 
 func (p *port) router() (model.RouterID, bool) {
 	return model.RouterID(p.DeviceID), p.DeviceOwner == model.OwnerRouterInterface
+}
+
+// idle tells whether nothing can be behind the port: such a one keeps an address, or a
+// MAC, for whoever has it as an allowed address pair.
+func (p *port) idle() bool {
+	_, bound := p.place()
+	_, isRouter := p.router()
+	return !bound && !isRouter && !p.remoteSite
 }
 
 func (p *port) place() (place, bool) {
@@ -259,6 +272,12 @@ func (t *Topology) linkPort(p *port) {
 	t.portsOfNetwork.add(p.NetworkID, p.ID, p)
 	if p.remoteSite {
 		t.remoteOfNetwork.add(p.NetworkID, p.ID, p)
+	}
+	if len(p.pairs) > 0 {
+		t.pairedOfNetwork.add(p.NetworkID, p.ID, p)
+	}
+	if p.idle() {
+		t.idleOfNetwork.add(p.NetworkID, p.ID, p)
 	}
 	if r, ok := p.router(); ok {
 		t.ifacesOfNetwork.add(p.NetworkID, p.ID, p)
@@ -280,6 +299,8 @@ func (t *Topology) unlinkPort(p *port) {
 	}
 	t.portsOfNetwork.remove(p.NetworkID, p.ID)
 	t.remoteOfNetwork.remove(p.NetworkID, p.ID)
+	t.pairedOfNetwork.remove(p.NetworkID, p.ID)
+	t.idleOfNetwork.remove(p.NetworkID, p.ID)
 	if r, ok := p.router(); ok {
 		t.ifacesOfNetwork.remove(p.NetworkID, p.ID)
 		t.ifacesOfRouter.remove(r, p.ID)

@@ -59,6 +59,27 @@ func (t *Topology) touchPortRows(p *port, d Touched) {
 	if id, ok := p.router(); ok {
 		t.touchRoutes(id, d)
 	}
+	t.touchKept(p, d)
+}
+
+// touchKept touches what ports that nothing is behind keep for a port's pairs.
+func (t *Topology) touchKept(p *port, d Touched) {
+	n := t.networks[p.NetworkID]
+	if n == nil || len(p.pairs) == 0 {
+		return
+	}
+	for _, q := range t.idleOfNetwork[p.NetworkID] {
+		for _, a := range p.pairs {
+			if a.MAC == q.MAC.MAC {
+				d.endpoints.add(EndpointKey{n.Key, a.MAC})
+			}
+			for _, f := range q.FixedIPs {
+				if a.Prefix.Contains(f.IP) {
+					d.neighbors.add(NeighborKey{n.Key, f.IP})
+				}
+			}
+		}
+	}
 }
 
 // touchRoutes touches what follows from a router's interfaces and routes.

@@ -29,6 +29,9 @@ func (d *decoder) set(p *pb.Delta, s *hoststate.State) {
 		for _, a := range r.Addrs {
 			port.Addrs = append(port.Addrs, d.addr(a))
 		}
+		for _, a := range r.Pairs {
+			port.Pairs = append(port.Pairs, hoststate.Pair{MAC: d.mac(a.GetMac()), Prefix: d.masked(a.GetPrefix())})
+		}
 		s.Ports[model.PortKey(d.key(r.Key))] = port
 	}
 	for _, r := range p.Endpoints {

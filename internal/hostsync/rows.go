@@ -35,6 +35,9 @@ func portRow(k model.PortKey, p hoststate.Port) *pb.PortRow {
 	for _, a := range p.Addrs {
 		row.Addrs = append(row.Addrs, addrBytes(a))
 	}
+	for _, a := range p.Pairs {
+		row.Pairs = append(row.Pairs, &pb.PairRow{Mac: macBytes(a.MAC), Prefix: prefixOf(a.Prefix)})
+	}
 	return row
 }
 

@@ -43,6 +43,9 @@ func genState(t *rapid.T) hoststate.State {
 		for range rapid.IntRange(0, 3).Draw(t, "addrs") {
 			p.Addrs = append(p.Addrs, genAddr(t))
 		}
+		for range rapid.IntRange(0, 3).Draw(t, "pairs") {
+			p.Pairs = append(p.Pairs, hoststate.Pair{MAC: genMAC(t), Prefix: prefix().Masked()})
+		}
 		s.Ports[model.PortKey(key())] = p
 		s.Networks[model.NetworkKey(key())] = hoststate.Network{ID: model.NetworkID(text()), Name: text(), MTU: rapid.IntRange(0, 65535).Draw(t, "mtu")}
 		s.Routers[model.RouterKey(key())] = hoststate.Router{ID: model.RouterID(text()), Name: text()}

@@ -1064,6 +1064,7 @@ type PortRow struct {
 	Addrs         [][]byte               `protobuf:"bytes,6,rep,name=addrs,proto3" json:"addrs,omitempty"`
 	PortSecurity  bool                   `protobuf:"varint,7,opt,name=port_security,json=portSecurity,proto3" json:"port_security,omitempty"`
 	Drop          uint32                 `protobuf:"varint,8,opt,name=drop,proto3" json:"drop,omitempty"`
+	Pairs         []*PairRow             `protobuf:"bytes,9,rep,name=pairs,proto3" json:"pairs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1154,6 +1155,65 @@ func (x *PortRow) GetDrop() uint32 {
 	return 0
 }
 
+func (x *PortRow) GetPairs() []*PairRow {
+	if x != nil {
+		return x.Pairs
+	}
+	return nil
+}
+
+type PairRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Mac           []byte                 `protobuf:"bytes,1,opt,name=mac,proto3" json:"mac,omitempty"`
+	Prefix        *Prefix                `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PairRow) Reset() {
+	*x = PairRow{}
+	mi := &file_hostsync_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PairRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PairRow) ProtoMessage() {}
+
+func (x *PairRow) ProtoReflect() protoreflect.Message {
+	mi := &file_hostsync_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PairRow.ProtoReflect.Descriptor instead.
+func (*PairRow) Descriptor() ([]byte, []int) {
+	return file_hostsync_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PairRow) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
+func (x *PairRow) GetPrefix() *Prefix {
+	if x != nil {
+		return x.Prefix
+	}
+	return nil
+}
+
 type NetworkRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           uint32                 `protobuf:"varint,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -1166,7 +1226,7 @@ type NetworkRow struct {
 
 func (x *NetworkRow) Reset() {
 	*x = NetworkRow{}
-	mi := &file_hostsync_proto_msgTypes[11]
+	mi := &file_hostsync_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1178,7 +1238,7 @@ func (x *NetworkRow) String() string {
 func (*NetworkRow) ProtoMessage() {}
 
 func (x *NetworkRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[11]
+	mi := &file_hostsync_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1191,7 +1251,7 @@ func (x *NetworkRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkRow.ProtoReflect.Descriptor instead.
 func (*NetworkRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{11}
+	return file_hostsync_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NetworkRow) GetKey() uint32 {
@@ -1233,7 +1293,7 @@ type RouterRow struct {
 
 func (x *RouterRow) Reset() {
 	*x = RouterRow{}
-	mi := &file_hostsync_proto_msgTypes[12]
+	mi := &file_hostsync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1245,7 +1305,7 @@ func (x *RouterRow) String() string {
 func (*RouterRow) ProtoMessage() {}
 
 func (x *RouterRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[12]
+	mi := &file_hostsync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1258,7 +1318,7 @@ func (x *RouterRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterRow.ProtoReflect.Descriptor instead.
 func (*RouterRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{12}
+	return file_hostsync_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RouterRow) GetKey() uint32 {
@@ -1300,7 +1360,7 @@ type EndpointRow struct {
 
 func (x *EndpointRow) Reset() {
 	*x = EndpointRow{}
-	mi := &file_hostsync_proto_msgTypes[13]
+	mi := &file_hostsync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1312,7 +1372,7 @@ func (x *EndpointRow) String() string {
 func (*EndpointRow) ProtoMessage() {}
 
 func (x *EndpointRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[13]
+	mi := &file_hostsync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1325,7 +1385,7 @@ func (x *EndpointRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointRow.ProtoReflect.Descriptor instead.
 func (*EndpointRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{13}
+	return file_hostsync_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *EndpointRow) GetNetwork() uint32 {
@@ -1409,7 +1469,7 @@ type NeighborRow struct {
 
 func (x *NeighborRow) Reset() {
 	*x = NeighborRow{}
-	mi := &file_hostsync_proto_msgTypes[14]
+	mi := &file_hostsync_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +1481,7 @@ func (x *NeighborRow) String() string {
 func (*NeighborRow) ProtoMessage() {}
 
 func (x *NeighborRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[14]
+	mi := &file_hostsync_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +1494,7 @@ func (x *NeighborRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NeighborRow.ProtoReflect.Descriptor instead.
 func (*NeighborRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{14}
+	return file_hostsync_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *NeighborRow) GetNetwork() uint32 {
@@ -1473,7 +1533,7 @@ type RouteRow struct {
 
 func (x *RouteRow) Reset() {
 	*x = RouteRow{}
-	mi := &file_hostsync_proto_msgTypes[15]
+	mi := &file_hostsync_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1485,7 +1545,7 @@ func (x *RouteRow) String() string {
 func (*RouteRow) ProtoMessage() {}
 
 func (x *RouteRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[15]
+	mi := &file_hostsync_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1498,7 +1558,7 @@ func (x *RouteRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteRow.ProtoReflect.Descriptor instead.
 func (*RouteRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{15}
+	return file_hostsync_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RouteRow) GetRouter() uint32 {
@@ -1561,7 +1621,7 @@ type VNIRow struct {
 
 func (x *VNIRow) Reset() {
 	*x = VNIRow{}
-	mi := &file_hostsync_proto_msgTypes[16]
+	mi := &file_hostsync_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1573,7 +1633,7 @@ func (x *VNIRow) String() string {
 func (*VNIRow) ProtoMessage() {}
 
 func (x *VNIRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[16]
+	mi := &file_hostsync_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1586,7 +1646,7 @@ func (x *VNIRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VNIRow.ProtoReflect.Descriptor instead.
 func (*VNIRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{16}
+	return file_hostsync_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *VNIRow) GetTunnelIp() []byte {
@@ -1624,7 +1684,7 @@ type PeerRow struct {
 
 func (x *PeerRow) Reset() {
 	*x = PeerRow{}
-	mi := &file_hostsync_proto_msgTypes[17]
+	mi := &file_hostsync_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1636,7 +1696,7 @@ func (x *PeerRow) String() string {
 func (*PeerRow) ProtoMessage() {}
 
 func (x *PeerRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[17]
+	mi := &file_hostsync_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1649,7 +1709,7 @@ func (x *PeerRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerRow.ProtoReflect.Descriptor instead.
 func (*PeerRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{17}
+	return file_hostsync_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PeerRow) GetTunnelIp() []byte {
@@ -1708,7 +1768,7 @@ type GatewayRow struct {
 
 func (x *GatewayRow) Reset() {
 	*x = GatewayRow{}
-	mi := &file_hostsync_proto_msgTypes[18]
+	mi := &file_hostsync_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1720,7 +1780,7 @@ func (x *GatewayRow) String() string {
 func (*GatewayRow) ProtoMessage() {}
 
 func (x *GatewayRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[18]
+	mi := &file_hostsync_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1733,7 +1793,7 @@ func (x *GatewayRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayRow.ProtoReflect.Descriptor instead.
 func (*GatewayRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{18}
+	return file_hostsync_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GatewayRow) GetId() string {
@@ -1791,7 +1851,7 @@ type UplinkRow struct {
 
 func (x *UplinkRow) Reset() {
 	*x = UplinkRow{}
-	mi := &file_hostsync_proto_msgTypes[19]
+	mi := &file_hostsync_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1803,7 +1863,7 @@ func (x *UplinkRow) String() string {
 func (*UplinkRow) ProtoMessage() {}
 
 func (x *UplinkRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[19]
+	mi := &file_hostsync_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1816,7 +1876,7 @@ func (x *UplinkRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UplinkRow.ProtoReflect.Descriptor instead.
 func (*UplinkRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{19}
+	return file_hostsync_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UplinkRow) GetPort() string {
@@ -1864,7 +1924,7 @@ type UnderlayRouteRow struct {
 
 func (x *UnderlayRouteRow) Reset() {
 	*x = UnderlayRouteRow{}
-	mi := &file_hostsync_proto_msgTypes[20]
+	mi := &file_hostsync_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1876,7 +1936,7 @@ func (x *UnderlayRouteRow) String() string {
 func (*UnderlayRouteRow) ProtoMessage() {}
 
 func (x *UnderlayRouteRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[20]
+	mi := &file_hostsync_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1889,7 +1949,7 @@ func (x *UnderlayRouteRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnderlayRouteRow.ProtoReflect.Descriptor instead.
 func (*UnderlayRouteRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{20}
+	return file_hostsync_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UnderlayRouteRow) GetPrefix() *Prefix {
@@ -1916,7 +1976,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_hostsync_proto_msgTypes[21]
+	mi := &file_hostsync_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1928,7 +1988,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[21]
+	mi := &file_hostsync_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1941,7 +2001,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{21}
+	return file_hostsync_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Prefix) GetAddr() []byte {
@@ -2059,7 +2119,7 @@ const file_hostsync_proto_rawDesc = "" +
 	"\tgone_vnis\x18$ \x03(\v2\x1c.causeway.hostsync.v1.VNIRowR\bgoneVnis\x12<\n" +
 	"\n" +
 	"gone_peers\x18% \x03(\v2\x1d.causeway.hostsync.v1.PeerRowR\tgonePeers\x12#\n" +
-	"\rgone_gateways\x18& \x03(\tR\fgoneGateways\"\xc4\x01\n" +
+	"\rgone_gateways\x18& \x03(\tR\fgoneGateways\"\xf9\x01\n" +
 	"\aPortRow\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x18\n" +
@@ -2068,7 +2128,11 @@ const file_hostsync_proto_rawDesc = "" +
 	"\x03mac\x18\x05 \x01(\fR\x03mac\x12\x14\n" +
 	"\x05addrs\x18\x06 \x03(\fR\x05addrs\x12#\n" +
 	"\rport_security\x18\a \x01(\bR\fportSecurity\x12\x12\n" +
-	"\x04drop\x18\b \x01(\rR\x04drop\"T\n" +
+	"\x04drop\x18\b \x01(\rR\x04drop\x123\n" +
+	"\x05pairs\x18\t \x03(\v2\x1d.causeway.hostsync.v1.PairRowR\x05pairs\"Q\n" +
+	"\aPairRow\x12\x10\n" +
+	"\x03mac\x18\x01 \x01(\fR\x03mac\x124\n" +
+	"\x06prefix\x18\x02 \x01(\v2\x1c.causeway.hostsync.v1.PrefixR\x06prefix\"T\n" +
 	"\n" +
 	"NetworkRow\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12\x0e\n" +
@@ -2150,7 +2214,7 @@ func file_hostsync_proto_rawDescGZIP() []byte {
 }
 
 var file_hostsync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_hostsync_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_hostsync_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_hostsync_proto_goTypes = []any{
 	(ProbeResult_Code)(0),    // 0: causeway.hostsync.v1.ProbeResult.Code
 	(*FromAgent)(nil),        // 1: causeway.hostsync.v1.FromAgent
@@ -2164,17 +2228,18 @@ var file_hostsync_proto_goTypes = []any{
 	(*Welcome)(nil),          // 9: causeway.hostsync.v1.Welcome
 	(*Delta)(nil),            // 10: causeway.hostsync.v1.Delta
 	(*PortRow)(nil),          // 11: causeway.hostsync.v1.PortRow
-	(*NetworkRow)(nil),       // 12: causeway.hostsync.v1.NetworkRow
-	(*RouterRow)(nil),        // 13: causeway.hostsync.v1.RouterRow
-	(*EndpointRow)(nil),      // 14: causeway.hostsync.v1.EndpointRow
-	(*NeighborRow)(nil),      // 15: causeway.hostsync.v1.NeighborRow
-	(*RouteRow)(nil),         // 16: causeway.hostsync.v1.RouteRow
-	(*VNIRow)(nil),           // 17: causeway.hostsync.v1.VNIRow
-	(*PeerRow)(nil),          // 18: causeway.hostsync.v1.PeerRow
-	(*GatewayRow)(nil),       // 19: causeway.hostsync.v1.GatewayRow
-	(*UplinkRow)(nil),        // 20: causeway.hostsync.v1.UplinkRow
-	(*UnderlayRouteRow)(nil), // 21: causeway.hostsync.v1.UnderlayRouteRow
-	(*Prefix)(nil),           // 22: causeway.hostsync.v1.Prefix
+	(*PairRow)(nil),          // 12: causeway.hostsync.v1.PairRow
+	(*NetworkRow)(nil),       // 13: causeway.hostsync.v1.NetworkRow
+	(*RouterRow)(nil),        // 14: causeway.hostsync.v1.RouterRow
+	(*EndpointRow)(nil),      // 15: causeway.hostsync.v1.EndpointRow
+	(*NeighborRow)(nil),      // 16: causeway.hostsync.v1.NeighborRow
+	(*RouteRow)(nil),         // 17: causeway.hostsync.v1.RouteRow
+	(*VNIRow)(nil),           // 18: causeway.hostsync.v1.VNIRow
+	(*PeerRow)(nil),          // 19: causeway.hostsync.v1.PeerRow
+	(*GatewayRow)(nil),       // 20: causeway.hostsync.v1.GatewayRow
+	(*UplinkRow)(nil),        // 21: causeway.hostsync.v1.UplinkRow
+	(*UnderlayRouteRow)(nil), // 22: causeway.hostsync.v1.UnderlayRouteRow
+	(*Prefix)(nil),           // 23: causeway.hostsync.v1.Prefix
 }
 var file_hostsync_proto_depIdxs = []int32{
 	2,  // 0: causeway.hostsync.v1.FromAgent.hello:type_name -> causeway.hostsync.v1.Hello
@@ -2187,31 +2252,33 @@ var file_hostsync_proto_depIdxs = []int32{
 	0,  // 7: causeway.hostsync.v1.ProbeResult.code:type_name -> causeway.hostsync.v1.ProbeResult.Code
 	8,  // 8: causeway.hostsync.v1.ProbeResult.errors:type_name -> causeway.hostsync.v1.ProbeError
 	11, // 9: causeway.hostsync.v1.Delta.ports:type_name -> causeway.hostsync.v1.PortRow
-	12, // 10: causeway.hostsync.v1.Delta.networks:type_name -> causeway.hostsync.v1.NetworkRow
-	13, // 11: causeway.hostsync.v1.Delta.routers:type_name -> causeway.hostsync.v1.RouterRow
-	14, // 12: causeway.hostsync.v1.Delta.endpoints:type_name -> causeway.hostsync.v1.EndpointRow
-	15, // 13: causeway.hostsync.v1.Delta.neighbors:type_name -> causeway.hostsync.v1.NeighborRow
-	16, // 14: causeway.hostsync.v1.Delta.routes:type_name -> causeway.hostsync.v1.RouteRow
-	17, // 15: causeway.hostsync.v1.Delta.vnis:type_name -> causeway.hostsync.v1.VNIRow
-	18, // 16: causeway.hostsync.v1.Delta.peers:type_name -> causeway.hostsync.v1.PeerRow
-	19, // 17: causeway.hostsync.v1.Delta.gateways:type_name -> causeway.hostsync.v1.GatewayRow
-	14, // 18: causeway.hostsync.v1.Delta.gone_endpoints:type_name -> causeway.hostsync.v1.EndpointRow
-	15, // 19: causeway.hostsync.v1.Delta.gone_neighbors:type_name -> causeway.hostsync.v1.NeighborRow
-	16, // 20: causeway.hostsync.v1.Delta.gone_routes:type_name -> causeway.hostsync.v1.RouteRow
-	17, // 21: causeway.hostsync.v1.Delta.gone_vnis:type_name -> causeway.hostsync.v1.VNIRow
-	18, // 22: causeway.hostsync.v1.Delta.gone_peers:type_name -> causeway.hostsync.v1.PeerRow
-	22, // 23: causeway.hostsync.v1.RouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	20, // 24: causeway.hostsync.v1.GatewayRow.uplinks:type_name -> causeway.hostsync.v1.UplinkRow
-	21, // 25: causeway.hostsync.v1.GatewayRow.routes:type_name -> causeway.hostsync.v1.UnderlayRouteRow
-	22, // 26: causeway.hostsync.v1.UplinkRow.addr:type_name -> causeway.hostsync.v1.Prefix
-	22, // 27: causeway.hostsync.v1.UnderlayRouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	1,  // 28: causeway.hostsync.v1.HostSync.Connect:input_type -> causeway.hostsync.v1.FromAgent
-	5,  // 29: causeway.hostsync.v1.HostSync.Connect:output_type -> causeway.hostsync.v1.FromController
-	29, // [29:30] is the sub-list for method output_type
-	28, // [28:29] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	13, // 10: causeway.hostsync.v1.Delta.networks:type_name -> causeway.hostsync.v1.NetworkRow
+	14, // 11: causeway.hostsync.v1.Delta.routers:type_name -> causeway.hostsync.v1.RouterRow
+	15, // 12: causeway.hostsync.v1.Delta.endpoints:type_name -> causeway.hostsync.v1.EndpointRow
+	16, // 13: causeway.hostsync.v1.Delta.neighbors:type_name -> causeway.hostsync.v1.NeighborRow
+	17, // 14: causeway.hostsync.v1.Delta.routes:type_name -> causeway.hostsync.v1.RouteRow
+	18, // 15: causeway.hostsync.v1.Delta.vnis:type_name -> causeway.hostsync.v1.VNIRow
+	19, // 16: causeway.hostsync.v1.Delta.peers:type_name -> causeway.hostsync.v1.PeerRow
+	20, // 17: causeway.hostsync.v1.Delta.gateways:type_name -> causeway.hostsync.v1.GatewayRow
+	15, // 18: causeway.hostsync.v1.Delta.gone_endpoints:type_name -> causeway.hostsync.v1.EndpointRow
+	16, // 19: causeway.hostsync.v1.Delta.gone_neighbors:type_name -> causeway.hostsync.v1.NeighborRow
+	17, // 20: causeway.hostsync.v1.Delta.gone_routes:type_name -> causeway.hostsync.v1.RouteRow
+	18, // 21: causeway.hostsync.v1.Delta.gone_vnis:type_name -> causeway.hostsync.v1.VNIRow
+	19, // 22: causeway.hostsync.v1.Delta.gone_peers:type_name -> causeway.hostsync.v1.PeerRow
+	12, // 23: causeway.hostsync.v1.PortRow.pairs:type_name -> causeway.hostsync.v1.PairRow
+	23, // 24: causeway.hostsync.v1.PairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	23, // 25: causeway.hostsync.v1.RouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	21, // 26: causeway.hostsync.v1.GatewayRow.uplinks:type_name -> causeway.hostsync.v1.UplinkRow
+	22, // 27: causeway.hostsync.v1.GatewayRow.routes:type_name -> causeway.hostsync.v1.UnderlayRouteRow
+	23, // 28: causeway.hostsync.v1.UplinkRow.addr:type_name -> causeway.hostsync.v1.Prefix
+	23, // 29: causeway.hostsync.v1.UnderlayRouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	1,  // 30: causeway.hostsync.v1.HostSync.Connect:input_type -> causeway.hostsync.v1.FromAgent
+	5,  // 31: causeway.hostsync.v1.HostSync.Connect:output_type -> causeway.hostsync.v1.FromController
+	31, // [31:32] is the sub-list for method output_type
+	30, // [30:31] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_hostsync_proto_init() }
@@ -2236,7 +2303,7 @@ func file_hostsync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hostsync_proto_rawDesc), len(file_hostsync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
