@@ -265,6 +265,8 @@ func (a *Agent) run(ctx context.Context, cancel context.CancelCauseFunc) (err er
 	defer retry.Stop()
 	paced := newPace()
 	defer paced.timer.Stop()
+	forget := time.NewTicker(forgetEvery)
+	defer forget.Stop()
 	for {
 		if a.later.any() {
 			paced.arm()
@@ -320,11 +322,20 @@ func (a *Agent) run(ctx context.Context, cancel context.CancelCauseFunc) (err er
 			expires = false
 			a.agenda.paths = true
 			a.reconcile(ctx)
+		case <-forget.C:
+			if st, _ := a.withoutSharers(hoststate.Delta{}); a.known {
+				if err := a.dp.Forget(st, a.env); err != nil {
+					a.log.Warn("what was learned of address pairs stays longer", "err", err)
+				}
+			}
 		case <-retry.C:
 			a.reconcile(ctx)
 		}
 	}
 }
+
+// forgetEvery is how often room is made of addresses that nobody has used for long.
+const forgetEvery = time.Minute
 
 const pathMTUExpiry = 10*time.Minute + 5*time.Second
 

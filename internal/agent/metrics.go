@@ -92,7 +92,7 @@ func (a *Agent) snapshot() (metrics.Agent, error) {
 	}
 	c := a.slow.counters()
 	m.SlowPath = map[string]uint64{
-		"icmp": c.ICMP, "fragment": c.Fragment, "probe": c.Probe, "sent": c.Sent, "limited": c.Limited,
+		"icmp": c.ICMP, "fragment": c.Fragment, "arp": c.ARP, "probe": c.Probe, "sent": c.Sent, "limited": c.Limited,
 		"forbidden": c.Forbidden, "malformed": c.Malformed, "failed": c.Failed,
 	}
 	counters, err := a.dp.Counters()

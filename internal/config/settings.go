@@ -207,7 +207,7 @@ type Agent struct {
 
 // Limits are the numbers of rows that an agent's maps take.
 type Limits struct {
-	Ports, PortAddrs, Endpoints, Neighbors, Routes, TunnelIPs, VNIs, Peers, Floods, Counters, Routers uint32
+	Ports, PortAddrs, Pairs, Learned, Endpoints, Neighbors, Routes, TunnelIPs, VNIs, Peers, Floods, Counters, Routers uint32
 }
 
 // maxRows is the most that one map may have: beyond it the kernel refuses some kinds.
@@ -218,6 +218,8 @@ func (l *Limits) each(fn func(value *uint32, flag string, def uint32, usage stri
 	const rows = "most `ROWS` of the map "
 	fn(&l.Ports, "max-ports", 4096, rows+"ports: bound ports on this host")
 	fn(&l.PortAddrs, "max-port-addresses", 16384, rows+"port_addrs: addresses beyond the first of each bound port")
+	fn(&l.Pairs, "max-address-pairs", 16384, rows+"pairs: allowed address pairs of bound ports, up to three rows each")
+	fn(&l.Learned, "max-learned", 16384, rows+"senders: addresses and MAC addresses seen of allowed address pairs")
 	fn(&l.Endpoints, "max-endpoints", 65536, rows+"endpoints: MAC addresses of ports, router ports and remote MAC entries")
 	fn(&l.Neighbors, "max-neighbors", 65536, rows+"neighbors: IP addresses of ports and router ports")
 	fn(&l.Routes, "max-routes", 65536, rows+"routes: routes of all routers together")

@@ -18,6 +18,13 @@ type bpfAddr struct {
 	B [16]uint8
 }
 
+type bpfAsked struct {
+	_    structs.HostLayout
+	At   uint64
+	Net  uint32
+	Addr uint32
+}
+
 type bpfConfig struct {
 	_            structs.HostLayout
 	HashKey      uint64
@@ -25,6 +32,8 @@ type bpfConfig struct {
 	SlowIfindex  uint32
 	IcmpRate     uint32
 	IcmpBurst    uint32
+	LearnHold    uint64
+	LearnAge     uint64
 }
 
 type bpfCounter struct {
@@ -76,6 +85,11 @@ type bpfIcmpBucket struct {
 	Spent uint64
 }
 
+type bpfLearner struct {
+	_    structs.HostLayout
+	Used uint32
+}
+
 type bpfNeighbor struct {
 	_   structs.HostLayout
 	Mac [6]uint8
@@ -86,6 +100,16 @@ type bpfNeighborKey struct {
 	_    structs.HostLayout
 	Net  uint32
 	Addr bpfAddr
+}
+
+type bpfPairKey struct {
+	_      structs.HostLayout
+	Plen   uint32
+	Id     uint32
+	Mac    [6]uint8
+	Kind   uint8
+	Family uint8
+	Addr   bpfAddr
 }
 
 type bpfPeer struct {
@@ -104,15 +128,15 @@ type bpfPeerKey struct {
 }
 
 type bpfPort struct {
-	_       structs.HostLayout
-	Port    uint32
-	Net     uint32
-	Mac     [6]uint8
-	Flags   uint8
-	Drop    uint8
-	Addr    bpfAddr
-	Counter uint32
-	Pad     uint32
+	_          structs.HostLayout
+	Port       uint32
+	Net        uint32
+	Mac        [6]uint8
+	Flags      uint8
+	Drop       uint8
+	Addr       bpfAddr
+	Counter    uint32
+	LearnLimit uint32
 }
 
 type bpfPortAddrKey struct {
@@ -153,6 +177,21 @@ type bpfRouteKey struct {
 	Addr   bpfAddr
 }
 
+type bpfSender struct {
+	_    structs.HostLayout
+	Mac  uint64
+	Seen uint64
+	Port uint32
+	Pad  uint32
+}
+
+type bpfSenderKey struct {
+	_    structs.HostLayout
+	Net  uint32
+	Kind uint32
+	Addr bpfAddr
+}
+
 type bpfTunnelIp struct {
 	_   structs.HostLayout
 	Pad uint32
@@ -173,19 +212,23 @@ type bpfVniKey struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	bpfMapAskeds        = "askeds"
 	bpfMapConfigs       = "configs"
 	bpfMapCounters      = "counters"
 	bpfMapDrops         = "drops"
 	bpfMapEndpoints     = "endpoints"
 	bpfMapFloods        = "floods"
 	bpfMapIcmpBuckets   = "icmp_buckets"
+	bpfMapLearners      = "learners"
 	bpfMapNeighbors     = "neighbors"
 	bpfMapNexthops      = "nexthops"
+	bpfMapPairs         = "pairs"
 	bpfMapPeers         = "peers"
 	bpfMapPortAddrs     = "port_addrs"
 	bpfMapPorts         = "ports"
 	bpfMapRecords       = "records"
 	bpfMapRoutes        = "routes"
+	bpfMapSenders       = "senders"
 	bpfMapTunnelIps     = "tunnel_ips"
 	bpfMapVnis          = "vnis"
 	bpfProgFromSlow     = "from_slow"
@@ -247,19 +290,23 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
+	Askeds      *ebpf.MapSpec `ebpf:"askeds"`
 	Configs     *ebpf.MapSpec `ebpf:"configs"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
 	Drops       *ebpf.MapSpec `ebpf:"drops"`
 	Endpoints   *ebpf.MapSpec `ebpf:"endpoints"`
 	Floods      *ebpf.MapSpec `ebpf:"floods"`
 	IcmpBuckets *ebpf.MapSpec `ebpf:"icmp_buckets"`
+	Learners    *ebpf.MapSpec `ebpf:"learners"`
 	Neighbors   *ebpf.MapSpec `ebpf:"neighbors"`
 	Nexthops    *ebpf.MapSpec `ebpf:"nexthops"`
+	Pairs       *ebpf.MapSpec `ebpf:"pairs"`
 	Peers       *ebpf.MapSpec `ebpf:"peers"`
 	PortAddrs   *ebpf.MapSpec `ebpf:"port_addrs"`
 	Ports       *ebpf.MapSpec `ebpf:"ports"`
 	Records     *ebpf.MapSpec `ebpf:"records"`
 	Routes      *ebpf.MapSpec `ebpf:"routes"`
+	Senders     *ebpf.MapSpec `ebpf:"senders"`
 	TunnelIps   *ebpf.MapSpec `ebpf:"tunnel_ips"`
 	Vnis        *ebpf.MapSpec `ebpf:"vnis"`
 }
@@ -291,38 +338,46 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
+	Askeds      *ebpf.Map `ebpf:"askeds"`
 	Configs     *ebpf.Map `ebpf:"configs"`
 	Counters    *ebpf.Map `ebpf:"counters"`
 	Drops       *ebpf.Map `ebpf:"drops"`
 	Endpoints   *ebpf.Map `ebpf:"endpoints"`
 	Floods      *ebpf.Map `ebpf:"floods"`
 	IcmpBuckets *ebpf.Map `ebpf:"icmp_buckets"`
+	Learners    *ebpf.Map `ebpf:"learners"`
 	Neighbors   *ebpf.Map `ebpf:"neighbors"`
 	Nexthops    *ebpf.Map `ebpf:"nexthops"`
+	Pairs       *ebpf.Map `ebpf:"pairs"`
 	Peers       *ebpf.Map `ebpf:"peers"`
 	PortAddrs   *ebpf.Map `ebpf:"port_addrs"`
 	Ports       *ebpf.Map `ebpf:"ports"`
 	Records     *ebpf.Map `ebpf:"records"`
 	Routes      *ebpf.Map `ebpf:"routes"`
+	Senders     *ebpf.Map `ebpf:"senders"`
 	TunnelIps   *ebpf.Map `ebpf:"tunnel_ips"`
 	Vnis        *ebpf.Map `ebpf:"vnis"`
 }
 
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
+		m.Askeds,
 		m.Configs,
 		m.Counters,
 		m.Drops,
 		m.Endpoints,
 		m.Floods,
 		m.IcmpBuckets,
+		m.Learners,
 		m.Neighbors,
 		m.Nexthops,
+		m.Pairs,
 		m.Peers,
 		m.PortAddrs,
 		m.Ports,
 		m.Records,
 		m.Routes,
+		m.Senders,
 		m.TunnelIps,
 		m.Vnis,
 	)

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"io"
 	"net/netip"
+	"time"
 
 	"github.com/causeway-net/causeway/internal/model"
 )
@@ -18,6 +19,9 @@ type Config struct {
 	// ICMPRate is how many ICMP errors a second each router may have made;
 	// 0: no limit. ICMPBurst is how many at once.
 	ICMPRate, ICMPBurst uint32
+	// LearnHold is for how long after the holder of a learned address last spoke nothing
+	// but ARP gives it to another port; LearnAge, for how long the holder is known.
+	LearnHold, LearnAge time.Duration
 	// Limits bounds the maps. Other limits than those of the pinned maps make
 	// new maps, as another layout does.
 	Limits Limits
@@ -33,6 +37,8 @@ type Config struct {
 type Limits struct {
 	Ports     uint32
 	PortAddrs uint32 // addresses beyond the first of each port
+	Pairs     uint32 // three for each allowed address pair
+	Learned   uint32 // addresses and MACs that pairs allow, once they were seen
 	Endpoints uint32
 	Neighbors uint32
 	Routes    uint32
@@ -53,6 +59,8 @@ func (l Limits) WithDefaults() Limits {
 	}
 	def(&l.Ports, 4096)
 	def(&l.PortAddrs, 16384)
+	def(&l.Pairs, 16384)
+	def(&l.Learned, 16384)
 	def(&l.Endpoints, 65536)
 	def(&l.Neighbors, 65536)
 	def(&l.Routes, 65536)
@@ -71,6 +79,9 @@ func (l Limits) entries() map[string]uint32 {
 	n := map[string]uint32{
 		bpfMapPorts:       l.Ports,
 		bpfMapPortAddrs:   l.PortAddrs,
+		bpfMapPairs:       l.Pairs,
+		bpfMapSenders:     l.Learned,
+		bpfMapLearners:    l.Ports,
 		bpfMapEndpoints:   l.Endpoints,
 		bpfMapNeighbors:   l.Neighbors,
 		bpfMapRoutes:      l.Routes,

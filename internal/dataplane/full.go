@@ -71,6 +71,13 @@ func (o portOf) port(_ uint32, v bpfPort) model.PortKey { return model.PortKey(v
 
 func (o portOf) portAddr(k bpfPortAddrKey, _ uint32) model.PortKey { return model.PortKey(k.Port) }
 
+func (o portOf) pair(k bpfPairKey, _ uint32) model.PortKey {
+	if k.Kind == pairNet {
+		return 0
+	}
+	return model.PortKey(bigEndian(k.Id))
+}
+
 func (o portOf) endpoint(_ bpfEndpointKey, v bpfEndpoint) model.PortKey {
 	if v.Kind != endpointPort {
 		return 0

@@ -14,6 +14,7 @@ import (
 // change.
 type index struct {
 	ports     map[model.PortKey]portRows
+	ofPair    map[bpfPairKey]map[model.PortKey]bool // ports of a network may share a row
 	byNetwork map[model.NetworkKey]map[model.PortKey]bool
 	endpoints map[model.PortKey]map[hoststate.EndpointKey]bool
 	ofPort    map[hoststate.EndpointKey]model.PortKey
@@ -28,11 +29,13 @@ type portRows struct {
 	ifindex uint32
 	net     model.NetworkKey
 	addrs   []bpfPortAddrKey
+	pairs   []bpfPairKey
 }
 
 func newIndex() *index {
 	return &index{
 		ports:     map[model.PortKey]portRows{},
+		ofPair:    map[bpfPairKey]map[model.PortKey]bool{},
 		byNetwork: map[model.NetworkKey]map[model.PortKey]bool{},
 		endpoints: map[model.PortKey]map[hoststate.EndpointKey]bool{},
 		ofPort:    map[hoststate.EndpointKey]model.PortKey{},
@@ -100,13 +103,19 @@ func (x *index) members(net model.NetworkKey, others map[model.PortKey]bool) ite
 func (x *index) port(tr translator, k model.PortKey) (gone bool) {
 	if old, ok := x.ports[k]; ok {
 		drop(x.byNetwork, old.net, k)
+		for _, a := range old.pairs {
+			drop(x.ofPair, a, k)
+		}
 		delete(x.ports, k)
 	}
 	p, ok := tr.st.Ports[k]
 	if !ok {
 		return true
 	}
-	r := portRows{net: p.Network, addrs: tr.portAddrs(k)}
+	r := portRows{net: p.Network, addrs: tr.portAddrs(k), pairs: tr.pairs(k)}
+	for _, a := range r.pairs {
+		insert(x.ofPair, a, k)
+	}
 	r.ifindex, _, _ = tr.port(k)
 	x.ports[k] = r
 	insert(x.byNetwork, p.Network, k)
@@ -176,6 +185,16 @@ func drop[K, V comparable](m map[K]map[V]bool, k K, v V) {
 	if len(m[k]) == 0 {
 		delete(m, k)
 	}
+}
+
+// paired tells whether a port beside others has the row.
+func (x *index) paired(a bpfPairKey, others map[model.PortKey]bool) bool {
+	for k := range x.ofPair[a] {
+		if !others[k] {
+			return true
+		}
+	}
+	return false
 }
 
 func sortedFloodKeys(rows map[bpfFloodKey]bpfFlood) []bpfFloodKey {

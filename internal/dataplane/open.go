@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -29,6 +30,10 @@ type Dataplane struct {
 	index    *index
 	synced   bool // tables and index are what the maps hold
 	portIDs  map[model.PortKey]model.PortID
+	// forgotten is how many rows of senders that were charged to a port have been
+	// removed, as its row of ports says.
+	forgotten map[model.PortKey]uint32
+	senders   int // rows of senders when they were last looked through
 
 	config     bpfConfig
 	configured bool // the map holds config
@@ -82,7 +87,7 @@ func open(cfg Config, version int) (*Dataplane, error) {
 			return nil, fmt.Errorf("set %s: %w", bpfVarCfgRecord, err)
 		}
 	}
-	d := &Dataplane{dir: cfg.PinDir, index: newIndex(), portIDs: map[model.PortKey]model.PortID{}}
+	d := &Dataplane{dir: cfg.PinDir, index: newIndex(), portIDs: map[model.PortKey]model.PortID{}, forgotten: map[model.PortKey]uint32{}}
 	if err := d.open(cfg, spec, layoutOf(spec, version)); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -175,6 +180,8 @@ func (d *Dataplane) configure(cfg Config) error {
 	}
 	d.config = have
 	d.config.IcmpRate, d.config.IcmpBurst = cfg.ICMPRate, max(1, cfg.ICMPBurst)
+	d.config.LearnHold = uint64(cmp.Or(cfg.LearnHold, learnHold))
+	d.config.LearnAge = uint64(cmp.Or(cfg.LearnAge, learnAge))
 	switch {
 	case cfg.HashKey != 0:
 		d.config.HashKey = cfg.HashKey
@@ -225,7 +232,7 @@ func (d *Dataplane) switchOver() error {
 	var carried error
 	if m.from != "" {
 		// Counters that cannot be read are no reason to stop.
-		carried = d.carry(m)
+		carried = errors.Join(d.carry(m), d.carryLearned(filepath.Join(m.from, bpfMapSenders)))
 	}
 	if err := d.updateLinks(); err != nil {
 		return errors.Join(carried, err)

@@ -16,6 +16,15 @@ const (
 	portSecurity = 1
 	portAddrs    = 2
 	portAddr     = 4
+	portPairs    = 8
+
+	pairMAC  = 1
+	pairAddr = 2
+	pairNet  = 3
+	pairPlen = 96 // bits before the address
+
+	senderMAC  = 1
+	senderAddr = 2
 
 	endpointPort   = 1
 	endpointRouter = 2
@@ -37,6 +46,8 @@ type translator struct {
 	st       hoststate.State
 	env      Env
 	counters *counterIndex
+	// forgotten is how many learned rows the agent has taken from a port.
+	forgotten map[model.PortKey]uint32
 }
 
 func addrRow(a netip.Addr) bpfAddr {
@@ -69,6 +80,10 @@ func (t translator) port(k model.PortKey) (uint32, bpfPort, bool) {
 		Drop:    uint8(p.Drop),
 		Counter: t.counters.port(k),
 	}
+	if len(p.Pairs) > 0 {
+		row.Flags |= portPairs
+		row.LearnLimit = LearnPerPort + t.forgotten[k]
+	}
 	if p.PortSecurity {
 		row.Flags |= portSecurity
 	}
@@ -96,6 +111,45 @@ func (t translator) portAddrs(k model.PortKey) []bpfPortAddrKey {
 		rows = append(rows, bpfPortAddrKey{Port: uint32(k), Addr: addrRow(a)})
 	}
 	return rows
+}
+
+// pairs are the rows of a port's allowed address pairs.
+func (t translator) pairs(k model.PortKey) []bpfPairKey {
+	p := t.st.Ports[k]
+	if len(p.Pairs) == 0 {
+		return nil
+	}
+	if _, ok := t.link(p.Interface); !ok {
+		return nil
+	}
+	rows := make([]bpfPairKey, 0, 3*len(p.Pairs))
+	for _, a := range p.Pairs {
+		rows = append(rows, pairRow(pairMAC, uint32(k), a.MAC, netip.Prefix{}), pairRow(pairAddr, uint32(k), a.MAC, a.Prefix),
+			pairRow(pairNet, uint32(p.Network), model.MAC{}, a.Prefix))
+	}
+	return rows
+}
+
+func pairRow(kind uint8, id uint32, mac model.MAC, prefix netip.Prefix) bpfPairKey {
+	key := bpfPairKey{Plen: pairPlen, Id: bigEndian(id), Mac: mac, Kind: kind}
+	if prefix.IsValid() {
+		bits := prefix.Bits()
+		key.Family = 6
+		if prefix.Addr().Is4() {
+			bits += 96
+			key.Family = 4
+		}
+		key.Plen += uint32(bits)
+		key.Addr = addrRow(prefix.Addr())
+	}
+	return key
+}
+
+// bigEndian is n in the order of bytes in which tries compare.
+func bigEndian(n uint32) uint32 {
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], n)
+	return binary.NativeEndian.Uint32(b[:])
 }
 
 // flood is the row by which a port takes flooded frames, and its network.
@@ -182,12 +236,7 @@ func routeKeyRow(k hoststate.RouteKey) bpfRouteKey {
 	if k.Prefix.Addr().Is4() {
 		bits += 96
 	}
-	key := bpfRouteKey{Plen: uint32(32 + bits), Addr: addrRow(k.Prefix.Addr())}
-	// The trie compares bytes from the left.
-	var router [4]byte
-	binary.BigEndian.PutUint32(router[:], uint32(k.Router))
-	key.Router = binary.NativeEndian.Uint32(router[:])
-	return key
+	return bpfRouteKey{Plen: uint32(32 + bits), Router: bigEndian(uint32(k.Router)), Addr: addrRow(k.Prefix.Addr())}
 }
 
 func (t translator) route(k hoststate.RouteKey) (bpfRoute, bool) {

@@ -70,7 +70,7 @@ func TestTranslation(t *testing.T) {
 		PathMTU: map[netip.Addr]int{netip.MustParseAddr("200.200.0.2"): 1480},
 		Tables:  map[model.GatewayDeviceID]uint32{"gw": 1001},
 	}
-	tr := translator{st, env, newCounterIndex(16)}
+	tr := translator{st, env, newCounterIndex(16), nil}
 	check := func(what string, got, want any) {
 		t.Helper()
 		if d := cmp.Diff(want, got); d != "" {

@@ -128,6 +128,8 @@ func (d *Dataplane) Maps() ([]MapUse, error) {
 	rows := map[string]int{
 		bpfMapPorts:     len(t.ports.have),
 		bpfMapPortAddrs: len(t.portAddrs.have),
+		bpfMapPairs:     len(t.pairs.have),
+		bpfMapSenders:   d.senders,
 		bpfMapEndpoints: len(t.endpoints.have),
 		bpfMapNeighbors: len(t.neighbors.have),
 		bpfMapRoutes:    len(t.routes.have),

@@ -20,10 +20,11 @@ func (d *Dataplane) Sync(st hoststate.State, env Env) error {
 		return err
 	}
 	d.tables.adoptCounters(d.tables)
+	d.adoptForgotten()
 	if err := d.writeConfig(env); err != nil {
 		return err
 	}
-	tr := translator{st, env, d.tables.counters}
+	tr := translator{st, env, d.tables.counters, d.forgotten}
 	p, err := d.tables.full(tr)
 	err = errors.Join(err, d.tables.apply(p))
 	d.index = newIndex()
@@ -50,6 +51,7 @@ func (d *Dataplane) Sync(st hoststate.State, env Env) error {
 		}
 	}
 	err = errors.Join(err, d.pruneBuckets(st))
+	err = errors.Join(err, d.forget(tr))
 	d.names(st)
 	// A map that is full is no reason to keep the programs that ran before.
 	err = errors.Join(err, d.switchOver())
@@ -73,14 +75,19 @@ func (d *Dataplane) Update(delta hoststate.Delta, st hoststate.State, env Env) e
 	if err := d.writeConfig(env); err != nil {
 		return err
 	}
-	tr := translator{st, env, d.tables.counters}
+	tr := translator{st, env, d.tables.counters, d.forgotten}
 	ports, endpoints, routes, _ := d.index.touched(delta)
 	p, err := d.tables.delta(tr, d.index, delta)
 	err = errors.Join(err, d.tables.apply(p))
+	paired := false
 	for k := range ports {
+		paired = paired || len(d.index.ports[k].pairs) > 0
 		if d.index.port(tr, k) {
 			d.tables.counters.freePort(k)
 		}
+	}
+	if paired {
+		err = errors.Join(err, d.forget(tr))
 	}
 	var left []tunnelKey // counters that lost rows
 	for k := range endpoints {

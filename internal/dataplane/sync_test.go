@@ -52,6 +52,9 @@ func drawState(r *rand.Rand) hoststate.State {
 		for i := range r.IntN(4) {
 			p.Addrs = append(p.Addrs, netip.AddrFrom4([4]byte{10, 0, byte(i), byte(r.IntN(4))}))
 		}
+		for i := range r.IntN(3) {
+			p.Pairs = append(p.Pairs, hoststate.Pair{MAC: model.MAC{2, 0, 0, 0, 1, byte(r.IntN(2))}, Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i), 0}), 24)})
+		}
 		st.Ports[model.PortKey(k+1)] = p
 	}
 	for range r.IntN(10) {
@@ -200,7 +203,7 @@ func checkMaps(t *testing.T, dp *Dataplane, st hoststate.State, env Env) {
 	}
 	index := dp.tables.counters
 	fresh := len(index.fresh)
-	p, err := now.full(translator{st, env, index})
+	p, err := now.full(translator{st, env, index, dp.forgotten})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,6 +212,7 @@ func checkMaps(t *testing.T, dp *Dataplane, st hoststate.State, env Env) {
 	}
 	equal(t, "ports", p.ports, now.ports, dp.tables.ports)
 	equal(t, "port_addrs", p.portAddrs, now.portAddrs, dp.tables.portAddrs)
+	equal(t, "pairs", p.pairs, now.pairs, dp.tables.pairs)
 	equal(t, "endpoints", p.endpoints, now.endpoints, dp.tables.endpoints)
 	equal(t, "neighbors", p.neighbors, now.neighbors, dp.tables.neighbors)
 	equal(t, "routes", p.routes, now.routes, dp.tables.routes)

@@ -16,6 +16,7 @@ type tables struct {
 	maps      map[string]*ebpf.Map
 	ports     *table[uint32, bpfPort]
 	portAddrs *table[bpfPortAddrKey, uint32]
+	pairs     *table[bpfPairKey, uint32]
 	endpoints *table[bpfEndpointKey, bpfEndpoint]
 	neighbors *table[bpfNeighborKey, bpfNeighbor]
 	routes    *table[bpfRouteKey, bpfRoute]
@@ -31,6 +32,7 @@ func newTables(maps map[string]*ebpf.Map) *tables {
 		maps:      maps,
 		ports:     newTable[uint32, bpfPort](maps, bpfMapPorts),
 		portAddrs: newTable[bpfPortAddrKey, uint32](maps, bpfMapPortAddrs),
+		pairs:     newTable[bpfPairKey, uint32](maps, bpfMapPairs),
 		endpoints: newTable[bpfEndpointKey, bpfEndpoint](maps, bpfMapEndpoints),
 		neighbors: newTable[bpfNeighborKey, bpfNeighbor](maps, bpfMapNeighbors),
 		routes:    newTable[bpfRouteKey, bpfRoute](maps, bpfMapRoutes),
@@ -47,7 +49,7 @@ func newTables(maps map[string]*ebpf.Map) *tables {
 // load reads all maps.
 func (t *tables) load() error {
 	for _, load := range []func() error{
-		t.ports.load, t.portAddrs.load, t.endpoints.load, t.neighbors.load, t.routes.load,
+		t.ports.load, t.portAddrs.load, t.pairs.load, t.endpoints.load, t.neighbors.load, t.routes.load,
 		t.tunnelIPs.load, t.vnis.load, t.peers.load, t.floods.load,
 	} {
 		if err := load(); err != nil {
@@ -160,6 +162,7 @@ func (t *table[K, V]) dels(c change[K, V], f *failures) {
 type plan struct {
 	ports     change[uint32, bpfPort]
 	portAddrs change[bpfPortAddrKey, uint32]
+	pairs     change[bpfPairKey, uint32]
 	endpoints change[bpfEndpointKey, bpfEndpoint]
 	neighbors change[bpfNeighborKey, bpfNeighbor]
 	routes    change[bpfRouteKey, bpfRoute]
@@ -173,6 +176,7 @@ func newPlan() *plan {
 	return &plan{
 		ports:     newChange[uint32, bpfPort](),
 		portAddrs: newChange[bpfPortAddrKey, uint32](),
+		pairs:     newChange[bpfPairKey, uint32](),
 		endpoints: newChange[bpfEndpointKey, bpfEndpoint](),
 		neighbors: newChange[bpfNeighborKey, bpfNeighbor](),
 		routes:    newChange[bpfRouteKey, bpfRoute](),
@@ -211,6 +215,9 @@ func (t *tables) full(tr translator) (*plan, error) {
 		p.ports.put[ifindex] = row
 		for _, a := range tr.portAddrs(k) {
 			p.portAddrs.put[a] = 0
+		}
+		for _, a := range tr.pairs(k) {
+			p.pairs.put[a] = 0
 		}
 	}
 	for k := range tr.st.Endpoints {
@@ -251,6 +258,7 @@ func (t *tables) full(tr translator) (*plan, error) {
 	}
 	p.ports.only(t.ports)
 	p.portAddrs.only(t.portAddrs)
+	p.pairs.only(t.pairs)
 	p.endpoints.only(t.endpoints)
 	p.neighbors.only(t.neighbors)
 	p.routes.only(t.routes)
@@ -265,7 +273,7 @@ func (t *tables) full(tr translator) (*plan, error) {
 // apply writes a plan. What is pointed at comes before what points at it, and goes
 // after it:
 //
-//	port_addrs ← ports → endpoints (routers) → routes → neighbors → endpoints (others)
+//	port_addrs, pairs ← ports → endpoints (routers) → routes → neighbors → endpoints (others)
 //	tunnel_ips, vnis ← peers → endpoints; floods last
 //
 // A tunnel packet needs its peers row, so the peers come in last and go first.
@@ -300,6 +308,7 @@ func (t *tables) write(p *plan) error {
 
 	f.add(t.zeroCounters())
 	t.portAddrs.puts(p.portAddrs, f, of.portAddr)
+	t.pairs.puts(p.pairs, f, of.pair)
 	t.endpoints.puts(others, f, of.endpoint)
 	t.neighbors.puts(p.neighbors, f, of.neighbor)
 	t.routes.puts(p.routes, f, nil)
@@ -320,6 +329,7 @@ func (t *tables) write(p *plan) error {
 	t.neighbors.dels(p.neighbors, f)
 	t.endpoints.dels(others, f)
 	t.portAddrs.dels(p.portAddrs, f)
+	t.pairs.dels(p.pairs, f)
 	return f.err()
 }
 
@@ -366,10 +376,20 @@ func (t *tables) delta(tr translator, x *index, d hoststate.Delta) (*plan, error
 				p.portAddrs.del = append(p.portAddrs.del, a)
 			}
 		}
+		for _, a := range tr.pairs(k) {
+			p.pairs.put[a] = 0
+		}
 		if had {
 			nets[old.net] = true
 		}
 		nets[tr.st.Ports[k].Network] = true
+	}
+	for k := range ports {
+		for _, a := range x.ports[k].pairs {
+			if _, stays := p.pairs.put[a]; !stays && !x.paired(a, ports) {
+				p.pairs.del = append(p.pairs.del, a)
+			}
+		}
 	}
 	// An interface that another port has taken over keeps its row.
 	kept := p.ports.del[:0]

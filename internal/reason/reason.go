@@ -49,6 +49,9 @@ const (
 	UnderlayNoRoute
 	SlowPathLimited
 	Internal
+	NeighborResolving
+	ARPToRouter
+	LearnLimited
 	// Count is one more than the last reason.
 	Count
 )
@@ -98,6 +101,9 @@ var infos = [Count]Info{
 	UnderlayNoRoute:     {"underlay_no_route", "the host has no route to the remote VTEP"},
 	SlowPathLimited:     {"slow_path_limited", "the limit of the slow path was reached"},
 	Internal:            {"internal", "a kernel helper refused; see the agent's log"},
+	NeighborResolving:   {"neighbor_resolving", "who holds the next hop's address is not known yet: the router asks"},
+	ARPToRouter:         {"arp_to_router", "the ARP message was for a router, which has taken from it what it says"},
+	LearnLimited:        {"learn_limited", "a sender's address was not learned: its port has as many as it may have"},
 }
 
 // Info of r. Unknown numbers get a name that shows the number.

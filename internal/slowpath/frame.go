@@ -1,5 +1,6 @@
 // Package slowpath does what the eBPF programs leave to user space: ICMP errors
-// (RFC 1812 §4.3) and the fragments of packets that are too big and may be cut. Packets come and go by a
+// (RFC 1812 §4.3), the fragments of packets that are too big and may be cut, and the
+// frames for routers' ARP requests. Packets come and go by a
 // tap device, with a small header between Ethernet and IP header
 // (struct slow_header of dataplane/bpf/types.h); the programs take what is written
 // through the whole pipeline again, so nothing here decides where a packet goes.
@@ -25,6 +26,7 @@ const (
 	KindRoute    = 3
 	KindBridge   = 4
 	KindProbe    = 5
+	KindARP      = 6
 )
 
 // HeaderLen is sizeof(struct slow_header).
@@ -101,6 +103,8 @@ func Handle(frame []byte, emit func([]byte) error) error {
 		return icmpError(frame, h, ip, emit)
 	case KindFragment:
 		return fragments(frame, h, ip, emit)
+	case KindARP:
+		return arpRequest(frame, h, emit)
 	}
 	return ErrFrame
 }
@@ -110,6 +114,21 @@ func RouteFrame(router uint32, ip []byte) []byte {
 	out := make([]byte, 12, packet.EthernetLen+HeaderLen+len(ip)) // the router writes the addresses
 	out = binary.BigEndian.AppendUint16(out, uint16(packet.TypeIPv4))
 	return append(Header{Kind: KindRoute, Router: router}.Append(out), ip...)
+}
+
+// arpRequest gives the programs a frame to make an ARP request of: one of no more than
+// that, and without what the kernel still has to do to the packet that asked for it. An
+// EtherType of IP lets them take the header out again.
+func arpRequest(frame []byte, h Header, emit func([]byte) error) error {
+	if h.Net == 0 || !h.Src.Is4() {
+		return ErrFrame
+	}
+	out := make([]byte, 0, packet.EthernetLen+HeaderLen+packet.ARPLen)
+	out = append(out, packet.Broadcast[:]...)
+	out = append(out, frame[6:12]...)
+	out = binary.BigEndian.AppendUint16(out, uint16(packet.TypeIPv4))
+	out = Header{Kind: KindARP, Reason: h.Reason, Router: h.Router, Net: h.Net, Src: h.Src}.Append(out)
+	return emit(append(out, make([]byte, packet.ARPLen)...))
 }
 
 func icmpError(frame []byte, h Header, ip []byte, emit func([]byte) error) error {

@@ -134,12 +134,34 @@ func TestFragment(t *testing.T) {
 	}
 }
 
+// TestARPRequest: the frame to make a request of has the router's MAC and the question,
+// and nothing of the packet that led to it.
+func TestARPRequest(t *testing.T) {
+	in := frame(Header{Kind: KindARP, Reason: 37, Router: 7, Net: 5, Src: dst}, ipv4(packet.IPv4{Protocol: packet.ProtoUDP}, make([]byte, 1000)))
+	out, err := handle(in)
+	if err != nil || len(out) != 1 {
+		t.Fatalf("%d frames, %v", len(out), err)
+	}
+	h, err := ParseHeader(out[0][14:])
+	if err != nil || h.Kind != KindARP || h.Net != 5 || h.Src != dst {
+		t.Errorf("header %+v, %v", h, err)
+	}
+	want := append(append([]byte{255, 255, 255, 255, 255, 255}, macs[6:12]...), 8, 0)
+	if !bytes.Equal(out[0][:14], want) || len(out[0]) != 14+HeaderLen+packet.ARPLen {
+		t.Errorf("frame %x", out[0])
+	}
+	if out, err := handle(frame(Header{Kind: KindARP, Net: 5}, ipv4(packet.IPv4{}, nil))); len(out) != 0 || !errors.Is(err, ErrFrame) {
+		t.Errorf("for no address: %d frames, %v", len(out), err)
+	}
+}
+
 func FuzzHandle(f *testing.F) {
 	ip := ipv4(packet.IPv4{Protocol: packet.ProtoUDP}, make([]byte, 3000))
 	f.Add(frame(Header{Kind: KindICMP, ICMPType: 11, Router: 7, Src: router}, ip))
 	f.Add(frame(Header{Kind: KindFragment, Net: 5, MTU: 1450}, ip))
 	f.Add(frame(Header{Kind: KindFragment, Net: 5, MTU: 68}, ip))
 	f.Add(frame(Header{Kind: KindRoute, Router: 7}, ip))
+	f.Add(frame(Header{Kind: KindARP, Router: 7, Net: 5, Src: src}, ip))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if len(in) > maxFrame {
@@ -155,10 +177,16 @@ func FuzzHandle(f *testing.F) {
 		}
 		for _, o := range out {
 			h, err := ParseHeader(o[14:])
-			if err != nil || h.Kind != KindRoute && h.Kind != KindBridge {
+			if err != nil || h.Kind != KindRoute && h.Kind != KindBridge && h.Kind != KindARP {
 				t.Fatalf("emitted header %+v, %v", h, err)
 			}
 			p := o[14+HeaderLen:]
+			if h.Kind == KindARP {
+				if len(p) != packet.ARPLen {
+					t.Fatalf("emitted %d bytes for an ARP request", len(p))
+				}
+				continue
+			}
 			if packet.Checksum(p[:int(p[0]&15)*4], 0) != 0 && h.Kind == KindRoute {
 				t.Fatalf("emitted a packet with a wrong checksum: %x", p)
 			}

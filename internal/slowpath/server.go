@@ -22,6 +22,7 @@ const (
 	icmpRate, icmpBurst         = 2000, 1000  // errors a second
 	fragmentRate, fragmentBurst = 50000, 4096 // packets to be cut a second
 	probeRate, probeBurst       = 2000, 1000  // packets about probes a second
+	arpRate, arpBurst           = 1000, 500   // ARP requests a second
 )
 
 // One network's share of the packets to be cut, so that a workload that floods its
@@ -40,6 +41,7 @@ type Counters struct {
 	ICMP      uint64 // frames that asked for an ICMP error
 	Fragment  uint64 // frames that asked to be cut
 	Probe     uint64 // frames about routers' probes
+	ARP       uint64 // frames that asked for an ARP request
 	Sent      uint64 // frames written
 	Limited   uint64 // dropped by a limit
 	Forbidden uint64 // dropped by a rule: no error about an error, DF …
@@ -50,7 +52,7 @@ type Counters struct {
 // Plus adds two sets of counters.
 func (c Counters) Plus(d Counters) Counters {
 	return Counters{
-		ICMP: c.ICMP + d.ICMP, Fragment: c.Fragment + d.Fragment, Probe: c.Probe + d.Probe, Sent: c.Sent + d.Sent, Limited: c.Limited + d.Limited,
+		ICMP: c.ICMP + d.ICMP, Fragment: c.Fragment + d.Fragment, ARP: c.ARP + d.ARP, Probe: c.Probe + d.Probe, Sent: c.Sent + d.Sent, Limited: c.Limited + d.Limited,
 		Forbidden: c.Forbidden + d.Forbidden, Malformed: c.Malformed + d.Malformed, Failed: c.Failed + d.Failed,
 	}
 }
@@ -68,10 +70,10 @@ type Server struct {
 	probes Probes // nil: nobody probes
 	log    *slog.Logger
 
-	icmp, frag, probe *rate.Limiter
-	share             [shares]*rate.Limiter // of frag
+	icmp, frag, probe, arp *rate.Limiter
+	share                  [shares]*rate.Limiter // of frag
 
-	nICMP, nFragment, nProbe, nSent, nLimited, nForbidden, nMalformed, nFailed atomic.Uint64
+	nICMP, nFragment, nProbe, nARP, nSent, nLimited, nForbidden, nMalformed, nFailed atomic.Uint64
 }
 
 // NewServer serves tap, whose reads and writes are whole frames and whose Close
@@ -82,6 +84,7 @@ func NewServer(tap io.ReadWriteCloser, probes Probes, log *slog.Logger) *Server 
 		icmp:  rate.NewLimiter(icmpRate, icmpBurst),
 		frag:  rate.NewLimiter(fragmentRate, fragmentBurst),
 		probe: rate.NewLimiter(probeRate, probeBurst),
+		arp:   rate.NewLimiter(arpRate, arpBurst),
 	}
 	for i := range s.share {
 		s.share[i] = rate.NewLimiter(shareRate, shareBurst)
@@ -92,7 +95,7 @@ func NewServer(tap io.ReadWriteCloser, probes Probes, log *slog.Logger) *Server 
 // Counters may be called at any time.
 func (s *Server) Counters() Counters {
 	return Counters{
-		ICMP: s.nICMP.Load(), Fragment: s.nFragment.Load(), Probe: s.nProbe.Load(), Sent: s.nSent.Load(), Limited: s.nLimited.Load(),
+		ICMP: s.nICMP.Load(), Fragment: s.nFragment.Load(), ARP: s.nARP.Load(), Probe: s.nProbe.Load(), Sent: s.nSent.Load(), Limited: s.nLimited.Load(),
 		Forbidden: s.nForbidden.Load(), Malformed: s.nMalformed.Load(), Failed: s.nFailed.Load(),
 	}
 }
@@ -162,6 +165,9 @@ func (s *Server) admit(b []byte) bool {
 		case KindProbe:
 			s.nProbe.Add(1)
 			l = s.probe
+		case KindARP:
+			s.nARP.Add(1)
+			l = s.arp
 		case KindFragment:
 			s.nFragment.Add(1)
 			l = s.frag

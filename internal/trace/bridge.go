@@ -22,6 +22,10 @@ func (r *run) bridge() Result {
 		r.mark("bridge/drop")
 		return r.drop(e.Drop, at, about{mac: dst, net: r.net, port: e.Port})
 	case hoststate.EndpointRouter:
+		if packet.EtherType(binary.BigEndian.Uint16(r.frame[12:])) == packet.TypeARP {
+			r.mark("bridge/router-arp")
+			return r.drop(reason.ARPToRouter, at, about{mac: dst})
+		}
 		r.mark("bridge/router")
 		r.hopf(at, "", "%s belongs to %s", dst, r.p.routerObject(e.Router))
 		return r.route(routing{router: e.Router, in: e})

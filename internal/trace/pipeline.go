@@ -20,6 +20,7 @@ type Pipeline struct {
 	quiet   bool
 	ifaces  map[string]model.PortKey
 	floods  map[model.NetworkKey][]string
+	paired  map[model.NetworkKey][]model.PortKey // ports with allowed address pairs
 	routes  map[model.RouterKey]*bart.Table[matched]
 	tunnels map[netip.Addr]model.GatewayDeviceID
 }
@@ -35,6 +36,7 @@ func New(st hoststate.State, env Env) *Pipeline {
 		st: st, env: env,
 		ifaces:  make(map[string]model.PortKey, len(st.Ports)),
 		floods:  make(map[model.NetworkKey][]string),
+		paired:  make(map[model.NetworkKey][]model.PortKey),
 		routes:  make(map[model.RouterKey]*bart.Table[matched]),
 		tunnels: make(map[netip.Addr]model.GatewayDeviceID, len(st.Gateways)),
 	}
@@ -43,11 +45,17 @@ func New(st hoststate.State, env Env) *Pipeline {
 			continue
 		}
 		p.ifaces[port.Interface] = k
+		if len(port.Pairs) > 0 {
+			p.paired[port.Network] = append(p.paired[port.Network], k)
+		}
 		if port.Drop == reason.None {
 			p.floods[port.Network] = append(p.floods[port.Network], port.Interface)
 		}
 	}
 	for _, f := range p.floods {
+		slices.Sort(f)
+	}
+	for _, f := range p.paired {
 		slices.Sort(f)
 	}
 	for k, r := range st.Routes {
@@ -89,7 +97,16 @@ type endpoint struct {
 	table uint32
 }
 
+// endpoint is where frames for a MAC go, as far as that is known.
 func (p *Pipeline) endpoint(net model.NetworkKey, mac model.MAC) (endpoint, bool) {
+	if e, ok := p.fixedEndpoint(net, mac); ok {
+		return e, true
+	}
+	return p.learnedEndpoint(net, mac)
+}
+
+// fixedEndpoint is what the state says.
+func (p *Pipeline) fixedEndpoint(net model.NetworkKey, mac model.MAC) (endpoint, bool) {
 	row, ok := p.st.Endpoints[hoststate.EndpointKey{Network: net, MAC: mac}]
 	e := endpoint{Endpoint: row}
 	switch {
@@ -151,6 +168,8 @@ type run struct {
 	// trusted: the slow path's own packet, which is taken for IPv4 whatever its
 	// version says.
 	trusted bool
+
+	paired netip.Addr // the IPv4 source where a pair of the port allows it
 
 	net    model.NetworkKey // the network it is in
 	from   string           // the workload's interface it came from; "" with tunnel

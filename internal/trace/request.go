@@ -162,6 +162,13 @@ func (p *Pipeline) ask(rep *Report, port hoststate.Port, at Object, src, next ne
 	// Nobody is known to have it. Ports of the network that use addresses the
 	// site does not know of may still answer.
 	net := p.networkObject(port.Network)
+	if ports := p.holders(port.Network, next); len(ports) > 0 {
+		rep.fail(reason.NeighborResolving, Hop{
+			Decision: fmt.Sprintf("the workload asks by ARP for %s, an allowed address pair of %s: who has it is learned on the host, and where it is not, the question goes to all of the network's ports", next, p.portNames(ports)),
+			Remedy:   "if none answers, look whether a workload has the address",
+		}.at(net))
+		return model.MAC{}, true
+	}
 	found, remedy := p.explain(reason.NeighborUnknown, net, about{ip: next, net: port.Network})
 	rep.fail(reason.NeighborUnknown, Hop{
 		Decision: fmt.Sprintf("the workload asks by ARP for %s, and is not answered: %s", next, found), Remedy: remedy,
@@ -231,6 +238,13 @@ func (p *Pipeline) afterFragmenting(res Result) Result {
 // answer follows the ICMP error that a router sends.
 func (rep *Report) answer(p *Pipeline, res Result) {
 	h, ip := parseSlow(res.Output)
+	if h.kind == slowARP {
+		f := packet.Ethernet{Src: model.MAC(res.Output[6:12]), Type: packet.TypeIPv4}.Append(nil)
+		f = append(f, slowHeader{kind: slowARP, net: h.net, src: h.src}.bytes()...)
+		asked := p.FromSlow(Frame{Data: append(f, make([]byte, packet.ARPLen)...)})
+		rep.Answer = asked.Hops
+		return
+	}
 	e := packet.ICMPError{Type: h.icmpType, Code: h.icmpCode, MTU: h.mtu, Src: h.src}
 	err4, err := packet.BuildICMPError(ip, e)
 	if err != nil {

@@ -83,7 +83,10 @@ func (r *run) route(s routing) Result {
 		if m.route.Kind == hoststate.RouteVia {
 			next = m.route.NextHop
 		}
-		mac, ok := r.p.st.Neighbors[hoststate.NeighborKey{Network: m.route.Network, IP: next}]
+		mac, ok := r.p.neighbor(m.route.Network, next, true)
+		if !ok && len(r.p.holders(m.route.Network, next)) > 0 {
+			return r.ask(s, m, next)
+		}
 		if !ok {
 			return r.dropICMP(s, reason.NeighborUnknown, packet.ICMPUnreachable, packet.ICMPHostUnreachable, about{ip: next, net: m.route.Network})
 		}

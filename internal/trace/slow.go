@@ -18,6 +18,7 @@ const (
 	slowRoute    = 3
 	slowBridge   = 4
 	slowProbe    = 5
+	slowARP      = 6
 )
 
 // SlowHeaderLen is sizeof(struct slow_header).
@@ -95,10 +96,17 @@ func (p *Pipeline) FromSlow(f Frame) Result {
 	}
 	h := r.frame[packet.EthernetLen:]
 	kind, router, net := h[0], model.RouterKey(binary.NativeEndian.Uint32(h[4:])), model.NetworkKey(binary.NativeEndian.Uint32(h[8:]))
-	if kind != slowRoute && kind != slowBridge || len(r.frame) < least+header || kind == slowRoute && e.Type != packet.TypeIPv4 {
+	if kind == slowARP {
+		header = packet.ARPLen
+	}
+	if kind != slowRoute && kind != slowBridge && kind != slowARP || len(r.frame) < least+header || kind == slowRoute && e.Type != packet.TypeIPv4 {
 		return r.drop(reason.FrameMalformed, at, about{})
 	}
+	asked := netip.AddrFrom16([16]byte(h[16:32])).Unmap()
 	r.frame = slices.Delete(r.frame, packet.EthernetLen, least)
+	if kind == slowARP {
+		return r.askPorts(net, e.Src, asked)
+	}
 	if kind == slowRoute {
 		r.mark("slow/route")
 		r.trusted = true

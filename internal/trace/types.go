@@ -24,6 +24,9 @@ type Env struct {
 	NoRoute map[Underlay]bool
 	// HashKey keys the outer source port.
 	HashKey uint64
+	// Memory is what the host has learned of senders that allowed address pairs let
+	// pass; nil: nothing is known of it.
+	Memory *Memory
 	// Names are what people call ports and gateway devices, by id. Where there
 	// is none, the id is shown.
 	Names map[string]string
@@ -126,6 +129,9 @@ type Result struct {
 	VNI    model.VNI
 	Table  uint32
 	TOS    uint8
+
+	// Limited is how many things Memory had no room for.
+	Limited int
 
 	Counts []Count // what the packet adds to the traffic counters
 

@@ -106,13 +106,13 @@ func (p *Pipeline) explain(why reason.Reason, at Object, a about) (found, remedy
 		who, name := p.downRouter(at, a)
 		return who + " has admin_state_up=false", "put it up: `openstack router set --enable " + name + "`"
 	case reason.SpoofMAC:
-		return fmt.Sprintf("port security: source MAC %s is not the port's %s", a.mac, a.want),
-			"give the workload's interface the port's MAC, or switch port security off: `openstack port set --disable-port-security " + at.name() + "`"
+		return fmt.Sprintf("port security: source MAC %s is not the port's %s, nor in an allowed address pair of it", a.mac, a.want),
+			"give the workload's interface the port's MAC, or allow this one: `openstack port set --allowed-address ip-address=ADDRESS,mac-address=" + a.mac.String() + " " + at.name() + "`"
 	case reason.SpoofIP:
-		return fmt.Sprintf("port security: source address %s is none of the port's (%s)", a.ip, joinAddrs(a.addrs)),
-			"send from the port's address, or give the port this one: `openstack port set --fixed-ip ip-address=" + a.ip.String() + " " + at.name() + "`"
+		return fmt.Sprintf("port security: source address %s is none of the port's (%s), nor in an allowed address pair of it with this MAC", a.ip, joinAddrs(a.addrs)),
+			"send from the port's address, or allow this one: `openstack port set --allowed-address ip-address=" + a.ip.String() + " " + at.name() + "`"
 	case reason.SpoofARP:
-		return fmt.Sprintf("port security: ARP sender %s, %s is not the port", a.mac, a.ip), "use the port's own MAC and address"
+		return fmt.Sprintf("port security: ARP sender %s, %s is not the port", a.mac, a.ip), "use the port's own MAC and address, or allow these as an address pair"
 	case reason.Hairpin:
 		return fmt.Sprintf("%s is where the frame came from", a.mac), "send it to somebody else's MAC"
 	case reason.L2Unknown:
@@ -141,6 +141,13 @@ func (p *Pipeline) explain(why reason.Reason, at Object, a about) (found, remedy
 	case reason.NeighborUnknown:
 		return fmt.Sprintf("no port of %s has the address %s", net, a.ip),
 			fmt.Sprintf("create it; for a router of another site: `openstack port create --network %s --fixed-ip ip-address=%s --mac-address MAC --device-owner network:remote_site NAME`", net.name(), a.ip)
+	case reason.NeighborResolving:
+		return fmt.Sprintf("%s of %s is an allowed address pair of %s: who has it is learned on the host, where the router asks by ARP if it does not know", a.ip, net, p.portNames(p.holders(a.net, a.ip))),
+			"packets pass when the one that has it has answered; if none does, look whether a workload has the address"
+	case reason.ARPToRouter:
+		return fmt.Sprintf("%s belongs to a router, which answers ARP requests for its address and takes from other ARP what it says", a.mac), "none is needed"
+	case reason.LearnLimited:
+		return why.Text(), "give the port narrower allowed address pairs"
 	case reason.TTLExceeded:
 		return "the TTL ran out at " + at.String(), "send with a larger TTL"
 	case reason.ToRouter:
@@ -207,6 +214,14 @@ func (p *Pipeline) explainRemoteMAC(net Object, a about) (found, remedy string) 
 	}
 	return fmt.Sprintf("no remote MAC entry for %s %s", a.mac, strings.Join(where, " or ")),
 		"create one: " + strings.Join(how, " or ")
+}
+
+func (p *Pipeline) portNames(ks []model.PortKey) string {
+	s := make([]string, len(ks))
+	for i, k := range ks {
+		s[i] = p.portObject(k).String()
+	}
+	return strings.Join(s, " and of ")
 }
 
 func joinAddrs(as []netip.Addr) string {

@@ -31,7 +31,8 @@ func (p *Pipeline) FromWorkload(iface string, f Frame) Result {
 	if f.VLAN || e.Type.IsVLAN() {
 		return r.drop(reason.VLANTagged, at, about{})
 	}
-	if port.PortSecurity && e.Src != port.MAC {
+	other := port.PortSecurity && e.Src != port.MAC
+	if other && !port.CoversMAC(e.Src) {
 		return r.drop(reason.SpoofMAC, at, about{mac: e.Src, want: port.MAC})
 	}
 	if e.Type == packet.TypeARP {
@@ -42,6 +43,14 @@ func (p *Pipeline) FromWorkload(iface string, f Frame) Result {
 		if res, bad := r.checkSource(port, e, at); bad {
 			return res
 		}
+	}
+	if other {
+		r.mark("port/other-mac")
+		r.learnMAC(&port, e.Src)
+	}
+	if r.paired.IsValid() {
+		r.mark("port/paired")
+		r.learnAddr(r.paired, e.Src, false)
 	}
 	r.mark("port/security-passed")
 	r.hopf(at, "", "the frame from %s is let in", e.Src)
@@ -65,10 +74,40 @@ func (r *run) checkSource(port hoststate.Port, e packet.Ethernet, at Object) (Re
 	default:
 		return Result{}, false
 	}
-	if !slices.Contains(port.Addrs, src) {
+	if e.Src == port.MAC && slices.Contains(port.Addrs, src) {
+		return Result{}, false
+	}
+	if !port.Covers(e.Src, src) {
 		return r.drop(reason.SpoofIP, at, about{ip: src, addrs: port.Addrs}), true
 	}
+	if e.Type == packet.TypeIPv4 {
+		r.paired = src
+	}
 	return Result{}, false
+}
+
+// arpAllowed checks the sender of ARP from a port with port security, and learns what a
+// pair allows.
+func (r *run) arpAllowed(port *hoststate.Port, a packet.ARP) bool {
+	own, paired := a.SenderMAC == port.MAC, false
+	if a.SenderIP != netip.IPv4Unspecified() {
+		if !own || !slices.Contains(port.Addrs, a.SenderIP) {
+			if paired = port.Covers(a.SenderMAC, a.SenderIP); !paired {
+				return false
+			}
+		}
+	} else if !own && !port.CoversMAC(a.SenderMAC) {
+		return false
+	}
+	if !own {
+		r.mark("arp/other-mac")
+		r.learnMAC(port, a.SenderMAC)
+	}
+	if paired {
+		r.mark("arp/paired")
+		r.learnAddr(a.SenderIP, a.SenderMAC, true)
+	}
+	return true
 }
 
 func ip4(b []byte) netip.Addr { return netip.AddrFrom4([4]byte(b[:4])) }
@@ -79,8 +118,7 @@ func (r *run) arp(port *hoststate.Port, at Object) Result {
 	if err != nil {
 		return r.drop(reason.FrameMalformed, at, about{})
 	}
-	if port != nil && port.PortSecurity &&
-		(a.SenderMAC != port.MAC || a.SenderIP != netip.IPv4Unspecified() && !slices.Contains(port.Addrs, a.SenderIP)) {
+	if port != nil && port.PortSecurity && !r.arpAllowed(port, a) {
 		return r.drop(reason.SpoofARP, at, about{mac: a.SenderMAC, ip: a.SenderIP})
 	}
 	if a.Op != packet.ARPRequest {
@@ -91,7 +129,8 @@ func (r *run) arp(port *hoststate.Port, at Object) Result {
 		r.mark("arp/gratuitous")
 		return r.bridge()
 	}
-	mac, ok := r.p.st.Neighbors[hoststate.NeighborKey{Network: r.net, IP: a.TargetIP}]
+	// Who asks in nobody's name may be about to take it over.
+	mac, ok := r.p.neighbor(r.net, a.TargetIP, a.SenderIP != netip.IPv4Unspecified())
 	if !ok {
 		r.mark("arp/unknown")
 		r.hopf(r.p.networkObject(r.net), "it goes to the network's local ports", "nobody is known to have %s", a.TargetIP)

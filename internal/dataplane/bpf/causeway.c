@@ -13,6 +13,7 @@ int from_workload(struct __sk_buff *skb)
 {
 	__u32 ifindex = skb->ifindex;
 	struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
+	bool other = false, paired = false;
 	struct eth *eth;
 	struct addr src;
 
@@ -27,8 +28,11 @@ int from_workload(struct __sk_buff *skb)
 	count_rx(port->counter, skb->len);
 	if (unlikely(VLAN(skb, eth)))
 		return drop(DROP_VLAN_TAGGED);
-	if (port->flags & PORT_F_SECURITY && unlikely(!mac_equal(eth->src, port->mac)))
-		return drop(DROP_SPOOF_MAC);
+	if (port->flags & PORT_F_SECURITY && unlikely(!mac_equal(eth->src, port->mac))) {
+		if (!pair_mac(port, eth->src))
+			return drop(DROP_SPOOF_MAC);
+		other = true;
+	}
 	if (unlikely(eth->type == bpf_htons(ETH_P_ARP))) {
 		__u32 net = port->net;
 		int act = answer_arp(skb, net, ifindex);
@@ -44,18 +48,25 @@ int from_workload(struct __sk_buff *skb)
 			if (unlikely((void *)(ip + 1) > DATA_END(skb) || ip->vihl >> 4 != 4))
 				return drop(DROP_FRAME_MALFORMED);
 			addr_v4(&src, ip->src);
-			if (unlikely(!addr_allowed(port, &src)))
-				return drop(DROP_SPOOF_IP);
+			if (unlikely(other || !addr_allowed(port, &src))) {
+				if (!pair_addr(port, eth->src, &src))
+					return drop(DROP_SPOOF_IP);
+				paired = true;
+			}
 		} else if (eth->type == bpf_htons(ETH_P_IPV6)) {
 			struct ipv6 *ip = (void *)(eth + 1);
 
 			if ((void *)(ip + 1) > DATA_END(skb) || (bpf_ntohl(ip->flow) >> 28) != 6)
 				return drop(DROP_FRAME_MALFORMED);
 			addr_copy(&src, (void *)ip->src);
-			if (!addr_allowed(port, &src))
+			if ((other || !addr_allowed(port, &src)) && !pair_addr(port, eth->src, &src))
 				return drop(DROP_SPOOF_IP);
 		}
 	}
+	if (unlikely(other))
+		learn_mac(port, eth->src);
+	if (unlikely(paired))
+		learn_addr(port, &src, eth->src, false);
 	return bridge(skb, port->net, ifindex);
 }
 
@@ -300,6 +311,35 @@ int from_vxlan(struct __sk_buff *skb)
 	return bridge(skb, net, 0);
 }
 
+/* A router's ARP request to the ports of a network. The frame has room for it, and says
+ * so by its source MAC whose it is. */
+static __always_inline int ask_ports(struct __sk_buff *skb, const struct slow_header *h)
+{
+	struct endpoint_key k = {.net = h->net};
+	struct endpoint *router;
+	struct arp a = {
+		.hardware = bpf_htons(1),
+		.protocol = bpf_htons(ETH_P_IP),
+		.hardware_len = 6,
+		.protocol_len = 4,
+		.op = bpf_htons(ARP_REQUEST),
+	};
+	struct eth eth = {.dst = {255, 255, 255, 255, 255, 255}, .type = bpf_htons(ETH_P_ARP)};
+
+	if (bpf_skb_load_bytes(skb, 6, eth.src, sizeof(eth.src)))
+		return drop(DROP_INTERNAL);
+	mac_copy(k.mac, eth.src);
+	router = bpf_map_lookup_elem(&endpoints, &k);
+	if (!router || router->kind != ENDPOINT_ROUTER)
+		return drop(DROP_L2_UNKNOWN);
+	__builtin_memcpy(a.sender_mac, eth.src, 6);
+	a.sender_ip = addr_to_v4(&router->addr);
+	a.target_ip = addr_to_v4(&h->src);
+	if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0) || bpf_skb_store_bytes(skb, sizeof(eth), &a, sizeof(a), 0))
+		return drop(DROP_INTERNAL);
+	return flood_net(skb, h->net, 0);
+}
+
 SEC("tcx/ingress")
 int from_slow(struct __sk_buff *skb)
 {
@@ -319,12 +359,16 @@ int from_slow(struct __sk_buff *skb)
 		least = sizeof(struct ipv6);
 	else
 		return drop(DROP_FRAME_MALFORMED);
-	if ((h.kind != SLOW_ROUTE && h.kind != SLOW_BRIDGE) || skb->len < sizeof(*eth) + sizeof(h) + least)
+	if (h.kind == SLOW_ARP)
+		least = sizeof(struct arp);
+	if ((h.kind != SLOW_ROUTE && h.kind != SLOW_BRIDGE && h.kind != SLOW_ARP) || skb->len < sizeof(*eth) + sizeof(h) + least)
 		return drop(DROP_FRAME_MALFORMED);
 	flags = BPF_F_ADJ_ROOM_FIXED_GSO;
 	if (bpf_skb_adjust_room(skb, -(__s32)sizeof(h), BPF_ADJ_ROOM_MAC, flags))
 		return drop(DROP_INTERNAL);
 	pull(skb, WANT);
+	if (h.kind == SLOW_ARP)
+		return ask_ports(skb, &h);
 	if (h.kind == SLOW_ROUTE)
 		return route_frame(skb, NULL, h.router);
 	eth = DATA(skb);
@@ -332,7 +376,7 @@ int from_slow(struct __sk_buff *skb)
 		return drop(DROP_INTERNAL);
 	k.net = h.net;
 	mac_copy(k.mac, eth->dst);
-	ep = bpf_map_lookup_elem(&endpoints, &k);
+	ep = find_endpoint(&k);
 	if (!ep)
 		return drop(DROP_L2_UNKNOWN);
 	if (ep->kind == ENDPOINT_PORT)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "drop.h"
+#include "learn.h"
 #include "parse.h"
 #include "vtep.h"
 
@@ -92,17 +93,28 @@ static __always_inline bool addr_allowed(const struct port *p, const struct addr
 	return bpf_map_lookup_elem(&port_addrs, &k);
 }
 
-/* The checks that ARP from a port goes through. */
-static __always_inline bool arp_allowed(const struct port *p, const struct arp *a)
+/* The checks that ARP from a port goes through. What a pair allows is learned: ARP is
+ * how an address moves from one holder to the next. */
+static __always_inline bool arp_allowed(struct port *p, const struct arp *a)
 {
+	bool own = mac_equal(a->sender_mac, p->mac), paired = false;
 	struct addr sender;
 
-	if (__builtin_memcmp(a->sender_mac, p->mac, 6))
+	if (a->sender_ip) {
+		addr_v4(&sender, a->sender_ip);
+		if (!own || !addr_allowed(p, &sender)) {
+			if (!pair_addr(p, a->sender_mac, &sender))
+				return false;
+			paired = true;
+		}
+	} else if (!own && !pair_mac(p, a->sender_mac)) { /* a probe, RFC 5227 §1.1 */
 		return false;
-	if (!a->sender_ip)
-		return true; /* a probe, RFC 5227 §1.1 */
-	addr_v4(&sender, a->sender_ip);
-	return addr_allowed(p, &sender);
+	}
+	if (!own)
+		learn_mac(p, a->sender_mac);
+	if (paired)
+		learn_addr(p, &sender, a->sender_mac, true);
+	return true;
 }
 
 #define ARP_BRIDGE 1 /* return value of answer_arp: bridge the frame */
@@ -114,7 +126,7 @@ __noinline int answer_arp(struct __sk_buff *skb, __u32 net, __u32 ifindex)
 	struct port *port = NULL;
 	struct endpoint_key ek = {.net = net};
 	struct neighbor_key nk = {.net = net};
-	struct neighbor *n;
+	struct neighbor *n, learned = {};
 	struct endpoint *ep;
 	struct eth eth;
 	struct arp a;
@@ -135,8 +147,17 @@ __noinline int answer_arp(struct __sk_buff *skb, __u32 net, __u32 ifindex)
 		return ARP_BRIDGE;
 	addr_v4(&nk.addr, a.target_ip);
 	n = bpf_map_lookup_elem(&neighbors, &nk);
-	if (!n)
-		return ARP_BRIDGE;
+	if (!n) {
+		__u64 mac = 0;
+
+		/* Who asks in nobody's name may be about to take it over. */
+		if (a.sender_ip)
+			mac = learned_neighbor(net, &nk.addr);
+		if (!mac)
+			return ARP_BRIDGE;
+		mac_unpack(learned.mac, mac);
+		n = &learned;
+	}
 	if (!__builtin_memcmp(n->mac, a.sender_mac, 6)) {
 		static const __u8 broadcast[6] = {255, 255, 255, 255, 255, 255};
 
@@ -146,7 +167,7 @@ __noinline int answer_arp(struct __sk_buff *skb, __u32 net, __u32 ifindex)
 	}
 	if (!port) {
 		mac_copy(ek.mac, n->mac);
-		ep = bpf_map_lookup_elem(&endpoints, &ek);
+		ep = find_endpoint(&ek);
 		if (!ep || ep->kind == ENDPOINT_REMOTE || ep->kind == ENDPOINT_DROP)
 			return ARP_BRIDGE;
 	}

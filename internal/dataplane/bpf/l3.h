@@ -56,7 +56,7 @@ __noinline int route_frame(struct __sk_buff *skb, struct endpoint *in, __u32 rou
 	struct endpoint_key ek = {};
 	struct eth *eth = DATA(skb);
 	struct ipv4 *ip = (void *)(eth + 1);
-	struct neighbor *n = NULL;
+	struct neighbor *n;
 	struct endpoint *ep = NULL;
 	struct route *r = NULL;
 	__u32 size, mtu = 0;
@@ -148,14 +148,22 @@ __noinline int route_frame(struct __sk_buff *skb, struct endpoint *in, __u32 rou
 		nk.net = r->net;
 		addr_copy(&nk.addr, r->kind == ROUTE_VIA ? &r->nexthop : &rk.addr);
 		n = bpf_map_lookup_elem(&neighbors, &nk);
-		if (unlikely(!n)) {
-			why.reason = DROP_NEIGHBOR_UNKNOWN;
-			why.code = ICMP_UNREACH_HOST;
-			goto punt;
-		}
 		ek.net = r->net;
-		mac_copy(ek.mac, n->mac);
-		ep = bpf_map_lookup_elem(&endpoints, &ek);
+		if (likely(n)) {
+			mac_copy(ek.mac, n->mac);
+		} else {
+			__u64 mac = learned_neighbor(r->net, &nk.addr);
+
+			if (!mac && pair_net(r->net, &nk.addr))
+				return punt_arp(skb, router, r, addr_to_v4(&nk.addr), ttl);
+			if (!mac) {
+				why.reason = DROP_NEIGHBOR_UNKNOWN;
+				why.code = ICMP_UNREACH_HOST;
+				goto punt;
+			}
+			mac_unpack(ek.mac, mac);
+		}
+		ep = find_endpoint(&ek);
 		if (unlikely(!ep))
 			return drop(DROP_L2_UNKNOWN);
 		if (unlikely(ep->kind == ENDPOINT_DROP))
@@ -186,7 +194,7 @@ leave:
 	ip = (void *)(eth + 1);
 	if (unlikely((void *)(ip + 1) > DATA_END(skb)))
 		return drop(DROP_INTERNAL);
-	mac_copy(eth->dst, n->mac);
+	mac_copy(eth->dst, ek.mac);
 	mac_copy(eth->src, r->mac);
 	set_ttl(ip, ttl);
 	if (unlikely(size > mtu))
@@ -212,11 +220,14 @@ static __always_inline int bridge(struct __sk_buff *skb, __u32 net, __u32 ifinde
 	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
 		return drop(DROP_FRAME_MALFORMED);
 	mac_copy(k.mac, eth->dst);
-	ep = bpf_map_lookup_elem(&endpoints, &k);
+	ep = find_endpoint(&k);
 	if (unlikely(!ep))
 		return flood_net(skb, net, ifindex);
-	if (likely(ep->kind == ENDPOINT_ROUTER))
+	if (likely(ep->kind == ENDPOINT_ROUTER)) {
+		if (unlikely(eth->type == bpf_htons(ETH_P_ARP)))
+			return drop(DROP_ARP_TO_ROUTER);
 		return route_frame(skb, ep, ep->id);
+	}
 	if (unlikely(ep->kind == ENDPOINT_DROP))
 		return drop(ep->drop);
 	if (ep->kind == ENDPOINT_PORT && ep->ifindex == ifindex)

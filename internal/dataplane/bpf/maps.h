@@ -34,6 +34,8 @@ HASH(vnis, struct vni_key, struct vni);
 HASH(peers, struct peer_key, struct peer);
 HASH(floods, struct flood_key, struct flood);
 HASH(icmp_buckets, __u32, struct icmp_bucket);
+HASH(senders, struct sender_key, struct sender);
+HASH(learners, __u32, struct learner);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -43,8 +45,17 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } routes SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__type(key, struct pair_key);
+	__type(value, __u32);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} pairs SEC(".maps");
+
 ARRAY(counters, BPF_MAP_TYPE_PERCPU_ARRAY, struct counter, 1);
 ARRAY(nexthops, BPF_MAP_TYPE_PERCPU_ARRAY, struct nexthop, NEXTHOPS);
+ARRAY(askeds, BPF_MAP_TYPE_ARRAY, struct asked, ASKED);
 ARRAY(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u64, DROP_COUNT);
 ARRAY(records, BPF_MAP_TYPE_ARRAY, struct record, 1);
 ARRAY(configs, BPF_MAP_TYPE_ARRAY, struct config, 1);

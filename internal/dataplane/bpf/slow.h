@@ -186,6 +186,54 @@ __noinline int punt_icmp(struct __sk_buff *skb, struct endpoint *in, __u32 route
 	return to_slow(skb, &h, cfg);
 }
 
+/* The next hop's address is one that is learned, and is not: the router asks. Once a
+ * second for one address, so that a flow to one that nobody holds leaves the
+ * router's allowance to others. */
+static __always_inline bool ask_now(const struct config *cfg, __u32 router, __u32 net, __be32 addr)
+{
+	__u64 now = bpf_ktime_get_coarse_ns();
+	__u32 slot = (((__u64)net << 32 | addr) * 0x9E3779B97F4A7C15ULL) >> 56;
+	struct asked *a = bpf_map_lookup_elem(&askeds, &slot);
+
+	if (!cfg->icmp_rate)
+		return true;
+	if (!a || (a->net == net && a->addr == addr && now - a->at < 1000000000ULL))
+		return false;
+	if (!allowed(cfg, router))
+		return false;
+	a->at = now;
+	a->net = net;
+	a->addr = addr;
+	return true;
+}
+
+__noinline int punt_arp(struct __sk_buff *skb, __u32 router, struct route *r, __u32 addr, __u32 ttl)
+{
+	struct slow_header h = {.kind = SLOW_ARP, .reason = DROP_NEIGHBOR_RESOLVING, .router = router};
+	__u32 zero = 0;
+	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
+	struct ipv4 *ip;
+	struct eth *eth;
+
+	if (!cfg || !r)
+		return drop(DROP_INTERNAL);
+	count_drop(DROP_NEIGHBOR_RESOLVING);
+	h.net = r->net;
+	addr_v4(&h.src, addr);
+	if (!ask_now(cfg, router, r->net, addr))
+		return drop_quiet(DROP_NEIGHBOR_RESOLVING);
+	if (bpf_skb_pull_data(skb, sizeof(*eth) + sizeof(*ip)))
+		return drop(DROP_INTERNAL);
+	eth = DATA(skb);
+	ip = (void *)(eth + 1);
+	if ((void *)(ip + 1) > DATA_END(skb))
+		return drop(DROP_INTERNAL);
+	mac_copy(eth->src, r->mac);
+	if (ip->ttl != ttl)
+		set_ttl(ip, ttl);
+	return to_slow(skb, &h, cfg);
+}
+
 /* To be cut: the frame is as it would have left. */
 __noinline int punt_fragment(struct __sk_buff *skb, __u32 net, __u32 mtu)
 {

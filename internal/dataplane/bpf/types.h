@@ -13,6 +13,7 @@ struct addr {
 #define PORT_F_SECURITY 1 /* check source MAC, IP and ARP */
 #define PORT_F_ADDRS 2    /* more addresses than addr: look in port_addrs */
 #define PORT_F_ADDR 4     /* addr is set: the port has at least one address */
+#define PORT_F_PAIRS 8    /* further senders are allowed: look in pairs */
 struct port {
 	__u32 port; /* site key of the port */
 	__u32 net;  /* site key of the network */
@@ -21,13 +22,66 @@ struct port {
 	__u8 drop; /* enum drop_reason; 0: the port works */
 	struct addr addr;
 	__u32 counter; /* index in counters */
-	__u32 pad;
+	/* What the port's row of learners may come to: the bound of rows at a time,
+	 * and those that the agent has taken away. Wraps round. */
+	__u32 learn_limit;
 };
 
 /* port_addrs: further addresses that a port with port security may send from */
 struct port_addr_key {
 	__u32 port;
 	struct addr addr;
+};
+
+/* pairs: further senders that port security lets pass, and what networks have such
+ * addresses; a longest-prefix trie. A hit is the permission. */
+enum pair_kind {
+	PAIR_MAC = 1,  /* (port, MAC) */
+	PAIR_ADDR = 2, /* (port, MAC, prefix) */
+	PAIR_NET = 3,  /* (network, prefix): a port here may have it */
+};
+#define PAIR_PLEN 96 /* of all before addr */
+struct pair_key {
+	__u32 plen; /* 96 + prefix length in 128 bits (IPv4: 96 + 96 + n); PAIR_MAC: 96 */
+	__be32 id;  /* port or network, network order, as in route_key */
+	__u8 mac[6]; /* PAIR_MAC, PAIR_ADDR */
+	__u8 kind;
+	__u8 family; /* 4 or 6: a prefix of IPv6 has no IPv4 address in it */
+	struct addr addr;
+};
+
+/* senders: what the programs saw of senders that pairs allow. Written by the
+ * programs; the agent removes rows. What endpoints or neighbors say of a MAC or an
+ * address comes first. */
+enum sender_kind {
+	SENDER_MAC = 1,  /* MAC (in the first bytes of addr) → port */
+	SENDER_ADDR = 2, /* address → MAC */
+};
+struct sender_key {
+	__u32 net;
+	__u32 kind;
+	struct addr addr;
+};
+struct sender {
+	__u64 mac;  /* SENDER_ADDR: of the address; SENDER_MAC: of the port itself.
+	               Little-endian: six bytes, then two of 0 */
+	__u64 seen; /* bpf_ktime_get_coarse_ns */
+	__u32 port; /* who holds it, and whose allowance it is charged to */
+	__u32 pad;
+};
+
+/* learners: port → rows of senders that were charged to it, less those that another
+ * port took over */
+struct learner {
+	__u32 used;
+};
+
+/* asked: for whom routers have asked by ARP lately, at the low bits of a hash */
+#define ASKED 256
+struct asked {
+	__u64 at; /* bpf_ktime_get_coarse_ns */
+	__u32 net;
+	__be32 addr;
 };
 
 /* endpoints: (network, MAC) → what takes the frame */
@@ -173,6 +227,10 @@ struct config {
 	__u32 slow_ifindex;  /* the tap device to and from the agent's slow path */
 	__u32 icmp_rate;     /* punts a second and router; 0: no limit */
 	__u32 icmp_burst;
+	/* For how long, in ns, after the holder of an address last spoke nothing but
+	 * ARP gives it to another port; and for how long the holder is known. */
+	__u64 learn_hold;
+	__u64 learn_age;
 };
 
 /* The header between Ethernet and IP header on the slow path's tap device, in
@@ -185,16 +243,19 @@ enum slow_kind {
 	                      the endpoint of its destination MAC */
 	SLOW_PROBE = 5,    /* to the agent: what came back for a probe of the router; with
 	                      a reason: the probe itself, which did not leave the router */
+	SLOW_ARP = 6,      /* to the agent and back: ask the ports of the network who
+	                      has src, for the router with the source MAC */
 };
 struct slow_header {
 	__u8 kind;
 	__u8 reason;    /* enum drop_reason that made it */
 	__u8 icmp_type; /* SLOW_ICMP; SLOW_PROBE with a reason */
 	__u8 icmp_code;
-	__u32 router;    /* SLOW_ICMP, SLOW_ROUTE, SLOW_PROBE */
-	__u32 net;       /* SLOW_FRAGMENT, SLOW_BRIDGE */
+	__u32 router;    /* SLOW_ICMP, SLOW_ROUTE, SLOW_PROBE, SLOW_ARP */
+	__u32 net;       /* SLOW_FRAGMENT, SLOW_BRIDGE, SLOW_ARP */
 	__u32 mtu;       /* SLOW_FRAGMENT; SLOW_ICMP, SLOW_PROBE for fragmentation needed */
-	struct addr src; /* SLOW_ICMP: the address the error comes from */
+	struct addr src; /* SLOW_ICMP: the address the error comes from; SLOW_ARP:
+	                    the one that is asked for */
 };
 
 /* records: what the last packet came to, kept only when cfg_record is set (tests).

@@ -19,7 +19,7 @@ import (
 // once.
 var mutants = []struct{ name, file, from, to string }{
 	{"source MAC", "causeway.c", "unlikely(!mac_equal(eth->src, port->mac))", "0"},
-	{"source IPv4 address", "causeway.c", "if (unlikely(!addr_allowed(port, &src)))", "if (0)"},
+	{"source IPv4 address", "causeway.c", "if (unlikely(other || !addr_allowed(port, &src)))", "if (0)"},
 	{"ARP sender", "l2.h", "!arp_allowed(port, &a)", "0"},
 	{"ARP for oneself", "l2.h", "if (!__builtin_memcmp(n->mac, a.sender_mac, 6))", "if (0)"},
 	{"from tunnel into tunnel", "l3.h", "if (ep->kind == ENDPOINT_REMOTE && !ifindex)", "if (0)"},
@@ -35,6 +35,15 @@ var mutants = []struct{ name, file, from, to string }{
 	{"outer length", "causeway.c", "bpf_ntohs(udp->len) != tot_len - 20", "0"},
 	{"peer shut", "causeway.c", "unlikely(peer->drop)", "0"},
 	{"whose inner source MAC", "causeway.c", "!addr_equal(&ep->addr, remote)", "0"},
+	{"MAC of a pair", "causeway.c", "if (!pair_mac(port, eth->src))", "if (0)"},
+	{"address of a pair", "causeway.c", "if (!pair_addr(port, eth->src, &src))", "if (0)"},
+	{"ARP sender of a pair", "l2.h", "if (!pair_addr(p, a->sender_mac, &sender))", "if (0)"},
+	{"what is learned of others' addresses", "learn.h", "if (known(k))", "if (0)"},
+	{"how much a port may hold", "learn.h", "(__s32)(p->learn_limit - __sync_fetch_and_add(&l->used, 1)) > 0", "__sync_fetch_and_add(&l->used, 1) < 0x7fffffff"},
+	{"who moves an address", "learn.h", "if (!moves && now - l->seen < cfg->learn_hold)", "if (0)"},
+	{"a probe for a learned address", "l2.h", "if (a.sender_ip)\n", "if (1)\n"},
+	{"families of pairs", "learn.h", "w[2] == bpf_htonl(0xffff) ? 4 : 6", "w[2] == bpf_htonl(0xffff) ? 4 : 4"},
+	{"whom routers ask for", "l3.h", "!mac && pair_net(r->net, &nk.addr)", "!mac"},
 	{"congestion mark", "causeway.c", "return inner ? ECN_CE : -1;", "return ECN_CE;"},
 }
 

@@ -136,8 +136,46 @@ func (g *gen) workload() Case {
 	if len(p.Addrs) > 0 {
 		ip = pick(g.r, p.Addrs)
 	}
+	if len(p.Pairs) > 0 && g.chance(2) {
+		a := pick(g.r, p.Pairs)
+		src, ip = a.MAC, g.within(a.Prefix)
+		if g.chance(12) {
+			src = pick(g.r, p.Pairs).MAC
+		}
+		if g.chance(12) && len(p.Addrs) > 0 {
+			ip = pick(g.r, p.Addrs)
+		}
+	}
 	c.Data = g.frame(n, src, ip)
 	return c
+}
+
+// within is one of a few addresses of a prefix.
+func (g *gen) within(p netip.Prefix) netip.Addr {
+	if p.Bits() == 0 && p.Addr().Is4() {
+		return netip.AddrFrom4([4]byte{10, byte(g.r.IntN(4)), byte(g.r.IntN(4)), byte(g.r.IntN(200))})
+	}
+	b := p.Addr().AsSlice()
+	for i := p.Bits(); i < min(p.Bits()+16, 8*len(b)); i++ {
+		if g.chance(2) {
+			b[i/8] |= 0x80 >> (i % 8)
+		}
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}
+
+// shared is an address or a MAC that pairs of the network allow.
+func (g *gen) shared(n *network) (netip.Addr, model.MAC) {
+	for range 4 {
+		if p := g.t.State.Ports[pick(g.r, n.ports)]; len(p.Pairs) > 0 {
+			a := pick(g.r, p.Pairs)
+			if ip := g.within(a.Prefix); ip.Is4() {
+				return ip, a.MAC
+			}
+		}
+	}
+	return pick(g.r, n.hosts).ip, pick(g.r, n.hosts).mac
 }
 
 // frame is a frame in network n as its members send it.
@@ -193,6 +231,10 @@ func (g *gen) dstMAC(n *network) model.MAC {
 	case 2:
 		return pick(g.r, pick(g.r, g.t.nets).hosts).mac // of another network: unknown here
 	}
+	if len(n.ports) > 0 && g.chance(6) {
+		_, mac := g.shared(n)
+		return mac
+	}
 	return pick(g.r, n.hosts).mac
 }
 
@@ -201,7 +243,7 @@ func (g *gen) routedTo(n *network) netip.Addr {
 	v4 := func(a, b, c, d int) netip.Addr {
 		return netip.AddrFrom4([4]byte{byte(a), byte(b), byte(c), byte(d)})
 	}
-	switch g.r.IntN(22) {
+	switch g.r.IntN(25) {
 	case 0, 1, 2, 3, 4:
 		return pick(g.r, pick(g.r, g.t.nets).hosts).ip
 	case 5, 6, 7, 8, 9:
@@ -222,6 +264,11 @@ func (g *gen) routedTo(n *network) netip.Addr {
 		return v4(pick(g.r, []int{0, 127, 224, 239, 240, 255}), 1, 2, 3)
 	case 18, 19:
 		return pick(g.r, n.routes).ip
+	case 20, 21, 22:
+		if m := pick(g.r, g.t.nets); len(m.ports) > 0 {
+			ip, _ := g.shared(&m)
+			return ip
+		}
 	}
 	return pick(g.r, pick(g.r, g.t.nets).routes).ip
 }
@@ -380,7 +427,19 @@ func (g *gen) arp(n *network, src model.MAC, ip netip.Addr) []byte {
 		a.SenderIP = netip.IPv4Unspecified()
 	}
 	dst := packet.Broadcast
-	switch g.r.IntN(24) {
+	switch g.r.IntN(28) {
+	case 24, 25:
+		if len(n.ports) > 0 {
+			a.TargetIP, _ = g.shared(n)
+		}
+	case 26:
+		a.Op, a.TargetIP = packet.ARPReply, pick(g.r, n.routes).ip
+		dst = pick(g.r, n.routes).mac
+	case 27:
+		a.SenderIP = netip.IPv4Unspecified()
+		if len(n.ports) > 0 {
+			a.TargetIP, _ = g.shared(n)
+		}
 	case 0:
 		a.Op = uint16(g.r.IntN(5))
 		dst = g.dstMAC(n)

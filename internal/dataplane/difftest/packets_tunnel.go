@@ -129,8 +129,20 @@ func (g *gen) slow() Case {
 	n := pick(g.r, g.t.nets)
 	h := pick(g.r, n.hosts)
 	kind, router, net := byte(3), pick(g.r, g.t.routers), n.key
+	asked := netip.IPv6Unspecified().As16()
 	var f []byte
-	if g.chance(2) {
+	if g.chance(8) {
+		kind, asked = 6, pick(g.r, n.hosts).ip.As16()
+		src := pick(g.r, n.routes).mac
+		if g.chance(6) {
+			src = h.mac
+		}
+		f = g.ether(packet.Broadcast, src, packet.TypeIPv4, make([]byte, packet.ARPLen))
+		if g.chance(12) {
+			asked = [16]byte(g.bytes(16))
+			f = f[:packet.EthernetLen+g.r.IntN(packet.ARPLen)]
+		}
+	} else if g.chance(2) {
 		f = g.ether(model.MAC{}, model.MAC{}, packet.TypeIPv4, g.ipv4(pick(g.r, n.routes).ip, g.routedTo(&n)))
 		if g.chance(3) {
 			src, dst := pick(g.r, n.routes).ip, g.routedTo(&n)
@@ -151,7 +163,7 @@ func (g *gen) slow() Case {
 	}
 	switch g.r.IntN(40) {
 	case 0:
-		kind = byte(g.r.IntN(6))
+		kind = byte(g.r.IntN(8))
 	case 1:
 		router = model.RouterKey(g.r.Uint32())
 	case 2:
@@ -163,6 +175,7 @@ func (g *gen) slow() Case {
 	hdr[0] = kind
 	binary.NativeEndian.PutUint32(hdr[4:], uint32(router))
 	binary.NativeEndian.PutUint32(hdr[8:], uint32(net))
+	copy(hdr[16:], asked[:])
 	c.Data = append(append(append([]byte(nil), f[:packet.EthernetLen]...), hdr...), f[packet.EthernetLen:]...)
 	return c
 }

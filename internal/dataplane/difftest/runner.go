@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -34,6 +35,7 @@ type Runner struct {
 	out      []byte
 	Coverage map[string]uint64 // by branch, of all packets that agreed
 	Reasons  [reason.Count]uint64
+	memory   *trace.Memory
 	Total    uint64
 }
 
@@ -68,6 +70,9 @@ func NewRunner(cfg dataplane.Config) (*Runner, error) {
 		return nil, err
 	}
 	cfg.Record, cfg.HashKey = true, hashKey
+	// As if no time passed: trace.Memory has no clock.
+	cfg.LearnHold, cfg.LearnAge = 1000*time.Hour, 1000*time.Hour
+	r.memory = trace.NewMemory(dataplane.LearnPerPort)
 	var err error
 	if r.d, err = dataplane.Open(cfg); err != nil {
 		return nil, fmt.Errorf("open the dataplane: %w", err)
@@ -208,7 +213,10 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 		return err
 	}
 	traffic := dataplane.Counters{Ports: map[model.PortID]dataplane.Traffic{}, Tunnels: map[dataplane.Tunnel]dataplane.Traffic{}}
-	loud := trace.New(t.State, t.Env(hashKey))
+	pure := t.Env(hashKey)
+	pure.Memory = r.memory
+	r.memory.Keep(t.State)
+	loud := trace.New(t.State, pure)
 	quiet := loud.Quiet()
 	g := &gen{t: t, underlayMAC: r.uplink}
 	var want [reason.Count]uint64
@@ -226,6 +234,7 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 		if what := r.compare(got, res); what != "" {
 			return &Mismatch{topology, i, last != nil, c, what, got, enter(loud, c, r.uplink)}
 		}
+		want[reason.LearnLimited] += uint64(res.Limited)
 		if res.Reason != reason.None {
 			want[res.Reason]++
 		}
@@ -243,6 +252,9 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 			r.Coverage[c.Program.String()+" "+m]++
 			r.Coverage[m]++
 		}
+	}
+	if err := r.sameMemory(); err != nil {
+		return fmt.Errorf("topology %d: %w", topology, err)
 	}
 	after, err := r.d.Drops()
 	if err != nil {
@@ -265,6 +277,38 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 		return fmt.Errorf("topology %d: %w", topology, err)
 	}
 	return nil
+}
+
+// memoryError says that the two have not learned the same.
+type memoryError string
+
+func (e memoryError) Error() string { return string(e) }
+
+// sameMemory compares what was learned.
+func (r *Runner) sameMemory() error {
+	learned, err := r.d.Learned()
+	if err != nil {
+		return err
+	}
+	have := map[dataplane.Learned]bool{}
+	for _, l := range learned {
+		have[l] = true
+	}
+	n := 0
+	r.memory.Holders(func(s trace.Sender, port model.PortKey, mac model.MAC) {
+		n++
+		l := dataplane.Learned{Network: s.Network, Addr: s.Addr, MAC: s.MAC, Port: port}
+		if s.Addr.IsValid() {
+			l.MAC = mac
+		}
+		if !have[l] {
+			err = memoryError(fmt.Sprintf("the pipeline has learned %+v, the programs have not", l))
+		}
+	})
+	if err == nil && n != len(have) {
+		err = memoryError(fmt.Sprintf("the programs have learned %d things, the pipeline %d", len(have), n))
+	}
+	return err
 }
 
 func add(t dataplane.Traffic, n trace.Count) dataplane.Traffic {
@@ -370,8 +414,9 @@ func (r *Runner) compare(got dataplane.TestRecord, want trace.Result) string {
 	return ""
 }
 
-// IsMismatch tells whether err is a *Mismatch.
+// IsMismatch tells whether err says that the two differ.
 func IsMismatch(err error) bool {
 	var m *Mismatch
-	return errors.As(err, &m)
+	var e memoryError
+	return errors.As(err, &m) || errors.As(err, &e)
 }

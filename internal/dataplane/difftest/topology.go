@@ -57,6 +57,39 @@ type host struct {
 	remote hoststate.PeerKey
 }
 
+// pairs are allowed address pairs of a port with the given MAC: addresses and MACs that
+// the network's ports share, among them what the tables give to others.
+func (n *network) pairs(r *rand.Rand, own model.MAC) []hoststate.Pair {
+	b := n.prefix.Addr().As4()
+	var pairs []hoststate.Pair
+	for range 1 + r.IntN(4) {
+		p := hoststate.Pair{MAC: own}
+		if r.IntN(2) == 0 {
+			p.MAC = model.MAC{0, 0, 0x5e, 0, 1, byte(r.IntN(3))}
+		}
+		switch r.IntN(6) {
+		case 0:
+			b[3] = 192
+			p.Prefix = netip.PrefixFrom(netip.AddrFrom4(b), 29)
+		case 1:
+			p.Prefix = netip.MustParsePrefix("10.250.0.0/16")
+		case 2:
+			p.Prefix = netip.MustParsePrefix("2001:db8:77::/64")
+		case 3:
+			p.Prefix = netip.MustParsePrefix([]string{"0.0.0.0/0", "::/0"}[r.IntN(2)])
+		default:
+			b[3] = byte(192 + r.IntN(6))
+			if r.IntN(4) == 0 {
+				b[3] = byte(1 + r.IntN(20)) // somebody's, or somebody's to be
+			}
+			p.Prefix = netip.PrefixFrom(netip.AddrFrom4(b), 32)
+		}
+		pairs = append(pairs, p)
+	}
+	slices.SortFunc(pairs, func(a, b hoststate.Pair) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	return slices.Compact(pairs)
+}
+
 // Env is the pure half of the host.
 func (t *Topology) Env(hashKey uint64) trace.Env {
 	env := trace.Env{
@@ -194,6 +227,10 @@ func (t *Topology) addPorts(r *rand.Rand) {
 			p.Addrs = append(p.Addrs, netip.MustParseAddr("192.0.2.77"),
 				netip.MustParseAddr("2001:db8::1:"+fmt.Sprint(i)), netip.MustParseAddr("fe80::"+fmt.Sprint(i)))
 		}
+		if r.IntN(3) > 0 {
+			p.PortSecurity = true
+			p.Pairs = n.pairs(r, h.mac)
+		}
 		link := trace.Link{PeerElsewhere: r.IntN(2) == 0, MTU: []int{1500, 1450, 1300, 9000}[r.IntN(4)]}
 		switch i {
 		case 4:
@@ -203,7 +240,7 @@ func (t *Topology) addPorts(r *rand.Rand) {
 		case 6, 7:
 			p.PortSecurity = true
 		case 8, 9:
-			p.PortSecurity = false
+			p.PortSecurity, p.Pairs = false, nil
 		}
 		if i != 10 { // the interface of port 10 is gone
 			t.Links[p.Interface] = link

@@ -1,0 +1,220 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/model"
+)
+
+// What is learned of senders that allowed address pairs let pass. The programs write
+// it; here is what ends it.
+const (
+	// LearnPerPort is how many addresses and MACs one port may hold at a time, so that
+	// a pair with a wide prefix cannot fill the map.
+	LearnPerPort = 256
+	// learnHold is longer than senders pause that share an address in turns, and
+	// shorter than people wait.
+	learnHold = 10 * time.Second
+	// learnAge is what bridges take (IEEE 802.1Q §8.8.3).
+	learnAge = 300 * time.Second
+)
+
+// Learned is one thing that was learned: who holds an address, or a MAC that is no
+// port's own (then Addr is the zero Addr).
+type Learned struct {
+	Network model.NetworkKey
+	Addr    netip.Addr
+	MAC     model.MAC
+	Port    model.PortKey
+}
+
+// Learned lists what the programs have learned and would still use.
+func (d *Dataplane) Learned() ([]Learned, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []Learned
+	now := monotonic()
+	err := d.eachSender(func(k bpfSenderKey, v bpfSender) {
+		if now-v.Seen < d.config.LearnAge {
+			all = append(all, learnedOf(k, v))
+		}
+	})
+	return all, err
+}
+
+func learnedOf(k bpfSenderKey, v bpfSender) Learned {
+	l := Learned{Network: model.NetworkKey(k.Net), Port: model.PortKey(v.Port)}
+	if k.Kind == senderMAC {
+		l.MAC = model.MAC(k.Addr.B[:6])
+		return l
+	}
+	l.Addr, l.MAC = netip.AddrFrom16(k.Addr.B).Unmap(), macOf(v.Mac)
+	return l
+}
+
+// macOf reads a MAC as the programs pack it.
+func macOf(n uint64) (m model.MAC) {
+	for i := range m {
+		m[i] = byte(n >> (8 * i))
+	}
+	return m
+}
+
+// monotonic is the programs' clock (bpf_ktime_get_coarse_ns), ns.
+func monotonic() uint64 {
+	var t unix.Timespec
+	// It cannot fail: the clock is there, and so is t.
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC_COARSE, &t)
+	return uint64(t.Nano())
+}
+
+func (d *Dataplane) eachSender(f func(bpfSenderKey, bpfSender)) error {
+	var k bpfSenderKey
+	var v bpfSender
+	it := d.tables.maps[bpfMapSenders].Iterate()
+	for it.Next(&k, &v) {
+		f(k, v)
+	}
+	// Aborted: the programs added rows meanwhile; the next time sees the rest.
+	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return fmt.Errorf("read map %s: %w", bpfMapSenders, err)
+	}
+	return nil
+}
+
+// Forget removes what is too old of what was learned. Call it now and then: until
+// then the programs do not use it, but it takes room.
+func (d *Dataplane) Forget(st hoststate.State, env Env) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.synced {
+		return nil
+	}
+	return d.forget(translator{st, env, d.tables.counters, d.forgotten})
+}
+
+// forget removes rows that are too old, or that no pair allows any more.
+func (d *Dataplane) forget(tr translator) error {
+	var gone []bpfSenderKey
+	now, rows := monotonic(), 0
+	err := d.eachSender(func(k bpfSenderKey, v bpfSender) {
+		rows++
+		if now-v.Seen >= d.config.LearnAge || !holds(tr.st, learnedOf(k, v), v) {
+			gone = append(gone, k)
+		}
+	})
+	senders, learners := d.tables.maps[bpfMapSenders], d.tables.maps[bpfMapLearners]
+	changed := map[model.PortKey]bool{}
+	for _, k := range gone {
+		var v bpfSender
+		// In one step, so that the port is the one that the row is charged to.
+		if e := senders.LookupAndDelete(&k, &v); e != nil {
+			if !errors.Is(e, ebpf.ErrKeyNotExist) {
+				err = errors.Join(err, fmt.Errorf("delete from map %s: %w", bpfMapSenders, e))
+			}
+			continue
+		}
+		rows--
+		p := model.PortKey(v.Port)
+		d.forgotten[p]++
+		changed[p] = true
+	}
+	d.senders = rows
+	for k := range changed {
+		if ifindex, row, ok := tr.port(k); ok && d.tables.ports.have[ifindex].Port == uint32(k) {
+			err = errors.Join(err, d.tables.ports.put(ifindex, row))
+		}
+	}
+	return errors.Join(err, d.forgetPorts(tr.st, learners))
+}
+
+// forgetPorts removes the allowances of ports that are gone, or that have no pairs any
+// more.
+func (d *Dataplane) forgetPorts(st hoststate.State, learners *ebpf.Map) error {
+	var gone []uint32
+	var k uint32
+	var v bpfLearner
+	it := learners.Iterate()
+	for it.Next(&k, &v) {
+		if len(st.Ports[model.PortKey(k)].Pairs) == 0 {
+			gone = append(gone, k)
+		}
+	}
+	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return fmt.Errorf("read map %s: %w", bpfMapLearners, err)
+	}
+	for _, k := range gone {
+		if err := learners.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("delete from map %s: %w", bpfMapLearners, err)
+		}
+		delete(d.forgotten, model.PortKey(k))
+	}
+	return nil
+}
+
+// holds tells whether the port may hold what was learned of it.
+func holds(st hoststate.State, l Learned, v bpfSender) bool {
+	p, ok := st.Ports[l.Port]
+	if !ok || p.Network != l.Network {
+		return false
+	}
+	if !l.Addr.IsValid() {
+		return p.CoversMAC(l.MAC) && macOf(v.Mac) == p.MAC
+	}
+	return p.Covers(l.MAC, l.Addr)
+}
+
+// adoptForgotten reads from the rows of ports what has been removed.
+func (d *Dataplane) adoptForgotten() {
+	for _, p := range d.tables.ports.have {
+		if k := model.PortKey(p.Port); p.Flags&portPairs != 0 {
+			if _, ok := d.forgotten[k]; !ok {
+				d.forgotten[k] = p.LearnLimit - LearnPerPort
+			}
+		}
+	}
+}
+
+// carryLearned copies what was learned from the maps in use to the new ones, as far as
+// the layouts are equal.
+func (d *Dataplane) carryLearned(dir string) error {
+	from, err := ebpf.LoadPinnedMap(dir, nil)
+	if errors.Is(err, unix.ENOENT) {
+		return nil // maps of a release that learned nothing
+	}
+	if err != nil {
+		return fmt.Errorf("open pinned map %s: %w", dir, err)
+	}
+	defer func() { _ = from.Close() }()
+	to := d.tables.maps[bpfMapSenders]
+	if from.Type() != to.Type() || from.KeySize() != to.KeySize() || from.ValueSize() != to.ValueSize() {
+		return nil
+	}
+	used := map[uint32]uint32{}
+	var k bpfSenderKey
+	var v bpfSender
+	it := from.Iterate()
+	for it.Next(&k, &v) {
+		if used[v.Port] >= LearnPerPort {
+			continue
+		}
+		if err := to.Put(&k, &v); err != nil {
+			break // smaller than the old one: the rest is learned anew
+		}
+		used[v.Port]++
+	}
+	for p, n := range used {
+		// The port's row is new too: nothing has been taken from it yet.
+		if err := d.tables.maps[bpfMapLearners].Put(p, &bpfLearner{Used: n + d.forgotten[model.PortKey(p)]}); err != nil {
+			return fmt.Errorf("write map %s: %w", bpfMapLearners, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,177 @@
+package trace
+
+import (
+	"net/netip"
+
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/packet"
+	"github.com/causeway-net/causeway/internal/reason"
+)
+
+// Memory is what the programs of one host have learned of senders that allowed
+// address pairs let pass, as if no time passed: what is learned stays, and only ARP
+// moves an address. A Pipeline with one adds to it, and is no longer pure.
+type Memory struct {
+	// PerPort is how many rows one port may hold.
+	PerPort int
+	rows    map[Sender]held
+	used    map[model.PortKey]int
+}
+
+// Sender names an address of a network, or where Addr is the zero Addr a MAC.
+type Sender struct {
+	Network model.NetworkKey
+	Addr    netip.Addr
+	MAC     model.MAC
+}
+
+// held is who has it: the port, and an address's MAC or the port's own.
+type held struct {
+	port model.PortKey
+	mac  model.MAC
+}
+
+// NewMemory makes an empty one.
+func NewMemory(perPort int) *Memory {
+	return &Memory{PerPort: perPort, rows: map[Sender]held{}, used: map[model.PortKey]int{}}
+}
+
+// Holders calls f for each row; mac is the address's, or the port's own.
+func (m *Memory) Holders(f func(s Sender, port model.PortKey, mac model.MAC)) {
+	for s, h := range m.rows {
+		f(s, h.port, h.mac)
+	}
+}
+
+// Keep forgets what the ports of st may not hold.
+func (m *Memory) Keep(st hoststate.State) {
+	for s, h := range m.rows {
+		p, ok := st.Ports[h.port]
+		ok = ok && p.Network == s.Network
+		if s.Addr.IsValid() {
+			ok = ok && p.Covers(h.mac, s.Addr)
+		} else {
+			ok = ok && p.CoversMAC(s.MAC) && p.MAC == h.mac
+		}
+		if !ok {
+			delete(m.rows, s)
+			m.used[h.port]--
+		}
+	}
+}
+
+// learn is the function of the programs; false: the port holds as much as it may.
+func (m *Memory) learn(s Sender, h held, moves, known bool) bool {
+	old, there := m.rows[s]
+	switch {
+	case there && old.port != h.port && !moves, !there && known:
+		return true
+	case !there || old.port != h.port:
+		if m.used[h.port] >= m.PerPort {
+			return false
+		}
+		m.used[h.port]++
+		if there {
+			m.used[old.port]--
+		}
+	}
+	m.rows[s] = h
+	return true
+}
+
+// learnMAC notes a MAC that is not the port's own.
+func (r *run) learnMAC(port *hoststate.Port, mac model.MAC) {
+	_, known := r.p.st.Endpoints[hoststate.EndpointKey{Network: r.net, MAC: mac}]
+	r.learn(Sender{Network: r.net, MAC: mac}, port.MAC, true, known)
+}
+
+// learnAddr notes an address that a pair of the port allows.
+func (r *run) learnAddr(ip netip.Addr, mac model.MAC, moves bool) {
+	_, known := r.p.st.Neighbors[hoststate.NeighborKey{Network: r.net, IP: ip}]
+	r.learn(Sender{Network: r.net, Addr: ip}, mac, moves, known)
+}
+
+func (r *run) learn(s Sender, mac model.MAC, moves, known bool) {
+	r.mark("learn")
+	m := r.p.env.Memory
+	if m != nil && !m.learn(s, held{r.p.ifaces[r.from], mac}, moves, known) {
+		r.res.Limited++
+	}
+}
+
+// learnedEndpoint is the port that a learned MAC leads to.
+func (p *Pipeline) learnedEndpoint(net model.NetworkKey, mac model.MAC) (endpoint, bool) {
+	if p.env.Memory == nil {
+		return endpoint{}, false
+	}
+	h, ok := p.env.Memory.rows[Sender{Network: net, MAC: mac}]
+	if !ok {
+		return endpoint{}, false
+	}
+	e, ok := p.fixedEndpoint(net, h.mac)
+	return e, ok && e.Kind == hoststate.EndpointPort && e.Port == h.port
+}
+
+// neighbor is the MAC of an address: as the state says, else as it was learned.
+func (p *Pipeline) neighbor(net model.NetworkKey, ip netip.Addr, learned bool) (model.MAC, bool) {
+	if mac, ok := p.st.Neighbors[hoststate.NeighborKey{Network: net, IP: ip}]; ok || !learned || p.env.Memory == nil {
+		return mac, ok
+	}
+	h, ok := p.env.Memory.rows[Sender{Network: net, Addr: ip}]
+	if !ok {
+		return model.MAC{}, false
+	}
+	e, ok := p.endpoint(net, h.mac)
+	return h.mac, ok && e.Kind == hoststate.EndpointPort
+}
+
+// holders are the ports that may have an address by a pair.
+func (p *Pipeline) holders(net model.NetworkKey, ip netip.Addr) []model.PortKey {
+	var ports []model.PortKey
+	for _, k := range p.paired[net] {
+		for _, a := range p.st.Ports[k].Pairs {
+			if a.Prefix.Contains(ip) {
+				ports = append(ports, k)
+				break
+			}
+		}
+	}
+	return ports
+}
+
+// ask is a router's question for the holder of an address, by the slow path.
+func (r *run) ask(s routing, m matched, ip netip.Addr) Result {
+	r.drop(reason.NeighborResolving, r.p.routerObject(s.router), about{ip: ip, net: m.route.Network})
+	r.mark("route/ask")
+	copy(r.frame[6:12], m.route.MAC[:])
+	return r.toSlow(slowHeader{
+		kind: slowARP, reason: reason.NeighborResolving, router: s.router, net: m.route.Network, src: ip,
+	})
+}
+
+// askPorts is from_slow's part of it: the router's ARP request to the network's ports.
+func (r *run) askPorts(net model.NetworkKey, src model.MAC, ip netip.Addr) Result {
+	at := r.p.networkObject(net)
+	e, ok := r.p.fixedEndpoint(net, src)
+	if !ok || e.Kind != hoststate.EndpointRouter {
+		return r.drop(reason.L2Unknown, at, about{mac: src})
+	}
+	r.mark("slow/arp")
+	copy(r.frame[:6], packet.Broadcast[:])
+	r.frame[12], r.frame[13] = byte(packet.TypeARP>>8), byte(packet.TypeARP&0xff)
+	sender := netip.IPv4Unspecified()
+	if e.Addr.Is4() {
+		sender = e.Addr
+	}
+	target := netip.IPv4Unspecified()
+	if ip.Is4() {
+		target = ip
+	} else if ip.Is6() {
+		b := ip.As16()
+		target = netip.AddrFrom4([4]byte(b[12:]))
+	}
+	copy(r.frame[packet.EthernetLen:], packet.ARP{Op: packet.ARPRequest, SenderMAC: src, SenderIP: sender, TargetIP: target}.Append(nil))
+	r.net = net
+	return r.flood(at, packet.Broadcast)
+}
