@@ -22,7 +22,8 @@ type bpfAsked struct {
 	_    structs.HostLayout
 	At   uint64
 	Net  uint32
-	Addr uint32
+	Pad  uint32
+	Addr bpfAddr
 }
 
 type bpfConfig struct {

@@ -28,6 +28,7 @@ func extensions() []extension {
 		ext("extraroute", "Neutron Extra Route", "Extra routes of routers.", "2013-02-01"+day),
 		ext("extraroute-atomic", "Atomically add/remove extra routes", "Extra routes added and removed one by one.", "2019-07-10"+day),
 		ext("port-security", "Port Security", "Protection against spoofing, by network and port.", "2012-07-23"+day),
+		ext("allowed-address-pairs", "Allowed Address Pairs", "Further senders that port security lets pass.", "2012-07-23"+day),
 		ext("binding", "Port Binding", "Ports bound to hosts and their interfaces.", "2014-02-03"+day),
 		ext("net-mtu", "Network MTU", "The MTU of a network.", "2015-03-25"+day),
 		ext("net-mtu-writable", "Network MTU (writable)", "The MTU of a network can be set.", "2017-07-12"+day),

@@ -189,21 +189,21 @@ __noinline int punt_icmp(struct __sk_buff *skb, struct endpoint *in, __u32 route
 /* The next hop's address is one that is learned, and is not: the router asks. Once a
  * second for one address, so that a flow to one that nobody holds leaves the
  * router's allowance to others. */
-static __always_inline bool ask_now(const struct config *cfg, __u32 router, __u32 net, __be32 addr)
+static __always_inline bool ask_now(const struct config *cfg, __u32 router, __u32 net, const struct addr *addr)
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
-	__u32 slot = (((__u64)net << 32 | addr) * 0x9E3779B97F4A7C15ULL) >> 56;
+	__u32 slot = (((__u64)net << 32 | addr_to_v4(addr)) * 0x9E3779B97F4A7C15ULL) >> 56;
 	struct asked *a = bpf_map_lookup_elem(&askeds, &slot);
 
 	if (!cfg->icmp_rate)
 		return true;
-	if (!a || (a->net == net && a->addr == addr && now - a->at < 1000000000ULL))
+	if (!a || (a->net == net && addr_equal(&a->addr, addr) && now - a->at < 1000000000ULL))
 		return false;
 	if (!allowed(cfg, router))
 		return false;
 	a->at = now;
 	a->net = net;
-	a->addr = addr;
+	addr_copy(&a->addr, addr);
 	return true;
 }
 
@@ -220,7 +220,7 @@ __noinline int punt_arp(struct __sk_buff *skb, __u32 router, struct route *r, __
 	count_drop(DROP_NEIGHBOR_RESOLVING);
 	h.net = r->net;
 	addr_v4(&h.src, addr);
-	if (!ask_now(cfg, router, r->net, addr))
+	if (!ask_now(cfg, router, r->net, &h.src))
 		return drop_quiet(DROP_NEIGHBOR_RESOLVING);
 	if (bpf_skb_pull_data(skb, sizeof(*eth) + sizeof(*ip)))
 		return drop(DROP_INTERNAL);

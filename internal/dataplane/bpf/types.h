@@ -81,7 +81,8 @@ struct learner {
 struct asked {
 	__u64 at; /* bpf_ktime_get_coarse_ns */
 	__u32 net;
-	__be32 addr;
+	__u32 pad;
+	struct addr addr;
 };
 
 /* endpoints: (network, MAC) → what takes the frame */
