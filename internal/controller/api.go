@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/causeway-net/causeway/internal/metrics"
+	"github.com/causeway-net/causeway/internal/neutronapi"
+	"github.com/causeway-net/causeway/internal/openapi"
 	"github.com/causeway-net/causeway/internal/store"
 )
 
@@ -25,6 +27,20 @@ func httpServer(h http.Handler, log *slog.Logger) *http.Server {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+}
+
+// Description is the OpenAPI document of the API that a controller serves, as it
+// gives it at /openapi.json.
+func Description() []byte {
+	return neutronapi.New(nil, neutronapi.Options{Extra: extra(tracer{}, prober{})}).Description()
+}
+
+// extra is what the API serves beside the resources.
+func extra(t tracer, p prober) []neutronapi.Extra { return append(t.extra(), p.extra()) }
+
+// keyed describes a body, which has one key.
+func keyed(name string, s *openapi.Schema) *openapi.Schema {
+	return &openapi.Schema{Type: openapi.Types{openapi.Map}, Properties: map[string]*openapi.Schema{name: s}, Required: []string{name}, Closed: true}
 }
 
 func serveHTTP(s *http.Server, l net.Listener) error {

@@ -111,9 +111,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	defer agents.Close()
 	tracer := tracer{rules: rules, local: model.HostName(cfg.LocalHost)}
-	extra := tracer.handlers()
-	extra["POST /v2.0/routers/{id}/probe"] = prober{rules, hub, log}.handler
-	api := neutronapi.New(rules, neutronapi.Options{Logger: log, Extra: extra})
+	api := neutronapi.New(rules, neutronapi.Options{Logger: log, Extra: extra(tracer, prober{rules, hub, log})})
 
 	// Requests outlive ctx for a moment, and what serves them must outlive them.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))

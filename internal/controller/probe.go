@@ -13,6 +13,7 @@ import (
 	"github.com/causeway-net/causeway/internal/identity"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/neutronapi"
+	"github.com/causeway-net/causeway/internal/openapi"
 	"github.com/causeway-net/causeway/internal/probe"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
@@ -29,15 +30,19 @@ type prober struct {
 	log   *slog.Logger
 }
 
-func (p prober) handler(api *neutronapi.API) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		report, err := p.serve(r)
-		if err != nil {
-			api.WriteError(w, r, err)
-			return
-		}
-		api.WriteJSON(w, http.StatusOK, map[string]any{"probe": report})
-	})
+func (p prober) extra() neutronapi.Extra {
+	return neutronapi.Extra{
+		Method: http.MethodPost, Path: "/v2.0/routers/{id}/probe", Name: "probe_router",
+		Summary: "Send packets from a router, and say what comes back.",
+		Body:    keyed("probe", openapi.Read[probe.Question]()), Reply: keyed("probe", openapi.Written[probe.Report]()),
+		Answer: func(r *http.Request) (any, error) {
+			report, err := p.serve(r)
+			if err != nil {
+				return nil, err
+			}
+			return map[string]any{"probe": report}, nil
+		},
+	}
 }
 
 func (p prober) serve(r *http.Request) (probe.Report, error) {

@@ -7,6 +7,7 @@ import (
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/neutronapi"
+	"github.com/causeway-net/causeway/internal/openapi"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
 	"github.com/causeway-net/causeway/internal/trace"
@@ -21,23 +22,28 @@ type tracer struct {
 
 func emptyDelta() hoststate.Delta { return hoststate.Delta{Set: hoststate.NewState()} }
 
-func (t tracer) handlers() map[string]func(*neutronapi.API) http.Handler {
-	return map[string]func(*neutronapi.API) http.Handler{
-		"POST /v2.0/ports/{id}/trace":              t.handler(t.fromPort),
-		"POST /v2.0/gw/gateway_devices/{id}/trace": t.handler(t.fromTunnel),
+func (t tracer) extra() []neutronapi.Extra {
+	return []neutronapi.Extra{
+		{
+			Method: http.MethodPost, Path: "/v2.0/ports/{id}/trace", Name: "trace_port",
+			Summary: "Say what would become of a packet that a port's workload sends.",
+			Body:    keyed("trace", openapi.Read[trace.Request]()), Reply: keyed("trace", openapi.Written[trace.Report]()), Answer: t.answer(t.fromPort),
+		},
+		{
+			Method: http.MethodPost, Path: "/v2.0/gw/gateway_devices/{id}/trace", Name: "trace_gateway_device",
+			Summary: "Say what would become of a packet that comes in from another site.",
+			Body:    keyed("trace", openapi.Read[trace.TunnelRequest]()), Reply: keyed("trace", openapi.Written[trace.Report]()), Answer: t.answer(t.fromTunnel),
+		},
 	}
 }
 
-func (t tracer) handler(answer func(store.Reader, string, []byte) (trace.Report, error)) func(*neutronapi.API) http.Handler {
-	return func(api *neutronapi.API) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			report, err := t.serve(r, answer)
-			if err != nil {
-				api.WriteError(w, r, err)
-				return
-			}
-			api.WriteJSON(w, http.StatusOK, map[string]any{"trace": report})
-		})
+func (t tracer) answer(answer func(store.Reader, string, []byte) (trace.Report, error)) func(*http.Request) (any, error) {
+	return func(r *http.Request) (any, error) {
+		report, err := t.serve(r, answer)
+		if err != nil {
+			return nil, err
+		}
+		return map[string]any{"trace": report}, nil
 	}
 }
 

@@ -3,16 +3,15 @@ package neutronapi
 import (
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"path"
 	"runtime/debug"
-	"slices"
 	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/openapi"
 	"github.com/causeway-net/causeway/internal/policy"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
@@ -40,10 +39,9 @@ type Options struct {
 	// Policy gives the rules in force; nil: the defaults. It is asked with each
 	// request, and only where there is an Authenticator.
 	Policy func() *policy.Rules
-	// Extra are further handlers by pattern, as in http.ServeMux. They are given
-	// the API for its error bodies. They look beyond one project's resources, so
-	// policy asks for use_diagnostics.
-	Extra map[string]func(*API) http.Handler
+	// Extra is served beside the resources. It looks beyond one project's
+	// resources, so policy asks for use_diagnostics.
+	Extra []Extra
 }
 
 // API is the HTTP handler.
@@ -57,9 +55,13 @@ type API struct {
 	// sees tells, for each kind of resource, whether a caller may know of one.
 	sees     map[store.Kind]func(view, store.Object) bool
 	networks *resource[model.Network, model.Network] // whose attributes policy asks for
-	routes   []Route
 	// collections are the top-level resources, for the version document.
 	collections []collection
+	// operations are what is served, by pattern, and schemas what they refer to by
+	// name: what description is made of.
+	operations  map[string]methods
+	schemas     map[string]*openapi.Schema
+	description []byte
 }
 
 type collection struct{ name, plural, path string }
@@ -67,7 +69,8 @@ type collection struct{ name, plural, path string }
 // New makes the handler for s.
 func New(s *site.Site, opts Options) *API {
 	a := &API{site: s, log: opts.Logger, project: opts.Project, auth: opts.Authenticator, policy: opts.Policy,
-		sees: map[store.Kind]func(view, store.Object) bool{}, mux: http.NewServeMux()}
+		sees: map[store.Kind]func(view, store.Object) bool{}, mux: http.NewServeMux(),
+		operations: map[string]methods{}, schemas: map[string]*openapi.Schema{}}
 	if a.log == nil {
 		a.log = slog.Default()
 	}
@@ -93,59 +96,13 @@ func New(s *site.Site, opts Options) *API {
 	a.registerPoolActions()
 	a.registerQuotas()
 	a.registerInfo()
-	for pattern, h := range opts.Extra {
-		a.extra(pattern, h(a))
+	for _, e := range opts.Extra {
+		a.extra(e)
+	}
+	if err := a.describe(); err != nil {
+		panic(err) // of tables that never change
 	}
 	return a
-}
-
-// methods is a handler for each method that a path takes.
-type methods map[string]func(http.ResponseWriter, *http.Request) error
-
-// Route is one path that the API serves, as a pattern of http.ServeMux.
-type Route struct {
-	Pattern string
-	Methods []string
-}
-
-// Routes lists what the API serves.
-func (a *API) Routes() []Route { return slices.Clone(a.routes) }
-
-// extra serves what is no resource's.
-func (a *API) extra(pattern string, h http.Handler) {
-	method, path, _ := strings.Cut(pattern, " ")
-	a.routes = append(a.routes, Route{path, []string{method}})
-	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		if err := permitted(r.Context(), policy.UseDiagnostics); err != nil {
-			a.WriteError(w, r, err)
-			return
-		}
-		h.ServeHTTP(w, r)
-	})
-}
-
-// handle serves a path.
-func (a *API) handle(pattern string, m methods) {
-	a.routes = append(a.routes, Route{pattern, slices.Sorted(maps.Keys(m))})
-	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		method := r.Method
-		if method == http.MethodHead {
-			method = http.MethodGet // net/http leaves the body out
-		}
-		h, ok := m[method]
-		if !ok {
-			var allow []string
-			for k := range m {
-				allow = append(allow, k)
-			}
-			w.Header().Set("Allow", strings.Join(allow, ", "))
-			a.WriteError(w, r, errMethod)
-			return
-		}
-		if err := h(w, r); err != nil {
-			a.WriteError(w, r, err)
-		}
-	})
 }
 
 // ServeHTTP gives each request an id, bounds its body and keeps a defect in one
@@ -179,7 +136,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func cleanPath(p string) string {
-	p = strings.TrimSuffix(p, ".json")
+	if p != descriptionPath {
+		p = strings.TrimSuffix(p, ".json")
+	}
 	if p == "" || p[0] != '/' {
 		p = "/" + p
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/causeway-net/causeway/internal/neutronapi"
+	"github.com/causeway-net/causeway/internal/openapi/openapitest"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/site/sitetest"
 )
@@ -20,13 +21,15 @@ type server struct {
 	st   *sitetest.Store
 	site *site.Site
 	h    http.Handler
+
+	checker *openapitest.Checker // see described
 }
 
 func newServer(t testing.TB) *server {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	st := sitetest.New()
 	s := site.New(st, site.Options{Logger: log})
-	return &server{t, st, s, neutronapi.New(s, neutronapi.Options{Logger: log})}
+	return &server{t: t, st: st, site: s, h: neutronapi.New(s, neutronapi.Options{Logger: log})}
 }
 
 // object is a decoded JSON object.
@@ -49,6 +52,7 @@ func (s *server) callWith(method, path, body string, header http.Header) (int, o
 	}
 	w := httptest.NewRecorder()
 	s.h.ServeHTTP(w, req)
+	s.checkDescribed(method, path, body, w.Code, w.Body.Bytes())
 	var out object
 	if w.Body.Len() > 0 {
 		if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil {

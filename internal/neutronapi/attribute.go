@@ -98,6 +98,9 @@ func setAll[I, M any](table []attribute[I, M], in *I, attrs map[string]any, post
 	return nil
 }
 
+// filters tells whether lists can be filtered by the attribute.
+func (a *attribute[I, M]) filters() bool { return a.get != nil || a.match != nil }
+
 // reply describes the attribute in replies; nil where it is not in them.
 func (a *attribute[I, M]) reply() *openapi.Schema {
 	switch {

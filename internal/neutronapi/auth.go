@@ -20,9 +20,13 @@ type Authenticator interface {
 // public are the paths that say nothing of the site, so that clients can read them
 // before they have a token.
 func public(r *http.Request) bool {
-	switch r.URL.Path {
-	case "/", "/openapi.json":
-		return r.Method == http.MethodGet || r.Method == http.MethodHead
+	return isPublic(r.Method, r.URL.Path)
+}
+
+func isPublic(method, path string) bool {
+	switch path {
+	case "/", descriptionPath:
+		return method == http.MethodGet || method == http.MethodHead
 	}
 	return false
 }

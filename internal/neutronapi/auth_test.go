@@ -2,17 +2,18 @@ package neutronapi_test
 
 import (
 	"encoding/json"
-	"errors"
 	"io"
 	"iter"
 	"log/slog"
 	"maps"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/causeway-net/causeway/internal/identity"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/neutronapi"
+	"github.com/causeway-net/causeway/internal/openapi"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/site/sitetest"
 )
@@ -41,7 +42,7 @@ func newAuthServer(t testing.TB, c callers, edit ...func(*neutronapi.Options)) *
 	for _, e := range edit {
 		e(&opts)
 	}
-	return &server{t, st, s, neutronapi.New(s, opts)}
+	return &server{t: t, st: st, site: s, h: neutronapi.New(s, opts)}
 }
 
 func token(name string) http.Header { return http.Header{"X-Auth-Token": {name}} }
@@ -85,16 +86,15 @@ func TestOwnerIsTheCaller(t *testing.T) {
 // A caller goes with the context of the request, with the request's id.
 func TestCallerInContext(t *testing.T) {
 	var got identity.Caller
-	extra := func(*neutronapi.API) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			var ok bool
-			if got, ok = identity.From(r.Context()); !ok || got.RequestID != w.Header().Get("X-Openstack-Request-Id") {
-				t.Error(errors.New("no caller with the request's id"))
-			}
-		})
+	extra := func(r *http.Request) (any, error) {
+		var ok bool
+		if got, ok = identity.From(r.Context()); !ok || !strings.HasPrefix(got.RequestID, "req-") {
+			t.Error("no caller with the request's id")
+		}
+		return nil, nil
 	}
 	with := func(o *neutronapi.Options) {
-		o.Extra = map[string]func(*neutronapi.API) http.Handler{"GET /v2.0/extra": extra}
+		o.Extra = []neutronapi.Extra{{Method: "GET", Path: "/v2.0/extra", Name: "extra", Reply: &openapi.Schema{}, Answer: extra}}
 	}
 	s := newAuthServer(t, callers{"p": {UserID: "u", ProjectID: "p", Roles: []string{"admin"}}}, with)
 	if s.callWith("GET", "/v2.0/extra", "", token("p")); got.UserID != "u" {

@@ -1,9 +1,11 @@
 package neutronapi
 
 import (
+	"encoding/json"
 	"net/http"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/openapi"
 	"github.com/causeway-net/causeway/internal/site"
 )
 
@@ -56,29 +58,29 @@ func extensions() []extension {
 // registerInfo serves what says something of the API itself.
 func (a *API) registerInfo() {
 	a.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { a.WriteError(w, r, errNoURL()) })
-	a.handle("/{$}", methods{http.MethodGet: func(w http.ResponseWriter, r *http.Request) error {
-		a.WriteJSON(w, http.StatusOK, map[string]any{"versions": []any{map[string]any{
-			"id": "v2.0", "status": "CURRENT",
-			"links": []link{{"self", baseURL(r) + "/v2.0/"}},
-		}}})
-		return nil
-	}})
-	version := methods{http.MethodGet: a.serveVersion}
-	a.handle("/v2.0", version)
-	a.handle("/v2.0/{$}", version)
-	a.handle("/v2.0/extensions", methods{http.MethodGet: func(w http.ResponseWriter, r *http.Request) error {
-		a.WriteJSON(w, http.StatusOK, map[string]any{"extensions": extensions()})
-		return nil
-	}})
-	a.handle("/v2.0/extensions/{alias}", methods{http.MethodGet: func(w http.ResponseWriter, r *http.Request) error {
+	get := func(path, name, summary string, reply *openapi.Schema, answer func(*http.Request) (any, error)) {
+		a.answer(Extra{Method: http.MethodGet, Path: path, Name: name, Summary: summary, Reply: reply, Answer: answer})
+	}
+	get("/{$}", "list_versions", "List the versions of the API.", openapi.Written[versions](), func(r *http.Request) (any, error) {
+		return versions{[]version{{"v2.0", "CURRENT", []link{{"self", baseURL(r) + "/v2.0/"}}}}}, nil
+	})
+	get("/v2.0", "show_version", "List the resources of the API.", openapi.Written[resources](), a.showVersion)
+	get("/v2.0/{$}", "show_version_", "List the resources of the API.", openapi.Written[resources](), a.showVersion)
+	shown := openapi.Written[extension]()
+	get("/v2.0/extensions", "list_extensions", "List the extensions that work.", wrapped("extensions", openapi.ListOf(shown, -1)), func(*http.Request) (any, error) {
+		return map[string]any{"extensions": extensions()}, nil
+	})
+	get("/v2.0/extensions/{alias}", "show_extension", "Show an extension.", wrapped("extension", shown), func(r *http.Request) (any, error) {
 		for _, e := range extensions() {
 			if e.Alias == r.PathValue("alias") {
-				a.WriteJSON(w, http.StatusOK, map[string]any{"extension": e})
-				return nil
+				return map[string]any{"extension": e}, nil
 			}
 		}
-		return errNoURL()
-	}})
+		return nil, errNoURL()
+	})
+	get(descriptionPath, "describe", "Describe the API: this document.", openapi.Of(openapi.Map), func(*http.Request) (any, error) {
+		return json.RawMessage(a.description), nil
+	})
 	// What does not exist yet: the empty list is the truth, and clients ask for it
 	// before they create or delete other things.
 	a.absent("security-groups", "security_groups", "SecurityGroupNotFound", "security groups do not exist yet")
@@ -89,28 +91,51 @@ func (a *API) registerInfo() {
 // absent serves a collection that is always empty.
 func (a *API) absent(path, plural, notFound, words string) {
 	a.handle("/v2.0/"+path, methods{
-		http.MethodGet: func(w http.ResponseWriter, r *http.Request) error {
-			a.WriteJSON(w, http.StatusOK, map[string]any{plural: []any{}})
-			return nil
+		http.MethodGet: {
+			name: "list_" + plural, summary: "The empty list: " + words + ".",
+			status: http.StatusOK, reply: wrapped(plural, openapi.ListOf(&openapi.Schema{}, 0)),
+			serve: func(w http.ResponseWriter, r *http.Request) error {
+				a.WriteJSON(w, http.StatusOK, map[string]any{plural: []any{}})
+				return nil
+			},
 		},
-		http.MethodPost: func(http.ResponseWriter, *http.Request) error { return site.Unsupported("%s", words) },
+		http.MethodPost: {
+			name: "create_" + plural, summary: "Always refused: " + words + ".",
+			serve: func(http.ResponseWriter, *http.Request) error { return site.Unsupported("%s", words) },
+		},
 	})
-	missing := func(_ http.ResponseWriter, r *http.Request) error {
-		return model.Errf(model.KindNotFound, notFound, "%s could not be found: %s", clip(r.PathValue("id")), words)
+	missing := func(verb string) operation {
+		return operation{name: verb + "_" + plural, summary: "Never found: " + words + ".", serve: func(_ http.ResponseWriter, r *http.Request) error {
+			return model.Errf(model.KindNotFound, notFound, "%s could not be found: %s", clip(r.PathValue("id")), words)
+		}}
 	}
-	a.handle("/v2.0/"+path+"/{id}", methods{http.MethodGet: missing, http.MethodPut: missing, http.MethodDelete: missing})
+	a.handle("/v2.0/"+path+"/{id}", methods{http.MethodGet: missing("show"), http.MethodPut: missing("update"), http.MethodDelete: missing("delete")})
 }
 
-func (a *API) serveVersion(w http.ResponseWriter, r *http.Request) error {
-	type entry struct {
-		Name       string `json:"name"`
-		Collection string `json:"collection"`
-		Links      []link `json:"links"`
-	}
-	var out []entry
+type versions struct {
+	Versions []version `json:"versions"`
+}
+
+type version struct {
+	ID     string `json:"id"`
+	Status string `json:"status"`
+	Links  []link `json:"links"`
+}
+
+type resources struct {
+	Resources []resourceEntry `json:"resources"`
+}
+
+type resourceEntry struct {
+	Name       string `json:"name"`
+	Collection string `json:"collection"`
+	Links      []link `json:"links"`
+}
+
+func (a *API) showVersion(r *http.Request) (any, error) {
+	var out resources
 	for _, c := range a.collections {
-		out = append(out, entry{c.name, c.plural, []link{{"self", baseURL(r) + c.path}}})
+		out.Resources = append(out.Resources, resourceEntry{c.name, c.plural, []link{{"self", baseURL(r) + c.path}}})
 	}
-	a.WriteJSON(w, http.StatusOK, map[string]any{"resources": out})
-	return nil
+	return out, nil
 }

@@ -66,7 +66,7 @@ func parseQuery[I, M any](table []attribute[I, M], q url.Values) (query[I, M], e
 			continue
 		}
 		a := byName(table, name)
-		if a == nil || a.get == nil && a.match == nil {
+		if a == nil || !a.filters() {
 			continue // Neutron passes over filters that it does not know
 		}
 		if values = slices.DeleteFunc(slices.Clone(values), func(s string) bool { return s == "" }); len(values) > 0 {

@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/openapi"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
 )
@@ -40,23 +41,51 @@ func quotaAttrs() []attribute[quotaInput, struct{}] {
 func (a *API) registerQuotas() {
 	const base = "/v2.0/quotas"
 	a.collections = append(a.collections, collection{"quota", "quotas", base})
-	a.handle(base, methods{http.MethodGet: a.listQuotas})
-	a.handle(base+"/tenant", methods{http.MethodGet: a.ownProject("tenant")})
-	a.handle(base+"/project", methods{http.MethodGet: a.ownProject("project")})
+	get := func(name, summary string, reply *openapi.Schema, serve func(http.ResponseWriter, *http.Request) error) operation {
+		return operation{name: name, summary: summary, status: http.StatusOK, reply: reply, serve: serve}
+	}
+	limits := wrapped("quota", perResource(openapi.Of(openapi.Integer)))
+	row := perResource(openapi.Of(openapi.Integer))
+	row.Properties["tenant_id"], row.Properties["project_id"] = openapi.Of(openapi.String), openapi.Of(openapi.String)
+	details := perResource(perKey(openapi.Of(openapi.Integer), "limit", "used", "reserved"))
+	a.handle(base, methods{http.MethodGet: get("list_quotas", "List the projects that have limits of their own.", wrapped("quotas", openapi.ListOf(row, -1)), a.listQuotas)})
+	for _, key := range []string{"tenant", "project"} {
+		own := wrapped(key, perKey(openapi.Of(openapi.String), key+"_id"))
+		a.handle(base+"/"+key, methods{http.MethodGet: get("show_quota_"+key, "Say which project the caller asks for.", own, a.ownProject(key))})
+	}
+	put := closed()
+	for _, at := range quotaAttrs() {
+		put.Properties[at.name] = at.takes.takes
+	}
 	a.handle(base+"/{id}", methods{
-		http.MethodGet: a.quotaOf(func(s store.Snapshot, project model.ProjectID, resource string) any {
+		http.MethodGet: get("show_quota", "Show the limits of a project.", limits, a.quotaOf(func(s store.Snapshot, project model.ProjectID, resource string) any {
 			return a.site.Limit(s, project, resource)
-		}),
-		http.MethodPut:    a.putQuota,
-		http.MethodDelete: a.deleteQuota,
+		})),
+		http.MethodPut: {
+			name: "update_quota", summary: "Give a project limits of its own.", body: asked("quota", put),
+			status: http.StatusOK, reply: limits, serve: a.putQuota,
+		},
+		http.MethodDelete: {name: "delete_quota", summary: "Give a project the default limits.", status: http.StatusNoContent, serve: a.deleteQuota},
 	})
-	a.handle(base+"/{id}/default", methods{http.MethodGet: a.quotaOf(func(_ store.Snapshot, _ model.ProjectID, resource string) any {
+	a.handle(base+"/{id}/default", methods{http.MethodGet: get("show_quota_default", "Show the default limits.", limits, a.quotaOf(func(_ store.Snapshot, _ model.ProjectID, resource string) any {
 		return a.site.DefaultQuota(resource)
-	})})
-	a.handle(base+"/{id}/details", methods{http.MethodGet: a.quotaOf(func(s store.Snapshot, project model.ProjectID, resource string) any {
+	}))})
+	a.handle(base+"/{id}/details", methods{http.MethodGet: get("show_quota_details", "Show the limits of a project and what it has.", wrapped("quota", details), a.quotaOf(func(s store.Snapshot, project model.ProjectID, resource string) any {
 		return map[string]int64{"limit": a.site.Limit(s, project, resource), "used": site.Used(s, project, resource), "reserved": 0}
-	})})
+	}))})
 }
+
+// perKey describes an object of which each key has the same kind of value.
+func perKey(s *openapi.Schema, keys ...string) *openapi.Schema {
+	out := closed()
+	for _, k := range keys {
+		out.Properties[k] = s
+	}
+	return out
+}
+
+// perResource describes an object with a value for each resource that has a quota.
+func perResource(s *openapi.Schema) *openapi.Schema { return perKey(s, site.QuotaResources()...) }
 
 // quotaProject reads the project of a path, which may be any text.
 func quotaProject(r *http.Request) (model.ProjectID, error) {

@@ -19,7 +19,7 @@ func newQuotaServer(t testing.TB) *server {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	st := sitetest.New()
 	s := site.New(st, site.Options{Logger: log, Quotas: site.NeutronQuotas()})
-	return &server{t, st, s, neutronapi.New(s, neutronapi.Options{Logger: log})}
+	return &server{t: t, st: st, site: s, h: neutronapi.New(s, neutronapi.Options{Logger: log})}
 }
 
 func TestQuotas(t *testing.T) {
@@ -170,7 +170,7 @@ func BenchmarkCreateUnderQuota(b *testing.B) {
 				}
 				b.Cleanup(func() { _ = st.Close() })
 				s := site.New(st, site.Options{Logger: log, Quotas: map[string]int64{site.QuotaNetwork: int64(limit)}})
-				srv := &server{b, nil, s, neutronapi.New(s, neutronapi.Options{Logger: log})}
+				srv := &server{t: b, site: s, h: neutronapi.New(s, neutronapi.Options{Logger: log})}
 				for n := 0; n < there; n += 200 {
 					body := `{"networks":[{}`
 					for range 199 {

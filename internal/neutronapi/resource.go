@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/openapi"
 	"github.com/causeway-net/causeway/internal/store"
 )
 
@@ -56,14 +57,46 @@ func register[I, M any](a *API, r *resource[I, M]) {
 	if !strings.Contains(r.path, "{") {
 		a.collections = append(a.collections, collection{r.name, r.plural, r.path})
 	}
+	schemasOf(a, r)
+	postBody, postReply := r.postBody()
 	a.handle(r.path, methods{
-		http.MethodGet:  func(w http.ResponseWriter, q *http.Request) error { return r.serveList(a, w, q) },
-		http.MethodPost: func(w http.ResponseWriter, q *http.Request) error { return r.servePost(a, w, q) },
+		http.MethodGet: {
+			name: "list_" + r.plural, summary: "List " + words(r.plural) + ".",
+			params: r.listParameters(), status: http.StatusOK, reply: r.rows(),
+			serve: func(w http.ResponseWriter, q *http.Request) error { return r.serveList(a, w, q) },
+		},
+		http.MethodPost: {
+			name: "create_" + r.name, summary: "Create " + words(r.name) + ".",
+			body: postBody, status: http.StatusCreated, reply: postReply,
+			serve: func(w http.ResponseWriter, q *http.Request) error { return r.servePost(a, w, q) },
+		},
 	})
+	put := operation{
+		name: "update_" + r.name, summary: "Update " + words(r.name) + ".",
+		params: r.ifMatchParameter(), status: http.StatusOK, reply: r.row(),
+		serve: func(w http.ResponseWriter, q *http.Request) error { return r.servePut(a, w, q) },
+	}
+	if r.update != nil {
+		put.body = asked(r.name, openapi.Ref(r.name+"_update"))
+	} else {
+		put.status, put.reply, put.params = 0, nil, nil
+		put.summary = "Always refused: delete it and create another."
+		if r.updateFirst != nil {
+			put.status, put.reply = http.StatusNotImplemented, errorSchema()
+		}
+	}
 	a.handle(r.path+"/{id}", methods{
-		http.MethodGet:    func(w http.ResponseWriter, q *http.Request) error { return r.serveShow(a, w, q) },
-		http.MethodPut:    func(w http.ResponseWriter, q *http.Request) error { return r.servePut(a, w, q) },
-		http.MethodDelete: func(w http.ResponseWriter, q *http.Request) error { return r.serveDelete(a, w, q) },
+		http.MethodGet: {
+			name: "show_" + r.name, summary: "Show " + words(r.name) + ".",
+			params: []openapi.Parameter{fieldsParameter()}, status: http.StatusOK, reply: r.row(),
+			serve: func(w http.ResponseWriter, q *http.Request) error { return r.serveShow(a, w, q) },
+		},
+		http.MethodPut: put,
+		http.MethodDelete: {
+			name: "delete_" + r.name, summary: "Delete " + words(r.name) + ".",
+			params: r.ifMatchParameter(), status: http.StatusNoContent,
+			serve: func(w http.ResponseWriter, q *http.Request) error { return r.serveDelete(a, w, q) },
+		},
 	})
 	if r.standardIn != nil {
 		registerTags(a, r)
@@ -73,6 +106,9 @@ func register[I, M any](a *API, r *resource[I, M]) {
 		return ok && r.visible(a, v, m)
 	}
 }
+
+// words is the name of a resource in a sentence.
+func words(name string) string { return strings.ReplaceAll(name, "_", " ") }
 
 // render writes the attributes that are asked for, all if none is.
 func (r *resource[I, M]) render(a *API, v view, m *M, fields []string) map[string]any {

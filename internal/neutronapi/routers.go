@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/openapi"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
 )
@@ -49,10 +50,17 @@ func routers(a *API) *resource[model.Router, model.Router] {
 // registerRouterActions serves the paths below a router that are no attributes.
 func (a *API) registerRouterActions() {
 	const router = "/v2.0/routers/{id}"
-	a.handle(router+"/add_router_interface", methods{http.MethodPut: a.interfaceAction("add_router_interface", a.site.AddInterface)})
-	a.handle(router+"/remove_router_interface", methods{http.MethodPut: a.interfaceAction("remove_router_interface", a.site.RemoveInterface)})
-	a.handle(router+"/add_extraroutes", methods{http.MethodPut: a.routesAction("add_extraroutes", a.site.AddRoutes)})
-	a.handle(router+"/remove_extraroutes", methods{http.MethodPut: a.routesAction("remove_extraroutes", a.site.RemoveRoutes)})
+	put := func(name, summary string, body, reply *openapi.Schema, serve func(http.ResponseWriter, *http.Request) error) {
+		a.handle(router+"/"+name, methods{http.MethodPut: {name: name, summary: summary, body: body, status: http.StatusOK, reply: reply, serve: serve}})
+	}
+	iface := postSchema(interfaceAttrs())
+	put("add_router_interface", "Give a router an interface: on a subnet, or a port.", iface, interfaceReply(),
+		a.interfaceAction("add_router_interface", a.site.AddInterface))
+	put("remove_router_interface", "Take an interface from a router.", iface, interfaceReply(),
+		a.interfaceAction("remove_router_interface", a.site.RemoveInterface))
+	routes, reply := asked("router", postSchema(routesAttrs())), wrapped("router", openapi.Ref("router"))
+	put("add_extraroutes", "Add routes to a router's.", routes, reply, a.routesAction("add_extraroutes", a.site.AddRoutes))
+	put("remove_extraroutes", "Remove routes of a router.", routes, reply, a.routesAction("remove_extraroutes", a.site.RemoveRoutes))
 }
 
 // interfaceBody is the table of what adding and removing an interface take.
@@ -63,6 +71,22 @@ func interfaceAttrs() []attribute[interfaceBody, struct{}] {
 		{name: "subnet_id", post: true, takes: into(nullable(resourceID()), func(b *interfaceBody) *string { return &b.subnet })},
 		{name: "port_id", post: true, takes: into(nullable(resourceID()), func(b *interfaceBody) *string { return &b.port })},
 	}
+}
+
+func interfaceReply() *openapi.Schema {
+	s := closed()
+	for _, name := range []string{"id", "port_id", "network_id", "subnet_id"} {
+		s.Properties[name] = pattern(uuidPattern)
+	}
+	s.Properties["tenant_id"], s.Properties["project_id"] = label().gives, label().gives
+	s.Properties["subnet_ids"] = openapi.ListOf(pattern(uuidPattern), -1)
+	return s
+}
+
+// routesAttrs is the table of what adding and removing routes take.
+func routesAttrs() []attribute[[]model.HostRoute, struct{}] {
+	return []attribute[[]model.HostRoute, struct{}]{{name: "routes", post: true, required: true,
+		takes: into(routes(), func(out *[]model.HostRoute) *[]model.HostRoute { return out })}}
 }
 
 func (a *API) interfaceAction(action string, do func(ctx context.Context, router, subnet, port string) (site.Interface, error)) func(http.ResponseWriter, *http.Request) error {
@@ -93,8 +117,7 @@ func (a *API) interfaceAction(action string, do func(ctx context.Context, router
 }
 
 func (a *API) routesAction(action string, do func(ctx context.Context, id string, routes []model.HostRoute) (*model.Router, error)) func(http.ResponseWriter, *http.Request) error {
-	table := []attribute[[]model.HostRoute, struct{}]{{name: "routes", post: true, required: true,
-		takes: into(routes(), func(out *[]model.HostRoute) *[]model.HostRoute { return out })}}
+	table := routesAttrs()
 	shape := routers(a)
 	return func(w http.ResponseWriter, req *http.Request) error {
 		body, err := ReadBody(req)

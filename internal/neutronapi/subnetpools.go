@@ -117,8 +117,13 @@ func orNull[ID ~string](id ID) any {
 // registerPoolActions serves the paths below a subnet pool that are no attributes.
 func (a *API) registerPoolActions() {
 	const pool = "/v2.0/subnetpools/{id}"
-	a.handle(pool+"/add_prefixes", methods{http.MethodPut: a.prefixAction("add_prefixes", a.site.GrowSubnetPool)})
-	a.handle(pool+"/remove_prefixes", methods{http.MethodPut: a.prefixAction("remove_prefixes", a.site.ShrinkSubnetPool)})
+	put := func(name, summary string, serve func(http.ResponseWriter, *http.Request) error) {
+		a.handle(pool+"/"+name, methods{http.MethodPut: {
+			name: name, summary: summary, body: postSchema(prefixAttrs()), status: http.StatusOK, reply: wrapped("prefixes", prefixes().gives), serve: serve,
+		}})
+	}
+	put("add_prefixes", "Add prefixes to a subnet pool's.", a.prefixAction("add_prefixes", a.site.GrowSubnetPool))
+	put("remove_prefixes", "Remove prefixes of a subnet pool.", a.prefixAction("remove_prefixes", a.site.ShrinkSubnetPool))
 }
 
 func prefixAttrs() []attribute[[]netip.Prefix, struct{}] {

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/openapi"
 )
 
 const (
@@ -38,16 +39,19 @@ func registerTags[I, M any](a *API, r *resource[I, M]) {
 			return nil
 		})
 	}
+	tags := wrapped("tags", openapi.ListOf(openapi.Of(openapi.String), -1))
+	tag := openapi.Schema{Type: openapi.Types{openapi.String}, MinLength: 1, MaxLength: maxTag, Pattern: `^[^,/]+$`}
+	of := " of " + words(r.name)
 	a.handle(r.path+"/{id}/tags", methods{
-		http.MethodGet: func(w http.ResponseWriter, req *http.Request) error {
+		http.MethodGet: {name: "list_" + r.name + "_tags", summary: "List the tags" + of + ".", status: http.StatusOK, reply: tags, serve: func(w http.ResponseWriter, req *http.Request) error {
 			m, err := read(a, r, req)
 			if err != nil {
 				return err
 			}
 			a.WriteJSON(w, http.StatusOK, map[string]any{"tags": list(r.standard(m).Tags)})
 			return nil
-		},
-		http.MethodPut: func(w http.ResponseWriter, req *http.Request) error {
+		}},
+		http.MethodPut: {name: "replace_" + r.name + "_tags", summary: "Replace the tags" + of + ".", body: wrapped("tags", openapi.ListOf(&tag, -1)), status: http.StatusOK, reply: tags, serve: func(w http.ResponseWriter, req *http.Request) error {
 			body, err := ReadBody(req)
 			if err != nil {
 				return err
@@ -62,17 +66,17 @@ func registerTags[I, M any](a *API, r *resource[I, M]) {
 			}
 			a.WriteJSON(w, http.StatusOK, map[string]any{"tags": list(r.standard(m).Tags)})
 			return nil
-		},
-		http.MethodDelete: func(w http.ResponseWriter, req *http.Request) error {
+		}},
+		http.MethodDelete: {name: "delete_" + r.name + "_tags", summary: "Delete the tags" + of + ".", status: http.StatusNoContent, serve: func(w http.ResponseWriter, req *http.Request) error {
 			if _, err := change(req, func([]string) ([]string, error) { return nil, nil }); err != nil {
 				return err
 			}
 			w.WriteHeader(http.StatusNoContent)
 			return nil
-		},
+		}},
 	})
 	a.handle(r.path+"/{id}/tags/{tag}", methods{
-		http.MethodGet: func(w http.ResponseWriter, req *http.Request) error {
+		http.MethodGet: {name: "show_" + r.name + "_tag", summary: "Say whether a tag is one" + of + ".", status: http.StatusNoContent, serve: func(w http.ResponseWriter, req *http.Request) error {
 			m, err := read(a, r, req)
 			if err != nil {
 				return err
@@ -82,8 +86,8 @@ func registerTags[I, M any](a *API, r *resource[I, M]) {
 			}
 			w.WriteHeader(http.StatusNoContent)
 			return nil
-		},
-		http.MethodPut: func(w http.ResponseWriter, req *http.Request) error {
+		}},
+		http.MethodPut: {name: "add_" + r.name + "_tag", summary: "Add a tag to the tags" + of + ".", status: http.StatusCreated, serve: func(w http.ResponseWriter, req *http.Request) error {
 			tag, err := toTag(req.PathValue("tag"))
 			if err != nil {
 				return named("tags", err)
@@ -99,8 +103,8 @@ func registerTags[I, M any](a *API, r *resource[I, M]) {
 			}
 			w.WriteHeader(http.StatusCreated)
 			return nil
-		},
-		http.MethodDelete: func(w http.ResponseWriter, req *http.Request) error {
+		}},
+		http.MethodDelete: {name: "delete_" + r.name + "_tag", summary: "Delete a tag" + of + ".", status: http.StatusNoContent, serve: func(w http.ResponseWriter, req *http.Request) error {
 			tag := req.PathValue("tag")
 			_, err := change(req, func(tags []string) ([]string, error) {
 				i := slices.Index(tags, tag)
@@ -114,7 +118,7 @@ func registerTags[I, M any](a *API, r *resource[I, M]) {
 			}
 			w.WriteHeader(http.StatusNoContent)
 			return nil
-		},
+		}},
 	})
 }
 

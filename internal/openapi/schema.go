@@ -3,7 +3,10 @@
 // particular API serves.
 package openapi
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+)
 
 // The names of JSON's types in a Schema.
 const (
@@ -73,6 +76,9 @@ func Of(types ...string) *Schema { return &Schema{Type: types} }
 
 // OrNull takes null beside what s takes.
 func OrNull(s *Schema) *Schema {
+	if slices.Contains(s.Type, Null) {
+		return s
+	}
 	if len(s.Type) > 0 && len(s.Enum) == 0 && s.Ref == "" {
 		c := *s
 		c.Type = append(append(Types{}, s.Type...), Null)

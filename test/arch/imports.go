@@ -103,6 +103,8 @@ var owners = []owner{
 		"protobuf types never leave the package that speaks them"},
 	{"github.com/spf13/cobra", []string{"cmd/causeway"},
 		"what a command does is callable without its command line"},
+	{"github.com/santhosh-tekuri/jsonschema", []string{"internal/openapi/openapitest"},
+		"it holds replies to the API's description in tests; what requests have is checked by the tables that the description is made of"},
 	{"github.com/prometheus", []string{"internal/metrics"},
 		"the names of metrics are an interface to people; one package keeps them"},
 }
