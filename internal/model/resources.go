@@ -54,9 +54,8 @@ type Subnet struct {
 	HostRoutes      []HostRoute  `json:"host_routes,omitempty"`
 	// PoolID is the subnet pool that CIDR was taken from, "" for none.
 	PoolID SubnetPoolID `json:"subnetpool_id,omitempty"`
-	// ServiceTypes are the device owners whose ports get addresses here of
-	// themselves, or beginnings of them like "compute:"; none: all that no other
-	// subnet of the network is for.
+	// ServiceTypes are the device owners whose ports may have addresses here; none:
+	// all.
 	ServiceTypes []string `json:"service_types,omitempty"`
 }
 

@@ -30,7 +30,7 @@ func TestDefaults(t *testing.T) {
 	s := newServer(t)
 	net := s.want(201, "POST", "/v2.0/networks", `{"network":{}}`)
 	s.wantObject(net, `{"name":"","description":"","admin_state_up":true,"shared":false,"port_security_enabled":true,"router:external":false,
-		"provider:network_type":null,"mtu":1450,"status":"ACTIVE","subnets":[],"ipv4_address_scope":null,"ipv6_address_scope":null,"tags":[],"revision_number":1,"tenant_id":"default","project_id":"default"}`,
+		"provider:network_type":"local","provider:physical_network":null,"provider:segmentation_id":null,"mtu":1450,"status":"ACTIVE","subnets":[],"ipv4_address_scope":null,"ipv6_address_scope":null,"tags":[],"revision_number":1,"tenant_id":"default","project_id":"default"}`,
 		"id", "created_at", "updated_at")
 	id := net.str("id")
 	sub := s.want(201, "POST", "/v2.0/subnets", fill(`{"subnet":{"network_id":"$N","ip_version":"4","cidr":"10.0.0.0/24"}}`, "$N", id))

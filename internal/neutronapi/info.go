@@ -38,6 +38,8 @@ func extensions() []extension {
 		ext("default-subnetpools", "Default Subnetpools", "A default subnet pool.", "2016-02-18T18:00:00-00:00"),
 		ext("subnetpool-prefix-ops", "Subnet Pool Prefix Operations", "Prefixes of subnet pools added and removed.", "2019-02-08"+day),
 		ext("address-scope", "Address scope", "Subnet pools without common addresses.", "2015-07-26"+day),
+		ext("subnet-service-types", "Subnet service types", "Subnets for the ports of certain owners.", "2016-03-15T18:00:00-00:00"),
+		ext("provider", "Provider Network", "What a network is made of.", "2012-09-07"+day),
 		ext("quotas", "Quota management support", "Limits of what a project may have.", "2012-07-29"+day),
 		ext("quota_details", "Quota details management support", "What a project has, beside its limits.", "2017-02-10"+day),
 		ext("quota-check-limit", "Quota engine limit check", "A limit below what there is can be refused.", "2021-09-08T16:00:00-00:00"),

@@ -33,15 +33,15 @@ func networks(a *API) *resource[model.Network, model.Network] {
 			attribute[net, net]{name: "mtu", post: true, put: true, takes: with(nullable(integer(0, 1<<16)), setMTU),
 				get: func(_ store.Snapshot, n *net) any { return n.MTU }},
 			attribute[net, net]{name: "provider:network_type", post: true, put: true,
-				takes: into(networkType(), func(n *net) *model.NetworkType { return &n.Type }), gives: openapi.OrNull(enum(string(model.NetworkUplink))),
+				takes: into(networkType(), func(n *net) *model.NetworkType { return &n.Type }), gives: enum(localType, string(model.NetworkUplink)),
 				get: func(_ store.Snapshot, n *net) any {
 					if n.Type == model.NetworkOverlay {
-						return nil
+						return localType
 					}
 					return string(n.Type)
 				}},
-			neutral[net, net]("provider:physical_network", "networks with provider attributes other than provider:network_type=uplink do not exist yet"),
-			neutral[net, net]("provider:segmentation_id", "the site chooses the keys of its networks; the VNI between sites belongs to an L2 gateway"),
+			prohibited("provider:physical_network"),
+			prohibited("provider:segmentation_id"),
 			readOnly[net]("ipv4_address_scope", openapi.OrNull(pattern(uuidPattern)), func(s store.Snapshot, n *net) any {
 				return orNull(site.AddressScopeOf(s, n.ID))
 			}),
@@ -76,15 +76,33 @@ func setMTU(n *model.Network, mtu int64) error {
 	return nil
 }
 
+// localType is Neutron's word for what an ordinary network is: its ports reach each
+// other within a host. A site has one host so far.
+const localType = "local"
+
 func networkType() value[model.NetworkType] {
-	takes := &openapi.Schema{Enum: []any{nil, string(model.NetworkOverlay), string(model.NetworkUplink)}}
+	takes := &openapi.Schema{Enum: []any{nil, string(model.NetworkOverlay), localType, string(model.NetworkUplink)}}
 	return value[model.NetworkType]{takes, takes, func(v any) (model.NetworkType, error) {
 		switch v {
-		case nil, "":
+		case nil, "", localType:
 			return model.NetworkOverlay, nil
 		case string(model.NetworkUplink):
 			return model.NetworkUplink, nil
 		}
-		return "", site.Unsupported("provider:network_type '%s' does not exist here: leave it out for a tenant or multi-site network, or use 'uplink'", text(v))
+		return "", model.Errf(model.KindInvalid, "InvalidInput", "Invalid input for operation: network_type value '%s' not supported: leave it out for a tenant or multi-site network, or use 'uplink'.", text(v))
 	}}
+}
+
+// prohibited is a provider attribute that no network of a site has.
+func prohibited(name string) attribute[model.Network, model.Network] {
+	null := openapi.Of(openapi.Null)
+	takes := value[any]{null, null, func(v any) (any, error) {
+		if v != nil {
+			return nil, model.Errf(model.KindInvalid, "InvalidInput", "Invalid input for operation: %s prohibited for local and uplink provider networks.", name)
+		}
+		return nil, nil
+	}}
+	return attribute[model.Network, model.Network]{name: name, post: true, put: true,
+		takes: with(takes, func(*model.Network, any) error { return nil }),
+		get:   func(store.Snapshot, *model.Network) any { return nil }}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/openapi"
@@ -66,7 +68,9 @@ func subnets(a *API) *resource[site.SubnetInput, model.Subnet] {
 				get:   func(_ store.Snapshot, s *sub) any { return orNull(s.PoolID) }},
 			attribute[in, sub]{name: "use_default_subnetpool", post: true, takes: into(boolean(), func(i *in) *bool { return &i.UseDefaultPool })},
 			attribute[in, sub]{name: "prefixlen", post: true, takes: with(optional(integer(0, 128)), setPrefixLen)},
-			shown(neutral[in, sub]("service_types", "service types of subnets do not exist yet"), []string{}),
+			attribute[in, sub]{name: "service_types", post: true, put: true,
+				takes: into(serviceTypes(), func(i *in) *[]string { return &i.ServiceTypes }),
+				get:   func(_ store.Snapshot, s *sub) any { return list(s.ServiceTypes) }},
 			neutral[in, sub]("segment_id", "routed networks do not exist yet"),
 			neutral[in, sub]("dns_publish_fixed_ip", "DNS integration does not exist yet"),
 		),
@@ -148,9 +152,26 @@ func setPools(i *site.SubnetInput, pools []model.AddrRange) error {
 	return nil
 }
 
+// serviceTypes takes device owners, or beginnings that Neutron knows of them.
+func serviceTypes() value[[]string] {
+	l := nullable(listOf(label(), maxListed, "service types"))
+	return value[[]string]{l.takes, l.gives, func(x any) ([]string, error) {
+		out, err := l.parse(x)
+		for _, t := range out {
+			if !slices.ContainsFunc([]string{"network:", "neutron:", "compute:", "baremetal:"}, func(p string) bool { return strings.HasPrefix(t, p) }) {
+				return nil, model.Errf(model.KindInvalid, "InvalidSubnetServiceType", "Subnet service type %s does not correspond to a valid device owner.", clip(t))
+			}
+		}
+		return out, err
+	}}
+}
+
 func setNameservers(i *site.SubnetInput, servers []netip.Addr) error {
 	i.DNSNameservers = nil
 	for _, ip := range servers {
+		if slices.Contains(i.DNSNameservers, ip.String()) {
+			return reasonf("Duplicate nameserver '%s'", ip)
+		}
 		i.DNSNameservers = append(i.DNSNameservers, ip.String())
 	}
 	return nil

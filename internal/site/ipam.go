@@ -1,9 +1,11 @@
 package site
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/store"
@@ -26,13 +28,15 @@ type FixedIP struct {
 	IP       netip.Addr
 }
 
-// allocate turns requests into addresses. kept are those that the port has
-// already. The result is in order of the requests.
-func (t *tx) allocate(net model.NetworkID, reqs []FixedIP, kept []model.AddrPair) ([]model.AddrPair, error) {
+// allocate turns requests into addresses for a port of an owner. kept are those
+// that the port has already. The result is in order of the requests.
+func (t *tx) allocate(net model.NetworkID, owner string, reqs []FixedIP, kept []model.AddrPair) ([]model.AddrPair, error) {
 	if len(reqs) > maxFixedIPs {
 		return nil, invalidInput("Exceeded maximum amount of fixed ips per port")
 	}
-	subnets := t.subnetsOf(net)
+	subnets := slices.DeleteFunc(t.subnetsOf(net), func(sub *model.Subnet) bool {
+		return !serves(sub, owner) && !slices.ContainsFunc(kept, func(a model.AddrPair) bool { return a.SubnetID == sub.ID })
+	})
 	mine := make(map[model.AddrPair]bool, len(kept))
 	for _, p := range kept {
 		mine[p] = true
@@ -85,18 +89,30 @@ func (t *tx) allocate(net model.NetworkID, reqs []FixedIP, kept []model.AddrPair
 }
 
 // allocateAny gives one address of any of the network's subnets, none if it has
-// none.
-func (t *tx) allocateAny(net model.NetworkID) ([]model.AddrPair, error) {
-	subnets := t.subnetsOf(net)
-	if len(subnets) == 0 {
+// none. Subnets that are for the port's owner go before those that are for all.
+func (t *tx) allocateAny(net model.NetworkID, owner string) ([]model.AddrPair, error) {
+	all := t.subnetsOf(net)
+	if len(all) == 0 {
 		return []model.AddrPair{}, nil
 	}
+	subnets := slices.DeleteFunc(all, func(sub *model.Subnet) bool { return !serves(sub, owner) })
+	if len(subnets) == 0 {
+		return nil, conflict("IpAddressGenerationFailureNoMatchingSubnet", "No valid service subnet for the given device owner, network %s, service type %s.", net, owner)
+	}
+	slices.SortStableFunc(subnets, func(a, b *model.Subnet) int {
+		return cmp.Compare(min(len(b.ServiceTypes), 1), min(len(a.ServiceTypes), 1))
+	})
 	for _, sub := range subnets {
 		if ip, ok := t.freeIP(sub, nil); ok {
 			return []model.AddrPair{{SubnetID: sub.ID, IP: ip}}, nil
 		}
 	}
 	return nil, generationFailure(net)
+}
+
+// serves tells whether a port of an owner may have addresses of a subnet.
+func serves(sub *model.Subnet, owner string) bool {
+	return len(sub.ServiceTypes) == 0 || slices.Contains(sub.ServiceTypes, owner)
 }
 
 func generationFailure(net model.NetworkID) *model.Error {

@@ -93,6 +93,15 @@ func (t *tx) checkMTU(n *model.Network) error {
 	return nil
 }
 
+// reviseNetwork counts a change of a network's subnets as one of the network.
+func (t *tx) reviseNetwork(id model.NetworkID) {
+	if old := store.Get[model.Network](t, store.Networks, string(id)); old != nil {
+		n := *old
+		t.touch(&n.Standard)
+		t.Put(store.Networks, string(id), &n)
+	}
+}
+
 // DeleteNetwork deletes a network without ports, with its subnets and L2 gateway
 // connections.
 func (s *Site) DeleteNetwork(ctx context.Context, id string, guard func(*model.Network) error) error {

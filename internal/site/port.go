@@ -82,9 +82,9 @@ func (t *tx) createPort(in PortInput) (*model.Port, error) {
 
 func (t *tx) fillIPs(p *model.Port, in PortInput, kept []model.AddrPair) (err error) {
 	if in.AutoIPs {
-		p.FixedIPs, err = t.allocateAny(p.NetworkID)
+		p.FixedIPs, err = t.allocateAny(p.NetworkID, p.DeviceOwner)
 	} else {
-		p.FixedIPs, err = t.allocate(p.NetworkID, in.Requests, kept)
+		p.FixedIPs, err = t.allocate(p.NetworkID, p.DeviceOwner, in.Requests, kept)
 	}
 	return err
 }

@@ -47,10 +47,18 @@ func (s *Site) AddInterface(ctx context.Context, router string, subnet, port str
 		if err != nil {
 			return err
 		}
+		t.reviseRouter(r)
 		out = interfaceOf(r, p)
 		return nil
 	})
 	return out, err
+}
+
+// reviseRouter counts a change of a router's interfaces as one of the router.
+func (t *tx) reviseRouter(old *model.Router) {
+	r := *old
+	t.touch(&r.Standard)
+	t.Put(store.Routers, string(r.ID), &r)
 }
 
 func (t *tx) attachSubnet(r *model.Router, id string) (*model.Port, error) {
@@ -161,6 +169,7 @@ func (s *Site) RemoveInterface(ctx context.Context, router string, subnet, port 
 		if err := t.checkRoutesWithout(r, p, nil); err != nil {
 			return err
 		}
+		t.reviseRouter(r)
 		out = interfaceOf(r, p)
 		return t.removePort(p)
 	})

@@ -81,6 +81,7 @@ func (t *tx) createSubnet(in SubnetInput) (*model.Subnet, error) {
 	}
 	t.stamp(&sub.Standard, 0)
 	t.Put(store.Subnets, string(sub.ID), &sub)
+	t.reviseNetwork(sub.NetworkID)
 	return &sub, nil
 }
 
@@ -115,7 +116,7 @@ func (s *Site) UpdateSubnet(ctx context.Context, id string, change func(*SubnetI
 		if err != nil {
 			return err
 		}
-		in := SubnetInput{Subnet: *old}
+		in := SubnetInput{Subnet: *old} // its lists are replaced, never changed
 		if err := change(&in); err != nil {
 			return err
 		}
@@ -134,6 +135,7 @@ func (s *Site) UpdateSubnet(ctx context.Context, id string, change func(*SubnetI
 		}
 		t.touch(&sub.Standard)
 		t.Put(store.Subnets, id, &sub)
+		t.reviseNetwork(sub.NetworkID)
 		out = &sub
 		return nil
 	})
@@ -153,6 +155,7 @@ func (s *Site) DeleteSubnet(ctx context.Context, id string, guard func(*model.Su
 		if first(t, ixIP, id+"/") != "" {
 			return conflict("SubnetInUse", "Unable to complete operation on subnet %s: One or more ports have an IP allocation from this subnet.", id)
 		}
+		t.reviseNetwork(sub.NetworkID)
 		return t.removeSubnet(sub)
 	})
 }

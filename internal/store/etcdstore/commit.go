@@ -126,6 +126,7 @@ type request struct {
 	compares []clientv3.Cmp
 	ops      []clientv3.Op
 	puts     bool // some key other than marks is written
+	frees    bool // some resource is deleted: on a full store too
 	bytes    int
 }
 
@@ -155,6 +156,9 @@ func (s *Store) request(t *tx) (*request, error) {
 		key := s.keys.abs(k)
 		if w.item == nil {
 			gone[goneKey(k)] = true
+			if _, was := t.base.tree.Get(k); was && !isIndexKey(k) {
+				r.frees = true
+			}
 			r.ops = append(r.ops, clientv3.OpDelete(key))
 		} else {
 			r.puts = true

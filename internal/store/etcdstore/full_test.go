@@ -97,6 +97,17 @@ func TestFull(t *testing.T) {
 	if nameAt(t, s, "0") != "" {
 		t.Error("the deleted is still there")
 	}
+	// A deletion that counts as a change of something else goes through too.
+	last := fmt.Sprint(n - 2)
+	if _, err := s.Update(t.Context(), func(tx store.Tx) error {
+		o := *store.Get[model.Network](tx, store.Networks, last)
+		o.Revision++
+		tx.Put(store.Networks, last, &o)
+		tx.Delete(store.Networks, fmt.Sprint(n/2))
+		return nil
+	}); err != nil {
+		t.Errorf("a deletion that also writes was refused: %v", err)
+	}
 	eventually(t, "write again", func() error {
 		_, err := s.Update(t.Context(), putNetwork("more", "more"))
 		return err

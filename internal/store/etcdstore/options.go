@@ -42,7 +42,8 @@ type Options struct {
 	// root; empty: none.
 	ClientSocket string
 	// QuotaBytes bounds the database of the etcd inside this process (default
-	// 2 GiB). Beyond it only transactions that do nothing but delete go through.
+	// 2 GiB). Beyond it only transactions that delete a resource, or do nothing but
+	// delete, go through.
 	QuotaBytes int64
 
 	// Endpoints are the client URLs of a cluster.

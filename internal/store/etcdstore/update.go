@@ -150,7 +150,7 @@ func (s *Store) attempt(ctx context.Context, snap *snapshot, fresh, alone bool, 
 	if err != nil {
 		return 0, err
 	}
-	if r.puts {
+	if r.puts && !r.frees {
 		if err := s.maintain.admit(); err != nil {
 			return 0, err
 		}
