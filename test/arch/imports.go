@@ -25,6 +25,8 @@ var exactImports = []exact{
 		"a store keeps resources and knows no rule about them"},
 	{"internal/identity", []string{"internal/model"},
 		"who asks is a value that the API, policy and the log share"},
+	{"internal/keystone", []string{"internal/identity", "internal/model"},
+		"asking Keystone needs nothing of the site, and gives no more than who a token is"},
 	{"internal/policy", []string{"internal/identity", "internal/model"},
 		"who may do what follows from rules, caller and target, and needs no store to be tested"},
 	{"internal/site", []string{"internal/model", "internal/store"},
