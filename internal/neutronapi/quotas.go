@@ -96,6 +96,22 @@ func quotaProject(r *http.Request) (model.ProjectID, error) {
 	return model.ProjectID(id), nil
 }
 
+// mayQuota decides about a project's quota, "" for those of all. Each project may
+// read its own.
+func mayQuota(r *http.Request, action string, project model.ProjectID) error {
+	reason := "Only admin can view or configure quota"
+	if action == "get_quota" && project != "" {
+		if project == ownerOf(r) {
+			return nil
+		}
+		reason = "Only admin is authorized to access quotas for another tenant"
+	}
+	if permitted(r.Context(), action) == nil {
+		return nil
+	}
+	return model.Errf(model.KindForbidden, "AdminRequired", "User does not have admin privileges: %s.", reason)
+}
+
 // quotaOf answers with one value for each resource.
 func (a *API) quotaOf(value func(store.Snapshot, model.ProjectID, string) any) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
@@ -103,10 +119,8 @@ func (a *API) quotaOf(value func(store.Snapshot, model.ProjectID, string) any) f
 		if err != nil {
 			return err
 		}
-		if project != ownerOf(r) {
-			if err := permitted(r.Context(), "get_quota"); err != nil {
-				return err
-			}
+		if err := mayQuota(r, "get_quota", project); err != nil {
+			return err
 		}
 		s, err := a.site.View(r.Context())
 		if err != nil {
@@ -123,7 +137,7 @@ func (a *API) quotaOf(value func(store.Snapshot, model.ProjectID, string) any) f
 
 // listQuotas lists the projects that have limits of their own.
 func (a *API) listQuotas(w http.ResponseWriter, r *http.Request) error {
-	if err := permitted(r.Context(), "get_quota"); err != nil {
+	if err := mayQuota(r, "get_quota", ""); err != nil {
 		return err
 	}
 	s, err := a.site.View(r.Context())
@@ -155,7 +169,7 @@ func (a *API) ownProject(key string) func(http.ResponseWriter, *http.Request) er
 }
 
 func (a *API) putQuota(w http.ResponseWriter, r *http.Request) error {
-	if err := permitted(r.Context(), "update_quota"); err != nil {
+	if err := mayQuota(r, "update_quota", ""); err != nil {
 		return err
 	}
 	body, err := ReadBody(r)
@@ -194,7 +208,7 @@ func (a *API) putQuota(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) deleteQuota(w http.ResponseWriter, r *http.Request) error {
-	if err := permitted(r.Context(), "delete_quota"); err != nil {
+	if err := mayQuota(r, "delete_quota", ""); err != nil {
 		return err
 	}
 	project, err := quotaProject(r)
