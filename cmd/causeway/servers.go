@@ -9,9 +9,9 @@ import (
 	"github.com/causeway-net/causeway/internal/controller"
 )
 
-// serverCommands are the long-running processes of a site.
+// serverCommands are the long-running processes of a site, and what belongs to them.
 func serverCommands() []*cobra.Command {
-	return []*cobra.Command{newControllerCommand(), newAgentCommand(), newOpenAPICommand()}
+	return []*cobra.Command{newControllerCommand(), newAgentCommand(), newPolicyCommand(), newOpenAPICommand()}
 }
 
 func newOpenAPICommand() *cobra.Command {

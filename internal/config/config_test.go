@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func resolve(t *testing.T, args, environ []string, file string) (*Controller, *Set, error) {
@@ -94,6 +95,13 @@ func TestRefused(t *testing.T) {
 		{name: "quota without limit", args: []string{"--quota", "port"}, want: `--quota: "port" is not RESOURCE=LIMIT`},
 		{name: "quota below none", args: []string{"--quota", "port=1,network=-2"}, want: `"network=-2"`},
 		{name: "open API", args: []string{"--api-listen", "0.0.0.0:9696"}, want: "--insecure-api"},
+		{name: "open API with tokens in the clear", args: []string{"--api-listen", "0.0.0.0:9696", "--auth", "keystone", "--keystone-url", "https://k", "--keystone-user", "n", "--keystone-password-file", "/p"}, want: "in the clear"},
+		{name: "auth", args: []string{"--auth", "ldap"}, want: "neither none nor keystone"},
+		{name: "keystone without settings", args: []string{"--auth", "keystone"}, want: "--auth keystone needs --keystone-password-file"},
+		{name: "keystone's URL", args: []string{"--auth", "keystone", "--keystone-url", "k:5000"}, want: "--keystone-url"},
+		{name: "keystone's settings without it", args: []string{"--keystone-user", "n"}, want: "need --auth keystone"},
+		{name: "policy without authentication", args: []string{"--policy-file", "/p"}, want: "need --auth keystone"},
+		{name: "cache time", args: []string{"--auth", "keystone", "--keystone-cache-time", "25h"}, want: "--keystone-cache-time: 25h0m0s"},
 		{name: "open API, no host", args: []string{"--api-listen", ":9696"}, want: "--insecure-api"},
 		{name: "open agents", args: []string{"--agent-listen", "0.0.0.0:9"}, want: "--agent-tls-cert, --agent-tls-key, --agent-tls-ca missing"},
 		{name: "relative data", args: []string{"--data-dir", "data"}, want: "--data-dir"},
@@ -141,5 +149,25 @@ func TestAgent(t *testing.T) {
 		if in.want == "" && err != nil || in.want != "" && (err == nil || !strings.Contains(err.Error(), in.want)) {
 			t.Errorf("%v: got %v, want %q", in.args, err, in.want)
 		}
+	}
+}
+
+// With tokens, an API off loopback needs no certificates of its clients.
+func TestKeystone(t *testing.T) {
+	args := []string{"--auth", "keystone", "--keystone-url", "http://k.example:5000", "--keystone-user", "n", "--keystone-password-file", "/p"}
+	c, _, err := resolve(t, append(args, "--api-listen", "0.0.0.0:9696", "--api-tls-cert", "/c", "--api-tls-key", "/k"), nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Auth.Keystone.Project != "service" || c.Auth.Keystone.CacheTime != time.Minute || !c.Auth.Keystone.InTheClear() {
+		t.Errorf("%+v", c.Auth)
+	}
+	for url, want := range map[string]bool{"https://k": false, "http://127.0.0.1:5000/v3": false, "http://[::1]:5000": false, "http://localhost": false, "http://10.0.0.1": true} {
+		if got := (Keystone{URL: url}).InTheClear(); got != want {
+			t.Errorf("%s: %v", url, got)
+		}
+	}
+	if _, _, err := resolve(t, append(args, "--api-listen", "0.0.0.0:9696", "--insecure-api"), nil, ""); err != nil {
+		t.Error(err)
 	}
 }

@@ -73,6 +73,7 @@ type Controller struct {
 	APIListen     string
 	APITLS        TLSFiles
 	InsecureAPI   bool
+	Auth          Auth
 	DataDir       string
 	EtcdEndpoints []string
 	EtcdTLS       TLSFiles
@@ -95,6 +96,7 @@ func (c *Controller) Bind(s *Set) {
 	f.StringVar(&c.APIListen, "api-listen", "127.0.0.1:9696", "`ADDRESS` of the API (Neutron v2.0)")
 	c.APITLS.bind(s, "api-", "the API's", "the API's clients, who then must show a certificate")
 	f.BoolVar(&c.InsecureAPI, "insecure-api", false, "allow an API that whoever reaches its address may use, off loopback too")
+	c.Auth.bind(s)
 	f.StringVar(&c.DataDir, "data-dir", "/var/lib/causeway/controller", "`DIRECTORY` of the embedded etcd's data")
 	f.StringSliceVar(&c.EtcdEndpoints, "etcd-endpoints", nil, "`URL`s of an etcd cluster to use instead of the embedded one")
 	c.EtcdTLS.bind(s, "etcd-", "the client's", "the cluster")
@@ -132,10 +134,8 @@ func (c *Controller) Finish(s *Set) error {
 	loopback, err := listenAddr(c.APIListen)
 	if err != nil {
 		add(fmt.Errorf("%s: %w", s.Name("api-listen"), err))
-	} else if !loopback && c.APITLS.CA == "" && !c.InsecureAPI {
-		add(fmt.Errorf("%s: %s is not a loopback address, so whoever reaches it could change the site: "+
-			"set --api-tls-cert, --api-tls-key and --api-tls-ca, or --insecure-api if the network keeps strangers out",
-			s.Name("api-listen"), c.APIListen))
+	} else if !loopback {
+		add(c.exposed(s))
 	}
 	if (c.APITLS.Cert == "") != (c.APITLS.Key == "") || c.APITLS.CA != "" && c.APITLS.Cert == "" {
 		add(errors.New("the API's TLS: --api-tls-cert and --api-tls-key go together, and --api-tls-ca needs both"))
@@ -172,6 +172,7 @@ func (c *Controller) Finish(s *Set) error {
 	if _, err := c.QuotaLimits(); err != nil {
 		add(fmt.Errorf("%s: %w", s.Name("quota"), err))
 	}
+	add(c.Auth.validate(s))
 	add(c.Log.validate(s))
 	return errors.Join(errs...)
 }

@@ -76,6 +76,11 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	counts := metrics.NewController(cfg.Version)
+	gate, err := openGate(cfg.Controller, counts, log)
+	if err != nil {
+		return err
+	}
+	defer gate.close()
 
 	opts, err := storeOptions(cfg.Controller, log)
 	if err != nil {
@@ -111,7 +116,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	defer agents.Close()
 	tracer := tracer{rules: rules, local: model.HostName(cfg.LocalHost)}
-	api := neutronapi.New(rules, neutronapi.Options{Logger: log, Extra: extra(tracer, prober{rules, hub, log})})
+	apiOptions := neutronapi.Options{Logger: log, Extra: extra(tracer, prober{rules, hub, log})}
+	gate.guard(&apiOptions)
+	api := neutronapi.New(rules, apiOptions)
 
 	// Requests outlive ctx for a moment, and what serves them must outlive them.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -119,6 +126,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	group, work := errgroup.WithContext(work)
 	group.Go(func() error { return hub.watch(work) })
 	group.Go(func() error { return hub.deliver(work) })
+	group.Go(func() error { return gate.watch(work) })
 	for _, l := range ls.agents {
 		group.Go(func() error { return served("agents at "+l.Addr().String(), agents.Serve(l)) })
 	}
@@ -242,7 +250,11 @@ func agentTLS(c config.Controller) *hostsync.TLSFiles {
 }
 
 func warnOpen(c config.Controller, log *slog.Logger) {
-	if c.InsecureAPI && c.APITLS.CA == "" {
+	switch {
+	case !c.InsecureAPI:
+	case c.Auth.Method == config.AuthKeystone && c.APITLS.Cert == "":
+		log.Warn("tokens come to the API in the clear: who can listen can use them", "api", c.APIListen)
+	case c.Auth.Method != config.AuthKeystone && c.APITLS.CA == "":
 		log.Warn("the API asks nobody who they are: whoever reaches its address can change the site", "api", c.APIListen)
 	}
 }

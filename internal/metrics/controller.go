@@ -24,6 +24,10 @@ type Controller struct {
 	connected *prometheus.GaugeVec
 	lag       *prometheus.GaugeVec
 	reports   *prometheus.CounterVec
+	tokens    *prometheus.CounterVec
+	asking    prometheus.Histogram
+	cached    *prometheus.CounterVec
+	policies  *prometheus.CounterVec
 }
 
 func controllerDesc(name, help string) prometheus.Opts {
@@ -56,11 +60,20 @@ func NewController(version string) *Controller {
 			"How many revisions the host is behind what was sent to it; 0: all applied.")), []string{"host"}),
 		reports: prometheus.NewCounterVec(prometheus.CounterOpts(controllerDesc("host_reports_total",
 			"Reports taken from the host's agent.")), []string{"host"}),
+		tokens: prometheus.NewCounterVec(prometheus.CounterOpts(controllerDesc("token_validations_total",
+			"Questions to Keystone about tokens, by what came of them.")), []string{"result"}),
+		asking: prometheus.NewHistogram(histogram(controllerDesc("token_validation_seconds",
+			"Time of a question to Keystone about a token."), []float64{.002, .005, .01, .02, .05, .1, .25, 1, 5})),
+		cached: prometheus.NewCounterVec(prometheus.CounterOpts(controllerDesc("token_cache_hits_total",
+			"Tokens judged without a question to Keystone.")), []string{"result"}),
+		policies: prometheus.NewCounterVec(prometheus.CounterOpts(controllerDesc("policy_loads_total",
+			"Times that the policy file was read, by what came of it.")), []string{"result"}),
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts(controllerDesc("build_info",
 		"1; the labels say what runs.")), []string{"version", "go"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
-	c.registry.MustRegister(c.requests, c.latency, c.revision, c.commits, c.retries, c.compile, c.connected, c.lag, c.reports, build,
+	c.registry.MustRegister(c.requests, c.latency, c.revision, c.commits, c.retries, c.compile, c.connected, c.lag, c.reports,
+		c.tokens, c.asking, c.cached, c.policies, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return c
 }
@@ -104,3 +117,15 @@ func (c *Controller) HostLag(host string, sent, applied int64) {
 
 // HostReport counts a report of a host.
 func (c *Controller) HostReport(host string) { c.reports.WithLabelValues(host).Inc() }
+
+// TokenValidated counts a question to Keystone: valid, invalid or unavailable.
+func (c *Controller) TokenValidated(result string, took time.Duration) {
+	c.tokens.WithLabelValues(result).Inc()
+	c.asking.Observe(took.Seconds())
+}
+
+// TokenFromCache counts a token that was judged without: valid, invalid or stale.
+func (c *Controller) TokenFromCache(result string) { c.cached.WithLabelValues(result).Inc() }
+
+// PolicyLoaded counts a reading of the policy file: loaded or refused.
+func (c *Controller) PolicyLoaded(result string) { c.policies.WithLabelValues(result).Inc() }
