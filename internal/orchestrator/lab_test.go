@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/neutronapi"
 	"github.com/causeway-net/causeway/internal/orchestrator"
 	"github.com/causeway-net/causeway/internal/orchestrator/lease"
@@ -209,8 +210,9 @@ type lab struct {
 }
 
 const (
-	// The lease's term and the retries' waits are short, so that tests do not wait.
-	term    = 400 * time.Millisecond
+	// The retries' waits are short, so that tests do not wait; the lease's term is
+	// long enough for a busy machine.
+	term    = 10 * time.Second
 	backoff = time.Millisecond
 )
 
@@ -268,4 +270,11 @@ func (l *lab) writes() []string {
 		c.mu.Unlock()
 	}
 	return slices.DeleteFunc(out, func(w string) bool { return strings.Contains(w, "causeway:lease:") })
+}
+
+// setMACs gives the sites the MACs of the guide's example.
+func setMACs(p *peering.Peering) {
+	for i, m := range []string{"16:b7:b5:a4:57:75", "6f:e4:5a:fa:8e:09"} {
+		p.Sites[i].MAC, _ = model.ParseNamedMAC(m)
+	}
 }

@@ -186,10 +186,13 @@ func (o *Orchestrator) Run(ctx context.Context, p *peering.Peering, planner Plan
 	if len(pl.Blockers) > 0 {
 		return out, Blocked{pl}
 	}
-	if len(pl.Actions) == 0 {
+	// A run that was killed at its very end has left its lease, and destroy leaves
+	// nothing.
+	leased := pl.Goal == plan.Destroy && hasLease(p, obs)
+	if len(pl.Actions) == 0 && !leased {
 		return out, nil
 	}
-	if ro.Confirm != nil {
+	if ro.Confirm != nil && len(pl.Actions) > 0 {
 		ok, err := ro.Confirm(pl)
 		if err != nil {
 			return out, err
@@ -214,6 +217,7 @@ func (o *Orchestrator) Run(ctx context.Context, p *peering.Peering, planner Plan
 	defer l.Release(context.WithoutCancel(ctx))
 	work, stop := l.Context(ctx)
 	defer stop()
+	run := &apply.Run{Sites: doers, Check: l.Check, Progress: ro.Progress, KeepPartial: ro.KeepPartial}
 	for round := range maxRounds {
 		now, _, err := o.Plan(work, p, planner)
 		if err != nil {
@@ -229,7 +233,6 @@ func (o *Orchestrator) Run(ctx context.Context, p *peering.Peering, planner Plan
 			return out, ErrChanged
 		}
 		out.Plan = now
-		run := &apply.Run{Sites: doers, Check: l.Check, Progress: ro.Progress, KeepPartial: ro.KeepPartial}
 		n, err := run.Do(work, now)
 		out.Steps += n
 		if err != nil {
@@ -265,6 +268,15 @@ func (o *Orchestrator) places(ctx context.Context, p *peering.Peering, obs []obs
 		}
 	}
 	return doers, out, nil
+}
+
+// hasLease tells whether a peer router bears a lease of the peering.
+func hasLease(p *peering.Peering, obs []observed.Site) bool {
+	return slices.ContainsFunc(obs, func(s observed.Site) bool {
+		return slices.ContainsFunc(s.Routers, func(r observed.Router) bool {
+			return slices.ContainsFunc(r.Tags, func(t string) bool { return strings.HasPrefix(t, observed.LeaseMark+p.Name+":") })
+		})
+	})
 }
 
 // sameActions tells whether two plans would do the same.

@@ -54,6 +54,9 @@ type Run struct {
 	KeepPartial bool
 	// Parallel bounds the steps under way; 64 if zero.
 	Parallel int
+
+	// rounds are what earlier plans of this run did, which is taken back as well.
+	rounds []*work
 }
 
 // StepError is a step that failed for good.
@@ -88,19 +91,23 @@ type work struct {
 	done  []int             // in the order of their completion
 }
 
-// Do carries out the plan. It returns the number of steps done, and a StepError if
+// Do carries out a plan. It may be called again, with what is left then. It returns the number of steps done, and a StepError if
 // one failed for good. An end of ctx takes nothing back: the next run goes on.
 func (r *Run) Do(ctx context.Context, p *plan.Plan) (int, error) {
 	w := &work{Run: r, plan: p, ids: map[string]string{}, alias: map[string]string{}}
 	failed, err := w.all(ctx)
 	n := len(w.done)
 	if err == nil || failed == nil {
+		r.rounds = append(r.rounds, w)
 		return n, err
 	}
 	step := &StepError{Action: failed, Err: err}
 	var fenced errFenced
 	if p.Goal == plan.Apply && !r.KeepPartial && ctx.Err() == nil && !errors.As(err, &fenced) {
 		step.Left = w.takeBack(ctx, failed)
+		for _, earlier := range slices.Backward(r.rounds) {
+			step.Left = append(step.Left, earlier.takeBack(ctx, nil)...)
+		}
 		step.TakenBack = len(step.Left) == 0 && ctx.Err() == nil
 	}
 	return n, step
@@ -236,8 +243,10 @@ func (w *work) resolve(r plan.Ref) string {
 // returns what could not be undone.
 func (w *work) takeBack(ctx context.Context, failed *plan.Action) []string {
 	bySite := map[string][]*plan.Action{}
-	// The step that failed may have been done all the same, if its answer was lost.
-	bySite[failed.Site] = append(bySite[failed.Site], failed)
+	if failed != nil {
+		// It may have been done all the same, if its answer was lost.
+		bySite[failed.Site] = append(bySite[failed.Site], failed)
+	}
 	for _, i := range slices.Backward(w.done) {
 		a := &w.plan.Actions[i]
 		bySite[a.Site] = append(bySite[a.Site], a)

@@ -54,15 +54,6 @@ func (b *builder) chooseVNI() model.VNI {
 			}
 		}
 	}
-	best := model.VNI(0)
-	for vni, n := range votes {
-		if n > votes[best] || n == votes[best] && vni < best {
-			best = vni
-		}
-	}
-	if best != 0 {
-		return best
-	}
 	used := map[model.VNI]bool{}
 	for _, v := range b.views {
 		for vni := range v.vnisInUse() {
@@ -71,18 +62,42 @@ func (b *builder) chooseVNI() model.VNI {
 		if v.obs == nil {
 			continue
 		}
+		own := map[model.VNI]bool{}
+		for _, g := range v.l2gws {
+			own[g.VNI] = true
+		}
 		for _, g := range v.obs.L2Gateways {
-			used[g.VNI] = true
-		}
-		for _, e := range v.obs.RemoteMACs {
-			used[e.VNI] = true
+			used[g.VNI] = used[g.VNI] || !own[g.VNI]
 		}
 	}
-	vni := 1 + model.VNI(binary.BigEndian.Uint32(digest("vni", b.spec.Name, 0)))%peering.MaxVNI
-	for used[vni] {
-		vni = vni%peering.MaxVNI + 1
+	derived := 1 + model.VNI(binary.BigEndian.Uint32(digest("vni", b.spec.Name, 0)))%peering.MaxVNI
+	for used[derived] {
+		derived = derived%peering.MaxVNI + 1
 	}
-	return vni
+	return elect(votes, derived, derived)
+}
+
+// elect gives the value with the most votes. Of those with equally many it is the
+// one that would be chosen if nothing existed, else first.
+func elect[T comparable](votes map[T]int, derived, first T) T {
+	most := 0
+	for _, n := range votes {
+		most = max(most, n)
+	}
+	switch {
+	case most == 0 || votes[derived] == most:
+		return derived
+	case votes[first] == most:
+		return first
+	}
+	var best T
+	text := ""
+	for v, n := range votes {
+		if s := fmt.Sprint(v); n == most && (text == "" || s < text) {
+			best, text = v, s
+		}
+	}
+	return best
 }
 
 // chooseMTU: the file's; else what every site's networks carry. A tenant network
@@ -130,24 +145,34 @@ func (b *builder) chooseAddresses() {
 			}
 		}
 	}
-	for i := range b.views {
+	first := b.spec.Network.CIDR.Addr().Next()
+	usual := first
+	for i, v := range b.views {
+		for taken[usual] {
+			usual = usual.Next()
+		}
 		if sites[i].Address.IsValid() {
 			continue
 		}
-		for _, a := range b.existing(i, func(v *view, site string) netip.Addr {
-			if p := v.portFor(site); p != nil {
-				return p.Addr()
-			}
-			return netip.Addr{}
-		}) {
-			if b.spec.Network.CIDR.Contains(a) && !taken[a] {
-				sites[i].Address = a
-				taken[a] = true
-				break
+		votes := map[netip.Addr]int{}
+		for _, o := range b.views {
+			if p := o.portFor(v.spec.Name); p != nil && p.Addr().IsValid() && b.spec.Network.CIDR.Contains(p.Addr()) && !taken[p.Addr()] {
+				votes[p.Addr()]++
 			}
 		}
+		if len(votes) > 0 {
+			own := netip.Addr{}
+			if v.peer != nil {
+				own = v.peer.Addr()
+			}
+			sites[i].Address = elect(votes, usual, own)
+			if taken[sites[i].Address] = true; sites[i].Address == usual {
+				continue
+			}
+		}
+		usual = usual.Next()
 	}
-	next := b.spec.Network.CIDR.Addr().Next()
+	next := first
 	for i, v := range b.views {
 		if sites[i].Address.IsValid() || v.down {
 			continue
@@ -173,18 +198,6 @@ func (v *view) portFor(site string) *observed.Port {
 	return v.remote[site]
 }
 
-// existing asks the site itself first, and then what the others have for it.
-func (b *builder) existing(i int, get func(v *view, site string) netip.Addr) []netip.Addr {
-	name := b.views[i].spec.Name
-	var out []netip.Addr
-	for _, v := range append([]*view{b.views[i]}, b.views...) {
-		if a := get(v, name); a.IsValid() {
-			out = append(out, a)
-		}
-	}
-	return out
-}
-
 // chooseMACs gives each site without a MAC the one that it has, or one derived from
 // the names: locally administered, so that it is no vendor's.
 func (b *builder) chooseMACs() {
@@ -197,26 +210,11 @@ func (b *builder) chooseMACs() {
 		for _, p := range v.foreign {
 			taken[p.MAC.MAC] = true
 		}
-	}
-	for i := range b.views {
-		if !sites[i].MAC.IsZero() {
-			continue
-		}
-		name := b.views[i].spec.Name
-		for _, v := range append([]*view{b.views[i]}, b.views...) {
-			if p := v.portFor(name); p != nil && !p.MAC.IsZero() && !taken[p.MAC.MAC] {
-				sites[i].MAC = p.MAC
-				taken[p.MAC.MAC] = true
-				break
-			}
-		}
-	}
-	// A MAC that another VNI of a device has is no conflict, but upstream's table
-	// takes each MAC once.
-	for _, v := range b.views {
 		if v.obs == nil {
 			continue
 		}
+		// A MAC that another VNI of a device has is no conflict, but upstream's table
+		// takes each MAC once.
 		for _, e := range v.obs.RemoteMACs {
 			if e.VNI != b.plan.Choices.VNI {
 				taken[e.MAC.MAC] = true
@@ -224,18 +222,32 @@ func (b *builder) chooseMACs() {
 		}
 	}
 	for i, v := range b.views {
-		if !sites[i].MAC.IsZero() || v.down {
+		if !sites[i].MAC.IsZero() {
 			continue
 		}
-		for n := uint32(0); ; n++ {
-			m := model.MAC(digest("mac", b.spec.Name+"\x00"+v.spec.Name, n)[:6])
-			m[0] = m[0]&^3 | 2
-			if !taken[m] {
-				taken[m] = true
-				sites[i].MAC = model.NamedMAC{MAC: m, Text: m.String()}
-				break
+		votes, text := map[model.MAC]int{}, map[model.MAC]model.NamedMAC{}
+		for _, o := range b.views {
+			if p := o.portFor(v.spec.Name); p != nil && !p.MAC.IsZero() {
+				votes[p.MAC.MAC]++
+				text[p.MAC.MAC] = p.MAC
 			}
 		}
+		var derived, own model.MAC
+		for n := uint32(0); n == 0 || taken[derived]; n++ {
+			derived = model.MAC(digest("mac", b.spec.Name+"\x00"+v.spec.Name, n)[:6])
+			derived[0] = derived[0]&^3 | 2
+		}
+		if v.peer != nil {
+			own = v.peer.MAC.MAC
+		}
+		if len(votes) == 0 && v.down {
+			continue
+		}
+		m := elect(votes, derived, own)
+		if sites[i].MAC = text[m]; sites[i].MAC.IsZero() {
+			sites[i].MAC = model.NamedMAC{MAC: m, Text: m.String()}
+		}
+		taken[m] = true
 	}
 }
 

@@ -122,9 +122,13 @@ func (s *Conn) Endpoint() string { return s.api.Endpoint() }
 // the attempts are used up. A step waits between none and its whole backoff, so that
 // many do not come back at once.
 func (s *Conn) retry(ctx context.Context, attempts int, do func(context.Context) error) error {
+	return s.again(ctx, attempts, func(ctx context.Context) error { return s.once(ctx, do) })
+}
+
+func (s *Conn) again(ctx context.Context, attempts int, do func(context.Context) error) error {
 	wait := s.opts.Backoff
 	for n := 1; ; n++ {
-		err := s.once(ctx, do)
+		err := do(ctx)
 		if err == nil || ctx.Err() != nil || !client.IsTemporary(err) || n >= attempts {
 			return err
 		}

@@ -1,0 +1,424 @@
+package orchestrator_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/orchestrator"
+	"github.com/causeway-net/causeway/internal/orchestrator/apply"
+	"github.com/causeway-net/causeway/internal/orchestrator/peering"
+	"github.com/causeway-net/causeway/internal/orchestrator/plan"
+)
+
+// foreign is what of a state no peering may touch: everything that was there before,
+// as it was. A peer router may gain routes into the multi-site network and marks, a
+// gateway device remote MAC entries.
+func foreign(before, now map[string]object, cidr netip.Prefix) (diffs []string) {
+	for key, was := range before {
+		is, ok := now[key]
+		if !ok {
+			diffs = append(diffs, key+" is gone")
+			continue
+		}
+		if d := cmp.Diff(untouched(was, was, cidr), untouched(is, was, cidr)); d != "" {
+			diffs = append(diffs, key+": "+d)
+		}
+	}
+	return diffs
+}
+
+func untouched(o, was object, cidr netip.Prefix) object {
+	out := object{}
+	for k, v := range o {
+		out[k] = v
+	}
+	if tags, ok := o["tags"].([]any); ok {
+		out["tags"] = slices.DeleteFunc(slices.Clone(tags), func(t any) bool {
+			return strings.HasPrefix(t.(string), "causeway:uses:acme") || strings.HasPrefix(t.(string), "causeway:lease:")
+		})
+	}
+	if routes, ok := o["routes"].([]any); ok {
+		out["routes"] = slices.DeleteFunc(slices.Clone(routes), func(r any) bool {
+			hop, _ := netip.ParseAddr(r.(object)["nexthop"].(string))
+			return cidr.Contains(hop)
+		})
+	}
+	if entries, ok := o["remote_mac_entries"].([]any); ok {
+		kept := []any{}
+		for _, e := range entries {
+			if slices.ContainsFunc(was["remote_mac_entries"].([]any), func(x any) bool { return x.(object)["id"] == e.(object)["id"] }) {
+				kept = append(kept, e)
+			}
+		}
+		out["remote_mac_entries"] = kept
+	}
+	return out
+}
+
+// world is a random topology with a random peering over it.
+type world struct {
+	*lab
+	rnd    *rand.Rand
+	p      *peering.Peering
+	before []map[string]object
+	cidr   netip.Prefix
+	runs   int
+	dead   map[string]bool
+}
+
+func newWorld(t testing.TB, seed uint64) *world {
+	w := &world{lab: &lab{t: t}, rnd: rand.New(rand.NewPCG(seed, 7)), dead: map[string]bool{}, cidr: netip.MustParsePrefix("192.168.0.0/24")}
+	n := 2 + w.rnd.IntN(3)
+	w.p = &peering.Peering{Name: "acme", Network: peering.Network{CIDR: w.cidr}}
+	if w.chance(0.5) {
+		w.p.Network.VNI = model.VNI(100 + w.rnd.IntN(3))
+	}
+	other := &peering.Peering{Name: "beta", Network: peering.Network{CIDR: netip.MustParsePrefix("192.168.7.0/24")}}
+	for i := range n {
+		c := newCloud(t, siteName(i))
+		w.clouds = append(w.clouds, c)
+		spec := peering.Site{Name: c.name, Access: peering.Access{Endpoint: c.srv.URL}, Router: "tenant-router"}
+		var cidrs []string
+		for j := range 1 + w.rnd.IntN(3) {
+			cidrs = append(cidrs, fmt.Sprintf("10.%d.%d.0/24", i, j))
+		}
+		router := c.tenant("tenant-router", cidrs...)
+		switch w.rnd.IntN(3) {
+		case 0:
+			c.gateway("gateway", tunnelIP(i))
+			spec.Gateway.Device = "gateway"
+		case 1:
+			c.make("routers", "router", object{"name": "vtep", "description": "somebody's"})
+			spec.Gateway = peering.Gateway{Router: "vtep", TunnelIP: netip.MustParseAddr(tunnelIP(i))}
+		default:
+			spec.Gateway = peering.Gateway{Router: "vtep", TunnelIP: netip.MustParseAddr(tunnelIP(i))}
+		}
+		if w.chance(0.4) {
+			spec.Address = netip.MustParseAddr(fmt.Sprintf("192.168.0.%d", 20+i))
+		}
+		if w.chance(0.4) {
+			spec.MAC, _ = model.ParseNamedMAC(fmt.Sprintf("16:B7:B5:A4:57:%02X", i))
+		}
+		w.clutter(c, router)
+		w.p.Sites = append(w.p.Sites, spec)
+		spec.Address, spec.MAC = netip.Addr{}, model.NamedMAC{}
+		spec.Advertise = []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("172.16.%d.0/24", i))}
+		other.Sites = append(other.Sites, spec)
+	}
+	w.o = orchestrator.New(options("setup"))
+	if w.chance(0.5) {
+		// Another peering shares routers and gateway devices.
+		w.apply(other)
+	}
+	w.before = w.states()
+	return w
+}
+
+func (w *world) chance(p float64) bool { return w.rnd.Float64() < p }
+
+// clutter is what other people have at a site.
+func (w *world) clutter(c *cloud, router string) {
+	if w.chance(0.5) {
+		net := c.make("networks", "network", object{"name": "causeway-acme-" + c.name}) // the name alone is no mark
+		c.make("subnets", "subnet", object{"network_id": net, "ip_version": 4, "cidr": "192.168.0.0/24"})
+		c.make("ports", "port", object{"network_id": net})
+	}
+	if w.chance(0.5) {
+		g := c.gateway("elsewhere", "200.201.0.1")
+		table := "gw/gateway_devices/" + g + "/remote_mac_entries"
+		c.make(table, "remote_mac_entry", object{"mac_address": "16:B7:B5:A4:57:00", "vtep_address": "200.201.0.9", "segmentation_id": "100"})
+		l2 := c.make("l2-gateways", "l2_gateway", object{"name": "other", "devices": []object{{"device_id": g, "segmentation_id": "100"}}})
+		net := c.make("networks", "network", object{"name": "other"})
+		c.make("l2-gateway-connections", "l2_gateway_connection", object{"l2_gateway_id": l2, "network_id": net})
+	}
+	if w.chance(0.5) {
+		// The tenant's own second router is a next hop.
+		var third byte
+		for _, s := range c.list("subnets") {
+			if strings.HasPrefix(s["name"].(string), "tenant-router-") {
+				p := netip.MustParsePrefix(s["cidr"].(string)).Addr().As4()
+				p[3], third = 250, p[1]
+				c.put("routers/"+router, "router", object{"routes": []object{{"destination": fmt.Sprintf("172.31.%d.0/24", third), "nexthop": netip.AddrFrom4(p).String()}}})
+				break
+			}
+		}
+	}
+	if w.chance(0.5) {
+		c.call(http.MethodPut, "routers/"+router+"/tags", object{"tags": []string{"billing", "causeway"}})
+	}
+}
+
+// faults is what goes wrong in one run.
+type faults struct {
+	mu sync.Mutex
+	// rate is how many of a hundred requests go wrong for once.
+	rate int
+	// killAt is the request at which the run is killed; refuseAt the change that the
+	// site refuses for good; 0 is never.
+	killAt, refuseAt int
+	kill             context.CancelFunc
+	requests, writes int
+	dead             bool
+	rnd              *rand.Rand
+	touched          []string
+}
+
+// interpose puts the faults between the run and the sites.
+func (w *world) interpose(f *faults) {
+	for i, c := range w.clouds {
+		c.interpose(func(rw http.ResponseWriter, r *http.Request, next func(http.ResponseWriter)) {
+			f.mu.Lock()
+			defer f.mu.Unlock() // one at a time: the state between two is looked at
+			f.requests++
+			if f.requests == f.killAt {
+				f.dead = true
+				f.kill()
+				if f.rnd.IntN(2) == 0 {
+					next(httptest.NewRecorder()) // it is done, and nobody hears of it
+				}
+			}
+			if f.dead {
+				drop(rw)
+				return
+			}
+			change := r.Method != http.MethodGet
+			if change = change && !strings.Contains(r.URL.Path, "causeway:lease:"); change {
+				f.writes++
+			}
+			if change && f.writes == f.refuseAt {
+				refuse(rw, http.StatusForbidden)
+				return
+			}
+			if f.rnd.IntN(100) < f.rate {
+				switch f.rnd.IntN(4) {
+				case 0:
+					refuse(rw, http.StatusServiceUnavailable)
+				case 1:
+					drop(rw)
+				case 2:
+					next(httptest.NewRecorder())
+					drop(rw)
+				default:
+					next(httptest.NewRecorder())
+					refuse(rw, http.StatusInternalServerError)
+				}
+			} else {
+				next(rw)
+			}
+			if change {
+				f.touched = append(f.touched, foreign(w.before[i], c.state(), w.cidr)...)
+			}
+		})
+	}
+}
+
+func drop(w http.ResponseWriter) {
+	if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+		conn.Close()
+	}
+}
+
+func refuse(w http.ResponseWriter, status int) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(object{"NeutronError": object{"type": "Injected", "message": "refused", "detail": ""}})
+}
+
+// run does one run with faults.
+func (w *world) run(planner orchestrator.Planner, f *faults) (orchestrator.Outcome, error) {
+	w.t.Helper()
+	w.runs++
+	holder := fmt.Sprintf("run-%d", w.runs)
+	o := options(holder)
+	o.Sites.Attempts = 6
+	o.Lease.Dead = func(h string) bool { return w.dead[h] }
+	ctx, cancel := context.WithCancel(w.t.Context())
+	defer cancel()
+	f.kill, f.rnd = cancel, rand.New(rand.NewPCG(w.rnd.Uint64(), 1))
+	w.interpose(f)
+	out, err := orchestrator.New(o).Run(ctx, w.p, planner, orchestrator.RunOptions{})
+	w.dead[holder] = true // its process has ended
+	if len(f.touched) > 0 {
+		w.t.Fatalf("run %d touched what is not the peering's: %s", w.runs, strings.Join(f.touched[:1], "\n"))
+	}
+	return out, err
+}
+
+// TestFaults is the random test: peerings over random topologies, with errors, lost
+// answers and kills anywhere; after a last apply everything is as planned, and after
+// destroy as before, and nothing else is ever touched.
+func TestFaults(t *testing.T) {
+	n := uint64(120)
+	if testing.Short() {
+		n = 20
+	}
+	for seed := range n {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, seed)
+			defer func() {
+				for _, c := range w.clouds {
+					c.interpose(nil)
+				}
+			}()
+			for range 2 + w.rnd.IntN(4) {
+				f := &faults{rate: w.rnd.IntN(20)}
+				switch w.rnd.IntN(4) {
+				case 0:
+				case 1:
+					f.refuseAt = 1 + w.rnd.IntN(60)
+				default:
+					f.killAt = 1 + w.rnd.IntN(200)
+				}
+				planner := applied
+				if w.chance(0.25) {
+					planner = destroyed
+				}
+				states := w.statesWithoutLease()
+				out, err := w.run(planner, f)
+				var blocked orchestrator.Blocked
+				if errors.As(err, &blocked) && !hasDown(blocked.Plan) {
+					t.Fatalf("blocked: %v", blocked.Plan.Blockers)
+				}
+				var step *apply.StepError
+				if errors.As(err, &step) && step.TakenBack && onlyMakes(out.Plan) {
+					if d := cmp.Diff(states, w.statesWithoutLease()); d != "" {
+						t.Fatalf("taken back, and not as before: %v\n%s", err, d)
+					}
+				}
+			}
+			if _, err := w.run(applied, &faults{}); err != nil {
+				t.Fatalf("the last apply: %v", err)
+			}
+			w.checkApplied()
+			if out, err := w.run(applied, &faults{}); err != nil || out.Steps != 0 {
+				t.Fatalf("applied twice: %v, %d steps", err, out.Steps)
+			}
+			// Kills in the middle of taking it away.
+			for w.chance(0.6) {
+				if _, err := w.run(destroyed, &faults{rate: w.rnd.IntN(10), killAt: 1 + w.rnd.IntN(120)}); err == nil {
+					break
+				}
+			}
+			if _, err := w.run(destroyed, &faults{}); err != nil {
+				t.Fatalf("the last destroy: %v", err)
+			}
+			if d := cmp.Diff(w.before, w.states()); d != "" {
+				t.Fatalf("after destroy: %s", d)
+			}
+		})
+	}
+}
+
+func hasDown(p *plan.Plan) bool {
+	return slices.ContainsFunc(p.Blockers, func(b plan.Problem) bool {
+		return strings.Contains(b.Text, "API") || strings.Contains(b.Text, "refused")
+	})
+}
+
+// onlyMakes tells whether a plan takes nothing away that would come back under
+// another id.
+func onlyMakes(p *plan.Plan) bool {
+	return !slices.ContainsFunc(p.Actions, func(a plan.Action) bool {
+		return a.Op == plan.Delete || a.Op == plan.Detach || a.Op == plan.Attach && a.Target.From == ""
+	})
+}
+
+// statesWithoutLease are the states without what a lease leaves that could not be
+// given back.
+func (w *world) statesWithoutLease() []map[string]object {
+	out := w.states()
+	for _, s := range out {
+		for _, o := range s {
+			if tags, ok := o["tags"].([]any); ok {
+				o["tags"] = slices.DeleteFunc(tags, func(t any) bool { return strings.HasPrefix(t.(string), "causeway:lease:") })
+			}
+		}
+	}
+	return out
+}
+
+// checkApplied looks at the sites with the eyes of the guide: each piece that its
+// steps make, for each pair, and not one more.
+func (w *world) checkApplied() {
+	w.t.Helper()
+	st := w.status(w.p)
+	if !st.InSync {
+		w.t.Fatalf("not in sync: %v %v", st.Drift, st.Problems)
+	}
+	vni := float64(st.Choices.VNI)
+	for i, c := range w.clouds {
+		ch := st.Choices.Sites[i]
+		net := c.one("networks", object{"description": "causeway:peering:acme:" + c.name})
+		c.one("subnets", object{"network_id": net["id"], "cidr": "192.168.0.0/24"})
+		conn := c.one("l2-gateway-connections", object{"network_id": net["id"]})
+		gw := c.one("l2-gateways", object{"id": conn["l2_gateway_id"]})
+		dev := gw["devices"].([]any)[0].(object)
+		if dev["segmentation_id"] != fmt.Sprint(st.Choices.VNI) {
+			w.t.Fatalf("%s: VNI %v, want %v", c.name, dev, vni)
+		}
+		device := c.one("gw/gateway_devices", object{"id": dev["device_id"]})
+		if device["tunnel_ips"].([]any)[0] != tunnelIP(i) {
+			w.t.Fatalf("%s: gateway device %v", c.name, device)
+		}
+		router := c.one("routers", object{"name": "tenant-router"})
+		peer := c.one("ports", object{"network_id": net["id"], "device_id": router["id"]})
+		if addrOf(peer) != ch.Address.String() || !strings.EqualFold(peer["mac_address"].(string), ch.MAC.String()) {
+			w.t.Fatalf("%s: peer router port %v", c.name, peer)
+		}
+		if n := len(c.all("ports", object{"network_id": net["id"]})); n != len(w.clouds) {
+			w.t.Fatalf("%s: %d ports on the multi-site network", c.name, n)
+		}
+		var routes []string
+		for _, r := range router["routes"].([]any) {
+			if hop, _ := netip.ParseAddr(r.(object)["nexthop"].(string)); w.cidr.Contains(hop) {
+				routes = append(routes, fmt.Sprint(r.(object)["destination"], " ", hop))
+			}
+		}
+		var wantRoutes []string
+		entries := 0
+		for j, o := range w.clouds {
+			if j == i {
+				continue
+			}
+			och := st.Choices.Sites[j]
+			port := c.one("ports", object{"network_id": net["id"], "device_owner": "network:remote_site", "mac_address": och.MAC.String()})
+			if addrOf(port) != och.Address.String() {
+				w.t.Fatalf("%s: remote-site port %v", c.name, port)
+			}
+			c.one("gw/gateway_devices/"+device["id"].(string)+"/remote_mac_entries",
+				object{"mac_address": och.MAC.String(), "vtep_address": tunnelIP(j), "segmentation_id": vni})
+			for _, s := range o.list("subnets") {
+				if strings.HasPrefix(s["name"].(string), "tenant-router-") {
+					wantRoutes = append(wantRoutes, fmt.Sprint(s["cidr"], " ", och.Address))
+				}
+			}
+		}
+		for _, e := range c.list("gw/gateway_devices/" + device["id"].(string) + "/remote_mac_entries") {
+			if e["segmentation_id"] == vni {
+				entries++
+			}
+		}
+		if entries != len(w.clouds)-1 {
+			w.t.Fatalf("%s: %d remote MAC entries", c.name, entries)
+		}
+		slices.Sort(routes)
+		slices.Sort(wantRoutes)
+		if d := cmp.Diff(wantRoutes, routes); d != "" {
+			w.t.Fatalf("%s: routes: %s", c.name, d)
+		}
+	}
+}
