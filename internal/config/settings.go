@@ -84,6 +84,7 @@ type Controller struct {
 	LocalHost     string
 	AgentListen   string
 	AgentTLS      TLSFiles
+	SwitchTLS     TLSFiles
 	MetricsListen string
 	UnderlayMTU   int
 	Quotas        []string // RESOURCE=LIMIT
@@ -107,6 +108,7 @@ func (c *Controller) Bind(s *Set) {
 	f.StringVar(&c.LocalHost, "local-host", "", "host `NAME` of the agent that comes by the unix socket (default: the machine's host name)")
 	f.StringVar(&c.AgentListen, "agent-listen", "", "`ADDRESS` for agents of other machines, who prove their host by a certificate; empty: none")
 	c.AgentTLS.bind(s, "agent-", "the controller's", "the agents")
+	c.SwitchTLS.bind(s, "switch-", "the controller's", "the switches; with it OVSDB goes by TLS")
 	f.StringVar(&c.MetricsListen, "metrics-listen", "127.0.0.1:9697", "`ADDRESS` of /metrics, or unix:PATH; empty: none")
 	f.StringSliceVar(&c.Quotas, "quota", nil, "`RESOURCE=LIMIT`: how many a project may have that has no quota of its own, such as port=500; -1: any number; repeatable (default: any number of each)")
 	f.IntVar(&c.UnderlayMTU, "underlay-mtu", 1500, "largest IP packet, in `BYTES`, that the way between the sites takes")
@@ -161,6 +163,7 @@ func (c *Controller) Finish(s *Set) error {
 			add(fmt.Errorf("%s: %w", s.Name("agent-listen"), err))
 		}
 	}
+	add(c.SwitchTLS.all(s, "switch-", false, "TLS to switches"))
 	add(c.AgentTLS.all(s, "agent-", c.AgentListen != "", s.Name("agent-listen")+" wants agents to prove who they are"))
 	if c.AgentListen == "" && c.AgentSocket == "" {
 		add(errors.New("--agent-socket and --agent-listen are both empty: no agent could come"))

@@ -32,11 +32,13 @@ func httpServer(h http.Handler, log *slog.Logger) *http.Server {
 // Description is the OpenAPI document of the API that a controller serves, as it
 // gives it at /openapi.json.
 func Description() []byte {
-	return neutronapi.New(nil, neutronapi.Options{Extra: extra(tracer{}, prober{})}).Description()
+	return neutronapi.New(nil, neutronapi.Options{Extra: extra(tracer{}, prober{}, switches{})}).Description()
 }
 
 // extra is what the API serves beside the resources.
-func extra(t tracer, p prober) []neutronapi.Extra { return append(t.extra(), p.extra()) }
+func extra(t tracer, p prober, s switches) []neutronapi.Extra {
+	return append(t.extra(), p.extra(), s.extra())
+}
 
 // keyed describes a body, which has one key.
 func keyed(name string, s *openapi.Schema) *openapi.Schema {
@@ -133,7 +135,7 @@ func routeOf(p string) string {
 func known(part string) bool {
 	switch part {
 	case "networks", "subnets", "ports", "routers", "gateway_devices", "remote_mac_entries", "l2-gateways",
-		"l2-gateway-connections", "subnetpools", "address-scopes", "quotas", "default", "details", "add_prefixes", "remove_prefixes", "extensions", "tags", "trace", "probe", "add_router_interface", "remove_router_interface",
+		"l2-gateway-connections", "subnetpools", "address-scopes", "quotas", "default", "details", "add_prefixes", "remove_prefixes", "extensions", "tags", "trace", "probe", "switch", "add_router_interface", "remove_router_interface",
 		"add_extraroutes", "remove_extraroutes":
 		return true
 	}

@@ -116,7 +116,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	defer agents.Close()
 	tracer := tracer{rules: rules, local: model.HostName(cfg.LocalHost)}
-	apiOptions := neutronapi.Options{Logger: log, Extra: extra(tracer, prober{rules, hub, log})}
+	apiOptions := neutronapi.Options{Logger: log, Extra: extra(tracer, prober{rules, hub, log}, switches{rules})}
 	gate.guard(&apiOptions)
 	api := neutronapi.New(rules, apiOptions)
 
@@ -127,6 +127,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	group.Go(func() error { return hub.watch(work) })
 	group.Go(func() error { return hub.deliver(work) })
 	group.Go(func() error { return gate.watch(work) })
+	group.Go(func() error { return hub.driveSwitches(work, cfg.Controller, counts) })
 	for _, l := range ls.agents {
 		group.Go(func() error { return served("agents at "+l.Addr().String(), agents.Serve(l)) })
 	}

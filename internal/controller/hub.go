@@ -104,7 +104,7 @@ func sleep(ctx context.Context, pause time.Duration) bool {
 func topologyKinds() []store.Kind {
 	return []store.Kind{
 		store.Networks, store.Subnets, store.Routers, store.Ports, store.GatewayDevices, store.Placements,
-		store.RemoteMACEntries, store.L2Gateways, store.L2GatewayConnections,
+		store.RemoteMACEntries, store.L2Gateways, store.L2GatewayConnections, store.LearnedMACs,
 	}
 }
 

@@ -46,7 +46,7 @@ func ip(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i / 8), b
 
 func (s *site) draw() (string, any) {
 	id := fmt.Sprint(s.pick("id", 3))
-	kind := rapid.SampledFrom([]string{"net", "subnet", "port", "port", "port", "router", "device", "place", "entry", "entry", "gateway", "conn"}).Draw(s.t, "kind")
+	kind := rapid.SampledFrom([]string{"net", "subnet", "port", "port", "port", "router", "device", "place", "entry", "entry", "gateway", "conn", "learned"}).Draw(s.t, "kind")
 	ref := kind + id
 	old := s.live[ref]
 	net := model.NetworkID(fmt.Sprint(s.pick("network", 3)))
@@ -134,6 +134,17 @@ func (s *site) draw() (string, any) {
 			MAC: model.NamedMAC{MAC: model.MAC{2, 0, 0, 0, 0, byte(s.pick("mac", 5))}}, VTEPAddress: ip(30 + s.pick("vtep", 2)), VNI: max(vni, 1)}
 	case "gateway":
 		return ref, &model.L2Gateway{ID: model.L2GatewayID(id), DeviceID: model.GatewayDeviceID(fmt.Sprint(s.pick("device", 2))), VNI: vni}
+	case "learned":
+		l := &model.LearnedMACs{ConnectionID: model.L2GatewayConnectionID(id)}
+		for i := range byte(5) {
+			switch s.pick("learned", 4) {
+			case 0:
+				l.MACs = append(l.MACs, model.MAC{2, 0, 0, 0, 0, i})
+			case 1:
+				l.Silent = append(l.Silent, model.MAC{2, 0, 0, 0, 0, i})
+			}
+		}
+		return ref, l
 	default:
 		return ref, &model.L2GatewayConnection{ID: model.L2GatewayConnectionID(id), L2GatewayID: model.L2GatewayID(fmt.Sprint(s.pick("gateway", 3))), NetworkID: net, VNI: vni}
 	}
@@ -181,6 +192,10 @@ func (s *site) seed() []Change {
 		"entry0":   &model.RemoteMACEntry{ID: "0", DeviceID: "0", MAC: mac(2), VTEPAddress: ip(30), VNI: 1},
 		"gateway0": &model.L2Gateway{ID: "0", DeviceID: "0", VNI: 1},
 		"conn0":    &model.L2GatewayConnection{ID: "0", L2GatewayID: "0", NetworkID: "0"},
+		"device1":  &model.GatewayDevice{ID: "1", Type: model.HWVTEP, TunnelIP: ip(22)},
+		"gateway1": &model.L2Gateway{ID: "1", DeviceID: "1", VNI: 1},
+		"conn1":    &model.L2GatewayConnection{ID: "1", L2GatewayID: "1", NetworkID: "0"},
+		"learned1": &model.LearnedMACs{ConnectionID: "1", MACs: []model.MAC{{2, 0, 0, 0, 0, 3}}, Silent: []model.MAC{{2, 0, 0, 0, 0, 4}}},
 	}
 	var changes []Change
 	for _, o := range s.live {
@@ -193,7 +208,7 @@ func (s *site) seed() []Change {
 // state is that of a topology built anew in another order, and its deltas lead
 // there.
 func TestCompilerEqualsCompile(t *testing.T) {
-	seen := struct{ remote, peers, uplinks, underlay, via, drops int }{}
+	seen := struct{ remote, learned, peers, uplinks, underlay, via, drops int }{}
 	rapid.Check(t, func(t *rapid.T) {
 		s := &site{t: t}
 		topo := NewTopology()
@@ -228,6 +243,9 @@ func TestCompilerEqualsCompile(t *testing.T) {
 					switch e.Kind {
 					case EndpointRemote:
 						seen.remote++
+						if e.Addr.Less(ip(30)) { // that of a switch
+							seen.learned++
+						}
 					case EndpointDrop:
 						seen.drops++
 					}
@@ -245,7 +263,7 @@ func TestCompilerEqualsCompile(t *testing.T) {
 			}
 		}
 	})
-	if seen.remote == 0 || seen.peers == 0 || seen.uplinks == 0 || seen.underlay == 0 || seen.via == 0 || seen.drops == 0 {
+	if seen.remote == 0 || seen.learned == 0 || seen.peers == 0 || seen.uplinks == 0 || seen.underlay == 0 || seen.via == 0 || seen.drops == 0 {
 		t.Errorf("the random sites are too poor: %+v", seen)
 	}
 }

@@ -24,6 +24,11 @@ type Topology struct {
 	conns      map[model.L2GatewayConnectionID]*model.L2GatewayConnection
 	placements map[model.GatewayDeviceID]*model.Placement
 
+	switches map[model.GatewayDeviceID]*model.GatewayDevice
+	learned  map[model.L2GatewayConnectionID]*model.LearnedMACs
+	// made are the entries that follow from what switches have learned.
+	made map[model.NetworkID]map[model.RemoteMACEntryID]*model.RemoteMACEntry
+
 	networkByKey map[model.NetworkKey]*model.Network
 	portByKey    map[model.PortKey]*port
 	routerByKey  map[model.RouterKey]*model.Router
@@ -119,6 +124,10 @@ func NewTopology() *Topology {
 		conns:      map[model.L2GatewayConnectionID]*model.L2GatewayConnection{},
 		placements: map[model.GatewayDeviceID]*model.Placement{},
 
+		switches: map[model.GatewayDeviceID]*model.GatewayDevice{},
+		learned:  map[model.L2GatewayConnectionID]*model.LearnedMACs{},
+		made:     map[model.NetworkID]map[model.RemoteMACEntryID]*model.RemoteMACEntry{},
+
 		networkByKey: map[model.NetworkKey]*model.Network{},
 		portByKey:    map[model.PortKey]*port{},
 		routerByKey:  map[model.RouterKey]*model.Router{},
@@ -158,6 +167,8 @@ func (t *Topology) Apply(changes ...Change) Touched {
 		if o == nil {
 			o = c.Old
 		}
+		relearn := set[model.NetworkID]{}
+		t.learnedNetworks(o, relearn)
 		switch o := o.(type) {
 		case *model.Network:
 			t.changeNetwork(o.ID, as[model.Network](c.New), touched)
@@ -168,6 +179,7 @@ func (t *Topology) Apply(changes ...Change) Touched {
 		case *model.Router:
 			t.changeRouter(o.ID, as[model.Router](c.New), touched)
 		case *model.GatewayDevice:
+			t.changeSwitch(o.ID, as[model.GatewayDevice](c.New))
 			t.changeDevice(o.ID, routerVTEP(as[model.GatewayDevice](c.New)), touched)
 		case *model.Placement:
 			t.changePlacement(o.DeviceID, as[model.Placement](c.New), touched)
@@ -177,6 +189,12 @@ func (t *Topology) Apply(changes ...Change) Touched {
 			t.changeGateway(o.ID, as[model.L2Gateway](c.New), touched)
 		case *model.L2GatewayConnection:
 			t.changeConn(o.ID, as[model.L2GatewayConnection](c.New), touched)
+		case *model.LearnedMACs:
+			t.changeLearned(o.ConnectionID, as[model.LearnedMACs](c.New))
+		}
+		t.learnedNetworks(o, relearn)
+		for id := range relearn {
+			t.relearn(id, touched)
 		}
 	}
 	return touched

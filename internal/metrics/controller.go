@@ -28,6 +28,7 @@ type Controller struct {
 	asking    prometheus.Histogram
 	cached    *prometheus.CounterVec
 	policies  *prometheus.CounterVec
+	switches  *switches
 }
 
 func controllerDesc(name, help string) prometheus.Opts {
@@ -72,6 +73,7 @@ func NewController(version string) *Controller {
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts(controllerDesc("build_info",
 		"1; the labels say what runs.")), []string{"version", "go"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
+	c.switches = newSwitches(c.registry)
 	c.registry.MustRegister(c.requests, c.latency, c.revision, c.commits, c.retries, c.compile, c.connected, c.lag, c.reports,
 		c.tokens, c.asking, c.cached, c.policies, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

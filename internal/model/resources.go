@@ -182,6 +182,16 @@ type L2Gateway struct {
 	Standard
 	DeviceID GatewayDeviceID `json:"device_id"`
 	VNI      VNI             `json:"segmentation_id,omitempty"` // 0: given by the connection
+	// Interfaces are the ports of a hw_vtep that the network is on; none for the
+	// other types.
+	Interfaces []SwitchInterface `json:"interfaces,omitempty"`
+}
+
+// SwitchInterface is a port of a switch and the VLANs of it, in order; VLAN 0 are
+// the frames without a tag.
+type SwitchInterface struct {
+	Name  string   `json:"name"`
+	VLANs []uint16 `json:"vlans"`
 }
 
 // L2GatewayConnection puts a network on an L2 gateway.

@@ -44,7 +44,7 @@ func world(s *server) []string {
 	freeUplink := s.post("/v2.0/networks", `{"network":{"name":"up2","provider:network_type":"uplink"}}`)
 	hw := s.post("/v2.0/gw/gateway_devices", `{"gateway_device":{"management_ip":"192.0.2.1","management_port":"6640","tunnel_ips":["200.0.0.3"]}}`)
 	vlan := s.post("/v2.0/gw/gateway_devices", fill(`{"gateway_device":{"type":"network_vlan","resource_id":"$N"}}`, "$N", uplink))
-	lgHW := s.post("/v2.0/l2-gateways", fill(`{"l2_gateway":{"devices":[{"device_id":"$D"}]}}`, "$D", hw))
+	lgHW := s.post("/v2.0/l2-gateways", fill(`{"l2_gateway":{"devices":[{"device_id":"$D","interfaces":[{"name":"p/9","segmentation_id":["9"]}]}]}}`, "$D", hw))
 	lgVLAN := s.post("/v2.0/l2-gateways", fill(`{"l2_gateway":{"devices":[{"device_id":"$D"}]}}`, "$D", vlan))
 	return []string{
 		"$NEW", s.post("/v2.0/networks", `{"network":{"name":"new"}}`),

@@ -61,7 +61,19 @@ func gatewayTypeErrors() []errorRow {
 		{400, "InvalidInput", "Segmentation id is out of range.", post + conn, `{"l2_gateway_connection":{"network_id":"$NET","l2_gateway_id":"$LGVLAN","segmentation_id":"0"}}`},
 		{400, "InvalidInput", "Segmentation id is out of range.", post + conn, `{"l2_gateway_connection":{"network_id":"$NET","l2_gateway_id":"$LGHW","segmentation_id":"16777216"}}`},
 		{400, "FeatureNotSupported", "network_vlan do not exist yet", post + conn, `{"l2_gateway_connection":{"network_id":"$NET","l2_gateway_id":"$LGVLAN","segmentation_id":"4094"}}`},
-		{400, "FeatureNotSupported", "hw_vtep do not exist yet", post + conn, `{"l2_gateway_connection":{"network_id":"$NET","l2_gateway_id":"$LGHW","segmentation_id":"16777215"}}`},
+
+		// Ports of a switch.
+		{400, bad, "Interfaces are not allowed in MidoNet L2GW.", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$DEV","interfaces":[]}]}}`},
+		{400, bad, "Interfaces are not allowed in MidoNet L2GW.", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$VLAN","interfaces":[{"name":"p0"}]}]}}`},
+		{400, bad, "Invalid input for devices. Reason: Cannot create a gateway with an interface without a name.", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$HW","interfaces":[{"segmentation_id":["1"]}]}]}}`},
+		{400, bad, "'x' is not a list", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$HW","interfaces":"x"}]}}`},
+		{400, bad, "'x' is not a dictionary", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$HW","interfaces":["x"]}]}}`},
+		{400, bad, "Unexpected keys supplied: vlan", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$HW","interfaces":[{"name":"p0","vlan":1}]}]}}`},
+		{400, bad, "'4095' is not in range 0 to 4094", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$HW","interfaces":[{"name":"p0","segmentation_id":["4095"]}]}]}}`},
+		{400, bad, "'x' is not an integer", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$HW","interfaces":[{"name":"p0","segmentation_id":["x"]}]}]}}`},
+		{400, bad, "'10' is not a list", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$HW","interfaces":[{"name":"p0","segmentation_id":"10"}]}]}}`},
+		{400, "InvalidInput", "VLAN 10 of interface p0 is given twice", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$HW","interfaces":[{"name":"p0","segmentation_id":["10"]},{"name":"p0","segmentation_id":[11,10]}]}]}}`},
+		{409, "L2GatewayInterfaceInUse", "VLAN 9 of interface p/9", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$HW","interfaces":[{"name":"p/9","segmentation_id":["9"]}]}]}}`},
 	}
 }
 
@@ -98,6 +110,16 @@ func TestGatewayDeviceTypes(t *testing.T) {
 		id := s.post("/v2.0/l2-gateways", fill(`{"l2_gateway":{"devices":[{"device_id":"$D","segmentation_id":$S}]}}`, "$D", ok.dev, "$S", ok.seg))
 		s.want(204, "DELETE", "/v2.0/l2-gateways/"+id, "")
 	}
+
+	// Ports of a switch, in networking-l2gw's form.
+	lg := s.want(201, "POST", "/v2.0/l2-gateways", fill(`{"l2_gateway":{"devices":[{"device_id":"$D","interfaces":[{"name":"Ethernet1/1","segmentation_id":[20,"10"]},{"name":"p1"}]}]}}`, "$D", hw.str("id")))
+	s.wantObject(lg, fill(`{"name":"","tenant_id":"default","devices":[{"device_id":"$D","interfaces":[{"name":"Ethernet1/1","segmentation_id":["10","20"]},{"name":"p1","segmentation_id":["0"]}]}]}`, "$D", hw.str("id")), "id")
+	net := s.post("/v2.0/networks", `{"network":{}}`)
+	s.post("/v2.0/l2-gateway-connections", fill(`{"l2_gateway_connection":{"l2_gateway_id":"$G","network_id":"$N","segmentation_id":"16777215"}}`, "$G", lg.str("id"), "$N", net))
+	checkSound(s)
+	s.want(409, "DELETE", "/v2.0/gw/gateway_devices/"+hw.str("id"), "")
+	s.want(204, "DELETE", "/v2.0/networks/"+net, "")
+	s.want(204, "DELETE", "/v2.0/l2-gateways/"+lg.str("id"), "")
 
 	// What goes leaves its management IP, tunnel IP and network free.
 	s.want(204, "DELETE", "/v2.0/gw/gateway_devices/"+hw.str("id"), "")

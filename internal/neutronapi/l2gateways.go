@@ -26,11 +26,14 @@ func l2Gateways(a *API) *resource[site.L2GatewayInput, model.L2Gateway] {
 			projectAttr("tenant_id", project, func(g *gateway) model.ProjectID { return g.ProjectID }),
 			projectID,
 			{name: "devices", post: true, required: true, takes: with(devices(), setDevices), get: func(_ store.Snapshot, g *gateway) any {
-				d := map[string]string{"device_id": string(g.DeviceID)}
+				d := map[string]any{"device_id": string(g.DeviceID)}
 				if g.VNI != 0 {
 					d["segmentation_id"] = strconv.Itoa(int(g.VNI))
 				}
-				return []map[string]string{d}
+				if len(g.Interfaces) > 0 {
+					d["interfaces"] = renderInterfaces(g.Interfaces)
+				}
+				return []map[string]any{d}
 			}},
 		},
 		noBulk:     "Bulk operation not supported",
@@ -50,7 +53,10 @@ func l2Gateways(a *API) *resource[site.L2GatewayInput, model.L2Gateway] {
 }
 
 // l2Device is an element of an L2 gateway's devices, of which there is one.
-type l2Device struct{ device, segmentation string }
+type l2Device struct {
+	device, segmentation string
+	interfaces           []model.SwitchInterface
+}
 
 // devices reads the list in the order of the plugin's checks, which decides what
 // a request with several faults is told.
@@ -59,9 +65,10 @@ func devices() value[l2Device] {
 	takes, gives := closed(), closed()
 	// Package site says which numbers it takes.
 	takes.Properties["device_id"], takes.Properties["segmentation_id"] = text1, &openapi.Schema{}
-	takes.Properties["interfaces"] = openapi.Of(openapi.Null)
+	takes.Properties["interfaces"] = openapi.OrNull(openapi.ListOf(interfaceSchema(), -1))
 	takes.Required = []string{"device_id"}
 	gives.Properties["device_id"], gives.Properties["segmentation_id"] = text1, pattern(integerPattern)
+	gives.Properties["interfaces"] = openapi.ListOf(interfaceSchema(), -1)
 	gives.Required = []string{"device_id"}
 	list := openapi.ListOf(takes, 1)
 	list.MinItems = 1
@@ -87,14 +94,14 @@ func parseDevices(v any) (l2Device, error) {
 	if id := d["device_id"]; id == nil || id == "" {
 		return none, reason("Cannot create a gateway with an empty device_id")
 	}
-	if x, given := d["interfaces"]; given && x != nil {
-		return none, reason("Interfaces are not allowed in MidoNet L2GW")
-	}
 	if err := only(d, "device_id", "segmentation_id", "interfaces"); err != nil {
 		return none, err
 	}
 	out := l2Device{}
 	if out.device, err = toString(d["device_id"]); err != nil {
+		return none, err
+	}
+	if out.interfaces, err = parseInterfaces(d["interfaces"]); err != nil {
 		return none, err
 	}
 	switch seg := d["segmentation_id"].(type) {
@@ -110,7 +117,7 @@ func parseDevices(v any) (l2Device, error) {
 }
 
 func setDevices(i *site.L2GatewayInput, d l2Device) error {
-	i.DeviceID, i.Segmentation = model.GatewayDeviceID(d.device), d.segmentation
+	i.DeviceID, i.Segmentation, i.Interfaces = model.GatewayDeviceID(d.device), d.segmentation, d.interfaces
 	return nil
 }
 

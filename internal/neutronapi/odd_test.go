@@ -42,6 +42,8 @@ var oddBases = []struct{ request, body string }{
 	{post + "gw/gateway_devices", `{"gateway_device":{"type":"network_vlan","resource_id":"$FREEUP","tunnel_ips":[]}}`},
 	{put + "gw/gateway_devices/$HW", `{"gateway_device":{"name":"g","tunnel_ips":["200.0.0.7"]}}`},
 	{post + "l2-gateways", `{"l2_gateway":{"name":"l","devices":[{"device_id":"$VLAN","segmentation_id":"77"}],"tenant_id":"t"}}`},
+	{post + "l2-gateways", `{"l2_gateway":{"devices":[{"device_id":"$HW","segmentation_id":"77","interfaces":[{"name":"p0","segmentation_id":["10"]}]}]}}`},
+	{post + "l2-gateway-connections", `{"l2_gateway_connection":{"l2_gateway_id":"$LGHW","network_id":"$NOGW","segmentation_id":"55"}}`},
 	{put + "gw/gateway_devices/$DEV", `{"gateway_device":{"name":"g","tunnel_ips":["200.0.0.7"]}}`},
 	{post + "gw/gateway_devices/$DEV/remote_mac_entries", `{"remote_mac_entry":{"mac_address":"02:00:00:00:00:05","vtep_address":"200.0.0.5","segmentation_id":"100"}}`},
 	{post + "l2-gateways", `{"l2_gateway":{"name":"l","devices":[{"device_id":"$DEV2","segmentation_id":"77"}],"tenant_id":"t"}}`},

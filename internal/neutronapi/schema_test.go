@@ -57,7 +57,7 @@ var values = []string{
 	`["10.0.0.0/8"]`, `["10.0.0.0/8","10.0.0.1"]`,
 	`[{"start":"10.0.0.1","end":"10.0.0.9"}]`, `[{"start":"10.0.0.1"}]`, `[{"start":"10.0.0.1","end":"10.0.0.9","x":1}]`,
 	`[{"destination":"0.0.0.0/0","nexthop":"10.0.0.7"}]`, `[{"destination":"0.0.0.0/0"}]`, `[{"destination":"0.0.0.0/0","nexthop":null}]`,
-	`[{"device_id":"d"}]`, `[{"device_id":"d","segmentation_id":"5","interfaces":null}]`, `[{"device_id":"d","segmentation_id":5}]`, `[{"device_id":""}]`,
+	`[{"device_id":"d"}]`, `[{"device_id":"d","interfaces":[{"name":"p0","segmentation_id":["10",11]},{"name":"p1","segmentation_id":null}]}]`, `[{"device_id":"d","segmentation_id":"5","interfaces":null}]`, `[{"device_id":"d","segmentation_id":5}]`, `[{"device_id":""}]`,
 	`[{"ip_address":"10.0.0.0/8"}]`, `[{"ip_address":"10.0.0.9","mac_address":"aa:bb:cc:dd:ee:ff"}]`, `[{"mac_address":"aa:bb:cc:dd:ee:ff"}]`,
 	`{"interface_name":"tap1"}`, `{"interface_name":"a/b"}`, `{"interface_name":""}`, `{"x":[1]}`,
 }

@@ -107,6 +107,12 @@ func (c *checker) objects() {
 		c.refer(from, store.GatewayDevices, string(p.DeviceID))
 		c.refer(from, store.Hosts, string(p.Host))
 	}
+	for st := range store.All[model.SwitchState](c.r, store.SwitchStates) {
+		c.refer("switch state of "+string(st.DeviceID), store.GatewayDevices, string(st.DeviceID))
+	}
+	for l := range store.All[model.LearnedMACs](c.r, store.LearnedMACs) {
+		c.refer("learned MACs of "+string(l.ConnectionID), store.L2GatewayConnections, string(l.ConnectionID))
+	}
 	for st := range store.All[model.PortState](c.r, store.PortStates) {
 		c.refer("port state of "+string(st.PortID), store.Ports, string(st.PortID))
 	}
@@ -174,7 +180,7 @@ func (c *checker) device(d *model.GatewayDevice) {
 func (c *checker) entries() {
 	for _, ix := range []store.Index{
 		ixKey, ixMAC, ixIP, ixInterface, ixPortOfNetwork, ixSubnetOfNetwork, ixPortOfRouter, ixSubnetOfRouter,
-		ixDeviceOfRouter, ixDeviceOfNetwork, ixManagementIP, ixTunnelIP, ixRemoteMAC, ixGatewayOfDevice, ixConnOfGateway, ixConnOfNetwork, ixVNI,
+		ixDeviceOfRouter, ixDeviceOfNetwork, ixManagementIP, ixTunnelIP, ixRemoteMAC, ixGatewayOfDevice, ixSwitchPort, ixConnOfGateway, ixConnOfNetwork, ixVNI,
 		ixPrefixOfPool, ixPrefixOfProject, ixPoolOfScope, ixDefaultPool, ixOwned,
 	} {
 		owed := c.owed[ix]

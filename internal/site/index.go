@@ -25,6 +25,7 @@ const (
 	ixTunnelIP        store.Index = "tunnel-ip"         // address → gateway device
 	ixRemoteMAC       store.Index = "remote-mac"        // device/vni/mac → entry
 	ixGatewayOfDevice store.Index = "l2gw-of-device"    // device/l2 gateway → ""
+	ixSwitchPort      store.Index = "switch-port"       // device/vlan/port of a switch → l2 gateway
 	ixConnOfGateway   store.Index = "conn-of-l2gw"      // l2 gateway → connection
 	ixConnOfNetwork   store.Index = "conn-of-network"   // network/connection → ""
 	ixVNI             store.Index = "vni"               // device/vni → connection

@@ -30,6 +30,9 @@ func (s *Site) CreateL2Gateway(ctx context.Context, in *L2GatewayInput) (*model.
 		if g.VNI, err = parseSegment(in.Segmentation, d.Type); err != nil {
 			return err
 		}
+		if err := checkInterfaces(g.Interfaces, d.Type); err != nil {
+			return err
+		}
 		if err := t.reindex(nil, gatewayEntries(&g)); err != nil {
 			return err
 		}
@@ -57,7 +60,51 @@ func parseSegment(s string, on model.GatewayDeviceType) (model.VNI, error) {
 }
 
 func gatewayEntries(g *model.L2Gateway) []entry {
-	return []entry{{ix: ixGatewayOfDevice, key: join(g.DeviceID, g.ID)}}
+	entries := []entry{{ix: ixGatewayOfDevice, key: join(g.DeviceID, g.ID)}}
+	for _, i := range g.Interfaces {
+		for _, vlan := range i.VLANs {
+			entries = append(entries, entry{ix: ixSwitchPort, key: join(g.DeviceID, vlan, i.Name), value: string(g.ID), taken: func(holder string) *model.Error {
+				return conflict("L2GatewayInterfaceInUse", "VLAN %d of interface %s on gateway device %s is already used by l2 gateway %s", vlan, i.Name, g.DeviceID, holder)
+			}})
+		}
+	}
+	return entries
+}
+
+// maxBindings bounds the VLANs on ports of one L2 gateway: each is an index entry
+// of one transaction.
+const maxBindings = 50
+
+// checkInterfaces takes the ports of a switch; MidoNet's own types have none, not
+// even an empty list.
+func checkInterfaces(l []model.SwitchInterface, on model.GatewayDeviceType) error {
+	if l != nil && on != model.HWVTEP {
+		return model.Errf(model.KindInvalid, "HTTPBadRequest", "Invalid input for devices. Reason: Interfaces are not allowed in MidoNet L2GW.")
+	}
+	type binding struct {
+		name string
+		vlan uint16
+	}
+	seen := map[binding]bool{}
+	for _, i := range l {
+		if i.Name == "" {
+			return invalidInput("an interface of an l2 gateway must have a name")
+		}
+		for _, vlan := range i.VLANs {
+			if vlan > model.MaxVLAN {
+				return invalidInput("Segmentation id is out of range")
+			}
+			b := binding{i.Name, vlan}
+			if seen[b] {
+				return invalidInput("VLAN %d of interface %s is given twice", vlan, i.Name)
+			}
+			seen[b] = true
+		}
+	}
+	if len(seen) > maxBindings {
+		return invalidInput("an l2 gateway can have at most %d VLANs on its interfaces", maxBindings)
+	}
+	return nil
 }
 
 // DeleteL2Gateway deletes an L2 gateway without a connection.
@@ -140,8 +187,8 @@ func checkConnection(t *tx, c *model.L2GatewayConnection, g *model.L2Gateway, se
 			return err
 		}
 	}
-	if d.Type != model.RouterVTEP {
-		return Unsupported("l2 gateway connections on gateway devices of type %s do not exist yet; on router_vtep they do", d.Type)
+	if d.Type == model.NetworkVLAN {
+		return Unsupported("l2 gateway connections on gateway devices of type %s do not exist yet; on router_vtep and hw_vtep they do", d.Type)
 	}
 	return nil
 }
@@ -204,5 +251,6 @@ func (t *tx) removeConnection(c *model.L2GatewayConnection) error {
 		return err // cannot be: an L2 gateway with a connection is not deleted
 	}
 	t.Delete(store.L2GatewayConnections, string(c.ID))
+	t.Delete(store.LearnedMACs, string(c.ID))
 	return t.reindex(connectionEntries(c, g), nil)
 }

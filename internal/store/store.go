@@ -26,10 +26,12 @@ const (
 	L2GatewayConnections Kind = "l2_gateway_connection"
 	SubnetPools          Kind = "subnet_pool"
 	AddressScopes        Kind = "address_scope"
-	Quotas               Kind = "quota"      // by project
-	Placements           Kind = "placement"  // by gateway device id
-	Hosts                Kind = "host"       // by host name
-	PortStates           Kind = "port_state" // by port id
+	Quotas               Kind = "quota"        // by project
+	Placements           Kind = "placement"    // by gateway device id
+	Hosts                Kind = "host"         // by host name
+	PortStates           Kind = "port_state"   // by port id
+	SwitchStates         Kind = "switch_state" // by gateway device id
+	LearnedMACs          Kind = "learned_macs" // by l2 gateway connection id
 )
 
 // Object is a pointer to the model type of its kind (*model.Network for
@@ -68,6 +70,10 @@ func (k Kind) New() (Object, error) {
 		return new(model.Host), nil
 	case PortStates:
 		return new(model.PortState), nil
+	case SwitchStates:
+		return new(model.SwitchState), nil
+	case LearnedMACs:
+		return new(model.LearnedMACs), nil
 	}
 	return nil, fmt.Errorf("store: unknown kind %q", string(k))
 }

@@ -1,0 +1,232 @@
+package site
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+// SwitchSegment is what a hw_vtep is to have for one L2 gateway connection.
+type SwitchSegment struct {
+	Connection model.L2GatewayConnectionID
+	Network    model.NetworkID
+	VNI        model.VNI
+	Interfaces []model.SwitchInterface
+	// Remote are the MACs behind other VTEPs, in order, each once.
+	Remote []SwitchRemote
+	// VTEPs take what the switch floods, in order.
+	VTEPs []netip.Addr
+}
+
+// SwitchRemote is a MAC and the VTEP that it is behind.
+type SwitchRemote struct {
+	MAC  model.MAC
+	VTEP netip.Addr
+}
+
+// SwitchSegments works out what a hw_vtep is to have, in order of VNI: its remote
+// MAC table, and the ports of the network itself behind the VTEP routers of this
+// site that the network is on with the same VNI. What the table says of a MAC
+// comes first.
+func SwitchSegments(r store.Reader, d *model.GatewayDevice) []SwitchSegment {
+	table := map[model.VNI][]*model.RemoteMACEntry{}
+	for _, e := range RemoteMACsOf(r, d.ID) {
+		table[e.VNI] = append(table[e.VNI], e)
+	}
+	var out []SwitchSegment
+	for _, gid := range suffixes(r, ixGatewayOfDevice, string(d.ID)+"/") {
+		g := store.Get[model.L2Gateway](r, store.L2Gateways, gid)
+		cid, connected := r.Lookup(ixConnOfGateway, gid)
+		if g == nil || !connected {
+			continue
+		}
+		c := store.Get[model.L2GatewayConnection](r, store.L2GatewayConnections, cid)
+		if c == nil {
+			continue
+		}
+		s := SwitchSegment{Connection: c.ID, Network: c.NetworkID, VNI: EffectiveVNI(c, g), Interfaces: g.Interfaces}
+		s.remote(r, d, table[s.VNI])
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b SwitchSegment) int { return int(a.VNI) - int(b.VNI) })
+	return out
+}
+
+func (s *SwitchSegment) remote(r store.Reader, d *model.GatewayDevice, table []*model.RemoteMACEntry) {
+	vtepOf := map[model.MAC]netip.Addr{}
+	vteps := map[netip.Addr]bool{}
+	add := func(mac model.MAC, vtep netip.Addr) {
+		if vtep == d.TunnelIP {
+			return // the switch itself
+		}
+		vteps[vtep] = true
+		if _, known := vtepOf[mac]; !known {
+			vtepOf[mac] = vtep
+		}
+	}
+	for _, e := range table {
+		add(e.MAC.MAC, e.VTEPAddress)
+	}
+	if own := s.ownVTEP(r); own != nil {
+		vteps[own.TunnelIP] = true
+		for _, id := range suffixes(r, ixPortOfNetwork, string(s.Network)+"/") {
+			if p := store.Get[model.Port](r, store.Ports, id); p != nil && !p.IsRemoteSite() {
+				add(p.MAC.MAC, own.TunnelIP)
+			}
+		}
+	}
+	for mac, vtep := range vtepOf {
+		s.Remote = append(s.Remote, SwitchRemote{mac, vtep})
+	}
+	slices.SortFunc(s.Remote, func(a, b SwitchRemote) int { return compareMAC(a.MAC, b.MAC) })
+	for vtep := range vteps {
+		s.VTEPs = append(s.VTEPs, vtep)
+	}
+	slices.SortFunc(s.VTEPs, netip.Addr.Compare)
+}
+
+// ownVTEP is the VTEP router of this site that the network is on with the same
+// VNI; of several, the one of the first connection.
+func (s *SwitchSegment) ownVTEP(r store.Reader) *model.GatewayDevice {
+	for _, cid := range suffixes(r, ixConnOfNetwork, string(s.Network)+"/") {
+		c := store.Get[model.L2GatewayConnection](r, store.L2GatewayConnections, cid)
+		if c == nil {
+			continue
+		}
+		g := store.Get[model.L2Gateway](r, store.L2Gateways, string(c.L2GatewayID))
+		if g == nil || EffectiveVNI(c, g) != s.VNI {
+			continue
+		}
+		if d := store.Get[model.GatewayDevice](r, store.GatewayDevices, string(g.DeviceID)); d != nil && d.Type == model.RouterVTEP {
+			return d
+		}
+	}
+	return nil
+}
+
+// errSwitchTaken: another controller drives the switch by now.
+func errSwitchTaken(id model.GatewayDeviceID, by string) *model.Error {
+	return conflict("SwitchTaken", "gateway device %s is driven by controller %s", id, by)
+}
+
+// TakeSwitch makes driver the controller that drives a hw_vtep, and returns the
+// epoch with which it speaks from then on. Only who holds the switch's own lock
+// may call it.
+func (s *Site) TakeSwitch(ctx context.Context, id model.GatewayDeviceID, driver string) (epoch uint64, err error) {
+	err = s.update(ctx, func(t *tx) error {
+		if _, err := find[model.GatewayDevice](t, store.GatewayDevices, string(id), GatewayDeviceNotFound); err != nil {
+			return err
+		}
+		st := model.SwitchState{DeviceID: id}
+		if old := store.Get[model.SwitchState](t, store.SwitchStates, string(id)); old != nil {
+			st = *old
+		}
+		st.Driver = driver
+		st.Epoch++
+		st.SwitchStatus = model.SwitchStatus{Connected: true}
+		st.ChangedAt = t.now
+		t.Put(store.SwitchStates, string(id), &st)
+		epoch = st.Epoch
+		return nil
+	})
+	return epoch, err
+}
+
+// SetSwitchStatus notes how it stands with a switch; nothing is written for what is
+// known. Epoch 0 is a controller that does not drive it: what it says counts only
+// where none does, or where it did itself.
+func (s *Site) SetSwitchStatus(ctx context.Context, id model.GatewayDeviceID, driver string, epoch uint64, status model.SwitchStatus) error {
+	return s.update(ctx, func(t *tx) error {
+		if _, err := find[model.GatewayDevice](t, store.GatewayDevices, string(id), GatewayDeviceNotFound); err != nil {
+			return err
+		}
+		st := model.SwitchState{DeviceID: id, Driver: driver}
+		old := store.Get[model.SwitchState](t, store.SwitchStates, string(id))
+		switch {
+		case old == nil && epoch != 0:
+			return errSwitchTaken(id, "none")
+		case old == nil:
+		case epoch != 0 && old.Epoch != epoch, epoch == 0 && old.Connected && old.Driver != driver:
+			return errSwitchTaken(id, old.Driver)
+		case sameStatus(old.SwitchStatus, status):
+			return nil
+		default:
+			st = *old
+		}
+		st.SwitchStatus = status
+		st.ChangedAt = t.now
+		t.Put(store.SwitchStates, string(id), &st)
+		return nil
+	})
+}
+
+func sameStatus(a, b model.SwitchStatus) bool {
+	return a.Connected == b.Connected && a.InSync == b.InSync && a.Error == b.Error && slices.Equal(a.Problems, b.Problems)
+}
+
+// SetLearnedMACs notes the MACs that a switch reports for a connection, at most
+// MaxLearned of them. Those of a connection that is gone are passed over.
+func (s *Site) SetLearnedMACs(ctx context.Context, id model.GatewayDeviceID, epoch uint64, conn model.L2GatewayConnectionID, macs []model.MAC) error {
+	return s.update(ctx, func(t *tx) error {
+		st := store.Get[model.SwitchState](t, store.SwitchStates, string(id))
+		if st == nil || st.Epoch != epoch {
+			by := "none"
+			if st != nil {
+				by = st.Driver
+			}
+			return errSwitchTaken(id, by)
+		}
+		c := store.Get[model.L2GatewayConnection](t, store.L2GatewayConnections, string(conn))
+		if c == nil {
+			return nil
+		}
+		if g := store.Get[model.L2Gateway](t, store.L2Gateways, string(c.L2GatewayID)); g == nil || g.DeviceID != id {
+			return nil
+		}
+		now := &model.LearnedMACs{ConnectionID: conn, MACs: macs[:min(len(macs), model.MaxLearned)]}
+		old := store.Get[model.LearnedMACs](t, store.LearnedMACs, string(conn))
+		if old == nil {
+			old = &model.LearnedMACs{}
+		}
+		now.Silent = silent(old, now.MACs)
+		if !slices.Equal(old.MACs, now.MACs) || !slices.Equal(old.Silent, now.Silent) {
+			t.Put(store.LearnedMACs, string(conn), now)
+		}
+		return nil
+	})
+}
+
+// silent are the MACs that were learned before and are no more reported, as far as
+// there is room.
+func silent(old *model.LearnedMACs, now []model.MAC) []model.MAC {
+	reported := make(map[model.MAC]bool, len(now))
+	for _, m := range now {
+		reported[m] = true
+	}
+	var out []model.MAC
+	for _, l := range [][]model.MAC{old.MACs, old.Silent} {
+		for _, m := range l {
+			if !reported[m] && len(now)+len(out) < model.MaxLearned {
+				reported[m] = true
+				out = append(out, m)
+			}
+		}
+	}
+	slices.SortFunc(out, compareMAC)
+	return out
+}
+
+func compareMAC(a, b model.MAC) int { return slices.Compare(a[:], b[:]) }
+
+// SwitchStateOf reads a hw_vtep's state; nil where nothing was said of it yet.
+func SwitchStateOf(r store.Reader, id model.GatewayDeviceID) *model.SwitchState {
+	return store.Get[model.SwitchState](r, store.SwitchStates, string(id))
+}
+
+// LearnedOf reads the MACs that were learned behind a connection; nil for none.
+func LearnedOf(r store.Reader, id model.L2GatewayConnectionID) *model.LearnedMACs {
+	return store.Get[model.LearnedMACs](r, store.LearnedMACs, string(id))
+}
