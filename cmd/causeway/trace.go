@@ -20,7 +20,7 @@ import (
 
 // traceFlags are the packet and where it starts.
 type traceFlags struct {
-	port, device         string
+	port, router, device string
 	to, from, fromVTEP   string
 	srcMAC, dstMAC       string
 	vni                  uint32
@@ -43,7 +43,8 @@ func newTraceCommand() *cobra.Command {
 		Long: `Explain what would become of a packet, without sending one: every hop with its
 decision and reason, by the tables that the hosts are to have.
 
-The packet comes from the workload at --port, or out of a tunnel from another site
+The packet comes from the workload at --port, from a router itself (--router), or out
+of a tunnel from another site
 (--gateway-device, --vni, --from-vtep, --src-mac, --dst-mac, --from). With
 --next-site it is followed into the other sites. The exit code is 0 where the
 packet arrives as far as the sites asked can tell, 1 where it is dropped.`,
@@ -55,6 +56,7 @@ packet arrives as far as the sites asked can tell, 1 where it is dropped.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&t.port, "port", "", "`PORT` (name or id) whose workload sends")
+	f.StringVar(&t.router, "router", "", "`ROUTER` (name or id) that sends a packet of its own")
 	f.StringVar(&t.device, "gateway-device", "", "gateway `DEVICE` (name or id) that receives from a tunnel")
 	f.StringVar(&t.to, "to", "", "destination `IP`")
 	f.StringVar(&t.from, "from", "", "source `IP` (default: the port's)")
@@ -71,8 +73,8 @@ packet arrives as far as the sites asked can tell, 1 where it is dropped.`,
 	f.StringArrayVar(&t.sites, "next-site", nil, "root `URL` of another site's API, to follow the packet to; repeatable")
 	f.BoolVar(&t.asJSON, "json", false, "as JSON; with --next-site a list, one of each site")
 	f.BoolVar(&t.showsHeaders, "headers", false, "show the headers that were sent and that leave")
-	cmd.MarkFlagsOneRequired("port", "gateway-device")
-	cmd.MarkFlagsMutuallyExclusive("port", "gateway-device")
+	cmd.MarkFlagsOneRequired("port", "router", "gateway-device")
+	cmd.MarkFlagsMutuallyExclusive("port", "router", "gateway-device")
 	mustRequire(cmd, "to")
 	return siteCommand(cmd, func(ctx context.Context, c *client.Client, _ []string) error {
 		path, request, err := t.question(ctx, c)
@@ -113,9 +115,13 @@ func (t *traceFlags) question(ctx context.Context, c *client.Client) (path strin
 			return "", nil, err
 		}
 	}
-	if t.port != "" {
+	if t.port != "" || t.router != "" {
 		if t.fromVTEP != "" || t.srcMAC != "" || t.dstMAC != "" || t.vni != 0 {
 			return "", nil, cli.Usagef("--from-vtep, --src-mac, --dst-mac and --vni go with --gateway-device")
+		}
+		if t.router != "" {
+			id, err := c.Find(ctx, client.Routers, t.router)
+			return client.Routers.Path + "/" + id + "/trace", trace.RouterRequest{From: from, To: to, Packet: t.packet}, err
 		}
 		id, err := c.Find(ctx, client.Ports, t.port)
 		return client.Ports.Path + "/" + id + "/trace", trace.Request{From: from, To: to, Packet: t.packet}, err

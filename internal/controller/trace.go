@@ -34,6 +34,11 @@ func (t tracer) extra() []neutronapi.Extra {
 			Summary: "Say what would become of a packet that comes in from another site.",
 			Body:    keyed("trace", openapi.Read[trace.TunnelRequest]()), Reply: keyed("trace", openapi.Written[trace.Report]()), Answer: t.answer(t.fromTunnel),
 		},
+		{
+			Method: http.MethodPost, Path: "/v2.0/routers/{id}/trace", Name: "trace_router",
+			Summary: "Say what would become of a packet that a router makes itself.",
+			Body:    keyed("trace", openapi.Read[trace.RouterRequest]()), Reply: keyed("trace", openapi.Written[trace.Report]()), Answer: t.answer(t.fromRouter),
+		},
 	}
 }
 
@@ -99,6 +104,24 @@ func (t tracer) fromPort(snap store.Reader, id string, body []byte) (trace.Repor
 		}
 	}
 	return asRequestError(t.pipeline(snap, p.HostID).Trace(req))
+}
+
+// fromRouter is the way of a router's own packet, from the host that would send it.
+func (t tracer) fromRouter(snap store.Reader, id string, body []byte) (trace.Report, error) {
+	var req trace.RouterRequest
+	if err := json.Unmarshal(body, &req); err != nil {
+		return trace.Report{}, badRequest("The request body is not a trace: %v", err)
+	}
+	router := store.Get[model.Router](snap, store.Routers, id)
+	if router == nil {
+		return trace.Report{}, site.RouterNotFound(id)
+	}
+	from, err := interfaceOf(snap, router, req.From, req.To)
+	if err != nil {
+		return trace.Report{}, err
+	}
+	req.Router, req.From = router.ID, from.addr
+	return asRequestError(t.pipeline(snap, hostOf(snap, router, from.network)).TraceRouter(req))
 }
 
 func (t tracer) fromTunnel(snap store.Reader, id string, body []byte) (trace.Report, error) {
