@@ -73,3 +73,6 @@ func (s *Conn) trace(ctx context.Context, path string, request any) (Trace, erro
 	})
 	return answer.Trace, err
 }
+
+// IsRefused tells whether an error of Probe says that the request is wrong.
+func IsRefused(err error) bool { return client.Status(err) == http.StatusBadRequest }
