@@ -427,7 +427,7 @@ func (b *builder) staleRoutes(v *view, w *siteWork) {
 		if site == "" || b.keepForDown(site) {
 			continue
 		}
-		if c := b.choice[site]; c != nil && c.known() && r.NextHop == c.Address && slices.Contains(c.Advertise, r.Destination) {
+		if c := b.choice[site]; c != nil && c.known() && r.NextHop == c.Address && c.advertises[r.Destination] {
 			continue
 		}
 		gone = append(gone, r)
@@ -442,23 +442,30 @@ func (b *builder) staleRoutes(v *view, w *siteWork) {
 // peering's. A route is the peering's only if its next hop is the address of a port
 // with its mark.
 func (b *builder) routeOf(v *view, r observed.Route) string {
-	if v.peer == nil || v.router == nil || v.peer.DeviceID != v.router.ID {
-		return ""
+	if v.hops == nil {
+		v.hops = b.nextHops(v)
 	}
-	for _, site := range sortedKeys(v.remote) {
-		if v.remote[site].Addr() == r.NextHop {
-			return site
+	return v.hops[r.NextHop]
+}
+
+func (b *builder) nextHops(v *view) map[netip.Addr]string {
+	out := map[netip.Addr]string{}
+	if v.peer == nil || v.router == nil || v.peer.DeviceID != v.router.ID {
+		return out
+	}
+	for _, o := range b.views {
+		if o != v && o.peer != nil {
+			out[o.peer.Addr()] = o.spec.Name
 		}
 	}
 	for _, p := range v.stray {
-		if site, _ := v.siteOf(p.Tags, p.Description); p.Addr() == r.NextHop && site != v.spec.Name {
-			return site
+		if site, _ := v.siteOf(p.Tags, p.Description); site != v.spec.Name {
+			out[p.Addr()] = site
 		}
 	}
-	for _, o := range b.views {
-		if o != v && o.peer != nil && o.peer.Addr() == r.NextHop {
-			return o.spec.Name
-		}
+	for site, p := range v.remote {
+		out[p.Addr()] = site
 	}
-	return ""
+	delete(out, netip.Addr{})
+	return out
 }

@@ -21,9 +21,10 @@ func (b *builder) choose() {
 	c.VNI = b.chooseVNI()
 	c.MTU = b.chooseMTU()
 	for _, v := range b.views {
-		s := SiteChoice{Site: v.spec.Name, TunnelIP: v.tunnelIP()}
+		s := SiteChoice{Site: v.spec.Name, TunnelIP: v.tunnelIP(), advertises: map[netip.Prefix]bool{}}
 		for _, p := range v.advertised(c.CIDR) {
 			s.Advertise = append(s.Advertise, p.prefix)
+			s.advertises[p.prefix] = true
 		}
 		c.Sites = append(c.Sites, s)
 	}

@@ -54,6 +54,8 @@ type SiteChoice struct {
 	MAC       model.NamedMAC `json:"mac"`
 	TunnelIP  netip.Addr     `json:"tunnel_ip"`
 	Advertise []netip.Prefix `json:"advertise"`
+
+	advertises map[netip.Prefix]bool
 }
 
 // Problem is something that stands in the way, or that one should know.

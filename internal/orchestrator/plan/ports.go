@@ -225,9 +225,15 @@ func (b *builder) remoteMAC(v *view, w *siteWork, site, port string) string {
 // a way that is not there yet.
 func (b *builder) routes(v *view, w *siteWork, site, port, listed string) {
 	c := b.choice[site]
+	if v.routes == nil {
+		v.routes = make(map[observed.Route]bool, len(v.router.Routes))
+		for _, r := range v.router.Routes {
+			v.routes[r] = true
+		}
+	}
 	var missing []observed.Route
 	for _, p := range c.Advertise {
-		if r := (observed.Route{Destination: p, NextHop: c.Address}); !slices.Contains(v.router.Routes, r) {
+		if r := (observed.Route{Destination: p, NextHop: c.Address}); !v.routes[r] {
 			missing = append(missing, r)
 		}
 	}

@@ -33,6 +33,10 @@ type view struct {
 	conns   []*observed.Connection
 	// foreignConns put the multi-site network on L2 gateways of other people.
 	foreignConns []*observed.Connection
+	// hops are the next hops that lead to other sites, and routes what the router
+	// has; both are filled when first asked for.
+	hops   map[netip.Addr]string
+	routes map[observed.Route]bool
 }
 
 func newView(p *peering.Peering, spec *peering.Site, obs *observed.Site) *view {
