@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -73,6 +74,7 @@ type world struct {
 	*lab
 	rnd    *rand.Rand
 	p      *peering.Peering
+	first  *peering.Peering
 	before []map[string]object
 	cidr   netip.Prefix
 	runs   int
@@ -118,6 +120,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 		spec.Advertise = []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("172.16.%d.0/24", i))}
 		other.Sites = append(other.Sites, spec)
 	}
+	w.first = w.p
 	w.o = orchestrator.New(options("setup"))
 	if w.chance(0.5) {
 		// Another peering shares routers and gateway devices.
@@ -257,15 +260,47 @@ func (w *world) run(planner orchestrator.Planner, f *faults) (orchestrator.Outco
 	return out, err
 }
 
+var seeds = flag.Int("seeds", 40, "how many random worlds TestFaults goes through")
+
+// change makes the file say something else.
+func (w *world) change() {
+	w.p = w.original()
+	s := &w.p.Sites[w.rnd.IntN(len(w.p.Sites))]
+	switch w.rnd.IntN(6) {
+	case 0:
+		w.p.Network.VNI = model.VNI(200 + w.rnd.IntN(3))
+	case 1:
+		s.Address = netip.MustParseAddr(fmt.Sprintf("192.168.0.%d", 100+w.rnd.IntN(3)))
+	case 2:
+		s.MAC, _ = model.ParseNamedMAC(fmt.Sprintf("16:B7:B5:A4:58:%02X", w.rnd.IntN(3)))
+	case 3:
+		s.Advertise = []netip.Prefix{}
+	case 4:
+		if len(w.p.Sites) > 2 {
+			w.p.Sites = w.p.Sites[1:]
+		}
+	case 5:
+		// Two sites change places.
+		a, b := &w.p.Sites[0], &w.p.Sites[1]
+		a.Address, b.Address = netip.MustParseAddr("192.168.0.2"), netip.MustParseAddr("192.168.0.1")
+		if w.chance(0.5) {
+			a.Address, b.Address = b.Address, a.Address
+		}
+	}
+}
+
+// original is the file as it was first.
+func (w *world) original() *peering.Peering {
+	p := *w.first
+	p.Sites = slices.Clone(w.first.Sites)
+	return &p
+}
+
 // TestFaults is the random test: peerings over random topologies, with errors, lost
 // answers and kills anywhere; after a last apply everything is as planned, and after
 // destroy as before, and nothing else is ever touched.
 func TestFaults(t *testing.T) {
-	n := uint64(120)
-	if testing.Short() {
-		n = 20
-	}
-	for seed := range n {
+	for seed := range uint64(*seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, seed)
@@ -287,6 +322,9 @@ func TestFaults(t *testing.T) {
 				if w.chance(0.25) {
 					planner = destroyed
 				}
+				if w.chance(0.5) {
+					w.change()
+				}
 				states := w.statesWithoutLease()
 				out, err := w.run(planner, f)
 				var blocked orchestrator.Blocked
@@ -300,6 +338,7 @@ func TestFaults(t *testing.T) {
 					}
 				}
 			}
+			w.p = w.original()
 			if _, err := w.run(applied, &faults{}); err != nil {
 				t.Fatalf("the last apply: %v", err)
 			}
