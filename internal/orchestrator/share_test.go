@@ -250,3 +250,55 @@ func TestWithoutDown(t *testing.T) {
 		t.Errorf("with the site again: %v %v", st.Drift, st.Problems)
 	}
 }
+
+// TestTwoVTEPRouters: where two runs have made the VTEP router at once, one is used
+// and the other goes.
+func TestTwoVTEPRouters(t *testing.T) {
+	l, p := madeLab(t, 2)
+	before := l.states()
+	l.apply(p)
+	for range 2 {
+		l.clouds[1].make("routers", "router", object{"name": "vtep", "description": "causeway:gateway"})
+	}
+	l.apply(p)
+	if n := len(l.clouds[1].all("routers", object{"name": "vtep"})); n != 1 {
+		t.Errorf("%d VTEP routers", n)
+	}
+	l.clouds[1].make("routers", "router", object{"name": "vtep", "description": "causeway:gateway"})
+	l.destroy(p)
+	if d := cmp.Diff(before, l.states()); d != "" {
+		t.Errorf("after destroy: %s", d)
+	}
+	// One that somebody else made makes the name ambiguous.
+	l.clouds[1].make("routers", "router", object{"name": "vtep", "description": "causeway:gateway"})
+	l.clouds[1].make("routers", "router", object{"name": "vtep"})
+	if _, err := l.o.Run(t.Context(), p, applied, orchestrator.RunOptions{}); !errors.As(err, new(orchestrator.Blocked)) {
+		t.Errorf("an ambiguous name is taken: %v", err)
+	}
+}
+
+// TestTwoNetworks: a network that was made twice, since an answer was lost, goes.
+func TestTwoNetworks(t *testing.T) {
+	l, p := madeLab(t, 2)
+	before := l.states()
+	l.apply(p)
+	c := l.clouds[0]
+	twin := func() {
+		net := c.make("networks", "network", object{"name": "causeway-acme-site-a", "description": "causeway:peering:acme:site-a"})
+		c.make("subnets", "subnet", object{"network_id": net, "ip_version": 4, "cidr": "192.168.0.0/24", "description": "causeway:peering:acme:site-a"})
+		c.make("l2-gateways", "l2_gateway", object{"name": "causeway:peering:acme:site-a", "devices": []object{{"device_id": c.one("gw/gateway_devices", nil)["id"], "segmentation_id": "100"}}})
+	}
+	twin()
+	if st := l.status(p); st.InSync {
+		t.Error("status does not see the second network")
+	}
+	l.apply(p)
+	if n := len(c.all("networks", object{"name": "causeway-acme-site-a"})); n != 1 {
+		t.Errorf("%d networks", n)
+	}
+	twin()
+	l.destroy(p)
+	if d := cmp.Diff(before, l.states()); d != "" {
+		t.Errorf("after destroy: %s", d)
+	}
+}

@@ -61,7 +61,7 @@ func Build(p *peering.Peering, obs []observed.Site, opts Options) *Plan {
 
 // ready tells whether enough of a site is known to plan there.
 func (v *view) ready() bool {
-	return !v.down && v.router != nil && (v.device != nil || v.spec.Gateway.Make() && len(v.obs.GatewayRouters) <= 1)
+	return !v.down && v.router != nil && (v.device != nil || v.spec.Gateway.Make() && (v.vtep != nil || len(v.obs.GatewayRouters) == 0))
 }
 
 func (b *builder) block(p Problem) { b.plan.Blockers = append(b.plan.Blockers, p) }
@@ -136,6 +136,7 @@ func (b *builder) gateway(v *view, w *siteWork) {
 	if !v.spec.Gateway.Make() {
 		return
 	}
+	b.deleteSpareRouters(v)
 	uses := observed.UsesTag(v.peering, v.spec.Name)
 	router, routerMade := Ref{}, ""
 	name := v.spec.Gateway.Router
@@ -156,6 +157,13 @@ func (b *builder) gateway(v *view, w *siteWork) {
 	}
 	if own := v.device == nil || v.ownDevice() || v.ownVTEP(); own && (v.vtep == nil || !slices.Contains(v.vtep.Tags, uses)) {
 		w.deviceMade = b.mark(v, "gateway-mark", Router, "VTEP router "+name, "", router, uses, firstOf(w.deviceMade, routerMade))
+	}
+}
+
+func (b *builder) deleteSpareRouters(v *view, after ...string) {
+	for _, r := range v.spareRouters() {
+		b.add(v, "gateway-router-delete:"+r.ID, Action{Op: Delete, Kind: Router, What: "VTEP router " + r.Name, Target: Ref{ID: r.ID},
+			Before: Attrs{"name": r.Name, "description": r.Description}}, after...)
 	}
 }
 

@@ -97,7 +97,7 @@ func (b *builder) checkRouter(v *view) {
 func (b *builder) checkGateway(v *view) {
 	g := v.spec.Gateway
 	if g.Make() {
-		if len(v.obs.GatewayRouters) > 1 {
+		if v.vtep == nil && len(v.obs.GatewayRouters) > 1 {
 			b.checkOne(v, "router", g.Router, routerIDs(v.obs.GatewayRouters))
 			return
 		}

@@ -111,6 +111,7 @@ func (b *builder) teardownGateway(v *view, after []string) {
 	if !v.spec.Gateway.Make() || v.vtep == nil {
 		return
 	}
+	b.deleteSpareRouters(v, after...)
 	uses := observed.UsesTag(v.peering, v.spec.Name)
 	others := slices.DeleteFunc(observed.Users(v.vtep.Tags), func(t string) bool { return t == uses })
 	if slices.Contains(v.vtep.Tags, uses) {

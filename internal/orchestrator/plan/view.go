@@ -48,9 +48,7 @@ func newView(p *peering.Peering, spec *peering.Site, obs *observed.Site) *view {
 	if len(obs.Routers) == 1 {
 		v.router = &obs.Routers[0]
 	}
-	if len(obs.GatewayRouters) == 1 {
-		v.vtep = &obs.GatewayRouters[0]
-	}
+	v.vtep = gatewayRouter(obs)
 	v.device = FindDevice(spec, obs)
 	v.findNetworks()
 	v.findPorts()
@@ -61,19 +59,58 @@ func newView(p *peering.Peering, spec *peering.Site, obs *observed.Site) *view {
 // FindDevice is the gateway device of a site, nil if there is none or not exactly one.
 func FindDevice(spec *peering.Site, obs *observed.Site) *observed.Device {
 	if spec.Gateway.Make() {
-		if len(obs.GatewayRouters) != 1 {
-			return nil
+		if r := gatewayRouter(obs); r != nil {
+			return deviceOn(obs, r.ID)
 		}
-		i := slices.IndexFunc(obs.Devices, func(d observed.Device) bool { return d.RouterID == obs.GatewayRouters[0].ID })
-		if i < 0 {
-			return nil
-		}
-		return &obs.Devices[i]
+		return nil
 	}
 	if found := devicesNamed(spec, obs); len(found) == 1 {
 		return obs.Device(found[0].ID)
 	}
 	return nil
+}
+
+func deviceOn(obs *observed.Site, routerID string) *observed.Device {
+	i := slices.IndexFunc(obs.Devices, func(d observed.Device) bool { return d.RouterID == routerID })
+	if i < 0 {
+		return nil
+	}
+	return &obs.Devices[i]
+}
+
+// gatewayRouter is the router that the gateway device is, or is to be, on; nil if
+// there is none, or nobody can say which. Of several that were all made for peerings
+// (two runs may have met, or an answer was lost) it is the one in use.
+func gatewayRouter(obs *observed.Site) *observed.Router {
+	var best *observed.Router
+	score := func(r *observed.Router) int {
+		n := len(observed.Users(r.Tags))
+		if deviceOn(obs, r.ID) != nil {
+			n += 1000
+		}
+		return n
+	}
+	for i := range obs.GatewayRouters {
+		r := &obs.GatewayRouters[i]
+		if len(obs.GatewayRouters) > 1 && r.Description != observed.GatewayMark {
+			return nil
+		}
+		if best == nil || score(r) > score(best) || score(r) == score(best) && r.ID < best.ID {
+			best = r
+		}
+	}
+	return best
+}
+
+// spareRouters are VTEP routers that were made for peerings and that nobody uses.
+func (v *view) spareRouters() []*observed.Router {
+	var out []*observed.Router
+	for i := range v.obs.GatewayRouters {
+		if r := &v.obs.GatewayRouters[i]; v.vtep != nil && r != v.vtep && deviceOn(v.obs, r.ID) == nil && len(observed.Users(r.Tags)) == 0 {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 func devicesNamed(spec *peering.Site, obs *observed.Site) []observed.Device {
