@@ -110,7 +110,7 @@ func (c *Controller) Bind(s *Set) {
 	c.AgentTLS.bind(s, "agent-", "the controller's", "the agents")
 	c.SwitchTLS.bind(s, "switch-", "the controller's", "the switches; with it OVSDB goes by TLS")
 	f.StringVar(&c.MetricsListen, "metrics-listen", "127.0.0.1:9697", "`ADDRESS` of /metrics, or unix:PATH; empty: none")
-	f.StringSliceVar(&c.Quotas, "quota", nil, "`RESOURCE=LIMIT`: how many a project may have that has no quota of its own, such as port=500; -1: any number; repeatable (default: any number of each)")
+	f.StringSliceVar(&c.Quotas, "quota", nil, "`RESOURCE=LIMIT`: how many a project may have that has no quota of its own, such as port=500; -1: any number; repeatable (default: any number of each; with Keystone, what Neutron has)")
 	f.IntVar(&c.UnderlayMTU, "underlay-mtu", 1500, "largest IP packet, in `BYTES`, that the way between the sites takes")
 	c.Log.bind(s)
 }

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -229,7 +230,8 @@ func apiTLS(f config.TLSFiles) (*tls.Config, error) {
 }
 
 // defaultQuotas are the limits of projects that have none of their own. Where nobody
-// authenticates, whoever asks is the operator, so that only --quota limits anything.
+// authenticates, whoever asks is the operator, so that only --quota limits anything;
+// under Keystone the limits that it does not name are Neutron's.
 func defaultQuotas(c config.Controller) (map[string]int64, error) {
 	limits, err := c.QuotaLimits()
 	if err != nil {
@@ -239,6 +241,11 @@ func defaultQuotas(c config.Controller) (map[string]int64, error) {
 		if !slices.Contains(site.QuotaResources(), resource) {
 			return nil, fmt.Errorf("--quota: there is no quota of %q; there is of %s", resource, strings.Join(site.QuotaResources(), ", "))
 		}
+	}
+	if c.Auth.Method == config.AuthKeystone {
+		out := site.NeutronQuotas()
+		maps.Copy(out, limits)
+		return out, nil
 	}
 	return limits, nil
 }

@@ -64,7 +64,9 @@ func (a *API) bound(ctx context.Context, check func(view) error) context.Context
 	if deciderOf(ctx) == nil {
 		return ctx
 	}
+	d := deciderOf(ctx)
 	return site.WithAccess(ctx, site.Access{
+		Owns:  func(p model.ProjectID) bool { return d.Admin() || p == d.Caller().ProjectID },
 		Check: func(r store.Reader) error { return check(viewOf(ctx, inTx{r})) },
 		Sees: func(r store.Reader, kind store.Kind, o store.Object) bool {
 			sees, known := a.sees[kind]

@@ -112,3 +112,30 @@ func TestServiceTypes(t *testing.T) {
 	}
 	checkSound(s)
 }
+
+// A range may be given by any address in it.
+func TestRangesAreMasked(t *testing.T) {
+	s := newServer(t)
+	net := s.post("/v2.0/networks", `{"network":{}}`)
+	sub := s.want(201, "POST", "/v2.0/subnets", fill(`{"subnet":{"network_id":"$N","ip_version":4,"cidr":"10.0.0.77/24"}}`, "$N", net))
+	if sub.str("cidr") != "10.0.0.0/24" || sub.str("gateway_ip") != "10.0.0.1" {
+		t.Errorf("subnet: %v", sub)
+	}
+}
+
+// A pool in another project's shared address scope is that project's to change.
+func TestForeignAddressScope(t *testing.T) {
+	w := newTenancy(t)
+	w.make("shared", "/v2.0/address-scopes", `{"address_scope":{"name":"s","ip_version":4,"shared":true}}`)
+	w.make("own", "/v2.0/address-scopes", `{"address_scope":{"name":"s","ip_version":4}}`)
+	pool := `{"subnetpool":{"name":"p","prefixes":["10.77.0.0/16"],"address_scope_id":"$own"}}`
+	w.as("a", 404, "POST", "/v2.0/subnetpools", pool)
+	at := w.fill("/v2.0/subnetpools/$subnetpools")
+	w.as("a", 200, "PUT", at, `{"subnetpool":{"address_scope_id":"$shared"}}`)
+	_, out, _ := w.callWith("PUT", at, `{"subnetpool":{"name":"y"}}`, token("a"))
+	if e, _ := out["NeutronError"].(map[string]any); e["type"] != "IllegalSubnetPoolUpdate" {
+		t.Errorf("a pool in a foreign scope: %v", out)
+	}
+	w.as("a", 400, "PUT", at+"/add_prefixes", `{"prefixes":["10.78.0.0/16"]}`)
+	w.as("admin", 200, "PUT", at, `{"subnetpool":{"name":"y"}}`)
+}

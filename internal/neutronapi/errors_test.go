@@ -156,7 +156,8 @@ func TestCoreErrors(t *testing.T) {
 		{409, "NetworkInUse", "$NET", del + "networks/$NET", ``},
 		// Subnets.
 		{400, bad, "Invalid input for cidr. Reason: '10.0.0' is not a valid IP subnet.", post + "subnets", `{"subnet":{"network_id":"$NET","ip_version":4,"cidr":"10.0.0"}}`},
-		{400, bad, "'10.1.0.0/24' is recommended", post + "subnets", `{"subnet":{"network_id":"$NET","ip_version":4,"cidr":"10.1.0.1/24"}}`},
+		{400, bad, "'10.1.0.0' is not a valid IP subnet", post + "subnets", `{"subnet":{"network_id":"$NET","ip_version":4,"cidr":"10.1.0.0"}}`},
+		{400, bad, "'10.1.0.0/24' is recommended", put + "subnets/$SUB", `{"subnet":{"host_routes":[{"destination":"10.1.0.1/24","nexthop":"10.0.0.7"}]}}`},
 		{400, "InvalidInput", "overlaps with another subnet", post + "subnets", `{"subnet":{"network_id":"$NET","ip_version":4,"cidr":"10.0.0.0/25"}}`},
 		{400, "FeatureNotSupported", "IPv6", post + "subnets", `{"subnet":{"network_id":"$NET","ip_version":6,"cidr":"fd00::/64"}}`},
 		{400, "FeatureNotSupported", "IPv6", post + "subnets", `{"subnet":{"network_id":"$NET","ip_version":4,"cidr":"fd00::/64"}}`},

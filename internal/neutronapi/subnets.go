@@ -32,7 +32,7 @@ func subnets(a *API) *resource[site.SubnetInput, model.Subnet] {
 			attribute[in, sub]{name: "ip_version", post: true, required: true, takes: with(ipVersion(), func(*in, int64) error { return nil }),
 				get: func(store.Snapshot, *sub) any { return 4 }},
 			attribute[in, sub]{name: "cidr", post: true,
-				takes: into(nullable(prefix()), func(i *in) *netip.Prefix { return &i.CIDR }),
+				takes: into(nullable(around(prefix())), func(i *in) *netip.Prefix { return &i.CIDR }),
 				get:   func(_ store.Snapshot, s *sub) any { return s.CIDR.String() }},
 			attribute[in, sub]{name: "gateway_ip", post: true, put: true,
 				takes: with(nullable(address()), setGateway), gives: openapi.OrNull(pattern(addrPattern)),

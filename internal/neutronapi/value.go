@@ -128,6 +128,18 @@ func prefix() value[netip.Prefix] {
 	return value[netip.Prefix]{pattern(cidrPattern), pattern(cidrPattern), toPrefix}
 }
 
+// around takes a prefix by any address in it, as Neutron does for subnets and pools.
+func around(v value[netip.Prefix]) value[netip.Prefix] {
+	return value[netip.Prefix]{v.takes, v.gives, func(x any) (netip.Prefix, error) {
+		if s, ok := x.(string); ok {
+			if p, err := netip.ParsePrefix(s); err == nil {
+				x = p.Masked().String()
+			}
+		}
+		return v.parse(x)
+	}}
+}
+
 func mac() value[model.NamedMAC] {
 	return value[model.NamedMAC]{pattern(macPattern), pattern(macPattern), toMAC}
 }

@@ -3,6 +3,7 @@ package site
 import (
 	"context"
 
+	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/store"
 )
 
@@ -16,6 +17,9 @@ type Access struct {
 	// Sees tells whether an object that the operation names may be known of. One
 	// that may not does not exist as far as the answer tells. It may be nil.
 	Sees func(store.Reader, store.Kind, store.Object) bool
+	// Owns tells whether whoever asks may act for a project: its own, or any. It may
+	// be nil.
+	Owns func(model.ProjectID) bool
 }
 
 type accessKey struct{}

@@ -92,6 +92,16 @@ func (t *tx) checkScope(p *model.SubnetPool) error {
 	return nil
 }
 
+// checkScopeOwner refuses a change of a pool that is in somebody else's address
+// scope, where it would keep others' pools from addresses.
+func (t *tx) checkScopeOwner(p *model.SubnetPool) error {
+	a := store.Get[model.AddressScope](t, store.AddressScopes, string(p.AddressScopeID))
+	if a == nil || t.owns == nil || t.owns(a.ProjectID) {
+		return nil
+	}
+	return model.Errf(model.KindInvalid, "IllegalSubnetPoolUpdate", "Illegal subnetpool update : subnetpool %s cannot be updated when associated with shared address scope %s.", p.ID, a.ID)
+}
+
 // checkScopeOfNetworks makes sure that no network of the pool's subnets has one of
 // another pool, whose scope would then be another.
 func (t *tx) checkScopeOfNetworks(p *model.SubnetPool) error {

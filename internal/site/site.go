@@ -79,6 +79,7 @@ type tx struct {
 	s     *Site
 	now   time.Time
 	sees  func(store.Reader, store.Kind, store.Object) bool // nil: everything
+	owns  func(model.ProjectID) bool                        // nil: every project's
 	freed []string                                          // names of keys whose resources go
 }
 
@@ -86,7 +87,7 @@ func (s *Site) update(ctx context.Context, fn func(*tx) error) error {
 	var last *tx
 	access := accessOf(ctx)
 	revision, err := s.st.Update(ctx, func(t store.Tx) error {
-		last = &tx{Tx: t, s: s, now: s.now().UTC().Truncate(time.Second), sees: access.Sees}
+		last = &tx{Tx: t, s: s, now: s.now().UTC().Truncate(time.Second), sees: access.Sees, owns: access.Owns}
 		if access.Check != nil {
 			if err := access.Check(t); err != nil {
 				return err

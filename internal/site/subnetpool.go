@@ -62,6 +62,9 @@ func (s *Site) UpdateSubnetPool(ctx context.Context, id string, change func(*Sub
 			return err
 		}
 		p := in.SubnetPool
+		if err := t.checkScopeOwner(old); err != nil {
+			return err
+		}
 		for _, prefix := range old.Prefixes {
 			// Merged: a prefix may be covered by several together.
 			if !holds(compact(p.Prefixes), prefix) {
