@@ -32,6 +32,7 @@ func extensions() []extension {
 		ext("port-security", "Port Security", "Protection against spoofing, by network and port.", "2012-07-23"+day),
 		ext("allowed-address-pairs", "Allowed Address Pairs", "Further senders that port security lets pass.", "2012-07-23"+day),
 		ext("binding", "Port Binding", "Ports bound to hosts and their interfaces.", "2014-02-03"+day),
+		ext("ip-substring-filtering", "IP address substring filtering", "Ports by a part of an address.", "2017-11-28T09:00:00-00:00"),
 		ext("net-mtu", "Network MTU", "The MTU of a network.", "2015-03-25"+day),
 		ext("net-mtu-writable", "Network MTU (writable)", "The MTU of a network can be set.", "2017-07-12"+day),
 		ext("subnet_allocation", "Subnet Allocation", "Subnet pools, and subnets from them.", "2015-03-30"+day),

@@ -10,34 +10,37 @@ import (
 	"github.com/causeway-net/causeway/internal/store"
 )
 
-func routers(a *API) *resource[model.Router, model.Router] {
+func routers(a *API) *resource[site.RouterInput, model.Router] {
+	type in = site.RouterInput
 	type router = model.Router
 	std := func(r *router) *model.Standard { return &r.Standard }
-	return &resource[router, router]{
+	stdIn := func(i *in) *model.Standard { return &i.Standard }
+	return &resource[in, router]{
 		name: "router", plural: "routers", path: "/v2.0/routers", kind: store.Routers,
-		attrs: append(standardAttrs(std, std),
-			idAttr[router](func(r *router) model.RouterID { return r.ID }),
-			readOnly[router]("status", enum("ACTIVE"), func(store.Snapshot, *router) any { return "ACTIVE" }),
-			attribute[router, router]{name: "admin_state_up", post: true, put: true,
-				takes: into(boolean(), func(r *router) *bool { return &r.AdminStateUp }),
+		attrs: append(standardAttrs(stdIn, std),
+			idAttr[in](func(r *router) model.RouterID { return r.ID }),
+			readOnly[in]("status", enum("ACTIVE"), func(store.Snapshot, *router) any { return "ACTIVE" }),
+			attribute[in, router]{name: "admin_state_up", post: true, put: true,
+				takes: into(boolean(), func(i *in) *bool { return &i.AdminStateUp }),
 				get:   func(_ store.Snapshot, r *router) any { return r.AdminStateUp }},
-			attribute[router, router]{name: "routes", put: true,
-				takes: into(routes(), func(r *router) *[]model.HostRoute { return &r.Routes }),
+			attribute[in, router]{name: "routes", put: true,
+				takes: into(routes(), func(i *in) *[]model.HostRoute { return &i.Routes }),
 				get:   func(_ store.Snapshot, r *router) any { return list(r.Routes) }},
-			shown(neutral[router, router]("external_gateway_info", noExternal), nil),
-			neutral[router, router]("distributed", "every router is distributed over the hosts already; the attribute does not exist"),
-			neutral[router, router]("ha", "high availability of routers does not exist yet"),
-			neutral[router, router]("availability_zone_hints", "availability zones do not exist yet"),
-			neutral[router, router]("flavor_id", "flavors do not exist yet"),
+			shown(attribute[in, router]{name: "external_gateway_info", post: true, put: true,
+				takes: into(externalGateway(), func(i *in) *model.NetworkID { return &i.ExternalNetwork })}, nil),
+			neutral[in, router]("distributed", "every router is distributed over the hosts already; the attribute does not exist"),
+			neutral[in, router]("ha", "high availability of routers does not exist yet"),
+			neutral[in, router]("availability_zone_hints", "availability zones do not exist yet"),
+			neutral[in, router]("flavor_id", "flavors do not exist yet"),
 		),
 		bulk: true,
-		fresh: func(r *http.Request) *router {
-			return &router{Standard: model.Standard{ProjectID: ownerOf(r)}, AdminStateUp: true}
+		fresh: func(r *http.Request) *in {
+			return &in{Router: router{Standard: model.Standard{ProjectID: ownerOf(r)}, AdminStateUp: true}}
 		},
 		id:         func(r *router) string { return string(r.ID) },
 		revision:   func(r *router) int64 { return r.Revision },
-		revisionIn: func(r *router) int64 { return r.Revision },
-		standardIn: std, standard: std,
+		revisionIn: func(i *in) int64 { return i.Revision },
+		standardIn: stdIn, standard: std,
 		notFound: site.RouterNotFound,
 		create:   a.site.CreateRouters,
 		update:   a.site.UpdateRouter,
@@ -45,6 +48,31 @@ func routers(a *API) *resource[model.Router, model.Router] {
 			return a.site.DeleteRouter(ctx, id, guard)
 		},
 	}
+}
+
+// externalGateway takes the network of a router's way out; null and {} mean none.
+func externalGateway() value[model.NetworkID] {
+	type gateway struct {
+		network string
+		more    bool
+	}
+	type address struct{ subnet, ip string }
+	addresses := listOf(object(
+		key[address]{"subnet_id", false, into(resourceID(), func(a *address) *string { return &a.subnet })},
+		key[address]{"ip_address", false, into(label(), func(a *address) *string { return &a.ip })},
+	), maxListed, "addresses of a gateway")
+	o := nullable(object(
+		key[gateway]{"network_id", false, into(nullable(resourceID()), func(g *gateway) *string { return &g.network })},
+		key[gateway]{"enable_snat", false, with(boolean(), func(g *gateway, _ bool) error { g.more = true; return nil })},
+		key[gateway]{"external_fixed_ips", false, with(addresses, func(g *gateway, _ []address) error { g.more = true; return nil })},
+	))
+	return value[model.NetworkID]{o.takes, o.gives, func(x any) (model.NetworkID, error) {
+		g, err := o.parse(x)
+		if err == nil && g.more && g.network == "" {
+			err = reasonf("Validation of dictionary's keys failed. Expected keys: {'network_id'}")
+		}
+		return model.NetworkID(g.network), err
+	}}
 }
 
 // registerRouterActions serves the paths below a router that are no attributes.

@@ -10,13 +10,36 @@ import (
 	"github.com/causeway-net/causeway/internal/store"
 )
 
+// RouterInput is a router as a request has it.
+type RouterInput struct {
+	model.Router
+	// ExternalNetwork is the network by which the router is to reach the outside.
+	ExternalNetwork model.NetworkID
+}
+
+// checkExternal refuses every network as the way out, for the reason that holds: no
+// network is an external one.
+func (t *tx) checkExternal(in *RouterInput) error {
+	id := in.ExternalNetwork
+	switch {
+	case id == "":
+		return nil
+	case named[model.Network](t, store.Networks, string(id)) == nil:
+		return NetworkNotFound(string(id))
+	}
+	return model.Errf(model.KindInvalid, "BadRequest", "Bad router request: Network %s is not an external network: external networks do not exist yet.", id)
+}
+
 // CreateRouters creates all or none.
-func (s *Site) CreateRouters(ctx context.Context, in []*model.Router) ([]*model.Router, error) {
+func (s *Site) CreateRouters(ctx context.Context, in []*RouterInput) ([]*model.Router, error) {
 	var out []*model.Router
 	err := s.update(ctx, func(t *tx) error {
 		out = nil
 		for _, req := range in {
-			r := *req
+			if err := t.checkExternal(req); err != nil {
+				return err
+			}
+			r := req.Router
 			id, err := t.newID(QuotaRouter, r.ProjectID)
 			if err != nil {
 				return err
@@ -44,17 +67,21 @@ func routerEntries(r *model.Router) []entry {
 }
 
 // UpdateRouter applies change to a copy of the router and stores it.
-func (s *Site) UpdateRouter(ctx context.Context, id string, change func(*model.Router) error) (*model.Router, error) {
+func (s *Site) UpdateRouter(ctx context.Context, id string, change func(*RouterInput) error) (*model.Router, error) {
 	var out *model.Router
 	err := s.update(ctx, func(t *tx) error {
 		old, err := find[model.Router](t, store.Routers, id, RouterNotFound)
 		if err != nil {
 			return err
 		}
-		r := *old
-		if err := change(&r); err != nil {
+		in := RouterInput{Router: *old}
+		if err := change(&in); err != nil {
 			return err
 		}
+		if err := t.checkExternal(&in); err != nil {
+			return err
+		}
+		r := in.Router
 		if !slices.Equal(r.Routes, old.Routes) {
 			if err := t.checkRoutes(&r); err != nil {
 				return err
@@ -70,7 +97,7 @@ func (s *Site) UpdateRouter(ctx context.Context, id string, change func(*model.R
 
 // AddRoutes adds what the router does not have yet.
 func (s *Site) AddRoutes(ctx context.Context, id string, routes []model.HostRoute) (*model.Router, error) {
-	return s.UpdateRouter(ctx, id, func(r *model.Router) error {
+	return s.UpdateRouter(ctx, id, func(r *RouterInput) error {
 		have := make(map[model.HostRoute]bool, len(r.Routes))
 		for _, x := range r.Routes {
 			have[x] = true
@@ -89,7 +116,7 @@ func (s *Site) AddRoutes(ctx context.Context, id string, routes []model.HostRout
 
 // RemoveRoutes removes routes; those that the router does not have are ignored.
 func (s *Site) RemoveRoutes(ctx context.Context, id string, routes []model.HostRoute) (*model.Router, error) {
-	return s.UpdateRouter(ctx, id, func(r *model.Router) error {
+	return s.UpdateRouter(ctx, id, func(r *RouterInput) error {
 		gone := make(map[model.HostRoute]bool, len(routes))
 		for _, x := range routes {
 			gone[x] = true

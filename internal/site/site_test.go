@@ -93,7 +93,7 @@ func (f *fixture) port(net model.NetworkID, edit func(*site.PortInput)) *model.P
 
 func (f *fixture) router() *model.Router {
 	f.Helper()
-	r, err := f.CreateRouters(f.Context(), []*model.Router{{AdminStateUp: true}})
+	r, err := f.CreateRouters(f.Context(), []*site.RouterInput{{Router: model.Router{AdminStateUp: true}}})
 	f.ok(err)
 	return r[0]
 }
