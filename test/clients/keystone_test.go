@@ -212,11 +212,17 @@ func (k *keystone) service(t *testing.T, kind, name, url string) {
 	}
 }
 
-// controller starts a controller, puts it into the catalog and returns its address.
-func (k *keystone) controller(t *testing.T) string {
+// controller starts a controller that takes this Keystone's tokens and returns its
+// URL.
+func (k *keystone) controller(t *testing.T, args ...string) string {
 	t.Helper()
+	const user = "neutron"
+	password := filepath.Join(k.dir, "password-of-"+user)
+	if err := os.WriteFile(password, []byte(user+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k.addUser(t, user, user, "service", "admin")
 	addr := freePort(t)
-	startController(t, addr)
-	k.network(t, "http://"+addr)
-	return addr
+	startController(t, addr, append([]string{"--auth", "keystone", "--keystone-url", k.url, "--keystone-user", user, "--keystone-password-file", password}, args...)...)
+	return "http://" + addr
 }

@@ -72,11 +72,12 @@ func TestTempest(t *testing.T) {
 	t.Parallel()
 	testutil.RequireTool(t, "/usr/bin/tempest")
 	k := startKeystone(t)
-	addr := k.controller(t)
+	url := k.controller(t)
+	k.network(t, url)
 	k.compute(t)
 	dir := tempDir(t)
 	conf := strings.NewReplacer("DIR", dir, "PASSWORD", adminPassword, "KEYSTONE", k.url, "REGION", region,
-		"EXTENSIONS", strings.Join(k.extensions(t, "http://"+addr), ",")).Replace(tempestConf)
+		"EXTENSIONS", strings.Join(k.extensions(t, url), ",")).Replace(tempestConf)
 	if err := os.WriteFile(filepath.Join(dir, "tempest.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
