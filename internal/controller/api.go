@@ -135,7 +135,7 @@ func routeOf(p string) string {
 func known(part string) bool {
 	switch part {
 	case "networks", "subnets", "ports", "routers", "gateway_devices", "remote_mac_entries", "l2-gateways",
-		"l2-gateway-connections", "subnetpools", "address-scopes", "quotas", "default", "details", "add_prefixes", "remove_prefixes", "extensions", "tags", "trace", "probe", "switch", "add_router_interface", "remove_router_interface",
+		"l2-gateway-connections", "subnetpools", "address-scopes", "rbac-policies", "quotas", "default", "details", "add_prefixes", "remove_prefixes", "extensions", "tags", "trace", "probe", "switch", "add_router_interface", "remove_router_interface",
 		"add_extraroutes", "remove_extraroutes":
 		return true
 	}

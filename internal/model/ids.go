@@ -18,6 +18,7 @@ type (
 	RemoteMACEntryID      string
 	L2GatewayID           string
 	L2GatewayConnectionID string
+	RBACPolicyID          string
 	SubnetPoolID          string
 	AddressScopeID        string
 	// ProjectID is the owner as the client sent it; Neutron takes any text.

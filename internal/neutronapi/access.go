@@ -354,6 +354,11 @@ func (r *resource[I, M]) checkCreate(a *API, items []map[string]any) func(view) 
 			if err := r.decide(v.d, "CREATE", r.rules(v.d, "create_"+r.name, said, saysAnything), t); err != nil {
 				return err
 			}
+			if r.also != nil {
+				if err := r.also(v, said, nil); err != nil {
+					return err
+				}
+			}
 		}
 		return nil
 	}
@@ -379,13 +384,18 @@ func (r *resource[I, M]) checkChange(a *API, id, verb, action string, said map[s
 			}
 			return r.hiddenError(v.d, verb, id)
 		}
-		stored := &target[I, M]{a: a, r: r, v: v, m: m}
+		// Nobody's eyes: what is shared with the caller alone is another thing than
+		// what is shared with everybody, which the attribute sets.
+		stored := &target[I, M]{a: a, r: r, v: view{v.Snapshot, v.d, ""}, m: m}
 		changes := func(attr *attribute[I, M], x any) bool {
 			have, ok := stored.Attribute(attr.name)
 			return !ok || !same(have, plain(x))
 		}
 		rules := r.rules(v.d, action, said, changes)
-		return r.decide(v.d, verb, rules, &target[I, M]{a: a, r: r, v: v, m: m, said: said})
+		if err := r.decide(v.d, verb, rules, &target[I, M]{a: a, r: r, v: v, m: m, said: said}); err != nil || r.also == nil || said == nil {
+			return err
+		}
+		return r.also(v, said, m)
 	}
 }
 

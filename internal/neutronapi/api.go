@@ -88,6 +88,7 @@ func New(s *site.Site, opts Options) *API {
 	register(a, routers(a))
 	register(a, subnetPools(a))
 	register(a, addressScopes(a))
+	register(a, rbacPolicies(a))
 	register(a, gatewayDevices(a))
 	register(a, remoteMACs(a))
 	register(a, l2Gateways(a))

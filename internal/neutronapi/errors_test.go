@@ -46,8 +46,9 @@ func world(s *server) []string {
 	vlan := s.post("/v2.0/gw/gateway_devices", fill(`{"gateway_device":{"type":"network_vlan","resource_id":"$N"}}`, "$N", uplink))
 	lgHW := s.post("/v2.0/l2-gateways", fill(`{"l2_gateway":{"devices":[{"device_id":"$D","interfaces":[{"name":"p/9","segmentation_id":["9"]}]}]}}`, "$D", hw))
 	lgVLAN := s.post("/v2.0/l2-gateways", fill(`{"l2_gateway":{"devices":[{"device_id":"$D"}]}}`, "$D", vlan))
+	rbac := s.post("/v2.0/rbac-policies", fill(`{"rbac_policy":{"object_type":"network","object_id":"$N","action":"access_as_shared","target_tenant":"p2"}}`, "$N", noGW))
 	return []string{
-		"$NEW", s.post("/v2.0/networks", `{"network":{"name":"new"}}`),
+		"$RBAC", rbac, "$NEW", s.post("/v2.0/networks", `{"network":{"name":"new"}}`),
 		"$SCOPE", scope, "$POOLED", pooled, "$POOLQ", poolFree, "$POOL", pool,
 		"$LGHW", lgHW, "$LGVLAN", lgVLAN, "$HW", hw, "$VLAN", vlan, "$FREEUP", freeUplink,
 		"$LGSAME", lgSame, "$LGOPEN", lgOpen, "$LGFULL", lgFull, "$LG", lg, "$CONN", conn, "$DEV2", dev2, "$DEV", dev, "$MACID", mac,

@@ -18,7 +18,7 @@ var fuzzPaths = []string{
 	"POST /v2.0/gw/gateway_devices", "PUT /v2.0/gw/gateway_devices/$DEV", "POST /v2.0/gw/gateway_devices/$DEV/remote_mac_entries",
 	"POST /v2.0/l2-gateways", "POST /v2.0/l2-gateway-connections", "PUT /v2.0/l2-gateways/$LG",
 	"PUT /v2.0/l2-gateway-connections/$CONN", "PUT /v2.0/gw/gateway_devices/$DEV/remote_mac_entries/$MACID",
-	"PUT /v2.0/networks/$NET/tags", "POST /v2.0/subnetpools", "PUT /v2.0/subnetpools/$POOL", "PUT /v2.0/subnetpools/$POOL/add_prefixes",
+	"PUT /v2.0/networks/$NET/tags", "POST /v2.0/rbac-policies", "PUT /v2.0/rbac-policies/$RBAC", "POST /v2.0/subnetpools", "PUT /v2.0/subnetpools/$POOL", "PUT /v2.0/subnetpools/$POOL/add_prefixes",
 	"PUT /v2.0/subnetpools/$POOLQ/remove_prefixes", "PUT /v2.0/quotas/p", "POST /v2.0/address-scopes", "PUT /v2.0/address-scopes/$SCOPE",
 }
 
@@ -59,6 +59,8 @@ func FuzzBody(f *testing.F) {
 		`{"remote_mac_entry":{"mac_address":"aa-bb-cc-dd-ee-ff","vtep_address":"200.0.0.5","segmentation_id":"100"}}`,
 		`{"l2_gateway":{"devices":[{"device_id":"$DEV2","segmentation_id":"77"}]}}`,
 		`{"l2_gateway_connection":{"l2_gateway_id":"$LGOPEN","network_id":"$NOGW","segmentation_id":"55"}}`,
+		`{"rbac_policy":{"object_type":"network","object_id":"$NET","action":"access_as_shared","target_tenant":"*"}}`,
+		`{"rbac_policy":{"target_tenant":"p3"}}`, `{"rbac_policy":{"object_type":"subnetpool","object_id":"$POOL","action":"access_as_external","target_tenant":"a/b"}}`,
 		`{"tags":["a","b"]}`, `{}`, `null`, `[]`, `{"network":null}`, `{"port":{"network_id":{}}}`, "{\"network\":{\"name\":\"\xff\u0000\"}}",
 		`{"subnet":{"network_id":"$NOGW","ip_version":4,"subnetpool_id":"$POOL","prefixlen":"25"}}`, `{"subnet":{"network_id":"$NOGW","ip_version":4,"use_default_subnetpool":true}}`,
 		`{"subnetpool":{"name":"p","prefixes":["10.0.0.0/8","10.1.0.0/16"],"min_prefixlen":9,"max_prefixlen":"30","default_prefixlen":24,"default_quota":1,"address_scope_id":null,"is_default":"1","shared":false}}`,

@@ -235,7 +235,7 @@ func TestDiscovery(t *testing.T) {
 		t.Errorf("versions: %v", out)
 	}
 	for _, path := range []string{"/v2.0", "/v2.0/", "//v2.0/"} {
-		if _, out := s.call("GET", path, ""); len(out.list("resources")) != 10 {
+		if _, out := s.call("GET", path, ""); len(out.list("resources")) != 11 {
 			t.Errorf("%s: %v", path, out)
 		}
 	}

@@ -26,7 +26,7 @@ func networks(a *API) *resource[model.Network, model.Network] {
 				get:   func(_ store.Snapshot, n *net) any { return n.AdminStateUp }},
 			attribute[net, net]{name: "shared", post: true, put: true,
 				takes: into(boolean(), func(n *net) *bool { return &n.Shared }),
-				get:   func(_ store.Snapshot, n *net) any { return n.Shared }},
+				get:   func(s store.Snapshot, n *net) any { return sharedFor(s, n.ID, n.Shared) }},
 			attribute[net, net]{name: "port_security_enabled", post: true, put: true,
 				takes: into(boolean(), func(n *net) *bool { return &n.PortSecurity }),
 				get:   func(_ store.Snapshot, n *net) any { return n.PortSecurity }},

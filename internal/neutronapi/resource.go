@@ -45,6 +45,9 @@ type resource[I, M any] struct {
 	standard   func(*M) *model.Standard
 	// network is set where a resource belongs to a network, for policy.
 	network func(*M) model.NetworkID
+	// also decides about a create (of what is said) or an update (of what is stored)
+	// beyond the rules; nil: nothing. It runs in the transaction.
+	also func(v view, said map[string]any, m *M) error
 	// parent finds what the path says that the resource belongs to, if the caller
 	// may see it.
 	parent func(*http.Request, view) error

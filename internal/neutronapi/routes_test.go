@@ -24,6 +24,7 @@ func everyCaller() callers {
 		"b":        member("b", "member", "reader"),
 		"b-reader": member("b", "reader"),
 		"b-none":   member("b"),
+		"c":        member("c", "member"),
 		"nowhere":  {UserID: "u", Roles: []string{"member"}},
 	}
 }
@@ -89,6 +90,12 @@ var routeCases = map[string]routeCase{
 	"GET /v2.0/address-scopes/{id}":              {},
 	"PUT /v2.0/address-scopes/{id}":              {body: `{"address_scope":{"name":"y"}}`},
 	"DELETE /v2.0/address-scopes/{id}":           {},
+
+	"GET /v2.0/rbac-policies":         {},
+	"POST /v2.0/rbac-policies":        {body: `{"rbac_policy":{"tenant_id":"a","object_type":"network","object_id":"$net","action":"access_as_shared","target_tenant":"c"}}`},
+	"GET /v2.0/rbac-policies/{id}":    {},
+	"PUT /v2.0/rbac-policies/{id}":    {body: `{"rbac_policy":{"target_tenant":"d"}}`},
+	"DELETE /v2.0/rbac-policies/{id}": {},
 
 	"GET /v2.0/quotas":              {adminOnly: true},
 	"GET /v2.0/quotas/tenant":       {open: true},
@@ -177,6 +184,7 @@ func newTenancy(t testing.TB, edit ...func(*neutronapi.Options)) *tenancy {
 		{"vtep1", "/v2.0/routers", `{"router":{}}`}, {"vtep2", "/v2.0/routers", `{"router":{}}`}, {"vtep3", "/v2.0/routers", `{"router":{}}`},
 		{"subnetpools", "/v2.0/subnetpools", `{"subnetpool":{"tenant_id":"a","name":"p","prefixes":["10.32.0.0/16","10.40.0.0/16"]}}`},
 		{"address-scopes", "/v2.0/address-scopes", `{"address_scope":{"tenant_id":"a","name":"s","ip_version":4}}`},
+		{"rbac-policies", "/v2.0/rbac-policies", `{"rbac_policy":{"tenant_id":"a","object_type":"network","object_id":"$networks","action":"access_as_shared","target_tenant":"c"}}`},
 		{"gateway_devices", "/v2.0/gw/gateway_devices", `{"gateway_device":{"type":"router_vtep","resource_id":"$vtep1","tunnel_ips":["200.0.0.1"]}}`},
 		{"dev2", "/v2.0/gw/gateway_devices", `{"gateway_device":{"type":"router_vtep","resource_id":"$vtep2","tunnel_ips":["200.0.0.2"]}}`},
 		{"dev3", "/v2.0/gw/gateway_devices", `{"gateway_device":{"type":"router_vtep","resource_id":"$vtep3","tunnel_ips":["200.0.0.3"]}}`},

@@ -45,7 +45,7 @@ func subnetPools(a *API) *resource[site.SubnetPoolInput, model.SubnetPool] {
 				get:   func(_ store.Snapshot, p *pool) any { return p.IsDefault }},
 			attribute[in, pool]{name: "shared", post: true,
 				takes: into(boolean(), func(i *in) *bool { return &i.Shared }),
-				get:   func(_ store.Snapshot, p *pool) any { return p.Shared }},
+				get:   func(s store.Snapshot, p *pool) any { return sharedFor(s, p.ID, p.Shared) }},
 		),
 		bulk: true,
 		fresh: func(r *http.Request) *in {
@@ -180,7 +180,7 @@ func addressScopes(a *API) *resource[model.AddressScope, model.AddressScope] {
 				get: func(_ store.Snapshot, s *scope) any { return s.IPVersion }},
 			{name: "shared", post: true, put: true,
 				takes: into(boolean(), func(s *scope) *bool { return &s.Shared }),
-				get:   func(_ store.Snapshot, s *scope) any { return s.Shared }},
+				get:   func(v store.Snapshot, s *scope) any { return sharedFor(v, s.ID, s.Shared) }},
 		},
 		bulk:     true,
 		fresh:    func(r *http.Request) *scope { return &scope{ProjectID: ownerOf(r)} },

@@ -21,6 +21,11 @@ func (s *Site) CreateAddressScopes(ctx context.Context, in []*model.AddressScope
 			}
 			a.ID = model.AddressScopeID(uuid.NewString())
 			t.Put(store.AddressScopes, string(a.ID), &a)
+			if a.Shared {
+				if err := t.share(shareOfScope(&a), true); err != nil {
+					return err
+				}
+			}
 			out = append(out, &a)
 		}
 		return nil
@@ -43,6 +48,11 @@ func (s *Site) UpdateAddressScope(ctx context.Context, id string, change func(*m
 		if old.Shared && !a.Shared {
 			return model.Errf(model.KindInvalid, "AddressScopeUpdateError", "Unable to update address scope %s : Shared address scope can't be unshared.", id)
 		}
+		if a.Shared && !old.Shared {
+			if err := t.share(shareOfScope(&a), true); err != nil {
+				return err
+			}
+		}
 		t.Put(store.AddressScopes, id, &a)
 		out = &a
 		return nil
@@ -62,6 +72,9 @@ func (s *Site) DeleteAddressScope(ctx context.Context, id string, guard func(*mo
 		}
 		if first(t, ixPoolOfScope, id+"/") != "" {
 			return conflict("AddressScopeInUse", "Unable to complete operation on address scope %s. There are one or more subnet pools in use on the address scope.", id)
+		}
+		if err := t.unshare(id); err != nil {
+			return err
 		}
 		t.Delete(store.AddressScopes, id)
 		return nil

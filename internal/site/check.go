@@ -61,6 +61,7 @@ func (c *checker) objects() {
 	for n := range store.All[model.Network](c.r, store.Networks) {
 		c.key(store.Networks, uint32(n.Key), string(n.ID))
 		c.owe([]entry{ownedEntry(QuotaNetwork, n.ProjectID, string(n.ID))})
+		c.sharedFlag(string(n.ID), n.Shared)
 	}
 	for s := range store.All[model.Subnet](c.r, store.Subnets) {
 		c.refer("subnet "+string(s.ID), store.Networks, string(s.NetworkID))
@@ -72,6 +73,10 @@ func (c *checker) objects() {
 			c.refer("subnet pool "+string(p.ID), store.AddressScopes, string(p.AddressScopeID))
 		}
 		c.owe(poolEntries(p))
+		c.sharedFlag(string(p.ID), p.Shared)
+	}
+	for a := range store.All[model.AddressScope](c.r, store.AddressScopes) {
+		c.sharedFlag(string(a.ID), a.Shared)
 	}
 	for r := range store.All[model.Router](c.r, store.Routers) {
 		c.key(store.Routers, uint32(r.Key), string(r.ID))
@@ -101,6 +106,9 @@ func (c *checker) objects() {
 		if c.refer(from, store.L2Gateways, string(conn.L2GatewayID)) {
 			c.owe(connectionEntries(conn, store.Get[model.L2Gateway](c.r, store.L2Gateways, string(conn.L2GatewayID))))
 		}
+	}
+	for p := range store.All[model.RBACPolicy](c.r, store.RBACPolicies) {
+		c.share(p)
 	}
 	for p := range store.All[model.Placement](c.r, store.Placements) {
 		from := "placement of " + string(p.DeviceID)
@@ -180,7 +188,7 @@ func (c *checker) device(d *model.GatewayDevice) {
 func (c *checker) entries() {
 	for _, ix := range []store.Index{
 		ixKey, ixMAC, ixIP, ixInterface, ixPortOfNetwork, ixSubnetOfNetwork, ixPortOfRouter, ixSubnetOfRouter,
-		ixDeviceOfRouter, ixDeviceOfNetwork, ixManagementIP, ixTunnelIP, ixRemoteMAC, ixGatewayOfDevice, ixSwitchPort, ixConnOfGateway, ixConnOfNetwork, ixVNI,
+		ixDeviceOfRouter, ixDeviceOfNetwork, ixManagementIP, ixTunnelIP, ixRemoteMAC, ixGatewayOfDevice, ixSwitchPort, ixConnOfGateway, ixConnOfNetwork, ixVNI, ixShare,
 		ixPrefixOfPool, ixPrefixOfProject, ixPoolOfScope, ixDefaultPool, ixOwned,
 	} {
 		owed := c.owed[ix]

@@ -29,6 +29,7 @@ const (
 	ixConnOfGateway   store.Index = "conn-of-l2gw"      // l2 gateway → connection
 	ixConnOfNetwork   store.Index = "conn-of-network"   // network/connection → ""
 	ixVNI             store.Index = "vni"               // device/vni → connection
+	ixShare           store.Index = "share"             // object/action/target → RBAC policy
 	ixPrefixOfPool    store.Index = "prefix-of-pool"    // pool/bits of the prefix → subnet
 	ixPrefixOfProject store.Index = "prefix-of-project" // pool/project/bits of the prefix → subnet
 	ixPoolOfScope     store.Index = "pool-of-scope"     // address scope/pool → ""

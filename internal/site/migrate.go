@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/store"
 )
@@ -11,7 +13,7 @@ import (
 // Migrations bring the state of older releases to what this one keeps, each from
 // one format to the next, beginning at that of the first release. Append only.
 func Migrations() []store.Migration {
-	return []store.Migration{countOwned}
+	return []store.Migration{countOwned, nameShares}
 }
 
 // countOwned adds the entries that quotas count, which the first release had none of.
@@ -33,6 +35,35 @@ func countOwned(old []store.Entry) ([]store.Entry, error) {
 		}
 		own := ownedEntry(resource, o.ProjectID, e.ID)
 		out = append(out, store.Entry{Index: own.ix, Key: own.key, Value: own.value})
+	}
+	return out, nil
+}
+
+// nameShares makes the RBAC policies of networks that are shared with everybody,
+// which older formats kept as a mark of the network alone. The policies' ids follow
+// from the networks', so that beginning again makes the same ones.
+func nameShares(old []store.Entry) ([]store.Entry, error) {
+	var out []store.Entry
+	for _, e := range old {
+		if e.Kind != store.Networks {
+			continue
+		}
+		var n model.Network
+		if err := json.Unmarshal([]byte(e.Value), &n); err != nil {
+			return nil, fmt.Errorf("decode network %s: %w", e.ID, err)
+		}
+		if !n.Shared {
+			continue
+		}
+		p := everybodyPolicy(shareOfNetwork(&n), uuid.NewSHA1(uuid.NameSpaceOID, []byte("share/"+e.ID)).String())
+		value, err := json.Marshal(p)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, store.Entry{Kind: store.RBACPolicies, ID: string(p.ID), Value: string(value)})
+		for _, x := range rbacEntries(p) {
+			out = append(out, store.Entry{Index: x.ix, Key: x.key, Value: x.value})
+		}
 	}
 	return out, nil
 }

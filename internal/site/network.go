@@ -36,6 +36,11 @@ func (s *Site) CreateNetworks(ctx context.Context, in []*model.Network) ([]*mode
 			n.Key = model.NetworkKey(key)
 			t.stamp(&n.Standard, 1)
 			t.Put(store.Networks, string(n.ID), &n)
+			if n.Shared {
+				if err := t.share(shareOfNetwork(&n), true); err != nil {
+					return err
+				}
+			}
 			out = append(out, &n)
 		}
 		return nil
@@ -64,6 +69,11 @@ func (s *Site) UpdateNetwork(ctx context.Context, id string, change func(*model.
 		}
 		if n.MTU != old.MTU {
 			if err := t.checkMTU(&n); err != nil {
+				return err
+			}
+		}
+		if n.Shared != old.Shared {
+			if err := t.share(shareOfNetwork(&n), n.Shared); err != nil {
 				return err
 			}
 		}
@@ -132,6 +142,9 @@ func (s *Site) DeleteNetwork(ctx context.Context, id string, guard func(*model.N
 					return err
 				}
 			}
+		}
+		if err := t.unshare(id); err != nil {
+			return err
 		}
 		t.freeKey(store.Networks, uint32(n.Key))
 		t.Delete(store.Networks, id)

@@ -40,6 +40,11 @@ func (s *Site) CreateSubnetPools(ctx context.Context, in []*SubnetPoolInput) ([]
 			if err := t.storePool(nil, &p); err != nil {
 				return err
 			}
+			if p.Shared {
+				if err := t.share(shareOfPool(&p), true); err != nil {
+					return err
+				}
+			}
 			out = append(out, &p)
 		}
 		return nil
@@ -144,6 +149,9 @@ func (s *Site) DeleteSubnetPool(ctx context.Context, id string, guard func(*mode
 		}
 		if first(t, ixPrefixOfPool, id+"/") != "" {
 			return model.Errf(model.KindInvalid, "SubnetPoolDeleteError", "Unable to delete subnet pool: Subnet pool has existing allocations.")
+		}
+		if err := t.unshare(id); err != nil {
+			return err
 		}
 		t.Delete(store.SubnetPools, id)
 		return t.reindex(poolEntries(p), nil)

@@ -26,6 +26,7 @@ const (
 	L2GatewayConnections Kind = "l2_gateway_connection"
 	SubnetPools          Kind = "subnet_pool"
 	AddressScopes        Kind = "address_scope"
+	RBACPolicies         Kind = "rbac_policy"
 	Quotas               Kind = "quota"        // by project
 	Placements           Kind = "placement"    // by gateway device id
 	Hosts                Kind = "host"         // by host name
@@ -62,6 +63,8 @@ func (k Kind) New() (Object, error) {
 		return new(model.SubnetPool), nil
 	case AddressScopes:
 		return new(model.AddressScope), nil
+	case RBACPolicies:
+		return new(model.RBACPolicy), nil
 	case Quotas:
 		return new(model.Quota), nil
 	case Placements:
