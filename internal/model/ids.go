@@ -96,7 +96,15 @@ func MustMAC(s string) MAC {
 
 // String writes lower case with colons.
 func (m MAC) String() string {
-	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+	const digits = "0123456789abcdef"
+	var b [17]byte
+	for i, x := range m {
+		if i > 0 {
+			b[3*i-1] = ':'
+		}
+		b[3*i], b[3*i+1] = digits[x>>4], digits[x&15]
+	}
+	return string(b[:])
 }
 
 // IsGroup tells whether the group bit is set (IEEE 802.3 §3.2.3).

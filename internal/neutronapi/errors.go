@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 
 	"github.com/causeway-net/causeway/internal/model"
 )
@@ -99,7 +100,13 @@ func (a *API) WriteJSON(w http.ResponseWriter, status int, v any) {
 		a.log.Error("encode a reply", "error", err)
 		status, b = http.StatusInternalServerError, []byte(`{"NeutronError":{"type":"HTTPInternalServerError","message":"Request Failed: internal server error while processing your request.","detail":""}}`)
 	}
-	w.Header().Set("Content-Type", "application/json")
+	a.writeBody(w, status, b)
+}
+
+func (a *API) writeBody(w http.ResponseWriter, status int, b []byte) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(b)))
 	w.WriteHeader(status)
 	_, _ = w.Write(b) // the client has gone if this fails
 }

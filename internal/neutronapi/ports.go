@@ -87,6 +87,9 @@ func ports(a *API) *resource[site.PortInput, model.Port] {
 			neutral[in, port]("hints", "hints do not exist yet"),
 		),
 		bulk: true,
+		indexes: map[string]func(store.Snapshot, string) []string{
+			"network_id": func(s store.Snapshot, id string) []string { return site.PortsOf(s, model.NetworkID(id)) },
+		},
 		fresh: func(r *http.Request) *in {
 			return &in{Port: port{Standard: model.Standard{ProjectID: ownerOf(r)}, AdminStateUp: true}, AutoIPs: true}
 		},

@@ -38,6 +38,9 @@ type resource[I, M any] struct {
 	// all and one read from a snapshot; nil for the plain way by kind and id.
 	all func(*http.Request, store.Snapshot) (iter.Seq[*M], error)
 	one func(*http.Request, store.Snapshot, string) (*M, error)
+	// indexes give the ids of the resources that pass a filter, by its name, where
+	// that takes less than looking at all.
+	indexes map[string]func(store.Snapshot, string) []string
 	// revisionIn reads the revision of an update's input, for If-Match.
 	revisionIn func(*I) int64
 	// standardIn and tags are set where the resource has tags.
@@ -113,18 +116,6 @@ func register[I, M any](a *API, r *resource[I, M]) {
 // words is the name of a resource in a sentence.
 func words(name string) string { return strings.ReplaceAll(name, "_", " ") }
 
-// render writes the attributes that are asked for, all if none is.
-func (r *resource[I, M]) render(a *API, v view, m *M, fields []string) map[string]any {
-	out := make(map[string]any, len(r.attrs))
-	for i := range r.attrs {
-		attr := &r.attrs[i]
-		if attr.get != nil && (len(fields) == 0 || slices.Contains(fields, attr.name)) && !r.hidden(a, v, attr, m) {
-			out[attr.name] = attr.get(v, m)
-		}
-	}
-	return out
-}
-
 func fieldsOf(req *http.Request) []string {
 	return slices.DeleteFunc(slices.Clone(req.URL.Query()["fields"]), func(s string) bool { return s == "" })
 }
@@ -159,77 +150,7 @@ func (r *resource[I, M]) serveShow(a *API, w http.ResponseWriter, req *http.Requ
 	if err != nil {
 		return err
 	}
-	a.WriteJSON(w, http.StatusOK, map[string]any{r.name: r.render(a, v, m, fieldsOf(req))})
-	return nil
-}
-
-func (r *resource[I, M]) serveList(a *API, w http.ResponseWriter, req *http.Request) error {
-	q, err := parseQuery(r.attrs, req.URL.Query())
-	if err != nil {
-		return err
-	}
-	s, err := a.view(req.Context())
-	if err != nil {
-		return err
-	}
-	if err := r.mayList(req, s); err != nil {
-		return err
-	}
-	candidates, err := r.candidates(req, s)
-	if err != nil {
-		return err
-	}
-	sees := r.filter(a, s)
-	r.openKeys(&q, s)
-	var items []*M
-	for m := range candidates {
-		if (sees == nil || sees(m)) && q.matches(s, m) && r.openFilters(a, s, &q, m) {
-			items = append(items, m)
-		}
-	}
-	slices.SortFunc(items, func(x, y *M) int { return r.compare(&q, s, x, y) })
-	var marker *M
-	if q.marker != "" {
-		if marker, err = r.get(a, req, s, q.marker); err != nil {
-			return err
-		}
-	}
-	page := r.page(&q, s, items, marker)
-	fields := fieldsOf(req)
-	out := make([]map[string]any, 0, len(page))
-	for _, m := range page {
-		out = append(out, r.render(a, s, m, fields))
-	}
-	body := map[string]any{r.plural: out}
-	if links := r.links(req, &q, page); len(links) > 0 {
-		body[r.plural+"_links"] = links
-	}
-	a.WriteJSON(w, http.StatusOK, body)
-	return nil
-}
-
-// candidates are the resources that a list looks through: with an id filter just
-// those, since clients look every name and id up this way.
-func (r *resource[I, M]) candidates(req *http.Request, s store.Snapshot) (iter.Seq[*M], error) {
-	if r.all != nil {
-		return r.all(req, s)
-	}
-	ids := slices.DeleteFunc(slices.Clone(req.URL.Query()["id"]), func(s string) bool { return s == "" })
-	if len(ids) == 0 {
-		return store.All[M](s, r.kind), nil
-	}
-	slices.Sort(ids)
-	ids = slices.Compact(ids)
-	return func(yield func(*M) bool) {
-		for _, id := range ids {
-			if !isUUID(id) {
-				continue
-			}
-			if m := store.Get[M](s, r.kind, id); m != nil && !yield(m) {
-				return
-			}
-		}
-	}, nil
+	return r.answer(a, w, http.StatusOK, v, m, fieldsOf(req))
 }
 
 func (r *resource[I, M]) servePost(a *API, w http.ResponseWriter, req *http.Request) error {
@@ -261,15 +182,9 @@ func (r *resource[I, M]) servePost(a *API, w http.ResponseWriter, req *http.Requ
 		return err
 	}
 	if !bulk {
-		a.WriteJSON(w, http.StatusCreated, map[string]any{r.name: r.render(a, s, made[0], nil)})
-		return nil
+		return r.answer(a, w, http.StatusCreated, s, made[0], nil)
 	}
-	out := make([]map[string]any, 0, len(made))
-	for _, m := range made {
-		out = append(out, r.render(a, s, m, nil))
-	}
-	a.WriteJSON(w, http.StatusCreated, map[string]any{r.plural: out})
-	return nil
+	return r.answerAll(a, w, http.StatusCreated, s, made, nil, nil)
 }
 
 // postItems takes the attributes of one resource, or of several, out of a body.
@@ -347,8 +262,7 @@ func (r *resource[I, M]) servePut(a *API, w http.ResponseWriter, req *http.Reque
 	if err != nil {
 		return err
 	}
-	a.WriteJSON(w, http.StatusOK, map[string]any{r.name: r.render(a, s, m, nil)})
-	return nil
+	return r.answer(a, w, http.StatusOK, s, m, nil)
 }
 
 func (r *resource[I, M]) serveDelete(a *API, w http.ResponseWriter, req *http.Request) error {

@@ -75,6 +75,9 @@ func subnets(a *API) *resource[site.SubnetInput, model.Subnet] {
 			neutral[in, sub]("dns_publish_fixed_ip", "DNS integration does not exist yet"),
 		),
 		bulk: true,
+		indexes: map[string]func(store.Snapshot, string) []string{
+			"network_id": func(s store.Snapshot, id string) []string { return site.SubnetsOf(s, model.NetworkID(id)) },
+		},
 		fresh: func(r *http.Request) *in {
 			return &in{Subnet: sub{Standard: model.Standard{ProjectID: ownerOf(r)}, EnableDHCP: true}, AutoGateway: true, AutoPools: true}
 		},

@@ -86,6 +86,11 @@ func SubnetsOf(r store.Reader, id model.NetworkID) []string {
 	return suffixes(r, ixSubnetOfNetwork, string(id)+"/")
 }
 
+// PortsOf lists the ids of a network's ports, in order.
+func PortsOf(r store.Reader, id model.NetworkID) []string {
+	return suffixes(r, ixPortOfNetwork, string(id)+"/")
+}
+
 // PortsOfRouter lists the ids of a router's interfaces, in order.
 func PortsOfRouter(r store.Reader, id model.RouterID) []string {
 	return suffixes(r, ixPortOfRouter, string(id)+"/")
