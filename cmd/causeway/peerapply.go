@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,10 +71,42 @@ failed, run it again.
 Exit codes as of apply.`,
 	}
 	d.register(cmd)
+	only := siteFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return d.run(cmd, orchestrator.ForDestroy(plan.Options{}), "Nothing of the peering is left")
+		well := "Nothing of the peering is left"
+		if len(*only) > 0 {
+			well += " at " + strings.Join(*only, ", ")
+		}
+		if err := d.checkSites(cmd, *only); err != nil {
+			return named(cmd, err)
+		}
+		return d.run(cmd, orchestrator.ForDestroy(plan.Options{Only: *only}), well)
 	}
 	return cmd
+}
+
+// siteFlag narrows a teardown.
+func siteFlag(cmd *cobra.Command) *[]string {
+	only := new([]string)
+	cmd.Flags().StringArrayVar(only, "site", nil, "only what is at the `SITE`, to take one out of a peering; repeatable")
+	return only
+}
+
+// checkSites refuses the names of sites that no peering has.
+func (p *peerFlags) checkSites(cmd *cobra.Command, only []string) error {
+	if len(only) == 0 || slices.Contains(p.files, "-") {
+		return nil
+	}
+	specs, err := p.read(cmd.InOrStdin())
+	if err != nil {
+		return err
+	}
+	for _, name := range only {
+		if !slices.ContainsFunc(specs, func(s peering.Peering) bool { return s.Site(name) != nil }) {
+			return &cli.Error{Err: fmt.Errorf("no site of the file is called %s", name), Code: cli.ExitNotFound}
+		}
+	}
+	return nil
 }
 
 func newPeerAdopt() *cobra.Command {
@@ -127,13 +160,13 @@ func (d *doFlags) run(cmd *cobra.Command, planner orchestrator.Planner, well str
 			return 0, failed(step, res, d.keep)
 		case err != nil:
 			if ctx.Err() != nil && res.Steps > 0 {
-				fmt.Fprintf(out, "%d steps were done. Run it again: it completes what is left.\n", res.Steps)
+				fmt.Fprintf(out, "%s done. Run it again: it completes what is left.\n", show.Count(res.Steps, "step"))
 			}
 			return 0, err
 		case res.Steps == 0:
 			return 0, show.Plan(out, st, res.Plan)
 		}
-		_, err = fmt.Fprintf(out, "%s: %s, %d steps in %.1f s.\n", spec.Name, well, res.Steps, time.Since(begin).Seconds())
+		_, err = fmt.Fprintf(out, "%s: %s, %s in %.1f s.\n", spec.Name, well, show.Count(res.Steps, "step"), time.Since(begin).Seconds())
 		return 0, err
 	})
 }

@@ -27,10 +27,17 @@ Exit codes: 0 nothing is to be done; 4 something is; 5 something stands in the w
 	p.register(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the plans as JSON, a list")
 	cmd.Flags().BoolVar(&destroy, "destroy", false, "say what destroy would do")
+	only := siteFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if len(*only) > 0 && !destroy {
+			return named(cmd, cli.Usagef("--site goes with --destroy"))
+		}
+		if err := p.checkSites(cmd, *only); err != nil {
+			return named(cmd, err)
+		}
 		planner := orchestrator.ForApply(plan.Options{})
 		if destroy {
-			planner = orchestrator.ForDestroy(plan.Options{})
+			planner = orchestrator.ForDestroy(plan.Options{Only: *only})
 		}
 		all := []*plan.Plan{}
 		err := p.eachPeering(cmd, func(ctx context.Context, o *orchestrator.Orchestrator, spec *peering.Peering) (int, error) {

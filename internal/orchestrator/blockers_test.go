@@ -175,6 +175,7 @@ func TestAddSite(t *testing.T) {
 	p := l.peering()
 	p.Network.VNI = 0
 	all := p.Sites
+	bare := l.clouds[0].state()
 	p.Sites = all[:3]
 	l.apply(p)
 	p.Sites = all
@@ -203,5 +204,18 @@ func TestAddSite(t *testing.T) {
 	}
 	if st := l.status(p); !st.InSync {
 		t.Errorf("%v", st.Drift)
+	}
+	// What the site itself has, goes with the file that still names it.
+	with := *p
+	with.Sites = all
+	others := l.states()[1:]
+	if _, err := l.o.Run(t.Context(), &with, orchestrator.ForDestroy(plan.Options{Only: []string{"site-a"}}), orchestrator.RunOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(others, l.states()[1:]); d != "" {
+		t.Errorf("the others: %s", d)
+	}
+	if d := cmp.Diff(bare, l.clouds[0].state()); d != "" {
+		t.Errorf("the site: %s", d)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -50,8 +51,8 @@ func named(t *testing.T, path, name string) []step {
 // TestEveryBlockIsRun fails for a block that no test below runs.
 func TestEveryBlockIsRun(t *testing.T) {
 	run := map[string][]string{
-		"README.md":              {"demo", "test", "lab", "flags"},
-		"docs/operator-guide.md": {"guide-lab", "guide-site-a", "guide-site-b", "guide-steps", "guide-attach", "guide-check", "guide-trace", "guide-probe", "guide-down", "guide-lab-down"},
+		"README.md":              {"demo", "test", "lab", "flags", "peer"},
+		"docs/operator-guide.md": {"guide-lab", "guide-site-a", "guide-site-b", "guide-steps", "guide-attach", "guide-check", "guide-trace", "guide-probe", "guide-down", "guide-lab-down", "peer-tenant", "peer-apply", "peer-attach", "peer-drift", "peer-destroy"},
 	}
 	shown := regexp.MustCompile("(?m)^<!-- shown: .+ -->\n```console$")
 	for path, names := range run {
@@ -120,13 +121,18 @@ func needLab(t *testing.T, tools ...string) func([]step) []step {
 	const file, portA, portB = "examples/two-sites.yaml", "19696", "29696"
 	lab := fmt.Sprintf("docs-%d", os.Getpid())
 	own := filepath.Join(t.TempDir(), "lab.yaml")
+	const peering = "examples/peering.yaml"
+	ownPeering := filepath.Join(t.TempDir(), "peering.yaml")
 	names := strings.NewReplacer(
-		file, own, "two-sites", lab, portA, freePort(t), portB, freePort(t),
+		file, own, peering, ownPeering, "two-sites", lab, portA, freePort(t), portB, freePort(t),
 		"testbed status", "testbed status --lab "+lab,
 		"testbed attach", "testbed attach --lab "+lab,
 		"testbed exec", "testbed exec --lab "+lab,
 	)
 	if err := os.WriteFile(own, []byte(names.Replace(page(t, file))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(ownPeering, []byte(names.Replace(page(t, peering))), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -184,17 +190,18 @@ func TestLab(t *testing.T) {
 // TestFlags wants every flag that the README shows to be in the command's help.
 func TestFlags(t *testing.T) {
 	build(t)
-	for _, s := range named(t, "README.md", "flags") {
+	for _, s := range append(named(t, "README.md", "flags"), named(t, "README.md", "peer")...) {
 		words := strings.Fields(strings.TrimPrefix(s.command, "sudo "))
-		cmd := exec.Command(words[0], words[1], "--help")
+		flags := slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(w, "--") })
+		cmd := exec.Command(words[0], append(slices.Clone(words[1:flags]), "--help")...)
 		cmd.Dir = top
 		help, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", s.command, err, help)
 		}
-		for _, w := range words[2:] {
+		for _, w := range words[flags:] {
 			if strings.HasPrefix(w, "--") && !bytes.Contains(help, []byte(w+" ")) {
-				t.Errorf("causeway %s has no flag %s", words[1], w)
+				t.Errorf("%s has no flag %s", strings.Join(words[:flags], " "), w)
 			}
 		}
 	}
@@ -217,6 +224,20 @@ func TestOperatorGuide(t *testing.T) {
 	for _, name := range []string{
 		"guide-lab", "guide-site-a", "guide-steps", "guide-site-b", "guide-steps", "guide-attach", "guide-check",
 		"guide-site-a", "guide-trace", "guide-probe", "guide-down", "guide-site-b", "guide-down", "guide-lab-down",
+	} {
+		steps = append(steps, named(t, guide, name)...)
+	}
+	runSteps(t, 8*time.Minute, ours(steps))
+}
+
+// TestOneFile does the guide's chapter on peering with one file.
+func TestOneFile(t *testing.T) {
+	ours := needLab(t, "openstack")
+	const guide = "docs/operator-guide.md"
+	var steps []step
+	for _, name := range []string{
+		"guide-lab", "guide-site-a", "peer-tenant", "guide-site-b", "peer-tenant", "peer-apply", "peer-attach",
+		"guide-site-a", "peer-drift", "peer-destroy", "guide-lab-down",
 	} {
 		steps = append(steps, named(t, guide, name)...)
 	}

@@ -16,6 +16,8 @@ type Options struct {
 	// WithoutDown leaves sites that do not answer alone, and what the others have
 	// for them as it is, in place of refusing to plan.
 	WithoutDown bool
+	// Only are the sites at which something is to be done; all if empty.
+	Only []string
 }
 
 // builder puts a plan together.
@@ -50,7 +52,7 @@ func Build(p *peering.Peering, obs []observed.Site, opts Options) *Plan {
 	b.choose()
 	b.check()
 	for _, v := range b.views {
-		if v.ready() {
+		if v.ready() && (len(opts.Only) == 0 || slices.Contains(opts.Only, v.spec.Name)) {
 			b.site(v)
 		}
 	}

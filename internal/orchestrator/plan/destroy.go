@@ -14,6 +14,9 @@ func Teardown(p *peering.Peering, obs []observed.Site, opts Options) *Plan {
 	b.choose()
 	b.plan.Blockers = []Problem{} // what the choices lack is no matter here
 	for _, v := range b.views {
+		if len(opts.Only) > 0 && !slices.Contains(opts.Only, v.spec.Name) {
+			continue
+		}
 		if v.down {
 			b.checkDown(v)
 			continue

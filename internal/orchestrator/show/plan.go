@@ -177,11 +177,12 @@ func summary(p *plan.Plan) string {
 	case n == 0:
 		return "Everything is as the file says."
 	default:
-		return fmt.Sprintf("%s at %s: %d to add, %d to change, %d to take away.", count(n, "step"), count(len(sites), "site"), add, change, remove)
+		return fmt.Sprintf("%s at %s: %d to add, %d to change, %d to take away.", Count(n, "step"), Count(len(sites), "site"), add, change, remove)
 	}
 }
 
-func count(n int, what string) string {
+// Count is a number of things.
+func Count(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}
