@@ -30,7 +30,7 @@ accounts can go on. One run at a time works on a peering.
 Exit codes: 0 everything is as the file says, or was made so; 4 something is to be
 done (plan) or has drifted (status); 5 something stands in the way, and nothing was
 done; 6 another run has the lease; 1 a step failed; 2 and 130 as everywhere.`,
-		newPeerPlan(), newPeerApply(), newPeerStatus(), newPeerVerify(), newPeerDestroy(), newPeerAdopt(), newPeerRender())
+		newPeerPlan(), newPeerApply(), newPeerStatus(), newPeerVerify(), newPeerRun(), newPeerDestroy(), newPeerAdopt(), newPeerRender())
 }
 
 // peerFlags say which peerings, and how patient to be.

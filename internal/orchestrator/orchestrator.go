@@ -32,6 +32,16 @@ type Options struct {
 	Sites sites.Options
 	// Lease is how leases are taken. OnWait and Wait are given with each call.
 	Lease lease.Options
+	// Gate, if not nil, keeps sites that are down from being asked.
+	Gate Gate
+}
+
+// Gate knows which sites are down. Its methods may be called at once.
+type Gate interface {
+	// Closed is the problem of a site that is not to be asked now; nil: ask it.
+	Closed(s *peering.Site) *observed.Problem
+	// Seen is told how it went; nil is well.
+	Seen(s *peering.Site, problem *observed.Problem)
 }
 
 // Orchestrator works on any number of peerings. Its methods may be called at once.
@@ -56,7 +66,7 @@ func New(o Options) *Orchestrator {
 // Site gives the API of a site of a peering.
 func (o *Orchestrator) Site(ctx context.Context, s *peering.Site) (*sites.Site, error) {
 	o.mu.Lock()
-	key := accessKey(s.Access)
+	key := AccessKey(s.Access)
 	c := o.conns[key]
 	if c == nil {
 		c = &connection{}
@@ -75,7 +85,9 @@ func (o *Orchestrator) Site(ctx context.Context, s *peering.Site) (*sites.Site, 
 	return c.conn.Site(s.Name), nil
 }
 
-func accessKey(a peering.Access) string {
+// AccessKey is the same for two sites that are one API with one account. It holds the account's
+// secrets.
+func AccessKey(a peering.Access) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%q %q", a.Cloud, a.Endpoint)
 	for _, k := range slices.Sorted(maps.Keys(a.Auth)) {
@@ -95,19 +107,41 @@ func (o *Orchestrator) Observe(ctx context.Context, p *peering.Peering) ([]obser
 	g.SetLimit(parallelSites)
 	for i := range p.Sites {
 		g.Go(func() error {
-			s, err := o.Site(gctx, &p.Sites[i])
-			if gctx.Err() != nil {
-				return gctx.Err()
-			}
-			if err != nil {
-				out[i] = observed.Site{Name: p.Sites[i].Name, Endpoint: p.Sites[i].Access.Endpoint, Problem: sites.ProblemOf(err)}
-				return nil
-			}
-			out[i], err = s.Observe(gctx, p)
-			return err
+			return o.observeSite(gctx, p, &p.Sites[i], &out[i])
 		})
 	}
 	return out, g.Wait()
+}
+
+// observeSite reads one site, unless the gate is closed.
+func (o *Orchestrator) observeSite(ctx context.Context, p *peering.Peering, spec *peering.Site, out *observed.Site) error {
+	if o.opts.Gate != nil {
+		if problem := o.opts.Gate.Closed(spec); problem != nil {
+			*out = observed.Site{Name: spec.Name, Endpoint: spec.Access.Endpoint, Problem: problem}
+			return nil
+		}
+	}
+	got, err := o.ObserveSite(ctx, p, spec)
+	if err != nil {
+		return err
+	}
+	*out = got
+	if o.opts.Gate != nil {
+		o.opts.Gate.Seen(spec, got.Problem)
+	}
+	return nil
+}
+
+// ObserveSite reads one site, whatever the gate says.
+func (o *Orchestrator) ObserveSite(ctx context.Context, p *peering.Peering, spec *peering.Site) (observed.Site, error) {
+	s, err := o.Site(ctx, spec)
+	if ctx.Err() != nil {
+		return observed.Site{}, ctx.Err()
+	}
+	if err != nil {
+		return observed.Site{Name: spec.Name, Endpoint: spec.Access.Endpoint, Problem: sites.ProblemOf(err)}, nil
+	}
+	return s.Observe(ctx, p)
 }
 
 // Planner makes a plan of what was observed.

@@ -73,7 +73,7 @@ func TestReasonsAreListed(t *testing.T) {
 }
 
 // TestMetricsAreListed compares the names on the page with those in the source: a
-// name is the text that the constructors agentDesc and controllerDesc prefix.
+// name is the text that the constructors agentDesc, controllerDesc and peerDesc prefix.
 func TestMetricsAreListed(t *testing.T) {
 	page, err := os.ReadFile("../../docs/metrics.md")
 	if err != nil {
@@ -96,7 +96,7 @@ func TestMetricsAreListed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range regexp.MustCompile(`\b(agent|controller)Desc\("([a-z_]+)"`).FindAllStringSubmatch(string(b), -1) {
+		for _, m := range regexp.MustCompile(`\b(agent|controller|peer)Desc\("([a-z_]+)"`).FindAllStringSubmatch(string(b), -1) {
 			made["causeway_"+m[1]+"_"+m[2]] = true
 		}
 	}

@@ -47,12 +47,15 @@ type Place struct {
 	RouterID string
 }
 
+// DefaultTerm is the term where none is given.
+const DefaultTerm = 15 * time.Second
+
 // Options change how a lease is taken. The zero value is usable.
 type Options struct {
 	// Holder names this run; Self() if empty.
 	Holder string
 	// Term is how long a tag must be seen unchanged before it may be taken away;
-	// 15 s if zero. All runs must use the same.
+	// DefaultTerm if zero. All runs must use the same.
 	Term time.Duration
 	// Wait bounds the wait for somebody else's lease; 0 is not to wait.
 	Wait time.Duration
@@ -107,7 +110,7 @@ const margin = 4
 // holds what the other waits for.
 func Take(ctx context.Context, peering string, places []Place, o Options) (*Lease, error) {
 	if o.Term == 0 {
-		o.Term = 15 * time.Second
+		o.Term = DefaultTerm
 	}
 	if o.Holder == "" {
 		o.Holder = Self()

@@ -2,10 +2,14 @@ package sites
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/causeway-net/causeway/internal/client"
 	"github.com/causeway-net/causeway/internal/probe"
@@ -76,3 +80,29 @@ func (s *Conn) trace(ctx context.Context, path string, request any) (Trace, erro
 
 // IsRefused tells whether an error of Probe says that the request is wrong.
 func IsRefused(err error) bool { return client.Status(err) == http.StatusBadRequest }
+
+// Glance reads what tenants change of a peer router: its routes and its interfaces. Two
+// answers that are equal mean that nothing of it has changed. It is far less than Observe reads.
+func (s *Conn) Glance(ctx context.Context, routerID string) (string, error) {
+	var routers, ports []client.Attrs
+	err := s.read(ctx, func(ctx context.Context) (err error) {
+		routers, err = s.api.List(ctx, client.Routers, url.Values{"id": {routerID}, "fields": {"id", "name", "admin_state_up", "routes"}})
+		if err != nil {
+			return err
+		}
+		ports, err = s.api.List(ctx, client.Ports, url.Values{
+			"device_id": {routerID}, "fields": {"id", "network_id", "admin_state_up", "mac_address", "fixed_ips"},
+		})
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	slices.SortFunc(ports, func(a, b client.Attrs) int { return strings.Compare(client.ID(a), client.ID(b)) })
+	b, err := json.Marshal([]any{routers, ports})
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), nil
+}

@@ -1,0 +1,375 @@
+package orchestrator_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/causeway-net/causeway/internal/metrics"
+	"github.com/causeway-net/causeway/internal/orchestrator"
+	"github.com/causeway-net/causeway/internal/orchestrator/lease"
+	"github.com/causeway-net/causeway/internal/orchestrator/plan"
+	"github.com/causeway-net/causeway/internal/orchestrator/service"
+)
+
+// keeper is a running service.
+type keeper struct {
+	t      *testing.T
+	svc    *service.Service
+	log    *logBuffer
+	counts *metrics.Peer
+	stop   func()
+}
+
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// keep runs a service with short times. stop ends it and waits.
+func keep(t *testing.T, dir, holder string) *keeper {
+	t.Helper()
+	k := &keeper{t: t, log: &logBuffer{}, counts: metrics.NewPeer()}
+	so := options(holder).Sites
+	so.Attempts = 2
+	k.svc = service.New(service.Options{
+		Paths: []string{dir}, Poll: 20 * time.Millisecond, Full: 300 * time.Millisecond, Sites: so,
+		Lease: lease.Options{Term: 2 * time.Second, Holder: holder}, Counts: k.counts, Log: slog.New(slog.NewJSONHandler(k.log, nil)),
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- k.svc.Run(ctx) }()
+	k.stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Error("the service does not end")
+		}
+		if t.Failed() {
+			t.Logf("log of %s:\n%s", holder, k.log)
+		}
+	})
+	t.Cleanup(k.stop)
+	return k
+}
+
+func (k *keeper) leads(peering string) bool {
+	all, err := k.svc.Healthy()
+	if err != nil {
+		k.t.Error(err)
+	}
+	return all[peering].Leader
+}
+
+// write puts the lab's peering into a file, without the sites from n on.
+func (l *lab) write(dir string, n int) {
+	l.t.Helper()
+	var b strings.Builder
+	b.WriteString("apiVersion: causeway/v1\nkind: Peering\nmetadata: {name: acme}\nspec:\n  network: {cidr: 192.168.0.0/24, vni: 100}\n  sites:\n")
+	for _, c := range l.clouds[:n] {
+		fmt.Fprintf(&b, "  - {name: %s, endpoint: %q, gateway: gateway, router: tenant-router}\n", c.name, c.srv.URL)
+	}
+	tmp := filepath.Join(dir, ".new")
+	if err := os.WriteFile(tmp, []byte(b.String()), 0o600); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := os.Rename(tmp, filepath.Join(dir, "acme.yaml")); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// inSync tells whether the first n sites are as the file says, by somebody else's eyes.
+func (l *lab) inSync(n int) bool {
+	l.t.Helper()
+	p := l.peering()
+	p.Sites = p.Sites[:n]
+	st, err := l.o.Status(l.t.(*testing.T).Context(), p)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return st.InSync
+}
+
+func (c *cloud) hasRoute(cidr string) bool {
+	r := c.one("routers", object{"name": "tenant-router"})
+	return strings.Contains(fmt.Sprint(r["routes"]), "destination:"+cidr+" ")
+}
+
+// TestServiceKeeps: the service makes the peering, mends what somebody breaks, advertises what a
+// tenant adds and withdraws what goes.
+func TestServiceKeeps(t *testing.T) {
+	l := newLab(t, 3)
+	dir := t.TempDir()
+	l.write(dir, 3)
+	k := keep(t, dir, "one")
+	until(t, "the peering", func() bool { return l.inSync(3) })
+
+	a, b := l.clouds[0], l.clouds[1]
+	router := a.one("routers", object{"name": "tenant-router"})["id"].(string)
+	begin := time.Now()
+	_, sub := a.connect(router, "more", "10.7.0.0/24")
+	until(t, "the new subnet at the others", func() bool { return b.hasRoute("10.7.0.0/24") && l.clouds[2].hasRoute("10.7.0.0/24") })
+	t.Logf("advertised after %v", time.Since(begin))
+	a.call(http.MethodPut, "routers/"+router+"/remove_router_interface", object{"subnet_id": sub})
+	until(t, "the subnet to go", func() bool { return !b.hasRoute("10.7.0.0/24") })
+
+	// Somebody takes a piece away that no glance sees.
+	dev := b.one("gw/gateway_devices", nil)["id"].(string)
+	for _, e := range b.list("gw/gateway_devices/" + dev + "/remote_mac_entries") {
+		b.call(http.MethodDelete, "gw/gateway_devices/"+dev+"/remote_mac_entries/"+e["id"].(string), nil)
+	}
+	until(t, "the piece to be back", func() bool { return l.inSync(3) })
+	if !k.leads("acme") {
+		t.Error("the only instance does not lead")
+	}
+	k.stop()
+	for _, c := range l.clouds {
+		if tags := c.one("routers", object{"name": "tenant-router"})["tags"].([]any); len(tags) != 0 {
+			t.Errorf("%s: leases stay: %v", c.name, tags)
+		}
+	}
+	for line := range strings.Lines(k.log.String()) {
+		var event struct{ Msg, Peering string }
+		if err := json.Unmarshal([]byte(line), &event); err != nil || event.Msg == "" {
+			t.Errorf("not an event: %s", line)
+		}
+	}
+	for _, want := range []string{`"msg":"drift"`, `"msg":"step"`, `"msg":"mended"`, `"msg":"leading"`} {
+		if !strings.Contains(k.log.String(), want) {
+			t.Errorf("no event %s", want)
+		}
+	}
+}
+
+// TestServiceWithASiteDown: the others go on, the site is left alone more and more, and it is caught
+// up with when it is back.
+func TestServiceWithASiteDown(t *testing.T) {
+	l := newLab(t, 3)
+	dir := t.TempDir()
+	l.write(dir, 3)
+	keep(t, dir, "one")
+	until(t, "the peering", func() bool { return l.inSync(3) })
+	c := l.clouds[0] // where the lease of the leader is
+	var asked atomic.Int64
+	c.interpose(func(http.ResponseWriter, *http.Request, func(http.ResponseWriter)) {
+		asked.Add(1)
+		panic(http.ErrAbortHandler)
+	})
+	b := l.clouds[1]
+	router := b.one("routers", object{"name": "tenant-router"})["id"].(string)
+	b.connect(router, "more", "10.7.0.0/24")
+	until(t, "the new subnet at the site that is there", func() bool { return l.clouds[2].hasRoute("10.7.0.0/24") })
+	before := asked.Load()
+	time.Sleep(time.Second)
+	if n := asked.Load() - before; n > 60 {
+		t.Errorf("a site that is down was asked %d times in a second", n)
+	}
+	c.interpose(nil)
+	until(t, "the site to be caught up with", func() bool { return c.hasRoute("10.7.0.0/24") && l.inSync(3) })
+}
+
+// TestServiceFollowsItsFiles: a site that comes into the file is peered, a file that is broken
+// changes nothing, one that goes leaves the peering as it is.
+func TestServiceFollowsItsFiles(t *testing.T) {
+	l := newLab(t, 3)
+	dir := t.TempDir()
+	k := keep(t, dir, "one") // nothing to do yet
+	l.write(dir, 2)
+	until(t, "the peering of two", func() bool { return l.inSync(2) })
+	l.write(dir, 3)
+	until(t, "the peering of three", func() bool { return l.inSync(3) })
+	path := filepath.Join(dir, "acme.yaml")
+	if err := os.WriteFile(path, []byte("apiVersion: causeway/v1\nkind: Pee"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the broken file to be told of", func() bool { return strings.Contains(k.log.String(), "cannot be read") })
+	if !k.leads("acme") || !l.inSync(3) {
+		t.Error("a broken file changes something")
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the peering to be left alone", func() bool { all, _ := k.svc.Healthy(); return len(all) == 0 })
+	if !l.inSync(3) {
+		t.Error("a file that goes changes something")
+	}
+}
+
+// TestServiceLeads: of two instances one leads, and the other takes over when it has ended; what
+// they do never mixes.
+func TestServiceLeads(t *testing.T) {
+	l := newLab(t, 2)
+	dir := t.TempDir()
+	l.write(dir, 2)
+	one := keep(t, dir, "one")
+	until(t, "the first to lead", func() bool { return one.leads("acme") })
+	two := keep(t, dir, "two")
+	until(t, "the peering", func() bool { return l.inSync(2) })
+	a, b := l.clouds[0], l.clouds[1]
+	router := a.one("routers", object{"name": "tenant-router"})["id"].(string)
+	a.connect(router, "more", "10.7.0.0/24")
+	until(t, "the subnet", func() bool { return b.hasRoute("10.7.0.0/24") })
+	if two.leads("acme") || strings.Contains(two.log.String(), `"msg":"step"`) {
+		t.Error("both lead")
+	}
+	one.stop()
+	until(t, "the second to lead", func() bool { return two.leads("acme") })
+	a.connect(router, "yet-more", "10.8.0.0/24")
+	until(t, "the subnet", func() bool { return b.hasRoute("10.8.0.0/24") })
+}
+
+// TestServiceTakesOver: a leader that was killed left its lease; it is taken over when its term has
+// passed. An apply by hand that is under way is waited for.
+func TestServiceTakesOver(t *testing.T) {
+	l := newLab(t, 2)
+	dir := t.TempDir()
+	l.write(dir, 2)
+	router := l.clouds[0].one("routers", object{"name": "tenant-router"})["id"].(string)
+	l.clouds[0].call(http.MethodPut, "routers/"+router+"/tags/causeway:lease:acme~leader:killed:7", nil)
+	k := keep(t, dir, "one")
+	until(t, "the lease to be taken over", func() bool { return k.leads("acme") })
+	until(t, "the peering", func() bool { return l.inSync(2) })
+}
+
+// TestServiceEndsInTheMiddle: SIGTERM while a change is under way ends it soon, and the next run
+// completes what is left.
+func TestServiceEndsInTheMiddle(t *testing.T) {
+	l := newLab(t, 2)
+	dir := t.TempDir()
+	l.write(dir, 2)
+	before := l.states()
+	reached, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	l.clouds[1].interpose(func(w http.ResponseWriter, r *http.Request, next func(http.ResponseWriter)) {
+		if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/remote_mac_entries") {
+			once.Do(func() { close(reached) })
+			select {
+			case <-release:
+			case <-r.Context().Done():
+				panic(http.ErrAbortHandler)
+			}
+		}
+		next(w)
+	})
+	k := keep(t, dir, "one")
+	select {
+	case <-reached:
+	case <-time.After(20 * time.Second):
+		t.Fatal("no change begins")
+	}
+	begin := time.Now()
+	k.stop()
+	if d := time.Since(begin); d > 10*time.Second {
+		t.Errorf("it took %v to end", d)
+	}
+	close(release)
+	l.clouds[1].interpose(nil)
+	if _, err := l.o.Run(t.Context(), l.peering(), applied, orchestrator.RunOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if !l.inSync(2) {
+		t.Error("a run by hand does not complete it")
+	}
+	if _, err := l.o.Run(t.Context(), l.peering(), orchestrator.ForDestroy(plan.Options{}), orchestrator.RunOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range l.clouds {
+		if got := c.state(); len(got) != len(before[i]) {
+			t.Errorf("%s: %d resources, %d before", c.name, len(got), len(before[i]))
+		}
+	}
+}
+
+// TestServiceIsBlocked: what stands in the way is told once, changes nothing, and when it is gone
+// the peering is made.
+func TestServiceIsBlocked(t *testing.T) {
+	l := newLab(t, 2)
+	dir := t.TempDir()
+	l.write(dir, 2)
+	b := l.clouds[1]
+	router := b.one("routers", object{"name": "tenant-router"})["id"].(string)
+	_, sub := b.connect(router, "clash", "10.0.0.0/24")
+	k := keep(t, dir, "one")
+	const words = "something stands in the way"
+	until(t, "the clash to be told of", func() bool { return strings.Contains(k.log.String(), words) })
+	time.Sleep(time.Second)
+	if w := l.writes(); len(w) != 0 {
+		t.Errorf("it did %q", w)
+	}
+	if n := strings.Count(k.log.String(), words); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+	b.call(http.MethodPut, "routers/"+router+"/remove_router_interface", object{"subnet_id": sub})
+	until(t, "the peering", func() bool { return l.inSync(2) })
+}
+
+func TestServiceAnswers(t *testing.T) {
+	l := newLab(t, 2)
+	dir := t.TempDir()
+	l.write(dir, 2)
+	k := keep(t, dir, "one")
+	until(t, "the peering", func() bool { return l.inSync(2) })
+	h := k.svc.Handler(k.counts.Handler())
+	get := func(path string) (int, string) {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		return w.Code, w.Body.String()
+	}
+	until(t, "the metrics", func() bool {
+		code, body := get("/metrics")
+		return code == 200 && strings.Contains(body, `causeway_peer_in_sync{peering="acme"} 1`) &&
+			strings.Contains(body, `causeway_peer_leader{peering="acme"} 1`) &&
+			strings.Contains(body, `causeway_peer_site_up{peering="acme",site="site-a"} 1`) &&
+			strings.Contains(body, `causeway_peer_applies_total{peering="acme",result="done"} 1`)
+	})
+	code, body := get("/healthz")
+	var health struct {
+		Status   string
+		Peerings map[string]service.Summary
+	}
+	if err := json.Unmarshal([]byte(body), &health); err != nil || code != 200 || health.Status != "ok" || !health.Peerings["acme"].InSync {
+		t.Errorf("%d %s %v", code, body, errors.Join(err))
+	}
+	if code, _ := get("/elsewhere"); code != 404 {
+		t.Errorf("/elsewhere: %d", code)
+	}
+}
