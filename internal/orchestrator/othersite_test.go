@@ -48,7 +48,7 @@ type kindOf struct {
 }
 
 var kinds = map[string]kindOf{
-	"networks": {"network", "name description admin_state_up port_security_enabled mtu tenant_id", "name description admin_state_up port_security_enabled mtu",
+	"networks": {"network", "name description admin_state_up port_security_enabled tenant_id", "name description admin_state_up port_security_enabled",
 		object{"description": "", "admin_state_up": true, "port_security_enabled": true, "mtu": 1450.0, "tags": []any{}, "router:external": false, "provider:network_type": "midonet"}},
 	"subnets": {"subnet", "name description network_id ip_version cidr gateway_ip enable_dhcp tenant_id", "name description gateway_ip enable_dhcp",
 		object{"name": "", "description": "", "enable_dhcp": true, "gateway_ip": nil, "tags": []any{}}},

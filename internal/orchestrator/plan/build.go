@@ -193,7 +193,7 @@ func (b *builder) network(v *view, w *siteWork) {
 	made := ""
 	if v.net == nil {
 		attrs := Attrs{"name": name, "description": tag, "port_security_enabled": false}
-		if mtu := b.plan.Choices.MTU; mtu != 0 {
+		if mtu := b.plan.Choices.MTU; mtu != 0 && v.setsMTU() {
 			attrs["mtu"] = mtu
 		}
 		made = b.add(v, "network", Action{Op: Create, Kind: Network, What: "multi-site network " + name, Attrs: attrs})
@@ -242,7 +242,7 @@ func (b *builder) existingNetwork(v *view, w *siteWork) {
 	if v.net.PortSecurity {
 		now["port_security_enabled"], before["port_security_enabled"] = false, true
 	}
-	if mtu := b.plan.Choices.MTU; mtu != 0 && v.net.MTU != 0 && v.net.MTU != mtu {
+	if mtu := b.plan.Choices.MTU; mtu != 0 && v.setsMTU() && v.net.MTU != 0 && v.net.MTU != mtu {
 		now["mtu"], before["mtu"] = mtu, v.net.MTU
 	}
 	if len(now) > 0 {

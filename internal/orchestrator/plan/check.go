@@ -153,6 +153,12 @@ func (b *builder) checkNetwork(v *view) {
 		b.warn(Problem{Site: v.spec.Name, Text: fmt.Sprintf("its networks carry packets of %d bytes, the peering %d", most, b.plan.Choices.MTU),
 			Hint: "Larger packets are answered with \"fragmentation needed\"; nothing is to be done where hosts heed that."})
 	}
+	if mtu := b.plan.Choices.MTU; !v.setsMTU() && mtu != 0 {
+		if has := v.carries(); has > mtu || v.net != nil && v.net.MTU > mtu {
+			b.warn(Problem{Site: v.spec.Name, Text: fmt.Sprintf("the multi-site network takes packets of up to %d bytes there, and of %d elsewhere; the API cannot change that", max(has, mtuOf(v.net)), mtu),
+				Hint: "Larger packets are lost unless the site's tunnels or hosts are given the smaller MTU."})
+		}
+	}
 	if v.net == nil {
 		return
 	}
@@ -313,4 +319,11 @@ func (b *builder) checkOverlaps() {
 				Hint: "Networks that are to reach each other need addresses of their own; leave one out of advertise if it need not."})
 		}
 	}
+}
+
+func mtuOf(n *observed.Network) int {
+	if n == nil {
+		return 0
+	}
+	return n.MTU
 }

@@ -152,7 +152,7 @@ func (b *builder) peerPort(v *view, w *siteWork, gone map[string]string) {
 	}
 	if now, was := b.portChange(w, v.peer, c); len(now) > 0 {
 		last = b.add(v, "peer-port-update", Action{Op: Update, Kind: Port, What: portWhat(v, v.spec.Name, v.peer), Target: port,
-			Attrs: now, Before: was}, append(before, last)...)
+			Attrs: now, Before: was}, append(before, last, w.subnetMade)...)
 	}
 	if v.peer.DeviceID == "" {
 		b.attachPort(v, what, port, last)
@@ -199,7 +199,7 @@ func (b *builder) remotePort(v *view, w *siteWork, site string, gone map[string]
 		}
 		if len(now) > 0 {
 			last = b.add(v, "remote-port-update:"+site, Action{Op: Update, Kind: Port, What: portWhat(v, site, p), Remote: site,
-				Target: Ref{ID: p.ID}, Attrs: now, Before: was}, append(before, last)...)
+				Target: Ref{ID: p.ID}, Attrs: now, Before: was}, append(before, last, w.subnetMade)...)
 		}
 	}
 	listed := b.remoteMAC(v, w, site, last)

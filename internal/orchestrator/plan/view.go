@@ -331,6 +331,11 @@ func (v *view) advertised(cidr netip.Prefix) []prefixOf {
 	return out
 }
 
+// setsMTU tells whether the MTU of a network can be chosen at the site.
+func (v *view) setsMTU() bool {
+	return v.obs.Extensions == nil || v.obs.Extensions["net-mtu-writable"]
+}
+
 // uplink is the provider:network_type of a network that leads to the underlay.
 const uplink = "uplink"
 
