@@ -47,8 +47,10 @@ func (w *work) undo(ctx context.Context, site Doer, a *plan.Action, maybe bool) 
 		}
 		w.mu.Lock()
 		w.ids[back.ID] = id
-		if back.Op == plan.Create && a.Target.ID != "" {
-			w.alias[a.Target.ID] = id
+		// A create that finds the old one still there gives its id.
+		if old := a.Target.ID; back.Op == plan.Create && old != "" && old != id {
+			w.alias[old] = id
+			delete(w.alias, id)
 		}
 		w.mu.Unlock()
 	}
