@@ -65,7 +65,7 @@ func (c cloud) runCommands(t *testing.T, file string) {
 func (c cloud) runStep(t *testing.T, home string, n names, s step) {
 	t.Helper()
 	if s.command == "-" {
-		replay(t, c.rec.url, c.token, n, s)
+		replay(t, c.rec.url, map[string]string{"": c.token}, n, s)
 		c.rec.take()
 		return
 	}

@@ -22,6 +22,7 @@ import (
 //	$ a command of a client; "$!" of one that has to fail; "$ -" for requests that
 //	the test makes itself, because no client here has the command
 //	> a text that the command prints
+//	as NAME: the requests from here on are made with that user's token
 //	POST /v2.0/networks {"network":{"name":"a"}}
 //	201 {"network":{"id":"<NET>","name":"a"}}
 //	GET /v2.0/networks/nothing
@@ -36,6 +37,7 @@ import (
 // exchange is a request and its answer.
 type exchange struct {
 	line         int
+	user         string // whose token goes with it; "" for the run's own
 	method, path string
 	body         string
 	status       int
@@ -75,6 +77,7 @@ var requestLine = regexp.MustCompile(`^(GET|PUT|POST|DELETE|PATCH|HEAD) `)
 
 func parseSections(name, text string) ([]section, error) {
 	out := []section{{name: name}}
+	user := ""
 	lines := bufio.NewScanner(strings.NewReader(text))
 	lines.Buffer(nil, 1<<20)
 	for n := 1; lines.Scan(); n++ {
@@ -82,6 +85,8 @@ func parseSections(name, text string) ([]section, error) {
 		last := &out[len(out)-1]
 		switch {
 		case line == "" || line[0] == '#':
+		case strings.HasPrefix(line, "as "):
+			user = line[3:]
 		case strings.HasPrefix(line, "== "):
 			out = append(out, section{name: line[3:]})
 		case strings.HasPrefix(line, "$"):
@@ -100,7 +105,7 @@ func parseSections(name, text string) ([]section, error) {
 			if len(last.steps) == 0 {
 				last.steps = append(last.steps, step{line: n})
 			}
-			e := exchange{line: n}
+			e := exchange{line: n, user: user}
 			e.method, e.path, _ = strings.Cut(line, " ")
 			e.path, e.body, _ = strings.Cut(e.path, " ")
 			s := &last.steps[len(last.steps)-1]

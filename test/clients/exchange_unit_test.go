@@ -3,13 +3,13 @@ package clients
 import "testing"
 
 func TestParseSections(t *testing.T) {
-	secs, err := parseSections("file", "# c\nGET /a\n204\n== two\n$! cmd x\n> out\nPOST /b {\"a\": 1}\n400 Type some words\n")
+	secs, err := parseSections("file", "# c\nGET /a\n204\n== two\nas u\n$! cmd x\n> out\nPOST /b {\"a\": 1}\n400 Type some words\n")
 	if err != nil || len(secs) != 2 || secs[0].name != "file" || secs[1].name != "two" {
 		t.Fatalf("%+v, %v", secs, err)
 	}
 	s := secs[1].steps[0]
 	e := s.exchanges[0]
-	if s.command != "cmd x" || !s.fails || s.prints[0] != "out" || e.method != "POST" || e.path != "/b" || e.body != `{"a": 1}` ||
+	if s.command != "cmd x" || !s.fails || s.prints[0] != "out" || e.user != "u" || e.method != "POST" || e.path != "/b" || e.body != `{"a": 1}` ||
 		e.status != 400 || e.errorType != "Type" || e.message != "some words" {
 		t.Errorf("%+v", s)
 	}

@@ -23,8 +23,9 @@ import (
 const python = "/usr/bin/python3"
 
 const (
-	region        = "RegionOne"
+	region        = "RegionOne" // Keystone's own, and tempest's
 	adminPassword = "secret"
+	serviceUser   = "neutron" // and its password; validates tokens
 )
 
 // keystone is a real one, with its data in a directory of the test.
@@ -93,6 +94,7 @@ func startKeystone(t *testing.T) *keystone {
 		t.Fatalf("%v\n%s", err, p.Tail())
 	}
 	k.adminToken = k.token(t, "admin", adminPassword, "admin")
+	k.addUser(t, serviceUser, serviceUser, "service", "admin")
 	return k
 }
 
@@ -198,15 +200,16 @@ func (k *keystone) compute(t *testing.T) {
 		_, _ = io.WriteString(w, `{"hypervisors":[{"id":1,"hypervisor_hostname":"host","state":"up","status":"enabled"}]}`)
 	}))
 	t.Cleanup(s.Close)
-	k.service(t, "compute", "nova", s.URL)
+	k.endpoint(t, "compute", region, s.URL)
 }
 
-// network puts the network service into the catalog.
-func (k *keystone) network(t *testing.T, url string) { k.service(t, "network", "neutron", url) }
-
-func (k *keystone) service(t *testing.T, kind, name, url string) {
+// endpoint puts a service into the catalog.
+func (k *keystone) endpoint(t *testing.T, kind, region, url string) {
 	t.Helper()
-	service := k.create(t, "service", object{"type": kind, "name": name})
+	if region != "RegionOne" {
+		k.call(t, http.MethodPost, "/regions", object{"region": object{"id": region}})
+	}
+	service := k.create(t, "service", object{"type": kind, "name": kind + " of " + region})
 	for _, i := range []string{"public", "internal", "admin"} {
 		k.create(t, "endpoint", object{"service_id": service, "interface": i, "region_id": region, "url": url})
 	}
@@ -216,13 +219,11 @@ func (k *keystone) service(t *testing.T, kind, name, url string) {
 // URL.
 func (k *keystone) controller(t *testing.T, args ...string) string {
 	t.Helper()
-	const user = "neutron"
-	password := filepath.Join(k.dir, "password-of-"+user)
-	if err := os.WriteFile(password, []byte(user+"\n"), 0o600); err != nil {
+	password := filepath.Join(tempDir(t), "password")
+	if err := os.WriteFile(password, []byte(serviceUser+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	k.addUser(t, user, user, "service", "admin")
 	addr := freePort(t)
-	startController(t, addr, append([]string{"--auth", "keystone", "--keystone-url", k.url, "--keystone-user", user, "--keystone-password-file", password}, args...)...)
+	startController(t, addr, append([]string{"--auth", "keystone", "--keystone-url", k.url, "--keystone-user", serviceUser, "--keystone-password-file", password}, args...)...)
 	return "http://" + addr
 }

@@ -96,7 +96,8 @@ func newController(t *testing.T) string {
 
 // recorder stands between clients and a controller and keeps what goes by.
 type recorder struct {
-	url string
+	url   string
+	close func() // ends it before the test ends
 
 	mu    sync.Mutex
 	calls []call
@@ -156,7 +157,8 @@ func newRecorder(t *testing.T, target string) *recorder {
 		req.Body = io.NopCloser(bytes.NewReader(b))
 		proxy.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), bodyKey{}, string(b))))
 	}))
-	t.Cleanup(s.Close)
+	r.close = sync.OnceFunc(s.Close)
+	t.Cleanup(r.close)
 	r.url = s.URL
 	return r
 }
