@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -230,114 +231,6 @@ func mustRequire(cmd *cobra.Command, flags ...string) {
 	}
 }
 
-func newGatewayDeviceCommand() *cobra.Command {
-	k := client.GatewayDevices
-	columns := []string{"id", "name", "type", "resource_id", "tunnel_ips"}
-	var project string
-	var dev newDevice
-	create := showing(&cobra.Command{
-		Use: `create NAME --router ROUTER --tunnel-ip IP
-  causeway gateway-device create NAME --type hw_vtep --management-ip IP --tunnel-ip IP
-  causeway gateway-device create NAME --type network_vlan --network NETWORK`,
-		Short: "Make a router the site's VXLAN endpoint, drive a switch, or carry VLANs on an uplink",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.ExactArgs(1)(cmd, args); err != nil {
-				return err
-			}
-			return dev.check()
-		},
-	}, columns, func(ctx context.Context, c *client.Client, args []string) (any, error) {
-		a, err := dev.attrs(ctx, c)
-		if err != nil {
-			return nil, err
-		}
-		a["name"] = args[0]
-		return c.Create(ctx, k, withProject(a, project))
-	})
-	f := create.Flags()
-	f.StringVar(&dev.typ, "type", string(model.RouterVTEP), "`TYPE` of gateway device: router_vtep, hw_vtep or network_vlan")
-	f.StringVar(&dev.router, "router", "", "`ROUTER` (name or id) that becomes the VTEP router")
-	f.StringVar(&dev.network, "network", "", "uplink `NETWORK` (name or id) that carries the VLANs of a network_vlan")
-	f.StringVar(&dev.managementIP, "management-ip", "", "`IP` address of a hw_vtep's OVSDB server")
-	f.Uint16Var(&dev.managementPort, "management-port", 6640, "TCP `PORT` of a hw_vtep's OVSDB server")
-	f.StringArrayVar(&dev.tunnelIPs, "tunnel-ip", nil, "`IP` address of the site, or of the switch, in the outer header")
-	f.StringVar(&project, "project", "", "`ID` of the owner")
-
-	var newName string
-	var newTunnelIPs []string
-	var update *cobra.Command
-	update = showing(&cobra.Command{
-		Use: "update NAME|ID", Short: "Change the name or the tunnel IP of a gateway device", Args: cobra.ExactArgs(1),
-	}, columns, func(ctx context.Context, c *client.Client, args []string) (any, error) {
-		a := client.Attrs{}
-		if update.Flags().Changed("name") {
-			a["name"] = newName
-		}
-		if update.Flags().Changed("tunnel-ip") {
-			a["tunnel_ips"] = newTunnelIPs
-		}
-		if len(a) == 0 {
-			return nil, cli.Usagef("nothing to change: give --name or --tunnel-ip")
-		}
-		id, err := c.Find(ctx, k, args[0])
-		if err != nil {
-			return nil, err
-		}
-		return c.Update(ctx, k, id, a)
-	})
-	update.Flags().StringVar(&newName, "name", "", "new `NAME`")
-	update.Flags().StringArrayVar(&newTunnelIPs, "tunnel-ip", nil, "new `IP` address")
-
-	return needSubcommand("gateway-device", "VXLAN endpoints, switches and VLAN uplinks of the site", "",
-		create, newListCommand(k, columns), newShowCommand(k, columns), update, newDeleteCommand(k))
-}
-
-// newDevice is what a gateway device is made of.
-type newDevice struct {
-	typ, router, network, managementIP string
-	managementPort                     uint16
-	tunnelIPs                          []string
-}
-
-// check asks for what the type needs; what it has no use for is the API's to refuse.
-func (d *newDevice) check() error {
-	needs := func(flag string) error { return cli.Usagef("a gateway device of type %s needs --%s", d.typ, flag) }
-	switch t := model.GatewayDeviceType(d.typ); {
-	case t == model.HWVTEP && d.managementIP == "":
-		return needs("management-ip")
-	case t == model.NetworkVLAN && d.network == "":
-		return needs("network")
-	case t == model.RouterVTEP && d.router == "":
-		return needs("router")
-	case t != model.NetworkVLAN && len(d.tunnelIPs) == 0:
-		return needs("tunnel-ip")
-	}
-	return nil
-}
-
-func (d *newDevice) attrs(ctx context.Context, c *client.Client) (client.Attrs, error) {
-	a := client.Attrs{"type": d.typ}
-	if d.typ == string(model.HWVTEP) {
-		a["management_port"] = d.managementPort
-	}
-	resource, name := client.Routers, d.router
-	if d.network != "" {
-		resource, name = client.Networks, d.network
-	}
-	if d.managementIP != "" {
-		a["management_ip"] = d.managementIP
-	}
-	if len(d.tunnelIPs) > 0 {
-		a["tunnel_ips"] = d.tunnelIPs
-	}
-	if name == "" {
-		return a, nil
-	}
-	id, err := c.Find(ctx, resource, name)
-	a["resource_id"] = id
-	return a, err
-}
-
 // checkVNI refuses a VNI that is none. The API would take 0 for a missing one.
 func checkVNI(vni string) error {
 	if vni == "" {
@@ -360,12 +253,17 @@ func newL2GatewayCommand() *cobra.Command {
 	k := client.L2Gateways
 	columns := []string{"id", "name", "devices"}
 	var device, vni, project string
+	var interfaces []string
 	create := showing(&cobra.Command{
 		Use:   "create NAME --gateway-device DEVICE [--segmentation-id VNI]",
 		Short: "Name a gateway device and a VNI, for networks to be connected to",
 		Args:  cobra.ExactArgs(1),
 	}, columns, func(ctx context.Context, c *client.Client, args []string) (any, error) {
 		if err := checkVNI(vni); err != nil {
+			return nil, err
+		}
+		ports, err := switchPorts(interfaces)
+		if err != nil {
 			return nil, err
 		}
 		id, err := c.Find(ctx, client.GatewayDevices, device)
@@ -376,15 +274,42 @@ func newL2GatewayCommand() *cobra.Command {
 		if vni != "" {
 			d["segmentation_id"] = vni
 		}
+		if len(ports) > 0 {
+			d["interfaces"] = ports
+		}
 		return c.Create(ctx, k, withProject(client.Attrs{"name": args[0], "devices": []client.Attrs{d}}, project))
 	})
 	f := create.Flags()
 	f.StringVar(&device, "gateway-device", "", "gateway `DEVICE` (name or id)")
-	f.StringVar(&vni, "segmentation-id", "", "`VNI`; without it the connection gives one")
+	f.StringVar(&vni, "segmentation-id", "", "`VNI`, or VLAN on a network_vlan; without it the connection gives one")
+	f.StringArrayVar(&interfaces, "interface", nil, "`PORT[=VLAN,…]` of a hw_vtep that the network is on; without a VLAN its untagged frames; repeatable")
 	f.StringVar(&project, "project", "", "`ID` of the owner")
 	mustRequire(create, "gateway-device")
 	return needSubcommand("l2-gateway", "Gateway devices with a VNI", "",
 		create, newListCommand(k, columns), newShowCommand(k, columns), newDeleteCommand(k))
+}
+
+// switchPorts reads --interface.
+func switchPorts(flags []string) ([]client.Attrs, error) {
+	var out []client.Attrs
+	for _, f := range flags {
+		// A port's name may hold a "=", VLANs do not.
+		name, vlans := f, []string(nil)
+		if i := strings.LastIndex(f, "="); i >= 0 {
+			name, vlans = f[:i], strings.Split(f[i+1:], ",")
+		}
+		for _, v := range vlans {
+			if n, err := strconv.ParseUint(v, 10, 16); err != nil || n > model.MaxVLAN {
+				return nil, cli.Usagef("--interface %s: VLANs are numbers from 0 to %d", f, model.MaxVLAN)
+			}
+		}
+		port := client.Attrs{"name": name}
+		if vlans != nil {
+			port["segmentation_id"] = vlans
+		}
+		out = append(out, port)
+	}
+	return out, nil
 }
 
 func newL2GatewayConnectionCommand() *cobra.Command {

@@ -39,6 +39,12 @@ func RemoteMACEntries(gatewayDeviceID string) Collection {
 	}
 }
 
+// Switch is how it stands with the switch of a gateway device; its only element is
+// called switch.
+func Switch(gatewayDeviceID string) Collection {
+	return Collection{"gw/gateway_devices/" + url.PathEscape(gatewayDeviceID), "switch", "switches", "switch"}
+}
+
 // Attrs are the attributes of a resource.
 type Attrs = map[string]any
 

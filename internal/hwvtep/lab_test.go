@@ -53,6 +53,8 @@ func newOVS(t *testing.T) *ovs {
 	return o
 }
 
+func addrPort(l net.Listener) netip.AddrPort { return netip.MustParseAddrPort(l.Addr().String()) }
+
 func (o *ovs) path(name string) string { return filepath.Join(o.dir, name) }
 
 func (o *ovs) run(name string, args ...string) string {

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/causeway-net/causeway/internal/cli"
+	"github.com/causeway-net/causeway/internal/client"
+	"github.com/causeway-net/causeway/internal/model"
+)
+
+func newGatewayDeviceCommand() *cobra.Command {
+	k := client.GatewayDevices
+	columns := []string{"id", "name", "type", "resource_id", "tunnel_ips"}
+	var project string
+	var dev newDevice
+	create := showing(&cobra.Command{
+		Use: `create NAME --router ROUTER --tunnel-ip IP
+  causeway gateway-device create NAME --type hw_vtep --management-ip IP --tunnel-ip IP
+  causeway gateway-device create NAME --type network_vlan --network NETWORK`,
+		Short: "Make a router the site's VXLAN endpoint, drive a switch, or carry VLANs on an uplink",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if err := cobra.ExactArgs(1)(cmd, args); err != nil {
+				return err
+			}
+			return dev.check()
+		},
+	}, columns, func(ctx context.Context, c *client.Client, args []string) (any, error) {
+		a, err := dev.attrs(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		a["name"] = args[0]
+		return c.Create(ctx, k, withProject(a, project))
+	})
+	f := create.Flags()
+	f.StringVar(&dev.typ, "type", string(model.RouterVTEP), "`TYPE` of gateway device: router_vtep, hw_vtep or network_vlan")
+	f.StringVar(&dev.router, "router", "", "`ROUTER` (name or id) that becomes the VTEP router")
+	f.StringVar(&dev.network, "network", "", "uplink `NETWORK` (name or id) that carries the VLANs of a network_vlan")
+	f.StringVar(&dev.managementIP, "management-ip", "", "`IP` address of a hw_vtep's OVSDB server")
+	f.Uint16Var(&dev.managementPort, "management-port", 6640, "TCP `PORT` of a hw_vtep's OVSDB server")
+	f.StringArrayVar(&dev.tunnelIPs, "tunnel-ip", nil, "`IP` address of the site, or of the switch, in the outer header")
+	f.StringVar(&project, "project", "", "`ID` of the owner")
+
+	var newName string
+	var newTunnelIPs []string
+	var update *cobra.Command
+	update = showing(&cobra.Command{
+		Use: "update NAME|ID", Short: "Change the name or the tunnel IP of a gateway device", Args: cobra.ExactArgs(1),
+	}, columns, func(ctx context.Context, c *client.Client, args []string) (any, error) {
+		a := client.Attrs{}
+		if update.Flags().Changed("name") {
+			a["name"] = newName
+		}
+		if update.Flags().Changed("tunnel-ip") {
+			a["tunnel_ips"] = newTunnelIPs
+		}
+		if len(a) == 0 {
+			return nil, cli.Usagef("nothing to change: give --name or --tunnel-ip")
+		}
+		id, err := c.Find(ctx, k, args[0])
+		if err != nil {
+			return nil, err
+		}
+		return c.Update(ctx, k, id, a)
+	})
+	update.Flags().StringVar(&newName, "name", "", "new `NAME`")
+	update.Flags().StringArrayVar(&newTunnelIPs, "tunnel-ip", nil, "new `IP` address")
+
+	return needSubcommand("gateway-device", "VXLAN endpoints, switches and VLAN uplinks of the site", "",
+		create, newListCommand(k, columns), newShowCommand(k, columns), update, newDeleteCommand(k), newSwitchStatusCommand())
+}
+
+// newSwitchStatusCommand shows how it stands with the switch of a hw_vtep.
+func newSwitchStatusCommand() *cobra.Command {
+	columns := []string{"connected", "in_sync", "error", "problems", "driver", "changed_at", "learned_macs"}
+	return showing(&cobra.Command{
+		Use: "status NAME|ID", Short: "Say how it stands with the switch of a hw_vtep, and which MACs are behind it", Args: cobra.ExactArgs(1),
+	}, columns, func(ctx context.Context, c *client.Client, args []string) (any, error) {
+		id, err := c.Find(ctx, client.GatewayDevices, args[0])
+		if err != nil {
+			return nil, err
+		}
+		return c.Get(ctx, client.Switch(id), "switch")
+	})
+}
+
+// newDevice is what a gateway device is made of.
+type newDevice struct {
+	typ, router, network, managementIP string
+	managementPort                     uint16
+	tunnelIPs                          []string
+}
+
+// check asks for what the type needs; what it has no use for is the API's to refuse.
+func (d *newDevice) check() error {
+	needs := func(flag string) error { return cli.Usagef("a gateway device of type %s needs --%s", d.typ, flag) }
+	switch t := model.GatewayDeviceType(d.typ); {
+	case t == model.HWVTEP && d.managementIP == "":
+		return needs("management-ip")
+	case t == model.NetworkVLAN && d.network == "":
+		return needs("network")
+	case t == model.RouterVTEP && d.router == "":
+		return needs("router")
+	case t != model.NetworkVLAN && len(d.tunnelIPs) == 0:
+		return needs("tunnel-ip")
+	}
+	return nil
+}
+
+func (d *newDevice) attrs(ctx context.Context, c *client.Client) (client.Attrs, error) {
+	a := client.Attrs{"type": d.typ}
+	if d.typ == string(model.HWVTEP) {
+		a["management_port"] = d.managementPort
+	}
+	resource, name := client.Routers, d.router
+	if d.network != "" {
+		resource, name = client.Networks, d.network
+	}
+	if d.managementIP != "" {
+		a["management_ip"] = d.managementIP
+	}
+	if len(d.tunnelIPs) > 0 {
+		a["tunnel_ips"] = d.tunnelIPs
+	}
+	if name == "" {
+		return a, nil
+	}
+	id, err := c.Find(ctx, resource, name)
+	a["resource_id"] = id
+	return a, err
+}
