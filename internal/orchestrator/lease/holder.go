@@ -13,7 +13,8 @@ import (
 // Self names this process: host, boot and namespace of process numbers, number, and
 // when it began; so that another run on the same host can tell whether it has ended.
 func Self() string {
-	return fmt.Sprintf("%s.%s.%d.%s.%04x", host(), space(), os.Getpid(), startOf(os.Getpid()), rand.Uint32()&0xffff)
+	start, _ := startOf(os.Getpid())
+	return fmt.Sprintf("%s.%s.%d.%s.%04x", host(), space(), os.Getpid(), start, rand.Uint32()&0xffff)
 }
 
 // host is the host's name, as far as a tag takes it.
@@ -43,19 +44,20 @@ func space() string {
 }
 
 // startOf is when a process began, in clock ticks since the boot: field 22 of
-// /proc/PID/stat (proc_pid_stat(5)), "" if there is no such process. The name of the
-// program, field 2, may have spaces and ends with the last parenthesis.
-func startOf(pid int) string {
+// /proc/PID/stat (proc_pid_stat(5)), "" if there is no such process. over tells that
+// it has ended and its parent has not asked how (field 3). The name of the program,
+// field 2, may have spaces and ends with the last parenthesis.
+func startOf(pid int) (start string, over bool) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return ""
+		return "", false
 	}
 	s := string(b)
 	fields := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
 	if len(fields) < 20 {
-		return ""
+		return "", false
 	}
-	return fields[19]
+	return fields[19], fields[0] == "Z" || fields[0] == "X"
 }
 
 // Ended tells whether a holder is a process of this host that has ended.
@@ -68,8 +70,8 @@ func Ended(holder string) bool {
 	if err != nil || pid <= 0 {
 		return false
 	}
-	if start := startOf(pid); start != "" {
-		return start != f[3]
+	if start, over := startOf(pid); start != "" {
+		return over || start != f[3]
 	}
 	// /proc may hide other users' processes (hidepid in proc(5)); a signal's check
 	// does not.

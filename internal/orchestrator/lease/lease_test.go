@@ -258,7 +258,14 @@ func TestSelf(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := strings.Split(self, ".")
-	f[2], f[3] = fmt.Sprint(cmd.Process.Pid), startOf(cmd.Process.Pid)
+	start, _ := startOf(cmd.Process.Pid)
+	f[2], f[3] = fmt.Sprint(cmd.Process.Pid), start
+	// First nobody has asked how it ended, then somebody has.
+	for deadline := time.Now().Add(10 * time.Second); f[3] != "" && !Ended(strings.Join(f, ".")); {
+		if time.Now().After(deadline) {
+			t.Fatal("a process that has ended and is still listed is said to run")
+		}
+	}
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
