@@ -3,6 +3,7 @@ package orchestrator_test
 import (
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -93,6 +94,20 @@ func TestInTheWay(t *testing.T) {
 		{"a gateway with another tunnel IP", func(l *lab, p *peering.Peering) {
 			p.Sites[0].Gateway = peering.Gateway{Router: "gateway-router", TunnelIP: netip.MustParseAddr("200.200.9.1")}
 		}, []string{"site-a: gateway device gateway", "it is on router gateway-router already, with tunnel IP 200.200.0.1, not 200.200.9.1"}},
+		{"a gateway of VLANs", func(l *lab, p *peering.Peering) {
+			net := l.clouds[0].make("networks", "network", object{"name": "trunk"})
+			l.clouds[0].make("gw/gateway_devices", "gateway_device", object{"name": "vlans", "type": "network_vlan", "resource_id": net})
+			p.Sites[0].Gateway.Device = "vlans"
+		}, []string{"site-a: gateway device vlans", "it is of type network_vlan, which has no tunnel to other sites"}},
+		{"a gateway without tunnel IP", func(l *lab, _ *peering.Peering) {
+			l.clouds[0].interpose(func(w http.ResponseWriter, r *http.Request, next func(http.ResponseWriter)) {
+				rec := httptest.NewRecorder()
+				next(rec)
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(rec.Code)
+				_, _ = w.Write([]byte(strings.Replace(rec.Body.String(), `["200.200.0.1"]`, "[]", 1)))
+			})
+		}, []string{"site-a: gateway device gateway", "it has no tunnel IP"}},
 		{"no room", func(l *lab, p *peering.Peering) {
 			p.Network.CIDR = netip.MustParsePrefix("192.168.0.0/30")
 			c := newCloud(l.t, "site-c")
