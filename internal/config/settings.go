@@ -72,6 +72,7 @@ func (t *TLSFiles) all(s *Set, prefix string, needed bool, why string) error {
 type Controller struct {
 	APIListen     string
 	APITLS        TLSFiles
+	API           API
 	InsecureAPI   bool
 	Auth          Auth
 	DataDir       string
@@ -98,6 +99,7 @@ func (c *Controller) Bind(s *Set) {
 	c.APITLS.bind(s, "api-", "the API's", "the API's clients, who then must show a certificate")
 	f.BoolVar(&c.InsecureAPI, "insecure-api", false, "allow an API that whoever reaches its address may use, off loopback too")
 	c.Auth.bind(s)
+	c.API.bind(s)
 	f.StringVar(&c.DataDir, "data-dir", "/var/lib/causeway/controller", "`DIRECTORY` of the embedded etcd's data")
 	f.StringSliceVar(&c.EtcdEndpoints, "etcd-endpoints", nil, "`URL`s of an etcd cluster to use instead of the embedded one")
 	c.EtcdTLS.bind(s, "etcd-", "the client's", "the cluster")
@@ -169,6 +171,7 @@ func (c *Controller) Finish(s *Set) error {
 		add(errors.New("--agent-socket and --agent-listen are both empty: no agent could come"))
 	}
 	add(metricsAddr(s, c.MetricsListen))
+	add(c.API.validate(s))
 	if c.UnderlayMTU < MinUnderlayMTU || c.UnderlayMTU > MaxUnderlayMTU {
 		add(fmt.Errorf("%s: %d is not in %d…%d", s.Name("underlay-mtu"), c.UnderlayMTU, MinUnderlayMTU, MaxUnderlayMTU))
 	}

@@ -24,11 +24,13 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/causeway-net/causeway/internal/apiserver"
 	"github.com/causeway-net/causeway/internal/config"
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/metrics"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/neutronapi"
+	"github.com/causeway-net/causeway/internal/ratelimit"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
 	"github.com/causeway-net/causeway/internal/store/etcdstore"
@@ -51,6 +53,9 @@ type Addresses struct {
 	API, Agents, Metrics net.Addr
 }
 
+// metricsConnections bounds the connections of those who read the metrics.
+const metricsConnections = 32
+
 // shutdownTimeout bounds how long requests under way are waited for.
 const shutdownTimeout = 10 * time.Second
 
@@ -68,7 +73,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer ls.close()
-	apiTLS, err := apiTLS(cfg.APITLS)
+	certs, err := apiCerts(cfg.APITLS, log)
 	if err != nil {
 		return err
 	}
@@ -77,6 +82,17 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	counts := metrics.NewController(cfg.Version)
+	auditLog, err := openAudit(cfg.API.AuditLog, log, counts)
+	if err != nil {
+		return err
+	}
+	if auditLog != nil {
+		defer func() {
+			if cerr := auditLog.Close(); cerr != nil && err == nil {
+				err = fmt.Errorf("close the audit log: %w", cerr)
+			}
+		}()
+	}
 	gate, err := openGate(cfg.Controller, counts, log)
 	if err != nil {
 		return err
@@ -118,6 +134,8 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	defer agents.Close()
 	tracer := tracer{rules: rules, local: model.HostName(cfg.LocalHost)}
 	apiOptions := neutronapi.Options{Logger: log, Extra: extra(tracer, prober{rules, hub, log}, switches{rules})}
+	apiOptions.MaxBody, apiOptions.Limiter = cfg.API.MaxBody, ratelimit.New(cfg.API.Rate, cfg.API.Burst, nil)
+	apiOptions.Observe = observer{counts, log, auditLog}.see
 	gate.guard(&apiOptions)
 	api := neutronapi.New(rules, apiOptions)
 
@@ -132,12 +150,11 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	for _, l := range ls.agents {
 		group.Go(func() error { return served("agents at "+l.Addr().String(), agents.Serve(l)) })
 	}
-	apiServer := httpServer(measured(api, counts, log), log)
-	apiServer.TLSConfig = apiTLS
-	group.Go(func() error { return served("API", serveHTTP(apiServer, ls.api)) })
-	metricsServer := httpServer(metricsMux(counts), log)
+	apiServer := apiserver.New(api, apiserver.Options{Certs: certs, Logger: log})
+	group.Go(func() error { return served("API", apiserver.Serve(apiServer, ls.api, cfg.API.MaxConnections)) })
+	metricsServer := apiserver.New(metricsMux(counts), apiserver.Options{Logger: log})
 	if ls.metrics != nil {
-		group.Go(func() error { return served("metrics", metricsServer.Serve(ls.metrics)) })
+		group.Go(func() error { return served("metrics", apiserver.Serve(metricsServer, ls.metrics, metricsConnections)) })
 	}
 	warnOpen(cfg.Controller, log)
 	log.Info("controller ready", "version", cfg.Version, "api", ls.api.Addr().String(), "host", cfg.LocalHost,
@@ -213,18 +230,14 @@ func loadTLS(f config.TLSFiles) (tls.Certificate, *x509.CertPool, error) {
 	return cert, pool, nil
 }
 
-// apiTLS is nil without TLS. With authorities, clients must show a certificate.
-func apiTLS(f config.TLSFiles) (*tls.Config, error) {
+// apiCerts is nil without TLS. With authorities, clients must show a certificate.
+func apiCerts(f config.TLSFiles, log *slog.Logger) (*apiserver.Certs, error) {
 	if f.Cert == "" {
 		return nil, nil
 	}
-	cert, pool, err := loadTLS(f)
+	c, err := apiserver.LoadCerts(f.Cert, f.Key, f.CA, log)
 	if err != nil {
 		return nil, fmt.Errorf("TLS of the API: %w", err)
-	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}
-	if pool != nil {
-		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, pool
 	}
 	return c, nil
 }

@@ -452,16 +452,3 @@ func TestStaleSocket(t *testing.T) {
 		}
 	}
 }
-
-func TestRouteOf(t *testing.T) {
-	for p, want := range map[string]string{
-		"/": "/", "": "/", "/v2.0": "/v2.0", "/v2.0/networks": "/v2.0/networks", "/v2.0/networks.json": "/v2.0/networks",
-		"/v2.0/ports/1b/trace":                            "/v2.0/ports/{id}/trace",
-		"/v2.0/gw/gateway_devices/x/remote_mac_entries/y": "/v2.0/gw/gateway_devices/{id}/remote_mac_entries/{id}",
-		"/v2.0/whatever":                                  "other", "/etc/passwd": "other", "/v2.0/ports/1/2/3/4/5/6": "other",
-	} {
-		if got := routeOf(p); got != want {
-			t.Errorf("%s: %s, want %s", p, got, want)
-		}
-	}
-}

@@ -24,6 +24,8 @@ type Controller struct {
 	connected *prometheus.GaugeVec
 	lag       *prometheus.GaugeVec
 	reports   *prometheus.CounterVec
+	limited   prometheus.Counter
+	unaudited prometheus.Counter
 	tokens    *prometheus.CounterVec
 	asking    prometheus.Histogram
 	cached    *prometheus.CounterVec
@@ -70,6 +72,11 @@ func NewController(version string) *Controller {
 		policies: prometheus.NewCounterVec(prometheus.CounterOpts(controllerDesc("policy_loads_total",
 			"Times that the policy file was read, by what came of it.")), []string{"result"}),
 	}
+	c.limited = prometheus.NewCounter(prometheus.CounterOpts(controllerDesc("api_limited_total",
+		"API requests turned away because their client sends more than --api-rate.")))
+	c.unaudited = prometheus.NewCounter(prometheus.CounterOpts(controllerDesc("audit_failures_total",
+		"Lines of the audit log that could not be written.")))
+	c.registry.MustRegister(c.limited, c.unaudited)
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts(controllerDesc("build_info",
 		"1; the labels say what runs.")), []string{"version", "go"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
@@ -90,6 +97,12 @@ func (c *Controller) Request(method, route string, code int, took time.Duration)
 	c.requests.WithLabelValues(method, route, strconv.Itoa(code)).Inc()
 	c.latency.WithLabelValues(method, route).Observe(took.Seconds())
 }
+
+// Limited counts a request turned away for its client's rate.
+func (c *Controller) Limited() { c.limited.Inc() }
+
+// AuditFailed counts a line of the audit log that could not be written.
+func (c *Controller) AuditFailed() { c.unaudited.Inc() }
 
 // Revision notes the revision that has been seen.
 func (c *Controller) Revision(rev int64) { c.revision.Set(float64(rev)) }

@@ -21,6 +21,7 @@ const (
 	KindTooLarge                         // beyond a stated limit: 413
 	KindUnauthenticated                  // nobody knows who asks: 401
 	KindNotImplemented                   // an operation that Neutron itself lacks: 501
+	KindTooMany                          // the client asks too often: 429
 )
 
 // Error is a domain error: Type is the Neutron exception name that clients know

@@ -5,14 +5,14 @@ import (
 	"log/slog"
 	"net/http"
 	"path"
+	"runtime"
 	"runtime/debug"
 	"strings"
-
-	"github.com/google/uuid"
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/openapi"
 	"github.com/causeway-net/causeway/internal/policy"
+	"github.com/causeway-net/causeway/internal/ratelimit"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
 )
@@ -22,8 +22,8 @@ const (
 	// creates, where nobody authenticates.
 	DefaultProject model.ProjectID = "default"
 
-	// maxBody bounds a request's body, in bytes.
-	maxBody = 4 << 20
+	// DefaultMaxBody bounds a request's body, in bytes.
+	DefaultMaxBody = 4 << 20
 
 	requestIDHeader = "X-Openstack-Request-Id"
 )
@@ -39,6 +39,12 @@ type Options struct {
 	// Policy gives the rules in force; nil: the defaults. It is asked with each
 	// request, and only where there is an Authenticator.
 	Policy func() *policy.Rules
+	// MaxBody bounds a request's body, in bytes; DefaultMaxBody if 0.
+	MaxBody int64
+	// Limiter keeps each client to a rate; nil: nobody.
+	Limiter *ratelimit.Limiter
+	// Observe is told of each request once it is answered; nil: nobody is.
+	Observe func(Observation)
 	// Extra is served beside the resources. It looks beyond one project's
 	// resources, so policy asks for use_diagnostics.
 	Extra []Extra
@@ -51,6 +57,10 @@ type API struct {
 	project model.ProjectID
 	auth    Authenticator
 	policy  func() *policy.Rules
+	maxBody int64
+	limiter *ratelimit.Limiter
+	observe func(Observation)
+	turns   chan struct{} // see inTurn
 	mux     *http.ServeMux
 	// sees tells, for each kind of resource, whether a caller may know of one.
 	sees     map[store.Kind]func(view, store.Object) bool
@@ -71,6 +81,11 @@ func New(s *site.Site, opts Options) *API {
 	a := &API{site: s, log: opts.Logger, project: opts.Project, auth: opts.Authenticator, policy: opts.Policy,
 		sees: map[store.Kind]func(view, store.Object) bool{}, mux: http.NewServeMux(),
 		operations: map[string]methods{}, schemas: map[string]*openapi.Schema{}}
+	a.maxBody, a.limiter, a.observe = opts.MaxBody, opts.Limiter, opts.Observe
+	a.turns = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
+	if a.maxBody == 0 {
+		a.maxBody = DefaultMaxBody
+	}
 	if a.log == nil {
 		a.log = slog.Default()
 	}
@@ -108,17 +123,26 @@ func New(s *site.Site, opts Options) *API {
 
 // ServeHTTP gives each request an id, bounds its body and keeps a defect in one
 // request from the others.
-func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set(requestIDHeader, "req-"+uuid.NewString())
+func (a *API) ServeHTTP(writer http.ResponseWriter, r *http.Request) {
+	w := newRecorder(writer, r)
+	w.Header().Set(requestIDHeader, w.seen.RequestID)
+	if a.observe != nil {
+		defer w.tell(a.observe)
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
-			a.WriteError(w, r, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+			err := fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			if w.wrote {
+				a.log.Error("request failed in the middle of its answer", "path", r.URL.Path, "request_id", w.seen.RequestID, "error", err)
+				panic(http.ErrAbortHandler)
+			}
+			a.WriteError(w, r, err)
 		}
 	}()
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	r.Body = http.MaxBytesReader(writer, r.Body, a.maxBody)
 	// Real servers take a .json suffix and doubled slashes; ServeMux would
 	// answer the latter with a redirect that clients do not follow for a POST.
 	if p := cleanPath(r.URL.Path); p != r.URL.Path || r.URL.RawPath != "" && strings.Contains(r.URL.RawPath, "//") {
@@ -128,7 +152,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r2.URL = &u
 		r = &r2
 	}
-	r, err := a.identify(w, r)
+	r, err := a.admit(w, r)
 	if err != nil {
 		a.WriteError(w, r, err)
 		return

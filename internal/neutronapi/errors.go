@@ -21,6 +21,7 @@ var statusOf = map[model.ErrorKind]int{
 	model.KindUnauthenticated: http.StatusUnauthorized,
 	model.KindUnsupported:     http.StatusBadRequest,
 	model.KindNotImplemented:  http.StatusNotImplemented,
+	model.KindTooMany:         http.StatusTooManyRequests,
 	model.KindUnavailable:     http.StatusServiceUnavailable,
 	model.KindPrecondition:    http.StatusPreconditionFailed,
 	model.KindTooLarge:        http.StatusRequestEntityTooLarge,

@@ -46,10 +46,15 @@ func (r *resource[I, M]) serveList(a *API, w http.ResponseWriter, req *http.Requ
 				items = append(items, m)
 			}
 		}
-		slices.SortFunc(items, func(x, y *M) int { return r.compare(&q, s, x, y) })
+		err := a.inTurn(req.Context(), len(items) > 1000, func() {
+			slices.SortFunc(items, func(x, y *M) int { return r.compare(&q, s, x, y) })
+		})
+		if err != nil {
+			return err
+		}
 		page = r.page(&q, s, items, marker)
 	}
-	return r.answerAll(a, w, http.StatusOK, v, page, fieldsOf(req), r.links(req, &q, page))
+	return r.answerAll(a, w, req, http.StatusOK, v, page, fieldsOf(req), r.links(req, &q, page))
 }
 
 // take is page for resources that come in the order of the list: it goes no farther

@@ -1,6 +1,7 @@
 package neutronapi
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -90,17 +91,63 @@ func (r *resource[I, M]) answer(a *API, w http.ResponseWriter, status int, v vie
 	return nil
 }
 
-// answerAll replies with several; tail is what follows the list in the body.
-func (r *resource[I, M]) answerAll(a *API, w http.ResponseWriter, status int, v view, all []*M, fields []string, links []link) error {
-	const about = 700 // bytes of a port
-	e := encoder{buf: make([]byte, 0, 256+about*len(all))}
-	e.raw(`{"` + r.plural + `":[`)
-	row := r.writer(a, v, fields)
-	for i, m := range all {
-		if i > 0 {
-			e.raw(",")
+// inTurn does work of some length. Where it is long, it waits for its turn.
+func (a *API) inTurn(ctx context.Context, long bool, work func()) error {
+	if long {
+		select {
+		case a.turns <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		row.write(&e, m)
+		defer func() { <-a.turns }()
+	}
+	work()
+	return nil
+}
+
+// chunk is about how many bytes of a long list are made at a time.
+const chunk = 64 << 10
+
+// answerAll replies with several. A long list is made and sent piece by piece, so
+// that a client that reads slowly holds a piece of it and not the whole. Pieces are
+// made in turns, by as many requests at a time as leave room for short ones.
+func (r *resource[I, M]) answerAll(a *API, w http.ResponseWriter, req *http.Request, status int, v view, all []*M, fields []string, links []link) error {
+	const about = 700 // bytes of a port
+	row := r.writer(a, v, fields)
+	e := encoder{buf: make([]byte, 0, min(chunk+chunk/8, 256+about*len(all)))}
+	e.raw(`{"` + r.plural + `":[`)
+	sent := false
+	for next := 0; next < len(all); {
+		long := (len(all)-next)*about > chunk
+		err := a.inTurn(req.Context(), long, func() {
+			for ; next < len(all) && len(e.buf) < chunk; next++ {
+				if next > 0 {
+					e.raw(",")
+				}
+				row.write(&e, all[next])
+			}
+		})
+		if err == nil {
+			err = e.err
+		}
+		if err != nil && !sent {
+			return err
+		}
+		if err != nil {
+			panic(http.ErrAbortHandler) // the client must not take this for whole
+		}
+		if next == len(all) {
+			break
+		}
+		if !sent {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(status)
+			sent = true
+		}
+		if _, err := w.Write(e.buf); err != nil {
+			panic(http.ErrAbortHandler) // the client has gone
+		}
+		e.buf = e.buf[:0]
 	}
 	e.raw("]")
 	if len(links) > 0 {
@@ -108,9 +155,15 @@ func (r *resource[I, M]) answerAll(a *API, w http.ResponseWriter, status int, v 
 		e.any(links)
 	}
 	e.raw("}")
-	if e.err != nil {
+	switch {
+	case !sent && e.err != nil:
 		return e.err
+	case !sent:
+		a.writeBody(w, status, e.buf)
+	case e.err != nil:
+		panic(http.ErrAbortHandler)
+	default:
+		_, _ = w.Write(e.buf) // the client has gone if this fails
 	}
-	a.writeBody(w, status, e.buf)
 	return nil
 }

@@ -173,10 +173,16 @@ func (r *resource[I, M]) servePost(a *API, w http.ResponseWriter, req *http.Requ
 		}
 		inputs = append(inputs, in)
 	}
+	about(w, r.name)
 	made, err := r.create(a.bound(req.Context(), r.checkCreate(a, items)), inputs)
 	if err != nil {
 		return err
 	}
+	ids := make([]string, 0, len(made))
+	for _, m := range made {
+		ids = append(ids, r.id(m))
+	}
+	about(w, r.name, ids...)
 	s, err := a.view(req.Context())
 	if err != nil {
 		return err
@@ -184,7 +190,7 @@ func (r *resource[I, M]) servePost(a *API, w http.ResponseWriter, req *http.Requ
 	if !bulk {
 		return r.answer(a, w, http.StatusCreated, s, made[0], nil)
 	}
-	return r.answerAll(a, w, http.StatusCreated, s, made, nil, nil)
+	return r.answerAll(a, w, req, http.StatusCreated, s, made, nil, nil)
 }
 
 // postItems takes the attributes of one resource, or of several, out of a body.
@@ -215,6 +221,7 @@ func (r *resource[I, M]) postItems(body map[string]any) (items []map[string]any,
 
 func (r *resource[I, M]) servePut(a *API, w http.ResponseWriter, req *http.Request) error {
 	id := req.PathValue("id")
+	about(w, r.name, clip(id))
 	if r.updateFirst != nil {
 		if err := r.mayChange(a, req, id); err != nil {
 			return err
@@ -266,6 +273,7 @@ func (r *resource[I, M]) servePut(a *API, w http.ResponseWriter, req *http.Reque
 }
 
 func (r *resource[I, M]) serveDelete(a *API, w http.ResponseWriter, req *http.Request) error {
+	about(w, r.name, clip(req.PathValue("id")))
 	want, constrained, err := ifMatch(req)
 	if err != nil {
 		return err

@@ -86,7 +86,16 @@ func (a *API) Routes() []Route {
 // handle serves a path.
 func (a *API) handle(pattern string, m methods) {
 	a.operations[pattern] = m
+	group := groupOf(pattern)
 	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		if rec, ok := w.(*recorder); ok {
+			rec.seen.Route = pattern
+		}
+		if id := r.PathValue("id"); id != "" {
+			about(w, group, clip(id))
+		} else {
+			about(w, group)
+		}
 		method := r.Method
 		if method == http.MethodHead {
 			method = http.MethodGet // net/http leaves the body out

@@ -1,0 +1,214 @@
+package apiserver
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// issue writes a certificate, its own authority, with a name and its key.
+func issue(t *testing.T, dir, name string) (cert tls.Certificate, pool *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"api"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage:    x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private})
+	write(t, filepath.Join(dir, "cert.pem"), certPEM)
+	write(t, filepath.Join(dir, "key.pem"), keyPEM)
+	if cert, err = tls.X509KeyPair(certPEM, keyPEM); err != nil {
+		t.Fatal(err)
+	}
+	pool = x509.NewCertPool()
+	pool.AppendCertsFromPEM(certPEM)
+	return cert, pool
+}
+
+// write replaces a file as tools do it: under another name first.
+func write(t *testing.T, path string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// logged is a log that tests read while it is written.
+type logged struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *logged) count(s string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.b.String(), s)
+}
+
+// serve runs a server until the test ends.
+func serve(t *testing.T, h http.Handler, o Options) net.Addr {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(h, o)
+	done := make(chan error, 1)
+	go func() { done <- Serve(s, l, o.Connections) }()
+	t.Cleanup(func() {
+		_ = s.Close()
+		if err := <-done; err != http.ErrServerClosed {
+			t.Error(err)
+		}
+	})
+	return l.Addr()
+}
+
+// look makes the next connection look at the files.
+func (c *Certs) look() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.checked = time.Time{}
+}
+
+// TestReload changes the certificate, and the clients' authority with it, below a
+// live connection: that goes on, new ones see the new certificate, and a broken one
+// changes nothing.
+func TestReload(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string) string { return filepath.Join(dir, name) }
+	cert, pool := issue(t, dir, "first")
+	var log logged
+	certs, err := LoadCerts(file("cert.pem"), file("key.pem"), file("cert.pem"), slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }), Options{Certs: certs})
+	dial := func(cert tls.Certificate, pool *x509.CertPool) (*tls.Conn, error) {
+		c, err := tls.Dial("tcp", addr.String(), &tls.Config{RootCAs: pool, ServerName: "api", Certificates: []tls.Certificate{cert}})
+		if err == nil {
+			t.Cleanup(func() { c.Close() })
+		}
+		return c, err
+	}
+	ask := func(c *tls.Conn) error {
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: api\r\n\r\n"); err != nil {
+			return err
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if b, err := io.ReadAll(resp.Body); err != nil || string(b) != "hello" {
+			return fmt.Errorf("%q %w", b, err)
+		}
+		return nil
+	}
+	name := func(c *tls.Conn) string { return c.ConnectionState().PeerCertificates[0].Subject.CommonName }
+	live, err := dial(cert, pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ask(live); err != nil || name(live) != "first" {
+		t.Fatal(err, name(live))
+	}
+
+	cert2, pool2 := issue(t, dir, "second")
+	certs.look()
+	if c, err := dial(cert2, pool2); err != nil {
+		t.Error(err)
+	} else if err := ask(c); err != nil || name(c) != "second" {
+		t.Errorf("after the change: %s, %v", name(c), err)
+	}
+	if c, err := dial(cert, pool2); err == nil && ask(c) == nil {
+		t.Error("a client of the old authority is served")
+	}
+	if err := ask(live); err != nil {
+		t.Errorf("the connection from before the change: %v", err)
+	}
+
+	write(t, file("cert.pem"), []byte("no certificate"))
+	for range 3 {
+		certs.look()
+		c, err := dial(cert2, pool2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ask(c); err != nil || name(c) != "second" {
+			t.Errorf("with a broken file: %s, %v", name(c), err)
+		}
+	}
+	if n := log.count("is not sound"); n != 1 {
+		t.Errorf("said %d times that the certificate is broken", n)
+	}
+	// A key that is not the certificate's is as bad, and so is no file.
+	if err := os.Remove(file("key.pem")); err != nil {
+		t.Fatal(err)
+	}
+	certs.look()
+	if c, err := dial(cert2, pool2); err != nil || name(c) != "second" {
+		t.Errorf("without a key: %v", err)
+	}
+
+	cert3, pool3 := issue(t, dir, "third")
+	certs.look()
+	if c, err := dial(cert3, pool3); err != nil || name(c) != "third" {
+		t.Errorf("whole again: %v", err)
+	}
+	if n := log.count("has changed"); n != 2 {
+		t.Errorf("said %d times that the certificate has changed", n)
+	}
+}
+
+func TestBadCertsAtStart(t *testing.T) {
+	dir := t.TempDir()
+	issue(t, dir, "x")
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for _, c := range [][3]string{{"none", key, ""}, {cert, "none", ""}, {cert, key, "none"}, {cert, key, key}, {key, cert, ""}} {
+		if _, err := LoadCerts(c[0], c[1], c[2], nil); err == nil {
+			t.Errorf("%v was taken", c)
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package apiserver
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// short are limits that a test can wait for.
+var short = Options{Header: 200 * time.Millisecond, Body: 400 * time.Millisecond, Reply: 600 * time.Millisecond, Idle: 200 * time.Millisecond}
+
+// patience is what a client that is cut waits at most.
+const patience = 20 * time.Second
+
+func dial(t *testing.T, a net.Addr) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", a.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func get(t *testing.T, c net.Conn) error {
+	t.Helper()
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s", resp.Status)
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
+}
+
+// TestSlowClients: whoever says nothing, half a header, half a body, or does not read
+// the answer is cut, and its handler ends.
+func TestSlowClients(t *testing.T) {
+	ended := make(chan string, 10)
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, err := io.Copy(io.Discard, r.Body)
+		if err == nil && r.URL.Path == "/large" {
+			piece := make([]byte, 64<<10)
+			for range 4096 { // more than any socket buffer
+				if _, err = w.Write(piece); err != nil {
+					break
+				}
+			}
+		}
+		ended <- fmt.Sprint(r.URL.Path, " ", err != nil)
+	})
+	addr := serve(t, h, short)
+	for name, c := range map[string]struct{ send, want string }{
+		"nothing":     {"", ""},
+		"half a line": {"GET / HT", ""},
+		"half header": {"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ", ""},
+		"half body":   {"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", "/body true"},
+		"chunks":      {"POST /chunks HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "/chunks true"},
+	} {
+		conn := dial(t, addr)
+		if _, err := io.WriteString(conn, c.send); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, conn); err != nil && !strings.Contains(err.Error(), "reset") {
+			t.Errorf("%s: not cut: %v", name, err)
+		}
+		if c.want != "" {
+			if got := <-ended; got != c.want {
+				t.Errorf("%s: the handler ended with %s", name, got)
+			}
+		}
+	}
+	reader := dial(t, addr)
+	if _, err := io.WriteString(reader, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case got := <-ended:
+		if got != "/large true" {
+			t.Errorf("a client that does not read: the handler ended with %s", got)
+		}
+	case <-time.After(patience):
+		t.Error("a client that does not read holds its handler")
+	}
+}
+
+// TestLargeHeader: a header beyond the limit is refused, without the handler.
+func TestLargeHeader(t *testing.T) {
+	addr := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("served") }), Options{})
+	conn := dial(t, addr)
+	go func() {
+		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nX-Large: "+strings.Repeat("x", 2*maxHeader)+"\r\n\r\n") // cut in the middle
+	}()
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err == nil && !strings.Contains(line, "431") {
+		t.Errorf("%q", line)
+	}
+}
+
+// TestConnections: idle connections make room for new ones, those at work do not.
+func TestConnections(t *testing.T) {
+	started, finish := make(chan struct{}, 10), make(chan struct{})
+	addr := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/work" {
+			started <- struct{}{}
+			<-finish
+		}
+	}), Options{Connections: 3})
+	var idle []net.Conn
+	for range 3 {
+		c := dial(t, addr)
+		if err := get(t, c); err != nil {
+			t.Fatal(err)
+		}
+		idle = append(idle, c)
+	}
+	for range 3 {
+		if err := get(t, dial(t, addr)); err != nil {
+			t.Errorf("idle connections keep a client out: %v", err)
+		}
+	}
+	if err := get(t, idle[0]); err == nil {
+		t.Error("the connection that was idle longest is still there")
+	}
+	var busy []net.Conn
+	for range 3 {
+		c := dial(t, addr)
+		if _, err := io.WriteString(c, "GET /work HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		<-started
+		busy = append(busy, c)
+	}
+	if err := get(t, dial(t, addr)); err == nil {
+		t.Error("a connection beyond the limit was served")
+	}
+	close(finish)
+	for _, c := range busy {
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatalf("a connection at work was cut: %v", err)
+		}
+		resp.Body.Close()
+	}
+	if err := get(t, dial(t, addr)); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}

@@ -1,0 +1,67 @@
+package ratelimit
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+func TestLimiter(t *testing.T) {
+	now := time.Unix(0, 0)
+	l := New(2, 3, func() time.Time { return now })
+	take := func(client string, want bool, wait time.Duration) {
+		t.Helper()
+		if w, ok := l.Take(client); ok != want || w != wait {
+			t.Errorf("%s at %v: %v, %v; want %v, %v", client, now.Unix(), ok, w, want, wait)
+		}
+	}
+	for range 3 {
+		take("a", true, 0)
+	}
+	take("a", false, time.Second/2)
+	take("b", true, 0) // another's bucket
+	now = now.Add(time.Second / 2)
+	if _, ok := l.Has("a"); !ok {
+		t.Error("no token after half a second")
+	}
+	take("a", true, 0) // Has took none
+	take("a", false, time.Second/2)
+	now = now.Add(time.Hour)
+	for range 3 { // never more than the burst
+		take("a", true, 0)
+	}
+	take("a", false, time.Second/2)
+	now = now.Add(-time.Hour) // a clock that goes back gives nothing
+	take("a", false, time.Second/2)
+}
+
+func TestTableIsBounded(t *testing.T) {
+	l := New(1, 1, nil)
+	for i := range maxClients + 10 {
+		l.Take(fmt.Sprint(i))
+		if i%2 == 0 {
+			l.Has("0") // stays, because it comes again and again
+		}
+	}
+	if l.Clients() != maxClients || len(l.clients) != maxClients {
+		t.Errorf("%d clients, want %d", l.Clients(), maxClients)
+	}
+	if l.clients["0"] == nil || l.clients["1"] != nil {
+		t.Error("who was away longest is not who was forgotten")
+	}
+	if l.Has("nobody"); l.Clients() != maxClients {
+		t.Error("asking about a client made it known")
+	}
+}
+
+func TestNoLimit(t *testing.T) {
+	l := New(0, 1, nil)
+	for range 100 {
+		if _, ok := l.Take("a"); !ok {
+			t.Fatal("limited")
+		}
+	}
+	if _, ok := l.Has("a"); !ok || l.Clients() != 0 {
+		t.Error("no limit keeps somebody")
+	}
+}
