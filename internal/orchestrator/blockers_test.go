@@ -95,7 +95,7 @@ func TestInTheWay(t *testing.T) {
 			p.Sites[0].Gateway = peering.Gateway{Router: "gateway-router", TunnelIP: netip.MustParseAddr("200.200.9.1")}
 		}, []string{"site-a: gateway device gateway", "it is on router gateway-router already, with tunnel IP 200.200.0.1, not 200.200.9.1"}},
 		{"a gateway of VLANs", func(l *lab, p *peering.Peering) {
-			net := l.clouds[0].make("networks", "network", object{"name": "trunk"})
+			net := l.clouds[0].make("networks", "network", object{"name": "trunk", "provider:network_type": "uplink"})
 			l.clouds[0].make("gw/gateway_devices", "gateway_device", object{"name": "vlans", "type": "network_vlan", "resource_id": net})
 			p.Sites[0].Gateway.Device = "vlans"
 		}, []string{"site-a: gateway device vlans", "it is of type network_vlan, which has no tunnel to other sites"}},
