@@ -139,7 +139,7 @@ func (c *chain) compare(ctx context.Context, a *api) error {
 
 // sound looks into the store that a killed controller left.
 func (c *chain) sound(ctx context.Context) error {
-	s, err := etcdstore.Open(ctx, etcdstore.Options{DataDir: filepath.Join(c.dir, "data")})
+	s, err := etcdstore.Open(ctx, etcdstore.Options{DataDir: filepath.Join(c.dir, "data"), Migrations: site.Migrations()})
 	if err != nil {
 		return fmt.Errorf("open what a killed controller left: %w", err)
 	}
