@@ -1,0 +1,154 @@
+package sites
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/causeway-net/causeway/internal/client"
+	"github.com/causeway-net/causeway/internal/orchestrator/peering"
+)
+
+func connect(t *testing.T, a peering.Access, o Options) *Conn {
+	t.Helper()
+	o.Getenv = func(string) string { return "" }
+	c, err := Connect(t.Context(), a, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestAccess: the file alone says where a site is and who asks.
+func TestAccess(t *testing.T) {
+	t.Setenv("OS_TOKEN", "of the environment")
+	t.Setenv("OS_AUTH_TYPE", "admin_token")
+	var token, path atomic.Value
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token.Store(r.Header.Get("X-Auth-Token"))
+		path.Store(r.URL.Path)
+		fmt.Fprint(w, `{"extensions":[]}`)
+	}))
+	t.Cleanup(srv.Close)
+	for _, tc := range []struct {
+		access peering.Access
+		want   string
+	}{
+		{peering.Access{Endpoint: srv.URL}, "notused"},
+		{peering.Access{Endpoint: srv.URL + "/v2.0", Auth: map[string]string{"token": "secret"}}, "secret"},
+	} {
+		c := connect(t, tc.access, Options{})
+		if _, err := c.Extensions(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if token.Load() != tc.want || path.Load() != "/v2.0/extensions" {
+			t.Errorf("%+v: token %v, path %v", tc.access, token.Load(), path.Load())
+		}
+	}
+	for name, a := range map[string]peering.Access{
+		"no such cloud":          {Cloud: "nowhere"},
+		"a token that is wanted": {Endpoint: srv.URL, Auth: map[string]string{"type": "admin_token"}},
+		"an unknown type":        {Endpoint: srv.URL, Auth: map[string]string{"type": "v2password"}},
+	} {
+		if _, err := Connect(t.Context(), a, Options{Getenv: func(string) string { return "" }}); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+}
+
+// TestRetry: errors that may pass are tried again a bounded number of times, others
+// are not.
+func TestRetry(t *testing.T) {
+	for _, tc := range []struct {
+		status, fails int
+		ok            bool
+		want          int32
+	}{
+		{503, 2, true, 3}, {503, 99, false, 4}, {404, 99, false, 1}, {403, 99, false, 1}, {500, 1, true, 2}, {429, 3, true, 4},
+	} {
+		var requests atomic.Int32
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if int(requests.Add(1)) <= tc.fails {
+				w.WriteHeader(tc.status)
+				return
+			}
+			fmt.Fprint(w, `{"tags":[]}`)
+		}))
+		c := connect(t, peering.Access{Endpoint: srv.URL}, Options{Attempts: 4, Backoff: time.Millisecond})
+		_, err := c.RouterTags(t.Context(), "r")
+		if (err == nil) != tc.ok || requests.Load() != tc.want {
+			t.Errorf("%d, %d times: %d requests, %v", tc.status, tc.fails, requests.Load(), err)
+		}
+		srv.Close()
+	}
+	// The end of the caller ends the waiting.
+	ctx, cancel := context.WithCancel(t.Context())
+	c := &Conn{opts: Options{Backoff: time.Hour}.withDefaults(), slots: make(chan struct{}, 1)}
+	go cancel()
+	begin := time.Now()
+	err := c.retry(ctx, 9, func(context.Context) error { return &client.APIError{Status: 503} })
+	if !errors.Is(err, context.Canceled) || time.Since(begin) > 10*time.Second {
+		t.Errorf("%v after %v", err, time.Since(begin))
+	}
+}
+
+// TestParallel: a site never gets more requests at once than it should, and a
+// lease's do not wait for them.
+func TestParallel(t *testing.T) {
+	var now, most atomic.Int32
+	full, goOn := make(chan struct{}), make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v2.0/routers/lease/tags" {
+			fmt.Fprint(w, `{"tags":[]}`)
+			return
+		}
+		n := now.Add(1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		if n == 3 {
+			close(full)
+		}
+		<-goOn
+		now.Add(-1)
+		fmt.Fprint(w, `{"extensions":[{"alias":"router"}]}`)
+	}))
+	t.Cleanup(srv.Close)
+	c := connect(t, peering.Access{Endpoint: srv.URL}, Options{Parallel: 3})
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			if _, err := c.Extensions(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	<-full
+	if _, err := c.RouterTags(t.Context(), "lease"); err != nil {
+		t.Error(err)
+	}
+	close(goOn)
+	all.Wait()
+	if most.Load() != 3 {
+		t.Errorf("%d requests at once", most.Load())
+	}
+}
+
+func TestMissing(t *testing.T) {
+	all := map[string]bool{"gateway-device": true, "l2-gateway": true, "l2-gateway-connection": true, "tag-ext": true}
+	if err := missing(all); err != nil {
+		t.Error(err)
+	}
+	if err := missing(nil); err != nil {
+		t.Errorf("an API that does not say: %v", err)
+	}
+	delete(all, "tag-ext")
+	if p := ProblemOf(missing(all)); p.Text != "the API lacks the extensions standard-attr-tag" || p.Hint == "" {
+		t.Errorf("%+v", p)
+	}
+}
