@@ -32,6 +32,9 @@ func bitText(p netip.Prefix) string {
 
 // projectKey makes a project usable as a part of a key: it may be any text.
 func projectKey(p model.ProjectID) string {
+	if !strings.ContainsAny(string(p), "%/") {
+		return string(p)
+	}
 	return strings.NewReplacer("%", "%25", "/", "%2F").Replace(string(p))
 }
 
