@@ -23,6 +23,10 @@ func TestKeystone(t *testing.T) {
 			k.cloud(t, "Region-"+guide).runCommands(t, "testdata/cli/"+guide+".txt")
 		})
 	}
+	t.Run("gophercloud", func(t *testing.T) {
+		t.Parallel()
+		k.gophercloud(t)
+	})
 	t.Run("users", func(t *testing.T) {
 		t.Parallel()
 		k.users(t)
