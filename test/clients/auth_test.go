@@ -2,6 +2,7 @@ package clients
 
 import (
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,10 +18,11 @@ func TestKeystone(t *testing.T) {
 		t.Parallel()
 		k.tempest(t)
 	})
-	for _, guide := range []string{"neutron-guide", "openstack-guide"} {
-		t.Run(guide, func(t *testing.T) {
+	for _, file := range []string{"cli/neutron-guide", "cli/openstack-guide", "cli-keystone/openstack-projects"} {
+		name := filepath.Base(file)
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k.cloud(t, "Region-"+guide).runCommands(t, "testdata/cli/"+guide+".txt")
+			k.cloud(t, "Region-"+name).runCommands(t, "testdata/"+file+".txt")
 		})
 	}
 	t.Run("gophercloud", func(t *testing.T) {
@@ -42,7 +44,9 @@ func TestKeystone(t *testing.T) {
 func (k *keystone) cloud(t *testing.T, region string) cloud {
 	t.Helper()
 	rec := newRecorder(t, k.controller(t))
+	k.newRegion(t, region)
 	k.endpoint(t, "network", region, rec.url)
+	k.compute(t, region)
 	return cloud{rec, []string{
 		"OS_AUTH_URL=" + k.url, "OS_IDENTITY_API_VERSION=3", "OS_REGION_NAME=" + region,
 		"OS_USERNAME=admin", "OS_PASSWORD=" + adminPassword, "OS_USER_DOMAIN_ID=default",

@@ -37,6 +37,7 @@ func TestGophercloud(t *testing.T) {
 // gophercloud logs the administrator in and finds the API in the catalog.
 func (k *keystone) gophercloud(t *testing.T) {
 	const region = "Region-gophercloud"
+	k.newRegion(t, region)
 	k.endpoint(t, "network", region, k.controller(t))
 	c, err := openstack.AuthenticatedClient(t.Context(), gophercloud.AuthOptions{
 		IdentityEndpoint: k.url, Username: "admin", Password: adminPassword, DomainID: "default", TenantName: "admin",

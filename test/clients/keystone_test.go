@@ -192,8 +192,9 @@ func (k *keystone) addUser(t *testing.T, user, password, project, role string) (
 }
 
 // compute puts a compute service into the catalog that has one hypervisor: tempest
-// asks for its name before it binds ports to it.
-func (k *keystone) compute(t *testing.T) {
+// asks for its name before it binds ports to it, and the openstack client does nothing
+// with quotas where the catalog has none.
+func (k *keystone) compute(t *testing.T, region string) {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -203,13 +204,21 @@ func (k *keystone) compute(t *testing.T) {
 	k.endpoint(t, "compute", region, s.URL)
 }
 
+// newRegion makes a region with an identity service.
+func (k *keystone) newRegion(t *testing.T, region string) {
+	t.Helper()
+	k.call(t, http.MethodPost, "/regions", object{"region": object{"id": region}})
+	k.endpointOf(t, k.find(t, "service", "keystone"), region, k.url+"/")
+}
+
 // endpoint puts a service into the catalog.
 func (k *keystone) endpoint(t *testing.T, kind, region, url string) {
 	t.Helper()
-	if region != "RegionOne" {
-		k.call(t, http.MethodPost, "/regions", object{"region": object{"id": region}})
-	}
-	service := k.create(t, "service", object{"type": kind, "name": kind + " of " + region})
+	k.endpointOf(t, k.create(t, "service", object{"type": kind, "name": kind + " of " + region}), region, url)
+}
+
+func (k *keystone) endpointOf(t *testing.T, service, region, url string) {
+	t.Helper()
 	for _, i := range []string{"public", "internal", "admin"} {
 		k.create(t, "endpoint", object{"service_id": service, "interface": i, "region_id": region, "url": url})
 	}

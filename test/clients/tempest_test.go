@@ -73,7 +73,7 @@ func (k *keystone) tempest(t *testing.T) {
 	testutil.RequireTool(t, "/usr/bin/tempest")
 	url := k.controller(t)
 	k.endpoint(t, "network", region, url)
-	k.compute(t)
+	k.compute(t, region)
 	dir := tempDir(t)
 	conf := strings.NewReplacer("DIR", dir, "PASSWORD", adminPassword, "KEYSTONE", k.url, "REGION", region,
 		"EXTENSIONS", strings.Join(k.extensions(t, url), ",")).Replace(tempestConf)
