@@ -43,6 +43,10 @@ func applyPost[I, M any](table []attribute[I, M], in *I, attrs map[string]any) e
 	if err := known(table, attrs); err != nil {
 		return err
 	}
+	// Both names may be given, for one project.
+	if tenant, project := attrs["tenant_id"], attrs["project_id"]; tenant != nil && project != nil && text(tenant) != text(project) {
+		return badAttribute("'project_id' and 'tenant_id' do not match")
+	}
 	for _, a := range table {
 		_, given := attrs[a.name]
 		if given && !a.post {

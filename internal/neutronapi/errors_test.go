@@ -99,6 +99,8 @@ func TestGenericErrors(t *testing.T) {
 		{400, bad, "Cannot update read-only attribute tenant_id", put + "networks/$NET", `{"network":{"tenant_id":"x"}}`},
 		{400, bad, "Cannot update read-only attribute mac_address", put + "gw/gateway_devices/$DEV/remote_mac_entries/$MACID", `{"remote_mac_entry":{"mac_address":"02:00:00:00:00:02"}}`},
 		{400, bad, "Cannot update read-only attribute network_id", put + "l2-gateway-connections/$CONN", `{"l2_gateway_connection":{"network_id":"$NET"}}`},
+		{400, bad, "'project_id' and 'tenant_id' do not match", post + "networks", `{"network":{"tenant_id":"a","project_id":"b"}}`},
+		{400, bad, "Attribute 'shared' not allowed in POST", post + "subnets", `{"subnet":{"network_id":"$NET","ip_version":4,"cidr":"10.1.0.0/24","shared":true}}`},
 		{400, bad, "Required attribute 'network_id' not specified", post + "ports", `{"port":{}}`},
 		{400, bad, "Required attribute 'ip_version' not specified", post + "subnets", `{"subnet":{"network_id":"$NET","cidr":"10.1.0.0/24"}}`},
 		{400, bad, "Invalid input for name. Reason: '$LONG' exceeds maximum length of 255.", post + "networks", `{"network":{"name":"$LONG"}}`},

@@ -22,7 +22,7 @@ func TestFilters(t *testing.T) {
 	s := newServer(t)
 	net := s.post("/v2.0/networks", `{"network":{"name":"n","tenant_id":"t1"}}`)
 	other := s.post("/v2.0/networks", `{"network":{"name":"m","admin_state_up":"false","project_id":"t2","mtu":1400}}`)
-	s.post("/v2.0/subnets", fill(`{"subnet":{"network_id":"$N","ip_version":4,"cidr":"10.0.0.0/24"}}`, "$N", net))
+	sub := s.post("/v2.0/subnets", fill(`{"subnet":{"network_id":"$N","ip_version":4,"cidr":"10.0.0.0/24"}}`, "$N", net))
 	p1 := s.post("/v2.0/ports", fill(`{"port":{"network_id":"$N","mac_address":"AA:BB:CC:00:00:01","fixed_ips":[{"ip_address":"10.0.0.5"}],"device_owner":"x"}}`, "$N", net))
 	p2 := s.post("/v2.0/ports", fill(`{"port":{"network_id":"$N","fixed_ips":[{"ip_address":"10.0.0.6"}]}}`, "$N", net))
 	s.want(200, "PUT", "/v2.0/networks/"+net+"/tags", `{"tags":["a","b"]}`)
@@ -61,6 +61,8 @@ func TestFilters(t *testing.T) {
 		"ports?fixed_ips=subnet_id=" + net:      {},
 		"ports?status=DOWN":                     {p1, p2},
 		"ports?status=ACTIVE&device_owner=x":    {},
+		"subnets?shared=True":                   {},
+		"subnets?shared=False":                  {sub},
 		"networks.json?name=n":                  {net},
 	} {
 		_, out := s.call("GET", "/v2.0/"+query, "")

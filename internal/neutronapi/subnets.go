@@ -71,6 +71,11 @@ func subnets(a *API) *resource[site.SubnetInput, model.Subnet] {
 			attribute[in, sub]{name: "service_types", post: true, put: true,
 				takes: into(serviceTypes(), func(i *in) *[]string { return &i.ServiceTypes }),
 				get:   func(_ store.Snapshot, s *sub) any { return list(s.ServiceTypes) }},
+			// A filter, and no attribute of replies: the network's.
+			attribute[in, sub]{name: "shared", match: func(s store.Snapshot, x *sub, want []string) bool {
+				n := store.Get[model.Network](s, store.Networks, string(x.NetworkID))
+				return n != nil && valueMatches(sharedFor(s, n.ID, n.Shared), want)
+			}},
 			neutral[in, sub]("segment_id", "routed networks do not exist yet"),
 			neutral[in, sub]("dns_publish_fixed_ip", "DNS integration does not exist yet"),
 		),
