@@ -58,7 +58,11 @@ func (h *hub) watchSwitches(ctx context.Context, targets chan<- []hwvtep.Target)
 	}
 }
 
-// followSwitches works the targets out of each snapshot that the feed brings, the
+// switchPause is how long changes are collected before the targets are worked out:
+// many ports of one network may come at once.
+const switchPause = 20 * time.Millisecond
+
+// followSwitches works the targets out of the snapshots that the feed brings, the
 // last one where they come faster than they are taken.
 func followSwitches(ctx context.Context, snap store.Snapshot, feed <-chan store.Batch, targets chan<- []hwvtep.Target) {
 	var waiting []hwvtep.Target
@@ -71,6 +75,7 @@ func followSwitches(ctx context.Context, snap store.Snapshot, feed <-chan store.
 		}
 	}
 	look()
+	var due <-chan time.Time
 	for {
 		select {
 		case b, ok := <-feed:
@@ -78,9 +83,12 @@ func followSwitches(ctx context.Context, snap store.Snapshot, feed <-chan store.
 				return
 			}
 			snap = b.Snapshot
-			if concernsSwitches(b) {
-				look()
+			if due == nil && concernsSwitches(b) {
+				due = time.After(switchPause)
 			}
+		case <-due:
+			due = nil
+			look()
 		case out <- waiting:
 			out = nil
 		case <-ctx.Done():

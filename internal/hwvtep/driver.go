@@ -42,6 +42,8 @@ type Options struct {
 	// for long lets another controller take the switch.
 	Alive  func(context.Context) error
 	Logger *slog.Logger
+
+	aliveEvery time.Duration // for tests; 0: aliveEvery
 }
 
 // Target is a switch to drive.

@@ -1,11 +1,16 @@
 package hwvtep
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/causeway-net/causeway/internal/model"
 )
@@ -257,6 +262,48 @@ func TestTwoControllers(t *testing.T) {
 	stopFirst()
 	site.until(t, "the second drives", func(s *fakeSite) bool { return inSync(s) && s.driver == "second" && s.epoch == 2 })
 	w.has(want)
+}
+
+// TestStoreAway: a controller that has lost the site's store lets the switch go to
+// one that has it.
+func TestStoreAway(t *testing.T) {
+	o := newOVS(t)
+	site := newFakeSite()
+	want := example()
+	var away atomic.Bool
+	alone, _ := driveWith(t, Options{Site: site, Driver: "alone", aliveEvery: 20 * time.Millisecond, Alive: func(context.Context) error {
+		if away.Load() {
+			return errors.New("no answer")
+		}
+		return nil
+	}})
+	alone <- o.target(want)
+	site.until(t, "the first drives", func(s *fakeSite) bool { return inSync(s) && s.driver == "alone" })
+	second, _ := drive(t, site, "second")
+	second <- o.target(want)
+	away.Store(true)
+	site.until(t, "the second drives", func(s *fakeSite) bool { return inSync(s) && s.driver == "second" })
+}
+
+// TestOthersAway: switches that cannot be reached, or that take connections and say
+// nothing, keep no other waiting.
+func TestOthersAway(t *testing.T) {
+	o := newOVS(t)
+	dumb, err := net.Listen("tcp", "127.0.0.1:0") // accepts, by the kernel, and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dumb.Close()
+	site := newFakeSite()
+	targets, _ := drive(t, site, "one")
+	all := o.target(example())
+	for i, at := range []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1"), addrPort(dumb)} {
+		w := example()
+		w.Device = model.GatewayDeviceID(fmt.Sprint("away", i))
+		all = append(all, Target{at, w})
+	}
+	targets <- all
+	o.watch().has(example())
 }
 
 // TestManyMACs: a large table goes in bounded transactions.

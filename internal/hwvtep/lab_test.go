@@ -282,6 +282,11 @@ func (noCounts) SwitchGone(string)                       {}
 // and stop ends it.
 func drive(t *testing.T, s *fakeSite, name string) (targets chan<- []Target, stop func()) {
 	t.Helper()
+	return driveWith(t, Options{Site: s, Driver: name, Alive: func(context.Context) error { return nil }})
+}
+
+func driveWith(t *testing.T, opts Options) (targets chan<- []Target, stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ch := make(chan []Target)
 	done := make(chan struct{})
@@ -291,8 +296,8 @@ func drive(t *testing.T, s *fakeSite, name string) (targets chan<- []Target, sto
 	}
 	go func() {
 		defer close(done)
-		if err := Run(ctx, Options{Site: s, Counts: noCounts{}, Driver: name, Alive: func(context.Context) error { return nil },
-			Logger: slog.New(slog.NewTextHandler(out, nil)).With("driver", name)}, ch); err != nil {
+		opts.Counts, opts.Logger = noCounts{}, slog.New(slog.NewTextHandler(out, nil)).With("driver", opts.Driver)
+		if err := Run(ctx, opts, ch); err != nil {
 			t.Error(err)
 		}
 	}()

@@ -1,6 +1,7 @@
 package hwvtep
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -194,7 +195,7 @@ func (s *session) acquire(ctx context.Context) (locked bool, err error) {
 
 // follow keeps the switch as it is to be until the session ends.
 func (s *session) follow(ctx context.Context) error {
-	echo, alive := time.NewTicker(echoEvery), time.NewTicker(aliveEvery)
+	echo, alive := time.NewTicker(echoEvery), time.NewTicker(cmp.Or(s.d.opts.aliveEvery, aliveEvery))
 	defer echo.Stop()
 	defer alive.Stop()
 	again := time.NewTimer(0) // also the first pass
