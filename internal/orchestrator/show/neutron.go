@@ -21,7 +21,9 @@ func (neutron) create(a *plan.Action, v values) []string {
 	case plan.Network:
 		w := described("neutron", "net-create", "--port-security-enabled=False")
 		if v.has("mtu") {
-			w = append(w, "--mtu", v.text("mtu"))
+			// The client does not know the option: it would take what follows for more
+			// of its value.
+			w = append(w, "--mtu="+v.text("mtu"))
 		}
 		return append(w, v.text("name"))
 	case plan.Subnet:
@@ -73,7 +75,7 @@ func (neutron) update(a *plan.Action, v values) []string {
 		case "tunnel_ips":
 			w = append(w, "--tunnel-ip", v.text(k))
 		default:
-			w = append(w, "--"+strings.ReplaceAll(k, "_", "-"), title(v.text(k)))
+			w = append(w, "--"+strings.ReplaceAll(k, "_", "-")+"="+title(v.text(k)))
 		}
 	}
 	return append(w, v.r.ref(a.Target))

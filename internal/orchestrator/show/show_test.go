@@ -96,7 +96,7 @@ func TestRender(t *testing.T) {
 			"openstack router remove port r p",
 		},
 		"neutron": {
-			"ID_SITE_A_NETWORK=$(neutron net-create --port-security-enabled=False --description d --mtu 1450 n -f value -c id)",
+			"ID_SITE_A_NETWORK=$(neutron net-create --port-security-enabled=False --description d --mtu=1450 n -f value -c id)",
 			"neutron tag-add --resource-type network --resource $ID_SITE_A_NETWORK --tag causeway:x",
 			"neutron router-update r --routes type=dict list=true destination=172.31.0.0/16,nexthop=10.0.0.9 destination=10.0.1.0/24,nexthop=192.168.0.2",
 			"neutron l2-gateway-delete l",
