@@ -117,6 +117,7 @@ func TestGenericErrors(t *testing.T) {
 		{400, bad, "Resources required", post + "networks", `{"networks":[]}`},
 		{400, "BadRequest", "Bad limit request: Limit must be an integer 0 or greater and not 'x'.", get + "networks?limit=x", ``},
 		{400, "BadRequest", "not '-1'", get + "networks?limit=-1", ``},
+		{400, "InvalidInput", "Invalid input for operation: 'x' cannot be converted to boolean.", get + "networks?admin_state_up=x", ``},
 		{400, bad, "['x'] is invalid attribute for sort_keys", get + "networks?sort_key=x&sort_dir=asc", ``},
 		{400, bad, "The number of sort_keys and sort_dirs must be same", get + "networks?sort_key=id", ``},
 		{404, "NetworkNotFound", "$NONE", get + "networks?marker=$NONE", ``},

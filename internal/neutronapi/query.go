@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/openapi"
 	"github.com/causeway-net/causeway/internal/store"
 )
 
@@ -70,6 +71,13 @@ func parseQuery[I, M any](table []attribute[I, M], q url.Values) (query[I, M], e
 			continue // Neutron passes over filters that it does not know
 		}
 		if values = slices.DeleteFunc(slices.Clone(values), func(s string) bool { return s == "" }); len(values) > 0 {
+			if s := a.reply(); s != nil && slices.Equal(s.Type, openapi.Types{openapi.Boolean}) {
+				for _, v := range values {
+					if _, err := toBool(v); err != nil {
+						return out, err
+					}
+				}
+			}
 			out.filters = append(out.filters, filter[I, M]{a, values})
 		}
 	}
