@@ -8,3 +8,8 @@ import _ "embed"
 //
 //go:embed two-sites.yaml
 var TwoSites []byte
+
+// ThreeSites is three-sites.yaml.
+//
+//go:embed three-sites.yaml
+var ThreeSites []byte

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"os"
 
@@ -20,16 +21,24 @@ network namespaces, do the steps of router peering through their APIs, attach a
 workload at each, and show what happens to real packets: ping, traceroute, tables,
 counters, and the headers of a captured packet beside what they must be.
 
+With --orchestrated it is three sites and one file: apply, verify, a tenant adds a subnet
+while the service runs, a site is lost and returns, destroy; and it says how many
+commands that would have been by hand.
+
 The exit code is 0 only if all of it held. Nothing is left behind, also when it is
 interrupted. Needs root, and Linux 6.6 or newer.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			defer survivePipe()()
+			if o.Orchestrated && (o.Hold || o.PCAP != "") {
+				return usageError(cmd, errors.New("--hold and --pcap go with the demo of two sites"))
+			}
 			o.Colour = wantsColour(cmd.OutOrStdout())
 			return labError(cmd, demo.Run(cmd.Context(), o, cmd.OutOrStdout()))
 		},
 	}
 	f := cmd.Flags()
+	f.BoolVar(&o.Orchestrated, "orchestrated", false, "peer three sites by one file instead of two step by step")
 	f.BoolVar(&o.Hold, "hold", false, "keep the lab until Ctrl-C, and say how to look around")
 	f.StringVar(&o.PCAP, "pcap", "", "`FILE` for the captured packets (pcapng)")
 	f.StringVar(&o.JSON, "json", "", "`FILE` for the results")

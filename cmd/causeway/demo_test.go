@@ -279,3 +279,29 @@ func TestDemoWithoutRoot(t *testing.T) {
 		}
 	}
 }
+
+// TestDemoOrchestrated runs the demo of three sites and one file: all holds, and nothing is left.
+func TestDemoOrchestrated(t *testing.T) {
+	results := filepath.Join(t.TempDir(), "results.json")
+	d := startDemo(t, "--orchestrated", "--json", results)
+	if code := d.end(t); code != 0 {
+		t.Errorf("exit code %d:\n%s\n%s", code, strings.Join(d.output, "\n"), &d.stderr)
+	}
+	b, err := os.ReadFile(results)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var res demo.Results
+	if err := json.Unmarshal(b, &res); err != nil {
+		t.Fatal(err)
+	}
+	// 6 per site (device, network, subnet, L2 gateway, connection, port), its attachment, and for each
+	// other site a port, a remote MAC entry and a route.
+	if want := 3*7 + 6*3; !res.OK || len(res.Checks) < 25 || res.Commands != want {
+		t.Errorf("%d checks, ok %v, %d commands by hand; want %d", len(res.Checks), res.OK, res.Commands, want)
+	}
+	wantNothingLeft(t, d.Process.Pid)
+	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "causeway-demo-*")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}

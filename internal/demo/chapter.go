@@ -33,7 +33,7 @@ type plan struct {
 
 func (p plan) name(what string) string { return p.prefix + what }
 
-var plans = [2]plan{
+var plans = []plan{
 	{
 		prefix: "SiteA", tenantCIDR: "10.0.0.0/24", gateway: "10.0.0.1", vm: "vm-a", vmIP: "10.0.0.3",
 		peerIP: "192.168.0.1", peerMAC: "16:B7:B5:A4:57:75", tunnelIP: "200.200.0.1",
@@ -42,6 +42,8 @@ var plans = [2]plan{
 		prefix: "SiteB", tenantCIDR: "10.0.1.0/24", gateway: "10.0.1.1", vm: "vm-b", vmIP: "10.0.1.3",
 		peerIP: "192.168.0.2", peerMAC: "6F:E4:5A:FA:8E:09", tunnelIP: "200.200.0.2",
 	},
+	// Only where the sites are orchestrated.
+	{prefix: "SiteC", tenantCIDR: "10.0.2.0/24", gateway: "10.0.2.1", vm: "vm-c", vmIP: "10.0.2.3", tunnelIP: "200.200.0.3"},
 }
 
 // site is one site as the demo drives it: by its API.

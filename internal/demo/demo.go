@@ -20,6 +20,10 @@ import (
 
 // Options of a run.
 type Options struct {
+	// Orchestrated peers three sites by one file instead of two step by step. Hold and PCAP do not
+	// go with it.
+	Orchestrated bool
+
 	Hold   bool   // keep the lab until the context ends
 	PCAP   string // file for the capture; empty: none
 	JSON   string // file for the results; empty: none
@@ -43,6 +47,8 @@ type Results struct {
 	Routes    []RouteReport     `json:"traceroutes"`
 	Counters  []Counters        `json:"counters"`
 	Packets   []PacketReport    `json:"packets"`
+	// Commands is how many the chapter takes by hand for what one did; of an orchestrated run.
+	Commands int `json:"commands_by_hand,omitempty"`
 }
 
 // Step is one step of the chapter at one site.
@@ -86,9 +92,13 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 	if err := testbed.Preflight(); err != nil {
 		return err
 	}
-	f, err := testbed.Parse(examples.TwoSites)
+	file, all := examples.TwoSites, (*run).all
+	if o.Orchestrated {
+		file, all = examples.ThreeSites, (*run).orchestrated
+	}
+	f, err := testbed.Parse(file)
 	if err != nil {
-		return fmt.Errorf("read examples/two-sites.yaml: %w", err)
+		return fmt.Errorf("read the lab of examples: %w", err)
 	}
 	f.Lab = fmt.Sprintf("demo-%d", os.Getpid())
 	r := &run{o: o, p: newPrinter(out, o.Colour), res: Results{Lab: f.Lab, Started: time.Now(), Endpoints: map[string]string{}}}
@@ -105,7 +115,7 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 	}()
 	limited, cancel := context.WithTimeout(ctx, runLimit)
 	defer cancel()
-	if err := r.all(limited, f); err != nil {
+	if err := all(r, limited, f); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -155,7 +165,11 @@ func (r *run) up(ctx context.Context, f *testbed.File) error {
 		r.res.Endpoints[s.Name] = "http://" + s.API
 		r.p.line(fmt.Sprintf("%s: controller with its own etcd, API at http://%s; agent on host %s", s.Name, s.API, st.host))
 	}
-	r.p.done("the underlay: "+f.Sites[0].Hosts[0].Name+" ── core ── "+f.Sites[1].Hosts[0].Name+", and the tunnel IPs share no link", time.Since(begin))
+	var hosts []string
+	for _, s := range r.sites {
+		hosts = append(hosts, s.host)
+	}
+	r.p.done("the underlay: "+strings.Join(hosts, " ── core ── ")+", and the tunnel IPs share no link", time.Since(begin))
 	return nil
 }
 
@@ -194,7 +208,7 @@ func (r *run) finish() error {
 	r.res.Seconds = time.Since(r.res.Started).Seconds()
 	r.p.title("Summary")
 	if r.res.OK {
-		r.p.good(fmt.Sprintf("All %d checks held, %.1f s after the start: the tenant's routers at two sites reach each other over VXLAN.", len(r.res.Checks), r.res.Seconds))
+		r.p.good(fmt.Sprintf("All %d checks held, %.1f s after the start: the tenant's routers at %d sites reach each other over VXLAN.", len(r.res.Checks), r.res.Seconds, len(r.sites)))
 	} else {
 		r.p.bad(fmt.Sprintf("%d of %d checks did not hold: %s.", len(failed), len(r.res.Checks), strings.Join(failed, "; ")))
 	}

@@ -104,16 +104,22 @@ func (p *pair) underFlood(t *testing.T, during func()) (sent, received uint64) {
 	return sent, received
 }
 
+// steadyNeighbours keeps the workloads from asking by ARP in the middle of a flood, which would
+// be counted at one end.
+func (p *pair) steadyNeighbours() {
+	p.t.Helper()
+	for _, w := range []string{p.vmA, p.vmB} {
+		p.mustRun(w, "sh", "-c", `ip neigh replace $(ip -4 route show default | cut -d' ' -f3) lladdr $(ip -4 neigh show | head -1 | cut -d' ' -f5 || true) dev eth0 nud permanent || true`)
+	}
+}
+
 // TestNoPacketLost floods from site A to site B, both agents are killed and
 // started again, upgraded with programs of the same and of another map layout, and
 // the controllers are killed: not one packet is lost.
 func TestNoPacketLost(t *testing.T) {
 	p := newPair(t)
 	p.sink(p.vmB, 9999)
-	// An ARP request of one workload in the middle would be counted at one end.
-	for _, w := range []string{p.vmA, p.vmB} {
-		p.mustRun(w, "sh", "-c", `ip neigh replace $(ip -4 route show default | cut -d' ' -f3) lladdr $(ip -4 neigh show | head -1 | cut -d' ' -f5 || true) dev eth0 nud permanent || true`)
-	}
+	p.steadyNeighbours()
 	restart := func(t *testing.T, server string, more ...string) {
 		t.Helper()
 		if err := p.Restart(t.Context(), server, more...); err != nil {
