@@ -5,12 +5,14 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/causeway-net/causeway/internal/config"
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/probe"
 )
@@ -137,4 +139,25 @@ func TestProbeWithoutAHost(t *testing.T) {
 	ask(http.StatusServiceUnavailable, "not connected")
 	l.probingAgent(func(probe.Request) (probe.Result, error) { return probe.Result{}, probe.ErrBusy })
 	ask(http.StatusServiceUnavailable, "busy")
+}
+
+// TestProbeIsAudited: a probe changes nothing, and is written down with who asked all the same.
+func TestProbeIsAudited(t *testing.T) {
+	dir := socketDir(t)
+	path := filepath.Join(dir, "audit.log")
+	l := startWith(t, dir, func(c *config.Controller) { c.API.AuditLog = path })
+	l.probingAgent(func(probe.Request) (probe.Result, error) { return probe.Result{Sent: 1}, nil })
+	id := l.router()
+	l.do("POST", "/v2.0/routers/"+id+"/probe", m{"probe": m{"target": "10.0.0.9"}}, http.StatusOK)
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	if last := lines[len(lines)-1]; !strings.Contains(last, `"/v2.0/routers/{id}/probe"`) || !strings.Contains(last, id) || !strings.Contains(last, `"request_id":"req-`) {
+		t.Errorf("the last line is %s", last)
+	}
 }
