@@ -62,8 +62,7 @@ func (o *orchestration) startService(ctx context.Context) (*server, error) {
 	s := &server{cmd: exec.Command(exe, "peer", "run", "-f", o.path, "--listen", "unix:"+socket), errs: &bytes.Buffer{}}
 	s.cmd.Stderr = s.errs
 	s.cmd.Env = withoutClouds(os.Environ())
-	// Where the demo is killed, it goes too.
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	o.lab.Own(s.cmd)
 	begin := time.Now()
 	if err := s.cmd.Start(); err != nil {
 		return nil, err

@@ -161,10 +161,19 @@ func TestServiceKeeps(t *testing.T) {
 	if !k.leads("acme") {
 		t.Error("the only instance does not lead")
 	}
+	// While nothing happens the tenant's routers are not written.
+	revision := func() any { return b.one("routers", object{"name": "tenant-router"})["revision_number"] }
+	was := revision()
+	time.Sleep(1200 * time.Millisecond) // more than two renewals of the leader's lease
+	if now := revision(); now != was {
+		t.Errorf("revision %v of a tenant's router became %v", was, now)
+	}
 	k.stop()
 	for _, c := range l.clouds {
-		if tags := c.one("routers", object{"name": "tenant-router"})["tags"].([]any); len(tags) != 0 {
-			t.Errorf("%s: leases stay: %v", c.name, tags)
+		for _, r := range c.list("routers") {
+			if tags := r["tags"].([]any); len(tags) != 0 {
+				t.Errorf("%s: leases stay: %v", c.name, tags)
+			}
 		}
 	}
 	for line := range strings.Lines(k.log.String()) {
@@ -263,7 +272,7 @@ func TestServiceTakesOver(t *testing.T) {
 	l := newLab(t, 2)
 	dir := t.TempDir()
 	l.write(dir, 2)
-	router := l.clouds[0].one("routers", object{"name": "tenant-router"})["id"].(string)
+	router := l.clouds[0].one("routers", object{"name": "gateway-router"})["id"].(string)
 	l.clouds[0].call(http.MethodPut, "routers/"+router+"/tags/causeway:lease:acme~leader:killed:7", nil)
 	k := keep(t, dir, "one")
 	until(t, "the lease to be taken over", func() bool { return k.leads("acme") })

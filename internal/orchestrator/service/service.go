@@ -5,7 +5,7 @@
 // # One at a time
 //
 // Any number of instances may run with the same files. For each peering one leads: it holds a
-// lease on the peer router of the first site that answers, and the others wait for it. Leading only
+// lease on the VTEP router of the first site that answers, and the others wait for it. Leading only
 // spares the sites the work of many; what keeps two from mixing is the lease that every change takes on
 // all the peering's routers, and that is asked about before each step (package lease). So a
 // leader that was held up, and does not know yet that another leads, changes nothing.

@@ -40,6 +40,7 @@ type worker struct {
 	// The rest belongs to the worker's goroutine.
 
 	routers map[string]string // site → id of its peer router
+	seats   map[string]string // site → id of the router for the leader's lease
 	glances map[string]string // site → what it looked like
 	told    string            // the problems that were logged last
 	pause   time.Duration     // after a failure
@@ -50,7 +51,7 @@ func (s *Service) start(ctx context.Context, spec *peering.Peering) *worker {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &worker{
 		Service: s, spec: spec, log: s.opts.Log.With("peering", spec.Name), cancel: cancel, done: make(chan struct{}), wake: make(chan struct{}, 1),
-		beat: time.Now(), sum: Summary{Sites: len(spec.Sites)}, routers: map[string]string{}, glances: map[string]string{},
+		beat: time.Now(), sum: Summary{Sites: len(spec.Sites)}, routers: map[string]string{}, seats: map[string]string{}, glances: map[string]string{},
 	}
 	go func() {
 		defer close(w.done)
@@ -91,7 +92,7 @@ func (w *worker) run(ctx context.Context) {
 			}
 			continue
 		}
-		w.log.Info("leading", "lease_at", at)
+		w.log.Info("leading", "lease_at", at.site)
 		w.set(func(s *Summary) { s.Leader = true })
 		work, stop := l.Context(ctx)
 		w.lead(work, at)
@@ -106,21 +107,21 @@ func (w *worker) run(ctx context.Context) {
 }
 
 // elect waits for the lease of the leader. The site that it is on is the first that answers.
-func (w *worker) elect(ctx context.Context) (*lease.Lease, string, error) {
+func (w *worker) elect(ctx context.Context) (*lease.Lease, seat, error) {
 	w.alive()
 	obs, err := w.orch.Observe(ctx, w.spec)
 	if err != nil {
-		return nil, "", err
+		return nil, seat{}, err
 	}
 	w.look(obs)
 	at := w.seat()
-	if at == "" {
+	if at.site == "" {
 		w.check(ctx)
-		return nil, "", errors.New("no site with a peer router answers")
+		return nil, at, errors.New("no site with a router answers")
 	}
-	site, err := w.orch.Site(ctx, w.spec.Site(at))
+	site, err := w.orch.Site(ctx, w.spec.Site(at.site))
 	if err != nil {
-		return nil, "", err
+		return nil, at, err
 	}
 	o := w.opts.Lease
 	// Then it looks again which site is the first. Longer than the term, after which a lease
@@ -133,23 +134,42 @@ func (w *worker) elect(ctx context.Context) (*lease.Lease, string, error) {
 		o.Dead = lease.Ended
 	}
 	// No peering can have this name.
-	l, err := lease.Take(ctx, w.spec.Name+"~leader", []lease.Place{{Site: at, Router: site, RouterID: w.routers[at]}}, o)
+	l, err := lease.Take(ctx, w.spec.Name+"~leader", []lease.Place{{Site: at.site, Router: site, RouterID: at.router}}, o)
 	return l, at, err
 }
 
-// seat is the site where the leader's lease belongs, by what was seen last.
-func (w *worker) seat() string {
-	first := ""
-	for site := range w.routers {
-		if first == "" || site < first {
-			first = site
+// seat is the router that has the leader's lease.
+type seat struct{ site, router string }
+
+// seat is where the leader's lease belongs, by what was seen last.
+func (w *worker) seat() seat {
+	var first seat
+	for site, router := range w.seats {
+		if first.site == "" || site < first.site {
+			first = seat{site, router}
 		}
 	}
 	return first
 }
 
+// seatAt is the router of a site for the leader's lease, "" for none. The lease is written anew every few
+// seconds, and with it the router's revision; so it is on the VTEP router, which is the
+// operator's, where there is one.
+func (w *worker) seatAt(o *observed.Site) string {
+	if d := plan.FindDevice(w.spec.Site(o.Name), o); d != nil && d.RouterID != "" && d.Type == "router_vtep" {
+		return d.RouterID
+	}
+	if len(o.GatewayRouters) == 1 {
+		return o.GatewayRouters[0].ID
+	}
+	if len(o.Routers) == 1 {
+		return o.Routers[0].ID
+	}
+	return ""
+}
+
 // lead looks, and mends, until ctx ends or the lease belongs elsewhere.
-func (w *worker) lead(ctx context.Context, at string) {
+func (w *worker) lead(ctx context.Context, at seat) {
 	tick := time.NewTicker(w.opts.Poll)
 	defer tick.Stop()
 	full := true
@@ -163,8 +183,8 @@ func (w *worker) lead(ctx context.Context, at string) {
 				return
 			}
 			next, full = time.Now().Add(rest), false
-			if seat := w.seat(); seat != at && seat != "" {
-				w.log.Info("the lease of the leader moves", "from", at, "to", seat)
+			if now := w.seat(); now != at && now.site != "" {
+				w.log.Info("the lease of the leader moves", "from", at.site, "to", now.site)
 				return
 			}
 		}
@@ -248,13 +268,19 @@ func (w *worker) check(ctx context.Context) {
 // look notes what was observed of the sites themselves.
 func (w *worker) look(obs []observed.Site) (down int) {
 	clear(w.routers)
+	clear(w.seats)
 	for i := range obs {
 		up := obs[i].Problem == nil
 		w.opts.Counts.Site(w.spec.Name, obs[i].Name, up)
 		if !up {
 			down++
-		} else if len(obs[i].Routers) == 1 {
+			continue
+		}
+		if len(obs[i].Routers) == 1 {
 			w.routers[obs[i].Name] = obs[i].Routers[0].ID
+		}
+		if id := w.seatAt(&obs[i]); id != "" {
+			w.seats[obs[i].Name] = id
 		}
 	}
 	maps.DeleteFunc(w.glances, func(site, _ string) bool { return w.routers[site] == "" })
