@@ -287,7 +287,7 @@ func (o *orchestration) destroy(ctx context.Context) error {
 		}
 		o.check(len(odd) == 0, "the lists of "+s.name, detail)
 	}
-	o.p.good(fmt.Sprintf("What took %d commands by hand was one file and one command.", o.res.Commands))
+	o.p.good(fmt.Sprintf("What would have taken %d commands by hand was one file and one command.", o.res.Commands))
 	return nil
 }
 
@@ -321,10 +321,12 @@ func (o *orchestration) pingFrom(ctx context.Context, from *site, to string) err
 	if err != nil {
 		return err
 	}
-	res, err := probe.Ping(ctx, ns, dst, probe.PingOptions{Count: pings, Size: 56, Timeout: probeTimeout})
-	if err != nil {
-		return err
-	}
-	o.check(res.OK(), fmt.Sprintf("ping %s → %s", from.plan.vmIP, to), fmt.Sprintf("%d of %d answered", res.Received, res.Sent))
+	// The API has the route before the hosts do.
+	var res probe.PingResult
+	_, err = o.await(ctx, time.Now(), func() (bool, error) {
+		res, err = probe.Ping(ctx, ns, dst, probe.PingOptions{Count: pings, Size: 56, Timeout: probeTimeout / 5})
+		return res.OK(), err
+	})
+	o.check(err == nil, fmt.Sprintf("ping %s → %s", from.plan.vmIP, to), fmt.Sprintf("%d of %d answered", res.Received, res.Sent))
 	return nil
 }

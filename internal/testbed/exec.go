@@ -52,11 +52,11 @@ func (l *Lab) Start(name string, cmd *exec.Cmd) error {
 
 // execEnv has the lab's token, so that what a command leaves running ends with the
 // lab.
+func (l *Lab) execEnv() []string { return append(os.Environ(), l.st.tokenEnv()) }
+
 // Own makes cmd, which is not started yet, one of the lab's processes: where it is still there when
 // the lab goes, it is ended with it, also after a crash of whoever started it.
 func (l *Lab) Own(cmd *exec.Cmd) { cmd.Env = append(cmd.Environ(), l.st.tokenEnv()) }
-
-func (l *Lab) execEnv() []string { return append(os.Environ(), l.st.tokenEnv()) }
 
 func (l *Lab) openNode(name string) (*hostnet.NetNS, error) {
 	if known := l.nodeNames(); !slices.Contains(known, name) {
