@@ -208,32 +208,32 @@ func TestUnsharingRacesWithPorts(t *testing.T) {
 	w := newTenancy(t)
 	var done sync.WaitGroup
 	stop := make(chan struct{})
-	for range 3 {
-		done.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				status, out, _ := w.callWith("POST", "/v2.0/ports", w.fill(`{"port":{"network_id":"$net"}}`), token("b"))
-				switch status {
-				case 201:
-					p, _ := out["port"].(map[string]any)
-					w.callWith("DELETE", "/v2.0/ports/"+object(p).str("id"), "", token("b"))
-				case 404:
-				default:
-					t.Errorf("%d %v", status, out)
-					return
-				}
+	// One at a time, so that often there is none.
+	done.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
 			}
-		})
-	}
-	unshared := 0
-	for range 200 {
+			status, out, _ := w.callWith("POST", "/v2.0/ports", w.fill(`{"port":{"network_id":"$net"}}`), token("b"))
+			switch status {
+			case 201:
+				p, _ := out["port"].(map[string]any)
+				w.callWith("DELETE", "/v2.0/ports/"+object(p).str("id"), "", token("b"))
+			case 404:
+			default:
+				t.Errorf("%d %v", status, out)
+				return
+			}
+		}
+	})
+	unshared, inUse := 0, 0
+	for unshared < 50 || inUse < 5 && unshared < 2000 {
 		w.callWith("PUT", w.fill("/v2.0/networks/$net"), `{"network":{"shared":true}}`, token("admin"))
 		status, out, _ := w.callWith("PUT", w.fill("/v2.0/networks/$net"), `{"network":{"shared":false}}`, token("admin"))
 		if status == 409 {
+			inUse++
 			continue
 		}
 		if status != 200 {
@@ -252,8 +252,5 @@ func TestUnsharingRacesWithPorts(t *testing.T) {
 	}
 	close(stop)
 	done.Wait()
-	if unshared == 0 {
-		t.Error("it was never unshared")
-	}
 	checkSound(w.server)
 }

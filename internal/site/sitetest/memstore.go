@@ -80,11 +80,19 @@ func (s *Store) Reset(to store.Snapshot) {
 	s.head = to.(snapshot)
 }
 
-// Dump writes every key, for comparison.
+// Dump writes every object and index entry, for comparison.
 func (s *Store) Dump() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := s.head.objects.Keys()
+	var out []string
+	s.head.objects.Scan(func(k string, o store.Object) bool {
+		b, err := json.Marshal(o)
+		if err != nil {
+			b = []byte(err.Error())
+		}
+		out = append(out, k+" "+string(b))
+		return true
+	})
 	s.head.index.Scan(func(k, v string) bool {
 		out = append(out, "index "+strings.ReplaceAll(k, "\x00", " ")+" = "+v)
 		return true
