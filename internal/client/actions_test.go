@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestActions: what each call asks of the API.
@@ -99,5 +100,29 @@ func TestIsTemporary(t *testing.T) {
 	cancel()
 	if _, err := cl.Get(ctx, Networks, "x"); IsTemporary(err) || IsTemporary(nil) {
 		t.Errorf("an end by the caller: %v", err)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	for in, want := range map[string]time.Duration{
+		"": 0, "3": 3 * time.Second, "-1": 0, "100000": time.Minute, "99999999999999999999": 0, "soon": 0,
+		"Tue, 01 Jan 2030 00:00:07 GMT": 7 * time.Second, "Tue, 01 Jan 2019 00:00:00 GMT": 0,
+	} {
+		if got := retryAfter(http.Header{"Retry-After": {in}}, now); got != want {
+			t.Errorf("%q: %v, want %v", in, got, want)
+		}
+	}
+	c := newCloud(t)
+	c.answer = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "2")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}
+	_, err := fixedClient(t, c).Get(t.Context(), Networks, "x")
+	if wait, busy := Busy(err); !busy || wait != 2*time.Second {
+		t.Errorf("%v, %v: %v", wait, busy, err)
+	}
+	if _, busy := Busy(&APIError{Status: 503}); busy {
+		t.Error("503 is no limit")
 	}
 }

@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
 )
@@ -22,6 +24,9 @@ type APIError struct {
 	Status  int    // HTTP
 	Type    string // Neutron's exception name; may be empty
 	Message string
+	// RetryAfter is how long the API wants the client to wait (RFC 9110 §10.2.3); 0 if
+	// it says nothing.
+	RetryAfter time.Duration
 }
 
 func (e *APIError) Error() string {
@@ -143,6 +148,34 @@ func Status(err error) int {
 	return 0
 }
 
+// Busy tells whether the API wants the client to send less, and when it may come
+// again.
+func Busy(err error) (wait time.Duration, busy bool) {
+	var a *APIError
+	if !errors.As(err, &a) || a.Status != http.StatusTooManyRequests {
+		return 0, false
+	}
+	return a.RetryAfter, true
+}
+
+// maxRetryAfter bounds what an API may ask for.
+const maxRetryAfter = time.Minute
+
+// retryAfter reads a number of seconds or a date.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	v := h.Get("Retry-After")
+	if v == "" {
+		return 0
+	}
+	d := time.Duration(0)
+	if n, err := strconv.Atoi(v); err == nil {
+		d = time.Duration(min(n, int(maxRetryAfter/time.Second))) * time.Second
+	} else if at, err := http.ParseTime(v); err == nil {
+		d = at.Sub(now)
+	}
+	return min(max(d, 0), maxRetryAfter)
+}
+
 // explain turns gophercloud's errors into ones for people.
 func explain(err error) error {
 	if err == nil {
@@ -150,7 +183,9 @@ func explain(err error) error {
 	}
 	var unexpected gophercloud.ErrUnexpectedResponseCode
 	if errors.As(err, &unexpected) {
-		return apiError(unexpected.Actual, unexpected.Body)
+		e := apiError(unexpected.Actual, unexpected.Body)
+		e.RetryAfter = retryAfter(unexpected.ResponseHeader, time.Now())
+		return e
 	}
 	var u *url.Error
 	if errors.As(err, &u) {

@@ -42,7 +42,9 @@ func (s *Conn) Do(ctx context.Context, a *plan.Action, id Resolver) (string, err
 				return nil
 			}
 		}
-		lost = lost || client.IsTemporary(err)
+		// A site that is busy has not done it; after any other error nobody knows.
+		_, busy := client.Busy(err)
+		lost = lost || client.IsTemporary(err) && !busy
 		return err
 	})
 	return made, err

@@ -53,7 +53,11 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-const maxBackoff = 5 * time.Second
+const (
+	maxBackoff = 5 * time.Second
+	// maxBusy bounds how long one request waits for a site that is busy.
+	maxBusy = 5 * time.Minute
+)
 
 // Site is one site of a peering.
 type Site struct {
@@ -127,9 +131,22 @@ func (s *Conn) retry(ctx context.Context, attempts int, do func(context.Context)
 
 func (s *Conn) again(ctx context.Context, attempts int, do func(context.Context) error) error {
 	wait := s.opts.Backoff
+	begin := time.Now()
 	for n := 1; ; n++ {
 		err := do(ctx)
-		if err == nil || ctx.Err() != nil || !client.IsTemporary(err) || n >= attempts {
+		if err == nil || ctx.Err() != nil || !client.IsTemporary(err) {
+			return err
+		}
+		// A site that only wants less at once will take it in its time.
+		if after, busy := client.Busy(err); busy && time.Since(begin) < maxBusy {
+			n--
+			if err := pause(ctx, after+rand.N(wait+1)); err != nil {
+				return err
+			}
+			wait = min(2*wait, maxBackoff)
+			continue
+		}
+		if n >= attempts {
 			return err
 		}
 		if err := pause(ctx, wait/2+rand.N(wait/2+1)); err != nil {

@@ -70,7 +70,7 @@ func TestRetry(t *testing.T) {
 		ok            bool
 		want          int32
 	}{
-		{503, 2, true, 3}, {503, 99, false, 4}, {404, 99, false, 1}, {403, 99, false, 1}, {500, 1, true, 2}, {429, 3, true, 4},
+		{503, 2, true, 3}, {503, 99, false, 4}, {404, 99, false, 1}, {403, 99, false, 1}, {500, 1, true, 2}, {429, 9, true, 10},
 	} {
 		var requests atomic.Int32
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
