@@ -39,7 +39,11 @@ func (c cloud) command(t *testing.T, home, line string) (string, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	words := strings.Fields(line)
-	cmd := exec.CommandContext(ctx, "/usr/bin/"+words[0], words[1:]...)
+	path := "/usr/bin/" + words[0]
+	if words[0] == "causeway" {
+		path = program
+	}
+	cmd := exec.CommandContext(ctx, path, words[1:]...)
 	cmd.Env = c.environment(home)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
