@@ -130,16 +130,16 @@ func TestQuotaChanges(t *testing.T) {
 
 // Creators at once, on two controllers, never exceed a quota, and get all of it.
 func TestRaceQuota(t *testing.T) {
-	a := newEtcdAPI(t)
-	for _, limit := range []int{7, 100} {
+	pair := newEtcdPair(t)
+	for _, limit := range []int{7, 60, 200} {
 		project := fmt.Sprintf("p%d", limit)
-		a.call("PUT", "/v2.0/quotas/"+project, fmt.Sprintf(`{"quota":{"network":%d}}`, limit))
+		pair[0].call("PUT", "/v2.0/quotas/"+project, fmt.Sprintf(`{"quota":{"network":%d}}`, limit))
 		var made atomic.Int64
 		var wg sync.WaitGroup
-		for range 8 {
+		for i := range 8 {
 			wg.Go(func() {
 				for range limit/8 + 3 {
-					status, out := a.call("POST", "/v2.0/networks", fmt.Sprintf(`{"network":{"tenant_id":%q}}`, project))
+					status, out := pair[i%2].call("POST", "/v2.0/networks", fmt.Sprintf(`{"network":{"tenant_id":%q}}`, project))
 					switch {
 					case status == 201:
 						made.Add(1)
@@ -154,7 +154,7 @@ func TestRaceQuota(t *testing.T) {
 			t.Errorf("%d networks were made, the quota is %d", made.Load(), limit)
 		}
 	}
-	a.checkSound()
+	pair[1].checkSound()
 }
 
 // What quotas cost: 8 creators in one project, under a limit and without, with few
@@ -190,4 +190,48 @@ func BenchmarkCreateUnderQuota(b *testing.B) {
 			})
 		}
 	}
+}
+
+// Creations and deletions side by side never hold more than the quota, and the state
+// stays sound.
+func TestQuotaChurn(t *testing.T) {
+	pair := newEtcdPair(t)
+	const limit = 20
+	pair[0].call("PUT", "/v2.0/quotas/p", fmt.Sprintf(`{"quota":{"network":%d}}`, limit))
+	var refused atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			a := pair[i%2]
+			var mine []string
+			for n := range 40 {
+				if n%5 == 4 && len(mine) > 0 {
+					if status, out := a.call("DELETE", "/v2.0/networks/"+mine[0], ""); status != 204 {
+						t.Errorf("delete: %d %v", status, out)
+					}
+					mine = mine[1:]
+				}
+				status, out := a.call("POST", "/v2.0/networks", `{"network":{"tenant_id":"p"}}`)
+				switch {
+				case status == 201:
+					mine = append(mine, out["id"].(string))
+				case status == 409 && out["type"] == "OverQuota":
+					refused.Add(1)
+				default:
+					t.Errorf("create: %d %v", status, out)
+				}
+				s, err := a.site.View(t.Context())
+				if err != nil {
+					t.Error(err)
+				} else if used := site.Used(s, "p", site.QuotaNetwork); used > limit {
+					t.Errorf("%d networks under a quota of %d", used, limit)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if refused.Load() == 0 {
+		t.Error("the quota was never reached")
+	}
+	pair[0].checkSound()
 }

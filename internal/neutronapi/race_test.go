@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -37,6 +39,36 @@ func newEtcdAPI(t *testing.T) *etcdAPI {
 	})
 	s := site.New(st, site.Options{Logger: log})
 	return &etcdAPI{t, s, neutronapi.New(s, neutronapi.Options{Logger: log})}
+}
+
+// newEtcdPair are the APIs of two controllers on one etcd, of which the second reaches
+// it as a cluster is reached, with a cluster's limits.
+func newEtcdPair(t *testing.T) [2]*etcdAPI {
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	dir, err := os.MkdirTemp("", "causeway-") // a short name, for the socket's
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "s")
+	var out [2]*etcdAPI
+	for i, opt := range []etcdstore.Options{
+		{DataDir: filepath.Join(dir, "d"), ClientSocket: socket, Logger: log},
+		{Endpoints: []string{"unix://" + socket}, Logger: log},
+	} {
+		st, err := etcdstore.Open(t.Context(), opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := st.Close(); err != nil {
+				t.Errorf("close the store: %v", err)
+			}
+		})
+		s := site.New(st, site.Options{Logger: log})
+		out[i] = &etcdAPI{t, s, neutronapi.New(s, neutronapi.Options{Logger: log})}
+	}
+	return out
 }
 
 func (a *etcdAPI) call(method, path, body string) (int, map[string]any) {

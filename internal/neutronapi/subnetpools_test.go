@@ -128,7 +128,8 @@ func TestSubnetPoolErrors(t *testing.T) {
 
 // Many creators at once get ranges that do not overlap, of one pool.
 func TestRacePool(t *testing.T) {
-	a := newEtcdAPI(t)
+	pair := newEtcdPair(t)
+	a := pair[0]
 	pool := a.post("subnetpools", `{"subnetpool":{"name":"p","prefixes":["10.0.0.0/22"],"default_prefixlen":26}}`)
 	const most = 16
 	nets := make([]string, most+4)
@@ -137,9 +138,9 @@ func TestRacePool(t *testing.T) {
 	}
 	got := make(chan netip.Prefix, len(nets))
 	var wg sync.WaitGroup
-	for _, net := range nets {
+	for i, net := range nets {
 		wg.Go(func() {
-			status, out := a.call("POST", "/v2.0/subnets", fill(`{"subnet":{"network_id":"$N","ip_version":4,"subnetpool_id":"$P"}}`, "$N", net, "$P", pool))
+			status, out := pair[i%2].call("POST", "/v2.0/subnets", fill(`{"subnet":{"network_id":"$N","ip_version":4,"subnetpool_id":"$P"}}`, "$N", net, "$P", pool))
 			switch {
 			case status == 201:
 				got <- netip.MustParsePrefix(out["cidr"].(string))
