@@ -15,6 +15,9 @@ import (
 	"github.com/causeway-net/causeway/internal/probe"
 )
 
+// searching is more than the search for a path MTU takes.
+const searching = 30 * time.Second
+
 func newPeerVerify() *cobra.Command {
 	var p peerFlags
 	var o verify.Options
@@ -41,6 +44,8 @@ large as the network's; 5 a site could not be asked.`,
 	f.BoolVar(&asJSON, "json", false, "as JSON, one object a peering, with all traces")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		o.IntervalMS, o.TimeoutMS = int(interval.Milliseconds()), int(wait.Milliseconds())
+		// An answer comes when all packets have been sent and waited for.
+		p.timeout = max(p.timeout, time.Duration(o.Count)*interval+wait+searching)
 		return p.eachPeering(cmd, func(ctx context.Context, orch *orchestrator.Orchestrator, spec *peering.Peering) (int, error) {
 			res, err := orch.Verify(ctx, spec, o)
 			if err != nil {
