@@ -79,8 +79,14 @@ func (p prober) serve(r *http.Request) (probe.Report, error) {
 	caller, _ := identity.From(r.Context())
 	p.log.Info("probe", "router", id, "source", req.Source, "target", req.Target, "host", host, "sent", res.Sent, "received", res.Received,
 		"path_mtu", res.PathMTU, "error", err, "user_id", caller.UserID, "project_id", caller.ProjectID, "request_id", caller.RequestID)
-	if err != nil {
+	switch {
+	case err != nil:
+		p.hub.counts.Probed("failed")
 		return probe.Report{}, probeError(host, err)
+	case res.Received == 0:
+		p.hub.counts.Probed("lost")
+	default:
+		p.hub.counts.Probed("answered")
 	}
 	return probe.NewReport(id, string(host), req, res), nil
 }

@@ -30,6 +30,7 @@ type Controller struct {
 	asking    prometheus.Histogram
 	cached    *prometheus.CounterVec
 	policies  *prometheus.CounterVec
+	probes    *prometheus.CounterVec
 	switches  *switches
 }
 
@@ -77,12 +78,14 @@ func NewController(version string) *Controller {
 	c.unaudited = prometheus.NewCounter(prometheus.CounterOpts(controllerDesc("audit_failures_total",
 		"Lines of the audit log that could not be written.")))
 	c.registry.MustRegister(c.limited, c.unaudited)
+	c.probes = prometheus.NewCounterVec(prometheus.CounterOpts(controllerDesc("probes_total",
+		"Probes that were asked for, by what came of them.")), []string{"result"})
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts(controllerDesc("build_info",
 		"1; the labels say what runs.")), []string{"version", "go"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	c.switches = newSwitches(c.registry)
 	c.registry.MustRegister(c.requests, c.latency, c.revision, c.commits, c.retries, c.compile, c.connected, c.lag, c.reports,
-		c.tokens, c.asking, c.cached, c.policies, build,
+		c.tokens, c.asking, c.cached, c.policies, c.probes, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return c
 }
@@ -144,3 +147,6 @@ func (c *Controller) TokenFromCache(result string) { c.cached.WithLabelValues(re
 
 // PolicyLoaded counts a reading of the policy file: loaded or refused.
 func (c *Controller) PolicyLoaded(result string) { c.policies.WithLabelValues(result).Inc() }
+
+// Probed counts a probe: answered, lost (no packet came back) or failed (none was sent).
+func (c *Controller) Probed(result string) { c.probes.WithLabelValues(result).Inc() }
