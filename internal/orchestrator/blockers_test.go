@@ -234,3 +234,51 @@ func TestAddSite(t *testing.T) {
 		t.Errorf("the site: %s", d)
 	}
 }
+
+// TestAnotherRouter: where the file names another router than before, the peering
+// moves there, and the former one is as it was.
+func TestAnotherRouter(t *testing.T) {
+	l, p := madeLab(t, 2)
+	c := l.clouds[0]
+	c.tenant("second-router", "10.7.0.0/24")
+	before := l.states()
+	l.apply(p)
+	p.Sites[0].Router = "second-router"
+	l.apply(p)
+	if st := l.status(p); !st.InSync || st.Choices.Sites[0].Advertise[0].String() != "10.7.0.0/24" {
+		t.Errorf("%v %v %v", st.Choices, st.Drift, st.Problems)
+	}
+	key := "routers/" + id(c.one("routers", object{"name": "tenant-router"}))
+	if d := cmp.Diff(before[0][key], c.state()[key]); d != "" {
+		t.Errorf("the former router: %s", d)
+	}
+	// And a file that names yet another one can still destroy.
+	p.Sites[0].Router = "tenant-router"
+	l.destroy(p)
+	if d := cmp.Diff(before, l.states()); d != "" {
+		t.Errorf("after destroy: %s", d)
+	}
+}
+
+// TestChangePlaces: two sites change their addresses, the router's own port among
+// them.
+func TestChangePlaces(t *testing.T) {
+	l, p := madeLab(t, 3)
+	before := l.states()
+	at := func(addrs ...string) {
+		for i, a := range addrs {
+			p.Sites[i].Address = netip.MustParseAddr(a)
+		}
+	}
+	for _, addrs := range [][]string{{"192.168.0.1", "192.168.0.2", "192.168.0.3"}, {"192.168.0.2", "192.168.0.1", "192.168.0.3"}, {"192.168.0.3", "192.168.0.2", "192.168.0.1"}, {"192.168.0.1", "192.168.0.3", "192.168.0.2"}, {"192.168.0.2", "192.168.0.3", "192.168.0.1"}} {
+		at(addrs...)
+		l.apply(p)
+		if st := l.status(p); !st.InSync {
+			t.Errorf("%v: %v", addrs, st.Drift)
+		}
+	}
+	l.destroy(p)
+	if d := cmp.Diff(before, l.states()); d != "" {
+		t.Errorf("after destroy: %s", d)
+	}
+}

@@ -25,6 +25,8 @@ type Site struct {
 	Interfaces []Port `json:"interfaces"`
 	// GatewayRouters are those that the file's gateway.router means.
 	GatewayRouters []Router `json:"gateway_routers,omitempty"`
+	// FormerRouters are other routers that a port of the peering is on.
+	FormerRouters []Router `json:"former_routers,omitempty"`
 	// Devices, L2Gateways and Connections are all of the site.
 	Devices     []Device     `json:"gateway_devices"`
 	L2Gateways  []L2Gateway  `json:"l2_gateways"`

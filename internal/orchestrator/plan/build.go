@@ -103,6 +103,8 @@ type siteWork struct {
 	// conn, gateway, net and peer are the actions that must come before what needs
 	// them; "" where that exists.
 	deviceMade, netMade, subnetMade, connMade string
+	// peerMoved is the action after which the peer router port has its address.
+	peerMoved string
 	// unrouted and unlisted are the removals of routes and of remote MAC entries,
 	// which come before any change of the ports that they are told by.
 	unrouted string
@@ -112,6 +114,7 @@ type siteWork struct {
 // site plans one site.
 func (b *builder) site(v *view) {
 	w := &siteWork{}
+	b.hops(v) // while every port is in its place
 	b.gateway(v, w)
 	b.network(v, w)
 	b.staleRoutes(v, w)
@@ -452,17 +455,18 @@ func (b *builder) staleRoutes(v *view, w *siteWork) {
 // peering's. A route is the peering's only if its next hop is the address of a port
 // with its mark.
 func (b *builder) routeOf(v *view, r observed.Route) string {
-	if v.hops == nil {
-		v.hops = b.nextHops(v)
+	if v.peer == nil || v.router == nil || v.peer.DeviceID != v.router.ID {
+		return ""
 	}
-	return v.hops[r.NextHop]
+	return b.hops(v)[r.NextHop]
 }
 
-func (b *builder) nextHops(v *view) map[netip.Addr]string {
-	out := map[netip.Addr]string{}
-	if v.peer == nil || v.router == nil || v.peer.DeviceID != v.router.ID {
-		return out
+// hops are the next hops that lead to other sites.
+func (b *builder) hops(v *view) map[netip.Addr]string {
+	if v.hops != nil {
+		return v.hops
 	}
+	out := map[netip.Addr]string{}
 	for _, o := range b.views {
 		if o != v && o.peer != nil {
 			out[o.peer.Addr()] = o.spec.Name
@@ -477,5 +481,6 @@ func (b *builder) nextHops(v *view) map[netip.Addr]string {
 		out[p.Addr()] = site
 	}
 	delete(out, netip.Addr{})
+	v.hops = out
 	return out
 }

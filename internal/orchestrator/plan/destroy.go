@@ -51,6 +51,11 @@ func (b *builder) teardown(v *view) {
 				Target: Ref{ID: v.router.ID}, Routes: gone}))
 		}
 	}
+	if v.peer != nil && v.router != nil && v.peer.DeviceID != v.router.ID {
+		if id := b.formerRoutes(v); id != "" {
+			first = append(first, id)
+		}
+	}
 	for _, e := range b.ownMACs(v) {
 		first = append(first, b.deleteMAC(v, e))
 	}

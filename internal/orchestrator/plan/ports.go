@@ -30,8 +30,9 @@ func (b *builder) strayPorts(v *view, w *siteWork) map[string]string {
 			remove(v.remote[site])
 		}
 	}
-	// Two sites that change places cannot both be updated: whoever comes first
-	// would find the address taken.
+	// Two sites that change places cannot both be updated: whoever comes first would
+	// find the address taken. One is made anew. It is never the router's own port:
+	// while routes need it, it cannot go.
 	for _, c := range b.plan.Choices.Sites {
 		mine := v.portFor(c.Site)
 		for _, other := range b.plan.Choices.Sites {
@@ -39,11 +40,13 @@ func (b *builder) strayPorts(v *view, w *siteWork) map[string]string {
 			if p == nil || p == mine || !c.known() || p.Addr() != c.Address && p.MAC.MAC != c.MAC.MAC || b.keepForDown(other.Site) {
 				continue
 			}
-			remove(p)
+			site := other.Site
 			if p == v.peer {
-				v.peer = nil
-			} else {
-				delete(v.remote, other.Site)
+				site = c.Site // it waits until the router's own port has moved
+			}
+			if r := v.remote[site]; r != nil {
+				remove(r)
+				delete(v.remote, site)
 			}
 		}
 	}
@@ -134,7 +137,7 @@ func (b *builder) peerPort(v *view, w *siteWork, gone map[string]string) {
 	}
 	if v.peer != nil && v.peer.DeviceID != "" && v.peer.DeviceID != v.router.ID {
 		// The file names another router than before.
-		before = append(before, b.deletePort(v, v.peer, w.before()...))
+		before = append(before, b.deletePort(v, v.peer, append(w.before(), b.formerRoutes(v))...))
 		v.peer = nil
 	}
 	what := fmt.Sprintf("peer router port %s, %s", c.Address, c.MAC)
@@ -144,6 +147,7 @@ func (b *builder) peerPort(v *view, w *siteWork, gone map[string]string) {
 			"name": name, "description": tag, "network_id": w.network, "fixed_ips": b.fixedIPs(w, c), "mac_address": c.MAC.String(),
 		}}, append(before, w.subnetMade, w.netMade)...)
 		b.attachPort(v, what, Ref{From: made}, b.mark(v, "peer-port-mark", Port, what, "", Ref{From: made}, tag, made))
+		w.peerMoved = made
 		return
 	}
 	port, last := Ref{ID: v.peer.ID}, ""
@@ -153,6 +157,7 @@ func (b *builder) peerPort(v *view, w *siteWork, gone map[string]string) {
 	if now, was := b.portChange(w, v.peer, c); len(now) > 0 {
 		last = b.add(v, "peer-port-update", Action{Op: Update, Kind: Port, What: portWhat(v, v.spec.Name, v.peer), Target: port,
 			Attrs: now, Before: was}, append(before, last, w.subnetMade)...)
+		w.peerMoved = last
 	}
 	if v.peer.DeviceID == "" {
 		b.attachPort(v, what, port, last)
@@ -161,6 +166,27 @@ func (b *builder) peerPort(v *view, w *siteWork, gone map[string]string) {
 	} else if last != "" {
 		b.attach[v.spec.Name] = last
 	}
+}
+
+// formerRoutes removes the peering's routes from a router that was the peer router
+// before: while they are there, its port cannot go.
+func (b *builder) formerRoutes(v *view) string {
+	for i := range v.obs.FormerRouters {
+		r := &v.obs.FormerRouters[i]
+		if v.peer == nil || r.ID != v.peer.DeviceID {
+			continue
+		}
+		var gone []observed.Route
+		for _, x := range r.Routes {
+			if b.hops(v)[x.NextHop] != "" {
+				gone = append(gone, x)
+			}
+		}
+		if len(gone) > 0 {
+			return b.add(v, "former-routes-remove", Action{Op: RemoveRoutes, Kind: Router, What: named("former peer router", r.Name, ""), Target: Ref{ID: r.ID}, Routes: gone})
+		}
+	}
+	return ""
 }
 
 func (b *builder) attachPort(v *view, what string, port Ref, after string) {
@@ -179,6 +205,7 @@ func (b *builder) remotePort(v *view, w *siteWork, site string, gone map[string]
 	for _, id := range sortedKeys(gone) {
 		before = append(before, gone[id])
 	}
+	before = append(before, w.peerMoved)
 	what := fmt.Sprintf("remote-site port of %s, %s, %s", site, c.Address, c.MAC)
 	tag := observed.Tag(v.peering, site)
 	p := v.remote[site]

@@ -218,11 +218,19 @@ func (o *observer) third(ctx context.Context) error {
 			}
 		}
 	}
+	var former []string
+	for _, p := range o.out.Ports {
+		if site, _ := observed.SiteOfTag(o.p.Name, p.Tags, p.Description); site == o.s.Name && observed.OwnerRouterInterface(p.DeviceOwner) &&
+			!slices.ContainsFunc(o.out.Routers, func(r observed.Router) bool { return r.ID == p.DeviceID }) {
+			former = append(former, p.DeviceID)
+		}
+	}
 	var subnets []observed.Subnet
 	var networks []observed.Network
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return byIDs(gctx, o, client.Subnets, nil, subnetIDs, &subnets, subnet) })
 	g.Go(func() error { return byIDs(gctx, o, client.Networks, networkFields, networkIDs, &networks, network) })
+	g.Go(func() error { return byIDs(gctx, o, client.Routers, nil, former, &o.out.FormerRouters, router) })
 	if err := g.Wait(); err != nil {
 		return err
 	}
