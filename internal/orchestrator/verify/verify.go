@@ -60,6 +60,8 @@ type Way struct {
 	// Traces are the packet's way by the sites' tables: out of the one and into the other,
 	// and what the other sends out and into the one.
 	Traces []SiteTrace `json:"traces,omitempty"`
+
+	noProbes bool // From's API has none
 }
 
 // SiteTrace is a part of a packet's way.
@@ -109,8 +111,25 @@ func Run(ctx context.Context, p *peering.Peering, obs []observed.Site, st *plan.
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	fromTheOtherSide(res.Pairs)
 	res.Passes = !slices.ContainsFunc(res.Pairs, func(w Way) bool { return w.State != Passes })
 	return res, nil
+}
+
+// fromTheOtherSide takes over what was found of a way by packets that went there and back from its
+// other end, where a site runs another Neutron that sends no probes.
+func fromTheOtherSide(pairs []Way) {
+	for i := range pairs {
+		w := &pairs[i]
+		if !w.noProbes {
+			continue
+		}
+		at := slices.IndexFunc(pairs, func(o Way) bool { return o.From == w.To && o.To == w.From && o.Probe != nil })
+		if at >= 0 {
+			w.State = pairs[at].State
+			w.Why = append(w.Why, fmt.Sprintf("this is what packets from %s and back found", w.To))
+		}
+	}
 }
 
 // interleave gives the indexes of all pairs of n sites so that those that follow each other
@@ -217,7 +236,7 @@ func (r *run) prove(ctx context.Context, w *Way) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case sites.HasNoProbes(err):
-		w.State, w.Why = Unknown, []string{w.From + ": the site's API sends no probes; ask from the other side"}
+		w.State, w.noProbes, w.Why = Unknown, true, []string{w.From + ": the site's API sends no probes"}
 	case sites.IsRefused(err):
 		// The router has no such address, say: a piece is missing that apply makes.
 		w.State, w.Why = Broken, []string{fmt.Sprintf("%s: %v", w.From, err)}

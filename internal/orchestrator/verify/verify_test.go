@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/causeway-net/causeway/internal/client"
 	"github.com/causeway-net/causeway/internal/orchestrator/observed"
 	"github.com/causeway-net/causeway/internal/orchestrator/peering"
 	"github.com/causeway-net/causeway/internal/orchestrator/plan"
@@ -155,6 +156,25 @@ func TestStates(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A site of another kind sends no probes: what is known of its ways, the others' packets have found.
+func TestSiteWithoutProbes(t *testing.T) {
+	p, obs, st, all := world(3)
+	all["a"].(*fakeSite).probe = func(probe.Question) (probe.Report, error) { return probe.Report{}, &client.APIError{Status: 404} }
+	all["c"].(*fakeSite).probe = func(q probe.Question) (probe.Report, error) {
+		if q.Target == addrOf(0) {
+			return probe.Report{Sent: 5, Received: 4}, nil
+		}
+		return probe.Report{Sent: 5, Received: 5, PathMTU: 1450}, nil
+	}
+	res := verify(t, p, obs, st, all)
+	want := map[string]State{"ab": Passes, "ba": Passes, "ac": Lossy, "ca": Lossy, "bc": Passes, "cb": Passes}
+	for _, w := range res.Pairs {
+		if w.State != want[w.From+w.To] {
+			t.Errorf("%s → %s: %s %v", w.From, w.To, w.State, w.Why)
+		}
 	}
 }
 
