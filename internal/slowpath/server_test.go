@@ -1,13 +1,17 @@
 package slowpath
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"net"
 	"testing"
 	"time"
 
+	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/packet"
+	"github.com/causeway-net/causeway/internal/probe"
+	"github.com/causeway-net/causeway/internal/reason"
 )
 
 // A SEQPACKET pair keeps frames whole, as a tap device does.
@@ -114,5 +118,67 @@ func TestOneNetworkLeavesTheOthersTheirShare(t *testing.T) {
 	}
 	if got := s.Counters(); got.Forbidden-c.Forbidden != 100 {
 		t.Errorf("%d of 100 packets of another network passed: %+v", got.Forbidden-c.Forbidden, got)
+	}
+}
+
+// probesOf keeps what the server passes on.
+type probesOf chan struct {
+	router  model.RouterKey
+	ip      []byte
+	failure *probe.Failure
+}
+
+func (p probesOf) Answer(router model.RouterKey, ip []byte, failure *probe.Failure) bool {
+	p <- struct {
+		router  model.RouterKey
+		ip      []byte
+		failure *probe.Failure
+	}{router, bytes.Clone(ip), failure}
+	return ip[0] == 0x45 // as if it waited for that
+}
+
+// TestProbes: what is about a probe goes to who probes, with the reason where the request did not leave
+// its router; and a router's packet leaves with the header that makes it one.
+func TestProbes(t *testing.T) {
+	tap, kernel := pair(t)
+	got := make(probesOf, 10)
+	s := NewServer(tap, got, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	reply := ipv4(packet.IPv4{Protocol: packet.ProtoICMP}, []byte{0, 0, 0, 0, 0x63, 0x77, 0, 1})
+	for _, f := range [][]byte{
+		frame(Header{Kind: KindProbe, Router: 7}, reply),
+		frame(Header{Kind: KindProbe, Router: 8, Reason: uint8(reason.FragmentationNeeded), ICMPType: 3, ICMPCode: 4, MTU: 1400}, reply),
+	} {
+		if _, err := kernel.Write(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, b := <-got, <-got
+	if a.router != 7 || a.failure != nil || !bytes.Equal(a.ip, reply) {
+		t.Errorf("%+v", a)
+	}
+	if b.router != 8 || b.failure == nil || *b.failure != (probe.Failure{Reason: reason.FragmentationNeeded, Type: 3, Code: 4, MTU: 1400}) {
+		t.Errorf("%+v %+v", b, b.failure)
+	}
+	if err := s.Originate(9, reply); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 200)
+	n, err := kernel.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := ParseHeader(buf[packet.EthernetLen:n])
+	if err != nil || h.Kind != KindRoute || h.Router != 9 || !bytes.Equal(buf[packet.EthernetLen+HeaderLen:n], reply) {
+		t.Errorf("%+v, %v, %x", h, err, buf[:n])
+	}
+	if c := s.Counters(); c.Probe != 2 || c.Sent != 1 || c.Malformed != 0 {
+		t.Errorf("%+v", c)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

@@ -109,6 +109,7 @@ func (w *worker) run(ctx context.Context) {
 // elect waits for the lease of the leader. The site that it is on is the first that answers.
 func (w *worker) elect(ctx context.Context) (*lease.Lease, seat, error) {
 	w.alive()
+	w.check(ctx)
 	obs, err := w.orch.Observe(ctx, w.spec)
 	if err != nil {
 		return nil, seat{}, err
@@ -116,7 +117,6 @@ func (w *worker) elect(ctx context.Context) (*lease.Lease, seat, error) {
 	w.look(obs)
 	at := w.seat()
 	if at.site == "" {
-		w.check(ctx)
 		return nil, at, errors.New("no site with a router answers")
 	}
 	site, err := w.orch.Site(ctx, w.spec.Site(at.site))
