@@ -154,6 +154,8 @@ func TestCoreErrors(t *testing.T) {
 		{400, "InvalidInput", "provider:segmentation_id prohibited", post + "networks", `{"network":{"provider:segmentation_id":5}}`},
 		{400, "InvalidInput", "provider:physical_network prohibited", post + "networks", `{"network":{"provider:network_type":"uplink","provider:physical_network":"eth1"}}`},
 		{400, "InvalidSubnetServiceType", "Subnet service type x:y does not correspond to a valid device owner.", put + "subnets/$SUB", `{"subnet":{"service_types":["x:y"]}}`},
+		{400, "InvalidInput", "dns_nameserver '::1' does not match the ip_version '4'", put + "subnets/$SUB", `{"subnet":{"dns_nameservers":["::1"]}}`},
+		{400, "InvalidInput", "nexthop '::1' does not match the ip_version '4'", post + "subnets", `{"subnet":{"network_id":"$NET","ip_version":4,"cidr":"10.1.0.0/24","host_routes":[{"destination":"::/0","nexthop":"::1"}]}}`},
 		{400, "HTTPBadRequest", "Duplicate nameserver '10.0.0.1'", put + "subnets/$SUB", `{"subnet":{"dns_nameservers":["10.0.0.1","10.0.0.1"]}}`},
 		{400, "FeatureNotSupported", "external networks", post + "networks", `{"network":{"router:external":true}}`},
 		{400, "InvalidInput", "provider attributes", put + "networks/$NET", `{"network":{"provider:network_type":"uplink"}}`},

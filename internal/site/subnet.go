@@ -73,6 +73,9 @@ func (t *tx) createSubnet(in SubnetInput) (*model.Subnet, error) {
 			return nil, invalidInput("Requested subnet with cidr: %s for network: %s overlaps with another subnet", sub.CIDR, sub.NetworkID)
 		}
 	}
+	if err := checkLists(&sub, nil); err != nil {
+		return nil, err
+	}
 	if err := t.checkPoolAffinity(&sub, others); err != nil {
 		return nil, err
 	}
@@ -122,6 +125,9 @@ func (s *Site) UpdateSubnet(ctx context.Context, id string, change func(*SubnetI
 		}
 		sub := in.fill()
 		if err := checkSubnet(&sub); err != nil {
+			return err
+		}
+		if err := checkLists(&sub, old); err != nil {
 			return err
 		}
 		if sub.Gateway != old.Gateway && old.Gateway.IsValid() {
@@ -197,6 +203,31 @@ func checkSubnet(sub *model.Subnet) error {
 		}
 		if sub.Gateway.IsValid() && !sub.Gateway.Less(p.Start) && !p.End.Less(sub.Gateway) {
 			return conflict("GatewayConflictWithAllocationPools", "Gateway ip %s conflicts with allocation pool %s.", sub.Gateway, poolText(p))
+		}
+	}
+	return nil
+}
+
+// checkLists checks what a subnet tells its workloads. What old has of it stays.
+func checkLists(sub, old *model.Subnet) error {
+	wrong := func(what string, value any) *model.Error {
+		return invalidInput("%s '%s' does not match the ip_version '4'", what, value)
+	}
+	if old == nil || !slices.Equal(sub.DNSNameservers, old.DNSNameservers) {
+		for _, s := range sub.DNSNameservers {
+			if ip, err := netip.ParseAddr(s); err == nil && !ip.Is4() {
+				return wrong("dns_nameserver", s)
+			}
+		}
+	}
+	if old == nil || !slices.Equal(sub.HostRoutes, old.HostRoutes) {
+		for _, r := range sub.HostRoutes {
+			if !r.NextHop.Is4() {
+				return wrong("nexthop", r.NextHop)
+			}
+			if !r.Destination.Addr().Is4() {
+				return wrong("destination", r.Destination)
+			}
 		}
 	}
 	return nil
