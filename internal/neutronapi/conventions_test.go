@@ -138,4 +138,17 @@ func TestForeignAddressScope(t *testing.T) {
 	}
 	w.as("a", 400, "PUT", at+"/add_prefixes", `{"prefixes":["10.78.0.0/16"]}`)
 	w.as("admin", 200, "PUT", at, `{"subnetpool":{"name":"y"}}`)
+	// It is shared only with who has a part in the scope.
+	w.ids["b"] = string(projectID("b"))
+	w.make("mine", "/v2.0/address-scopes", `{"address_scope":{"name":"m","ip_version":4,"tenant_id":"a"}}`)
+	w.make("pool", "/v2.0/subnetpools", `{"subnetpool":{"name":"m","prefixes":["10.99.0.0/16"],"address_scope_id":"$mine","tenant_id":"a"}}`)
+	share := func(typ, id string) string {
+		return w.fill(`{"rbac_policy":{"object_type":"` + typ + `","object_id":"$` + id + `","action":"access_as_shared","target_tenant":"$b"}}`)
+	}
+	_, out, _ = w.callWith("POST", "/v2.0/rbac-policies", share("subnetpool", "pool"), token("admin"))
+	if e, _ := out["NeutronError"].(map[string]any); e["type"] != "RbacPolicyInitError" {
+		t.Errorf("a pool shared beyond its scope: %v", out)
+	}
+	w.as("admin", 201, "POST", "/v2.0/rbac-policies", share("address_scope", "mine"))
+	w.as("admin", 201, "POST", "/v2.0/rbac-policies", share("subnetpool", "pool"))
 }

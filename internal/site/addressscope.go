@@ -115,6 +115,23 @@ func (t *tx) checkScopeOwner(p *model.SubnetPool) error {
 	return model.Errf(model.KindInvalid, "IllegalSubnetPoolUpdate", "Illegal subnetpool update : subnetpool %s cannot be updated when associated with shared address scope %s.", p.ID, a.ID)
 }
 
+// checkScopeShared refuses to share a subnet pool with who has no part in its address
+// scope.
+func (t *tx) checkScopeShared(p *model.RBACPolicy) error {
+	if p.ObjectType != ShareSubnetPool {
+		return nil
+	}
+	pool := store.Get[model.SubnetPool](t, store.SubnetPools, p.ObjectID)
+	if pool == nil || pool.AddressScopeID == "" {
+		return nil
+	}
+	a := store.Get[model.AddressScope](t, store.AddressScopes, string(pool.AddressScopeID))
+	if a == nil || a.ProjectID == p.Target || SharedWith(t, string(a.ID), p.Target) {
+		return nil
+	}
+	return model.Errf(model.KindInvalid, "RbacPolicyInitError", "Failed to create RBAC policy on object %s because target project doesn't have access to associated address scope.", pool.ID)
+}
+
 // checkScopeOfNetworks makes sure that no network of the pool's subnets has one of
 // another pool, whose scope would then be another.
 func (t *tx) checkScopeOfNetworks(p *model.SubnetPool) error {

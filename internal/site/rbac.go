@@ -168,6 +168,9 @@ func (s *Site) CreateRBACPolicies(ctx context.Context, in []*model.RBACPolicy) (
 			if err := checkAction(&p); err != nil {
 				return err
 			}
+			if err := t.checkScopeShared(&p); err != nil {
+				return err
+			}
 			if err := t.reindex(nil, rbacEntries(&p)); err != nil {
 				return err
 			}
@@ -215,6 +218,9 @@ func (s *Site) UpdateRBACPolicy(ctx context.Context, id string, change func(*mod
 		}
 		o, err := findSharable(t.Tx, p.ObjectType, p.ObjectID)
 		if err != nil {
+			return err
+		}
+		if err := t.checkScopeShared(&p); err != nil {
 			return err
 		}
 		if err := t.reindex(rbacEntries(old), rbacEntries(&p)); err != nil {
