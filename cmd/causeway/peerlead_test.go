@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/causeway-net/causeway/internal/client"
+)
+
+// eventually waits until ok says so.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(60 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// controllerProcess is a site without hosts; it ends with the test.
+func controllerProcess(t *testing.T) *client.Client {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	dir, err := os.MkdirTemp("", "causeway-lead-") // short enough for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("causeway", "controller", "--api-listen", addr, "--data-dir", dir+"/data", "--agent-socket", dir+"/a.sock", "--metrics-listen", "")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+		os.RemoveAll(dir)
+	})
+	c, err := client.New(t.Context(), client.Options{Endpoint: "http://" + addr, Getenv: func(string) string { return "" }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the controller", func() bool { return c.Up(t.Context()) == nil })
+	return c
+}
+
+// runner is a "causeway peer run".
+type runner struct {
+	*exec.Cmd
+	socket string
+	log    *bytes.Buffer
+}
+
+func startRunner(t *testing.T, file, name string) *runner {
+	t.Helper()
+	r := &runner{socket: filepath.Join(filepath.Dir(file), name), log: &bytes.Buffer{}}
+	r.Cmd = exec.Command("causeway", "peer", "run", "-f", file, "--listen", "unix:"+r.socket, "--poll", "200ms", "--resync", "1s")
+	r.Stderr = r.log
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = r.Process.Kill()
+		_ = r.Wait()
+		if t.Failed() {
+			t.Logf("%s:\n%s", name, r.log)
+		}
+	})
+	return r
+}
+
+func (r *runner) leads() bool {
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true, Dial: func(_, _ string) (net.Conn, error) { return net.Dial("unix", r.socket) }}}
+	resp, err := c.Get("http://service/healthz")
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	var h struct {
+		Peerings map[string]struct {
+			Leader bool `json:"leader"`
+		} `json:"peerings"`
+	}
+	return json.NewDecoder(resp.Body).Decode(&h) == nil && h.Peerings["acme"].Leader
+}
+
+// TestPeerRunLeaderIsKilled: with two instances on real controllers, the one that leads is killed
+// with SIGKILL; the other takes over and goes on.
+func TestPeerRunLeaderIsKilled(t *testing.T) {
+	var sites []*client.Client
+	var routers []string
+	var b strings.Builder
+	b.WriteString("apiVersion: causeway/v1\nkind: Peering\nmetadata: {name: acme}\nspec:\n  network: {cidr: 192.168.0.0/24}\n  sites:\n")
+	create := func(c *client.Client, k client.Collection, a client.Attrs) string {
+		t.Helper()
+		made, err := c.Create(t.Context(), k, a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return client.ID(made)
+	}
+	subnet := func(i int, cidr string) {
+		t.Helper()
+		n := create(sites[i], client.Networks, client.Attrs{"name": cidr})
+		s := create(sites[i], client.Subnets, client.Attrs{"network_id": n, "ip_version": 4, "cidr": cidr})
+		if _, err := sites[i].AddInterface(t.Context(), routers[i], "subnet_id", s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 2 {
+		c := controllerProcess(t)
+		sites = append(sites, c)
+		routers = append(routers, create(c, client.Routers, client.Attrs{"name": "tenant"}))
+		create(c, client.Routers, client.Attrs{"name": "vtep"})
+		subnet(i, fmt.Sprintf("10.0.%d.0/24", i))
+		fmt.Fprintf(&b, "  - {name: site-%d, endpoint: %q, router: tenant, gateway: {router: vtep, tunnelIP: 200.200.0.%d}}\n", i, c.Endpoint(), i+1)
+	}
+	dir, err := os.MkdirTemp("", "causeway-lead-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	file := filepath.Join(dir, "acme.yaml")
+	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	routed := func(i int, cidr string) bool {
+		list, err := sites[i].List(t.Context(), client.Routers, url.Values{"id": {routers[i]}})
+		return err == nil && len(list) == 1 && strings.Contains(fmt.Sprint(list[0]["routes"]), "destination:"+cidr+" ")
+	}
+	one := startRunner(t, file, "one")
+	eventually(t, "the first to lead", one.leads)
+	two := startRunner(t, file, "two")
+	eventually(t, "the peering", func() bool { return routed(0, "10.0.1.0/24") && routed(1, "10.0.0.0/24") })
+	if two.leads() {
+		t.Error("both lead")
+	}
+	if err := one.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = one.Wait()
+	begin := time.Now()
+	subnet(0, "10.7.0.0/24")
+	eventually(t, "the second to go on", func() bool { return two.leads() && routed(1, "10.7.0.0/24") })
+	t.Logf("taken over after %v", time.Since(begin).Round(time.Millisecond))
+	if err := two.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := two.Wait(); err != nil {
+		t.Errorf("the second ends with %v", err)
+	}
+}
