@@ -161,9 +161,9 @@ func TestCrash(t *testing.T) {
 	key := site.dp.HashKey()
 
 	// New maps are there, unfilled; the old programs run on.
-	l.open("A", 2)
+	l.open("A", layoutVersion+1)
 	ping()
-	l.open("A", 2)
+	l.open("A", layoutVersion+1)
 	ping()
 	if site.dp.HashKey() != key {
 		t.Error("another hash key")
@@ -173,7 +173,7 @@ func TestCrash(t *testing.T) {
 	l.onePinnedSet("A")
 
 	// The links are moved, and neither directory has its name yet.
-	l.open("A", 3)
+	l.open("A", layoutVersion+2)
 	used, leftover, err := mapDirs(site.cfg.PinDir)
 	if err != nil || len(used) != 1 || len(leftover) != 1 {
 		t.Fatalf("%v %v %v", used, leftover, err)
@@ -186,7 +186,7 @@ func TestCrash(t *testing.T) {
 	if err := os.Rename(used[0], used[0]+oldSuffix); err != nil {
 		t.Fatal(err)
 	}
-	l.open("A", 3)
+	l.open("A", layoutVersion+2)
 	ping()
 	l.sync("A")
 	ping()
@@ -206,7 +206,7 @@ func TestCrash(t *testing.T) {
 		t.Errorf("pins %v, %v", pins, err)
 	}
 	l.exec("hA", "ip link del vx0")
-	l.open("A", 3)
+	l.open("A", layoutVersion+2)
 	pins, err = filepath.Glob(filepath.Join(site.cfg.PinDir, linksDir, "*"))
 	if err != nil || len(pins) != 2 {
 		t.Errorf("pins %v, %v", pins, err)

@@ -1,0 +1,260 @@
+package dataplane
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/packet"
+	"github.com/causeway-net/causeway/internal/reason"
+	"github.com/causeway-net/causeway/internal/testutil"
+)
+
+// learning is a dataplane with two ports on a network that share addresses, and
+// packets that never leave it.
+type learning struct {
+	t    *testing.T
+	dp   *Dataplane
+	cfg  Config
+	st   hoststate.State
+	env  Env
+	macs map[model.PortKey]model.MAC
+}
+
+func newLearning(t *testing.T, cfg Config) *learning {
+	t.Helper()
+	run(t, "ip link add t1 type veth peer name t2")
+	cfg.PinDir, cfg.Record = labPins(t), true
+	l := &learning{t: t, cfg: cfg, st: hoststate.NewState(), env: Env{Links: map[string]Link{}}, macs: map[model.PortKey]model.MAC{}}
+	l.st.Networks[1] = hoststate.Network{ID: "n", MTU: 1450}
+	for k := model.PortKey(1); k <= 2; k++ {
+		name := fmt.Sprintf("t%d", k)
+		i, err := net.InterfaceByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.env.Links[name] = Link{Index: i.Index}
+		l.macs[k] = model.MAC{2, 0, 0, 0, 0, byte(k)}
+		l.st.Ports[k] = hoststate.Port{
+			ID: model.PortID(name), Network: 1, Interface: name, MAC: l.macs[k], PortSecurity: true,
+			Pairs: []hoststate.Pair{{MAC: l.macs[k], Prefix: netip.MustParsePrefix("10.8.0.0/16")}},
+		}
+		l.st.Endpoints[hoststate.EndpointKey{Network: 1, MAC: l.macs[k]}] = hoststate.Endpoint{Kind: hoststate.EndpointPort, Port: k}
+	}
+	l.open(layoutVersion)
+	t.Cleanup(func() {
+		if err := l.dp.Remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+func (l *learning) open(version int) {
+	l.t.Helper()
+	if l.dp != nil {
+		if err := l.dp.Close(); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	var err error
+	if l.dp, err = open(l.cfg, version); err != nil {
+		l.t.Fatal(err)
+	}
+	l.sync()
+}
+
+func (l *learning) sync() {
+	l.t.Helper()
+	if err := l.dp.Sync(l.st, l.env); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// speak has a port send from an address: gratuitous ARP, or an IPv4 packet.
+func (l *learning) speak(k model.PortKey, ip string, byARP bool) {
+	l.t.Helper()
+	src := netip.MustParseAddr(ip)
+	var f []byte
+	if byARP {
+		f = packet.Ethernet{Dst: packet.Broadcast, Src: l.macs[k], Type: packet.TypeARP}.Append(nil)
+		f = append(f, packet.ARP{Op: packet.ARPRequest, SenderMAC: l.macs[k], SenderIP: src, TargetIP: src}.Append(nil)...)
+	} else {
+		f = packet.Ethernet{Dst: l.macs[3-k], Src: l.macs[k], Type: packet.TypeIPv4}.Append(nil)
+		f = append(f, packet.IPv4{TTL: 64, Protocol: packet.ProtoUDP, Src: src, Dst: netip.MustParseAddr("10.0.0.1")}.Append(nil, 8)...)
+		f = append(f, make([]byte, 8)...)
+	}
+	r, err := l.dp.TestRun(&TestRun{Program: bpfProgFromWorkload, Ifindex: l.env.Links[l.st.Ports[k].Interface].Index, Data: f, Out: make([]byte, 2000)})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if r.Reason != reason.None {
+		l.t.Fatalf("port %d speaks as %s: %s", k, ip, r.Reason)
+	}
+}
+
+// holders are who holds what: "10.8.0.1:1" is address 10.8.0.1 of port 1.
+func (l *learning) holders() []string {
+	l.t.Helper()
+	all, err := l.dp.Learned()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	var out []string
+	for _, a := range all {
+		out = append(out, fmt.Sprintf("%s:%d", a.Addr, a.Port))
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (l *learning) want(what string, holders ...string) {
+	l.t.Helper()
+	if got := l.holders(); !slices.Equal(got, holders) {
+		l.t.Errorf("%s: %v, want %v", what, got, holders)
+	}
+}
+
+// TestLearnedHolders: who moves an address, and what ends it.
+func TestLearnedHolders(t *testing.T) {
+	testutil.RequireKernel(t, 6, 6)
+	if !testutil.InNetNS(t) {
+		return
+	}
+	l := newLearning(t, Config{LearnHold: time.Hour})
+	l.speak(1, "10.8.0.1", false)
+	l.want("a packet is enough", "10.8.0.1:1")
+	l.speak(2, "10.8.0.1", false)
+	l.want("a packet takes it from nobody", "10.8.0.1:1")
+	l.speak(2, "10.8.0.1", true)
+	l.want("ARP does", "10.8.0.1:2")
+	l.speak(1, "10.8.0.1", false)
+	l.want("what was still under way does not take it back", "10.8.0.1:2")
+
+	// Another process, with the same maps and with others.
+	l.open(layoutVersion)
+	l.want("after a restart", "10.8.0.1:2")
+	l.open(layoutVersion + 1)
+	l.want("after an upgrade", "10.8.0.1:2")
+
+	// Its port leaves it.
+	p := l.st.Ports[2]
+	p.Pairs = []hoststate.Pair{{MAC: p.MAC, Prefix: netip.MustParsePrefix("10.8.0.2/32")}}
+	next := l.st.Clone()
+	next.Ports[2] = p
+	if err := l.dp.Update(hoststate.Diff(l.st, next), next, l.env); err != nil {
+		t.Fatal(err)
+	}
+	l.st = next
+	l.want("without the pair")
+	l.speak(1, "10.8.0.1", false)
+	l.speak(2, "10.8.0.2", true)
+	l.want("others", "10.8.0.1:1", "10.8.0.2:2")
+	// An address that the tables give to somebody.
+	l.st.Neighbors[hoststate.NeighborKey{Network: 1, IP: netip.MustParseAddr("10.8.0.3")}] = l.macs[2]
+	l.sync()
+	l.speak(1, "10.8.0.3", true)
+	l.want("a port's own address is not learned", "10.8.0.1:1", "10.8.0.2:2")
+	delete(l.st.Ports, 1)
+	l.sync()
+	l.want("without the port", "10.8.0.2:2")
+}
+
+// TestLearnedTimes: the holder who is silent loses to whoever speaks, and is forgotten.
+func TestLearnedTimes(t *testing.T) {
+	testutil.RequireKernel(t, 6, 6)
+	if !testutil.InNetNS(t) {
+		return
+	}
+	l := newLearning(t, Config{LearnHold: time.Nanosecond, LearnAge: 300 * time.Millisecond})
+	l.speak(1, "10.8.0.1", true)
+	deadline := time.Now().Add(20 * time.Second)
+	for slices.Equal(l.holders(), []string{"10.8.0.1:1"}) && time.Now().Before(deadline) {
+		l.speak(2, "10.8.0.1", false)
+	}
+	l.want("a packet takes it from one who is silent", "10.8.0.1:2")
+	for len(l.holders()) > 0 && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	l.want("nobody has spoken")
+	if err := l.dp.Forget(l.st, l.env); err != nil {
+		t.Fatal(err)
+	}
+	if l.dp.senders != 0 {
+		t.Errorf("%d rows are left", l.dp.senders)
+	}
+}
+
+// TestLearnedBound: a wide pair fills no more than its port's share, which is given back
+// exactly as rows go and move.
+func TestLearnedBound(t *testing.T) {
+	testutil.RequireKernel(t, 6, 6)
+	if !testutil.InNetNS(t) {
+		return
+	}
+	l := newLearning(t, Config{LearnHold: time.Hour})
+	addr := func(i int) string { return fmt.Sprintf("10.8.%d.%d", i/256, i%256) }
+	fill := func(k model.PortKey, from, to int) {
+		for i := from; i < to; i++ {
+			l.speak(k, addr(i), true)
+		}
+	}
+	count := func(what string, one, two int) {
+		t.Helper()
+		n := map[byte]int{}
+		for _, h := range l.holders() {
+			n[h[len(h)-1]]++
+		}
+		if n['1'] != one || n['2'] != two {
+			t.Errorf("%s: ports 1 and 2 hold %d and %d, want %d and %d", what, n['1'], n['2'], one, two)
+		}
+	}
+	fill(1, 0, 1000)
+	count("one port fills its share", LearnPerPort, 0)
+	fill(2, 0, 100)
+	count("the other takes some over", LearnPerPort-100, 100)
+	fill(1, 1000, 2000)
+	count("and the first has room again", LearnPerPort, 100)
+	fill(2, 1000, 2000)
+	count("the other takes what it has room for", 156, LearnPerPort)
+	// Rows are removed, and come anew.
+	for round := range 3 {
+		one, narrow := 100, 0
+		if round == 0 {
+			one, narrow = 156, 64
+		}
+		pairs := l.st.Ports[2].Pairs
+		p := l.st.Ports[2]
+		p.Pairs = []hoststate.Pair{{MAC: p.MAC, Prefix: netip.MustParsePrefix("10.8.0.0/26")}}
+		l.st.Ports[2] = p
+		l.sync()
+		count("a narrower pair", one, narrow)
+		p.Pairs = pairs
+		l.st.Ports[2] = p
+		l.open(layoutVersion)
+		fill(2, 3000, 4000)
+		count("the share is whole again", one, LearnPerPort)
+		p.Pairs = nil
+		l.st.Ports[2] = p
+		l.sync()
+		count("no pair", one, 0)
+		p.Pairs = pairs
+		l.st.Ports[2] = p
+		l.sync()
+		fill(2, 0, 1000)
+		count("whole once more", 0, LearnPerPort)
+		fill(1, 0, 100)
+		count("as at first", 100, LearnPerPort-100)
+		fill(2, 1000, 2000)
+		count("as at first", 100, LearnPerPort)
+	}
+	drops, err := l.dp.Drops()
+	if err != nil || drops[reason.LearnLimited] == 0 {
+		t.Errorf("%d were counted as limited, %v", drops[reason.LearnLimited], err)
+	}
+}

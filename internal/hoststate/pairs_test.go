@@ -1,0 +1,68 @@
+package hoststate
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/causeway-net/causeway/internal/model"
+)
+
+func allowed(s, mac string) model.AllowedPair {
+	r, err := model.ParseAddressRange(s)
+	if err != nil {
+		panic(err)
+	}
+	a := model.AllowedPair{Addresses: r}
+	if mac != "" {
+		a.MAC = model.NamedMAC{MAC: model.MustMAC(mac)}
+	}
+	return a
+}
+
+// TestPairs: what hosts hear of allowed address pairs, and what becomes of a port that
+// keeps an address for one.
+func TestPairs(t *testing.T) {
+	vipMAC, vip := model.MustMAC("00:00:5e:00:01:07"), addr("10.0.0.99")
+	keeper := &model.Port{ID: "keeper", Key: 9, NetworkID: "tenant", MAC: named(vipMAC), FixedIPs: fixed("ts", "10.0.0.99"), AdminStateUp: true, PortSecurity: true}
+	neighbor, endpoint := NeighborKey{1, vip}, EndpointKey{1, vipMAC}
+
+	c := newChapter()
+	s := c.compile(keeper)
+	if s.Neighbors[neighbor] != vipMAC || s.Endpoints[endpoint].Kind != EndpointDrop {
+		t.Errorf("without pairs the address is the port's: %v, %v", s.Neighbors[neighbor], s.Endpoints[endpoint])
+	}
+
+	vm := *c.vm
+	vm.AllowedPairs = []model.AllowedPair{allowed("10.0.0.96/29", vipMAC.String()), allowed("10.0.0.99", ""), allowed("10.0.0.99/32", vmMAC.String())}
+	c.vm = &vm
+	s = c.compile(keeper)
+	want := []Pair{{vipMAC, prefix("10.0.0.96/29")}, {vmMAC, prefix("10.0.0.99/32")}}
+	if got := s.Ports[1].Pairs; len(got) != 2 || got[0] != want[0] && got[1] != want[0] || !s.Ports[1].Covers(vmMAC, vip) || s.Ports[1].Covers(vmMAC, addr("10.0.0.98")) {
+		t.Errorf("pairs %v, want %v", got, want)
+	}
+	if _, ok := s.Neighbors[neighbor]; ok {
+		t.Error("an address with nothing behind it stands in the way of whoever may have it")
+	}
+	if _, ok := s.Endpoints[endpoint]; ok {
+		t.Error("a MAC with nothing behind it stands in the way of whoever may have it")
+	}
+
+	// Somebody is behind it: it is that port's alone.
+	bound := *keeper
+	bound.HostID, bound.Profile = "h", profile("tap9")
+	s = c.compile(&bound)
+	if s.Neighbors[neighbor] != vipMAC || s.Endpoints[endpoint].Port != 9 {
+		t.Errorf("a bound port has lost its address: %v, %v", s.Neighbors[neighbor], s.Endpoints[endpoint])
+	}
+	// Nobody holds a port without port security to pairs.
+	open := vm
+	open.PortSecurity = false
+	c.vm = &open
+	if s = c.compile(keeper); s.Ports[1].Pairs != nil || s.Neighbors[neighbor] != vipMAC {
+		t.Errorf("without port security: pairs %v, address %v", s.Ports[1].Pairs, s.Neighbors[neighbor])
+	}
+	var none Port
+	if none.Covers(vmMAC, netip.Addr{}) || none.CoversMAC(model.MAC{}) {
+		t.Error("no pair covers nothing")
+	}
+}
