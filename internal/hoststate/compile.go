@@ -43,6 +43,9 @@ func Compile(t *Topology, host model.HostName) State {
 		setRow(s.Gateways, dev.ID, v.gateway)
 	}
 	for seg, conns := range t.connsOfSegment {
+		for k := range t.vlanKeys(seg) {
+			setRow(s.VLANs, k, v.vlan)
+		}
 		dev := t.devices[seg.device]
 		if dev == nil {
 			continue
@@ -168,7 +171,7 @@ func (v view) neighbor(k NeighborKey) (model.MAC, bool) {
 		return model.MAC{}, false
 	}
 	p := claimant(v.t.portsByIP[networkIP{n.ID, k.IP}])
-	if p == nil || p.idle() && v.t.paired(n.ID, func(a Pair) bool { return a.Prefix.Contains(k.IP) }) {
+	if p == nil || p.idle() && (v.trunked(n.ID) || v.t.paired(n.ID, func(a Pair) bool { return a.Prefix.Contains(k.IP) })) {
 		return model.MAC{}, false
 	}
 	return p.MAC.MAC, true
@@ -196,7 +199,7 @@ func (v view) endpoint(k EndpointKey) (Endpoint, bool) {
 	if p == nil || p.remoteSite {
 		return v.remoteEndpoint(n, k.MAC, p)
 	}
-	if p.idle() && v.t.paired(n.ID, func(a Pair) bool { return a.MAC == k.MAC }) {
+	if p.idle() && (v.trunked(n.ID) || v.t.paired(n.ID, func(a Pair) bool { return a.MAC == k.MAC })) {
 		return Endpoint{}, false
 	}
 	if r := down(p, n); r != reason.None {

@@ -37,6 +37,7 @@ func (c *Compiler) Apply(touched Touched) Delta {
 	update(c.state.VNIs, touched.vnis, c.view.vni, same, d.Set.VNIs, &d.Unset.VNIs)
 	update(c.state.Peers, touched.peers, c.view.peer, same, d.Set.Peers, &d.Unset.Peers)
 	update(c.state.Gateways, touched.gateways, c.view.gateway, Gateway.Equal, d.Set.Gateways, &d.Unset.Gateways)
+	update(c.state.VLANs, touched.vlans, c.view.vlan, VLAN.Equal, d.Set.VLANs, &d.Unset.VLANs)
 	for k := range touched.routers {
 		c.applyRoutes(k, &d)
 	}

@@ -126,6 +126,9 @@ func (s *site) draw() (string, any) {
 		}
 		return ref, r
 	case "device":
+		if s.pick("device type", 3) == 0 {
+			return ref, &model.GatewayDevice{ID: model.GatewayDeviceID(id), Type: model.NetworkVLAN, ResourceID: fmt.Sprint(s.pick("uplink", 3))}
+		}
 		return ref, &model.GatewayDevice{ID: model.GatewayDeviceID(id), Type: deviceTypes[s.pick("type", len(deviceTypes))], ResourceID: fmt.Sprint(s.pick("router", 3)), TunnelIP: ip(20 + s.pick("tunnel", 3))}
 	case "place":
 		return ref, &model.Placement{DeviceID: model.GatewayDeviceID(id), Host: model.HostName(fmt.Sprint("h", s.pick("host", 2))), Epoch: uint64(s.pick("epoch", 2))}

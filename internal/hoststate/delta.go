@@ -29,6 +29,7 @@ type Keys struct {
 	VNIs      []VNIKey
 	Peers     []PeerKey
 	Gateways  []model.GatewayDeviceID
+	VLANs     []VLANKey
 }
 
 // NewState makes an empty State with all its maps.
@@ -43,6 +44,7 @@ func NewState() State {
 		VNIs:      map[VNIKey]model.NetworkKey{},
 		Peers:     map[PeerKey]Peer{},
 		Gateways:  map[model.GatewayDeviceID]Gateway{},
+		VLANs:     map[VLANKey]VLAN{},
 	}
 }
 
@@ -69,6 +71,11 @@ func (g Gateway) Equal(h Gateway) bool {
 		slices.Equal(g.Uplinks, h.Uplinks) && slices.Equal(g.Routes, h.Routes)
 }
 
+// Equal tells whether two VLANs are the same row.
+func (v VLAN) Equal(w VLAN) bool {
+	return v.Network == w.Network && v.Gateway == w.Gateway && v.Drop == w.Drop && slices.Equal(v.Prefixes, w.Prefixes)
+}
+
 func same[V comparable](a, b V) bool { return a == b }
 
 // Apply changes s by d. It leaves d alone and shares no map with it. Maps that s
@@ -86,6 +93,7 @@ func (s *State) Apply(d Delta) {
 	applyRows(&s.VNIs, d.Set.VNIs, d.Unset.VNIs)
 	applyRows(&s.Peers, d.Set.Peers, d.Unset.Peers)
 	applyRows(&s.Gateways, d.Set.Gateways, d.Unset.Gateways)
+	applyRows(&s.VLANs, d.Set.VLANs, d.Unset.VLANs)
 }
 
 func applyRows[K comparable, V any](to *map[K]V, set map[K]V, unset []K) {
@@ -111,6 +119,7 @@ func Diff(from, to State) Delta {
 	d.Set.VNIs, d.Unset.VNIs = diffRows(from.VNIs, to.VNIs, same, VNIKey.Compare)
 	d.Set.Peers, d.Unset.Peers = diffRows(from.Peers, to.Peers, same, PeerKey.Compare)
 	d.Set.Gateways, d.Unset.Gateways = diffRows(from.Gateways, to.Gateways, Gateway.Equal, cmp.Compare)
+	d.Set.VLANs, d.Unset.VLANs = diffRows(from.VLANs, to.VLANs, VLAN.Equal, VLANKey.Compare)
 	return d
 }
 
@@ -141,7 +150,8 @@ func (s State) Equal(t State) bool {
 		maps.Equal(s.Routes, t.Routes) &&
 		maps.Equal(s.VNIs, t.VNIs) &&
 		maps.Equal(s.Peers, t.Peers) &&
-		maps.EqualFunc(s.Gateways, t.Gateways, Gateway.Equal)
+		maps.EqualFunc(s.Gateways, t.Gateways, Gateway.Equal) &&
+		maps.EqualFunc(s.VLANs, t.VLANs, VLAN.Equal)
 }
 
 // Clone copies the maps; rows are shared, as they never change.
@@ -154,13 +164,13 @@ func (s State) Clone() State {
 // Len is the number of rows.
 func (s State) Len() int {
 	return len(s.Ports) + len(s.Networks) + len(s.Routers) + len(s.Endpoints) + len(s.Neighbors) +
-		len(s.Routes) + len(s.VNIs) + len(s.Peers) + len(s.Gateways)
+		len(s.Routes) + len(s.VNIs) + len(s.Peers) + len(s.Gateways) + len(s.VLANs)
 }
 
 // Len is the number of keys.
 func (k Keys) Len() int {
 	return len(k.Ports) + len(k.Networks) + len(k.Routers) + len(k.Endpoints) + len(k.Neighbors) +
-		len(k.Routes) + len(k.VNIs) + len(k.Peers) + len(k.Gateways)
+		len(k.Routes) + len(k.VNIs) + len(k.Peers) + len(k.Gateways) + len(k.VLANs)
 }
 
 // Empty tells whether the delta changes nothing but the revision.
@@ -187,6 +197,11 @@ func (k VNIKey) Compare(l VNIKey) int {
 	return cmp.Or(k.TunnelIP.Compare(l.TunnelIP), cmp.Compare(k.VNI, l.VNI))
 }
 
+// Compare orders keys by interface, then VLAN.
+func (k VLANKey) Compare(l VLANKey) int {
+	return cmp.Or(cmp.Compare(k.Interface, l.Interface), cmp.Compare(k.ID, l.ID))
+}
+
 // Compare orders keys by tunnel IP, VNI, then remote address.
 func (k PeerKey) Compare(l PeerKey) int {
 	return cmp.Or(k.TunnelIP.Compare(l.TunnelIP), cmp.Compare(k.VNI, l.VNI), k.Remote.Compare(l.Remote))
@@ -208,6 +223,7 @@ func (d *Delta) Merge(next Delta) {
 	mergeRows(d.Full, &d.Set.VNIs, &d.Unset.VNIs, next.Set.VNIs, next.Unset.VNIs)
 	mergeRows(d.Full, &d.Set.Peers, &d.Unset.Peers, next.Set.Peers, next.Unset.Peers)
 	mergeRows(d.Full, &d.Set.Gateways, &d.Unset.Gateways, next.Set.Gateways, next.Unset.Gateways)
+	mergeRows(d.Full, &d.Set.VLANs, &d.Unset.VLANs, next.Set.VLANs, next.Unset.VLANs)
 }
 
 func mergeRows[K comparable, V any](full bool, set *map[K]V, unset *[]K, nextSet map[K]V, nextUnset []K) {

@@ -26,6 +26,7 @@ type State struct {
 	VNIs      map[VNIKey]model.NetworkKey
 	Peers     map[PeerKey]Peer
 	Gateways  map[model.GatewayDeviceID]Gateway
+	VLANs     map[VLANKey]VLAN
 }
 
 // Port is a port bound to an interface of this host.
@@ -149,6 +150,25 @@ type Peer struct {
 	Gateway model.GatewayDeviceID
 	// Drop, when not None, is why nothing is accepted from it now
 	// (NetworkAdminDown, RouterAdminDown).
+	Drop reason.Reason
+}
+
+// VLANKey names a VLAN on an interface of this host.
+type VLANKey struct {
+	Interface string
+	ID        uint16 // 1 to model.MaxVLAN
+}
+
+// VLAN puts a network on a VLAN: frames with the tag come in on the network, and its
+// frames leave with it.
+type VLAN struct {
+	Network model.NetworkKey
+	Gateway model.GatewayDeviceID
+	// Prefixes are the network's subnets, in order: who has an address of theirs
+	// that no port has may be on the VLAN.
+	Prefixes []netip.Prefix
+	// Drop, when not None, is why nothing comes in or leaves (PortAdminDown of the
+	// interface's port, NetworkAdminDown).
 	Drop reason.Reason
 }
 

@@ -14,15 +14,17 @@ import (
 // devices may claim one tunnel IP. Where two resources claim one row, the one with
 // the lesser id wins, so that every order of changes comes to the same State.
 type Topology struct {
-	networks   map[model.NetworkID]*model.Network
-	subnets    map[model.SubnetID]*model.Subnet
-	ports      map[model.PortID]*port
-	routers    map[model.RouterID]*model.Router
-	devices    map[model.GatewayDeviceID]*model.GatewayDevice
-	entries    map[model.RemoteMACEntryID]*model.RemoteMACEntry
-	gateways   map[model.L2GatewayID]*model.L2Gateway
-	conns      map[model.L2GatewayConnectionID]*model.L2GatewayConnection
-	placements map[model.GatewayDeviceID]*model.Placement
+	networks map[model.NetworkID]*model.Network
+	subnets  map[model.SubnetID]*model.Subnet
+	ports    map[model.PortID]*port
+	routers  map[model.RouterID]*model.Router
+	devices  map[model.GatewayDeviceID]*model.GatewayDevice // router_vtep
+	// vlanDevices are those of type network_vlan.
+	vlanDevices map[model.GatewayDeviceID]*model.GatewayDevice
+	entries     map[model.RemoteMACEntryID]*model.RemoteMACEntry
+	gateways    map[model.L2GatewayID]*model.L2Gateway
+	conns       map[model.L2GatewayConnectionID]*model.L2GatewayConnection
+	placements  map[model.GatewayDeviceID]*model.Placement
 
 	switches map[model.GatewayDeviceID]*model.GatewayDevice
 	learned  map[model.L2GatewayConnectionID]*model.LearnedMACs
@@ -46,6 +48,8 @@ type Topology struct {
 	ifacesOfRouter   group[model.RouterID, model.PortID, *port]
 	devicesOfRouter  group[model.RouterID, model.GatewayDeviceID, *model.GatewayDevice]
 	devicesByTunnel  group[netip.Addr, model.GatewayDeviceID, *model.GatewayDevice]
+	devicesOfUplink  group[model.NetworkID, model.GatewayDeviceID, *model.GatewayDevice]
+	subnetsOfNetwork group[model.NetworkID, model.SubnetID, *model.Subnet]
 	gatewaysOfDevice group[model.GatewayDeviceID, model.L2GatewayID, *model.L2Gateway]
 	connsOfGateway   group[model.L2GatewayID, model.L2GatewayConnectionID, *model.L2GatewayConnection]
 	connsOfNetwork   group[model.NetworkID, model.L2GatewayConnectionID, *model.L2GatewayConnection]
@@ -114,15 +118,16 @@ func (g group[K, ID, V]) remove(k K, id ID) {
 // NewTopology makes an empty one.
 func NewTopology() *Topology {
 	return &Topology{
-		networks:   map[model.NetworkID]*model.Network{},
-		subnets:    map[model.SubnetID]*model.Subnet{},
-		ports:      map[model.PortID]*port{},
-		routers:    map[model.RouterID]*model.Router{},
-		devices:    map[model.GatewayDeviceID]*model.GatewayDevice{},
-		entries:    map[model.RemoteMACEntryID]*model.RemoteMACEntry{},
-		gateways:   map[model.L2GatewayID]*model.L2Gateway{},
-		conns:      map[model.L2GatewayConnectionID]*model.L2GatewayConnection{},
-		placements: map[model.GatewayDeviceID]*model.Placement{},
+		networks:    map[model.NetworkID]*model.Network{},
+		subnets:     map[model.SubnetID]*model.Subnet{},
+		ports:       map[model.PortID]*port{},
+		routers:     map[model.RouterID]*model.Router{},
+		devices:     map[model.GatewayDeviceID]*model.GatewayDevice{},
+		vlanDevices: map[model.GatewayDeviceID]*model.GatewayDevice{},
+		entries:     map[model.RemoteMACEntryID]*model.RemoteMACEntry{},
+		gateways:    map[model.L2GatewayID]*model.L2Gateway{},
+		conns:       map[model.L2GatewayConnectionID]*model.L2GatewayConnection{},
+		placements:  map[model.GatewayDeviceID]*model.Placement{},
 
 		switches: map[model.GatewayDeviceID]*model.GatewayDevice{},
 		learned:  map[model.L2GatewayConnectionID]*model.LearnedMACs{},
@@ -144,6 +149,8 @@ func NewTopology() *Topology {
 		ifacesOfRouter:   group[model.RouterID, model.PortID, *port]{},
 		devicesOfRouter:  group[model.RouterID, model.GatewayDeviceID, *model.GatewayDevice]{},
 		devicesByTunnel:  group[netip.Addr, model.GatewayDeviceID, *model.GatewayDevice]{},
+		devicesOfUplink:  group[model.NetworkID, model.GatewayDeviceID, *model.GatewayDevice]{},
+		subnetsOfNetwork: group[model.NetworkID, model.SubnetID, *model.Subnet]{},
 		gatewaysOfDevice: group[model.GatewayDeviceID, model.L2GatewayID, *model.L2Gateway]{},
 		connsOfGateway:   group[model.L2GatewayID, model.L2GatewayConnectionID, *model.L2GatewayConnection]{},
 		connsOfNetwork:   group[model.NetworkID, model.L2GatewayConnectionID, *model.L2GatewayConnection]{},
@@ -181,6 +188,7 @@ func (t *Topology) Apply(changes ...Change) Touched {
 		case *model.GatewayDevice:
 			t.changeSwitch(o.ID, as[model.GatewayDevice](c.New))
 			t.changeDevice(o.ID, routerVTEP(as[model.GatewayDevice](c.New)), touched)
+			t.changeVLANDevice(o.ID, networkVLAN(as[model.GatewayDevice](c.New)), touched)
 		case *model.Placement:
 			t.changePlacement(o.DeviceID, as[model.Placement](c.New), touched)
 		case *model.RemoteMACEntry:
@@ -205,8 +213,8 @@ func as[T any](o any) *T {
 	return p
 }
 
-// routerVTEP is dev if it is of that type. The others are no device of any host: a
-// hw_vtep forwards by itself, and a network_vlan not yet.
+// routerVTEP is dev if it is of that type. A hw_vtep is no device of any host: it
+// forwards by itself.
 func routerVTEP(dev *model.GatewayDevice) *model.GatewayDevice {
 	if dev == nil || dev.Type != model.RouterVTEP {
 		return nil
@@ -240,12 +248,14 @@ func (t *Topology) changeNetwork(id model.NetworkID, n *model.Network, d Touched
 
 func (t *Topology) changeSubnet(id model.SubnetID, s *model.Subnet, d Touched) {
 	if old := t.subnets[id]; old != nil {
-		t.touchInterfaces(old.NetworkID, d)
+		t.touchSubnet(old, d)
 		delete(t.subnets, id)
+		t.subnetsOfNetwork.remove(old.NetworkID, id)
 	}
 	if s != nil {
 		t.subnets[id] = s
-		t.touchInterfaces(s.NetworkID, d)
+		t.subnetsOfNetwork.add(s.NetworkID, id, s)
+		t.touchSubnet(s, d)
 	}
 }
 

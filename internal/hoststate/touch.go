@@ -15,6 +15,7 @@ type Touched struct {
 	vnis      set[VNIKey]
 	peers     set[PeerKey]
 	gateways  set[model.GatewayDeviceID]
+	vlans     set[VLANKey]
 }
 
 type set[K comparable] map[K]struct{}
@@ -25,14 +26,14 @@ func newTouched() Touched {
 	return Touched{
 		ports: set[model.PortKey]{}, networks: set[model.NetworkKey]{}, routers: set[model.RouterKey]{},
 		endpoints: set[EndpointKey]{}, neighbors: set[NeighborKey]{}, vnis: set[VNIKey]{},
-		peers: set[PeerKey]{}, gateways: set[model.GatewayDeviceID]{},
+		peers: set[PeerKey]{}, gateways: set[model.GatewayDeviceID]{}, vlans: set[VLANKey]{},
 	}
 }
 
 // Empty tells whether no row can have changed.
 func (d Touched) Empty() bool {
 	return len(d.ports)+len(d.networks)+len(d.routers)+len(d.endpoints)+len(d.neighbors)+
-		len(d.vnis)+len(d.peers)+len(d.gateways) == 0
+		len(d.vnis)+len(d.peers)+len(d.gateways)+len(d.vlans) == 0
 }
 
 // touchPort touches all that depends on a port, and the ports that contend with it
@@ -60,6 +61,7 @@ func (t *Topology) touchPortRows(p *port, d Touched) {
 		t.touchRoutes(id, d)
 	}
 	t.touchKept(p, d)
+	t.touchUplink(p.NetworkID, d)
 }
 
 // touchKept touches what ports that nothing is behind keep for a port's pairs.
@@ -109,6 +111,14 @@ func (t *Topology) touchRouter(r *model.Router, whole bool, d Touched) {
 	}
 }
 
+// touchSubnet touches what is made of a subnet's range.
+func (t *Topology) touchSubnet(s *model.Subnet, d Touched) {
+	t.touchInterfaces(s.NetworkID, d)
+	for _, c := range t.connsOfNetwork[s.NetworkID] {
+		t.touchConn(c, d)
+	}
+}
+
 // touchInterfaces touches the routers that have an interface on a network.
 func (t *Topology) touchInterfaces(id model.NetworkID, d Touched) {
 	for _, p := range t.ifacesOfNetwork[id] {
@@ -145,6 +155,7 @@ func (t *Topology) touchRemote(id model.NetworkID, d Touched) {
 }
 
 func (t *Topology) touchSegment(seg segment, d Touched) {
+	t.touchVLAN(seg, d)
 	dev := t.devices[seg.device]
 	if dev != nil {
 		d.vnis.add(VNIKey{dev.TunnelIP, seg.vni})

@@ -61,6 +61,13 @@ func (d *decoder) set(p *pb.Delta, s *hoststate.State) {
 	for _, r := range p.Gateways {
 		s.Gateways[model.GatewayDeviceID(r.Id)] = d.gateway(r)
 	}
+	for _, r := range p.Vlans {
+		v := hoststate.VLAN{Network: model.NetworkKey(d.key(r.Network)), Gateway: model.GatewayDeviceID(r.Gateway), Drop: d.reason(r.Drop)}
+		for _, q := range r.Prefixes {
+			v.Prefixes = append(v.Prefixes, d.masked(q))
+		}
+		s.VLANs[d.vlanKey(r)] = v
+	}
 }
 
 func (d *decoder) gateway(r *pb.GatewayRow) hoststate.Gateway {
@@ -104,6 +111,17 @@ func (d *decoder) unset(p *pb.Delta, k *hoststate.Keys) {
 	for _, r := range p.GoneGateways {
 		k.Gateways = append(k.Gateways, model.GatewayDeviceID(r))
 	}
+	for _, r := range p.GoneVlans {
+		k.VLANs = append(k.VLANs, d.vlanKey(r))
+	}
+}
+
+func (d *decoder) vlanKey(r *pb.VLANRow) hoststate.VLANKey {
+	if r.Vlan == 0 || r.Vlan > model.MaxVLAN {
+		d.fail("VLAN %d", r.Vlan)
+		return hoststate.VLANKey{}
+	}
+	return hoststate.VLANKey{Interface: r.Interface, ID: uint16(r.Vlan)}
 }
 
 func (d *decoder) endpointKey(r *pb.EndpointRow) hoststate.EndpointKey {

@@ -61,6 +61,16 @@ func gatewayRow(id model.GatewayDeviceID, g hoststate.Gateway) *pb.GatewayRow {
 	return row
 }
 
+func vlanRow(k hoststate.VLANKey, v hoststate.VLAN) *pb.VLANRow {
+	row := &pb.VLANRow{
+		Interface: k.Interface, Vlan: uint32(k.ID), Network: uint32(v.Network), Gateway: string(v.Gateway), Drop: uint32(v.Drop),
+	}
+	for _, p := range v.Prefixes {
+		row.Prefixes = append(row.Prefixes, prefixOf(p))
+	}
+	return row
+}
+
 // encode cuts a delta into parts of about n rows; there is at least one.
 func encode(d hoststate.Delta, n int) iter.Seq[*pb.Delta] {
 	return func(yield func(*pb.Delta) bool) {
@@ -116,6 +126,9 @@ func encodeRows(d hoststate.Delta, next func() *pb.Delta) {
 	each(d.Set.Gateways, next, func(p *pb.Delta, k model.GatewayDeviceID, v hoststate.Gateway) {
 		p.Gateways = append(p.Gateways, gatewayRow(k, v))
 	})
+	each(d.Set.VLANs, next, func(p *pb.Delta, k hoststate.VLANKey, v hoststate.VLAN) {
+		p.Vlans = append(p.Vlans, vlanRow(k, v))
+	})
 	gone(d.Unset.Ports, next, func(p *pb.Delta, k model.PortKey) { p.GonePorts = append(p.GonePorts, uint32(k)) })
 	gone(d.Unset.Networks, next, func(p *pb.Delta, k model.NetworkKey) { p.GoneNetworks = append(p.GoneNetworks, uint32(k)) })
 	gone(d.Unset.Routers, next, func(p *pb.Delta, k model.RouterKey) { p.GoneRouters = append(p.GoneRouters, uint32(k)) })
@@ -134,6 +147,7 @@ func encodeRows(d hoststate.Delta, next func() *pb.Delta) {
 	gone(d.Unset.Peers, next, func(p *pb.Delta, k hoststate.PeerKey) {
 		p.GonePeers = append(p.GonePeers, &pb.PeerRow{TunnelIp: addrBytes(k.TunnelIP), Remote: addrBytes(k.Remote), Vni: uint32(k.VNI)})
 	})
+	gone(d.Unset.VLANs, next, func(p *pb.Delta, k hoststate.VLANKey) { p.GoneVlans = append(p.GoneVlans, vlanRow(k, hoststate.VLAN{})) })
 	gone(d.Unset.Gateways, next, func(p *pb.Delta, k model.GatewayDeviceID) { p.GoneGateways = append(p.GoneGateways, string(k)) })
 }
 

@@ -75,6 +75,11 @@ func genState(t *rapid.T) hoststate.State {
 			g.Routes = append(g.Routes, hoststate.UnderlayRoute{Prefix: prefix().Masked(), NextHop: genAddr(t)})
 		}
 		s.Gateways[model.GatewayDeviceID(text())] = g
+		v := hoststate.VLAN{Network: model.NetworkKey(key()), Gateway: model.GatewayDeviceID(text()), Drop: drop()}
+		for range rapid.IntRange(0, 2).Draw(t, "prefixes") {
+			v.Prefixes = append(v.Prefixes, prefix().Masked())
+		}
+		s.VLANs[hoststate.VLANKey{Interface: text(), ID: rapid.Uint16Range(1, model.MaxVLAN).Draw(t, "vlan")}] = v
 	}
 	return s
 }

@@ -863,6 +863,7 @@ type Delta struct {
 	Vnis      []*VNIRow              `protobuf:"bytes,16,rep,name=vnis,proto3" json:"vnis,omitempty"`
 	Peers     []*PeerRow             `protobuf:"bytes,17,rep,name=peers,proto3" json:"peers,omitempty"`
 	Gateways  []*GatewayRow          `protobuf:"bytes,18,rep,name=gateways,proto3" json:"gateways,omitempty"`
+	Vlans     []*VLANRow             `protobuf:"bytes,19,rep,name=vlans,proto3" json:"vlans,omitempty"`
 	// Rows that are gone; only what makes up their keys is set.
 	GonePorts     []uint32       `protobuf:"varint,30,rep,packed,name=gone_ports,json=gonePorts,proto3" json:"gone_ports,omitempty"`
 	GoneNetworks  []uint32       `protobuf:"varint,31,rep,packed,name=gone_networks,json=goneNetworks,proto3" json:"gone_networks,omitempty"`
@@ -873,6 +874,7 @@ type Delta struct {
 	GoneVnis      []*VNIRow      `protobuf:"bytes,36,rep,name=gone_vnis,json=goneVnis,proto3" json:"gone_vnis,omitempty"`
 	GonePeers     []*PeerRow     `protobuf:"bytes,37,rep,name=gone_peers,json=gonePeers,proto3" json:"gone_peers,omitempty"`
 	GoneGateways  []string       `protobuf:"bytes,38,rep,name=gone_gateways,json=goneGateways,proto3" json:"gone_gateways,omitempty"`
+	GoneVlans     []*VLANRow     `protobuf:"bytes,39,rep,name=gone_vlans,json=goneVlans,proto3" json:"gone_vlans,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -991,6 +993,13 @@ func (x *Delta) GetGateways() []*GatewayRow {
 	return nil
 }
 
+func (x *Delta) GetVlans() []*VLANRow {
+	if x != nil {
+		return x.Vlans
+	}
+	return nil
+}
+
 func (x *Delta) GetGonePorts() []uint32 {
 	if x != nil {
 		return x.GonePorts
@@ -1050,6 +1059,13 @@ func (x *Delta) GetGonePeers() []*PeerRow {
 func (x *Delta) GetGoneGateways() []string {
 	if x != nil {
 		return x.GoneGateways
+	}
+	return nil
+}
+
+func (x *Delta) GetGoneVlans() []*VLANRow {
+	if x != nil {
+		return x.GoneVlans
 	}
 	return nil
 }
@@ -1838,6 +1854,90 @@ func (x *GatewayRow) GetRoutes() []*UnderlayRouteRow {
 	return nil
 }
 
+type VLANRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Interface     string                 `protobuf:"bytes,1,opt,name=interface,proto3" json:"interface,omitempty"` // key
+	Vlan          uint32                 `protobuf:"varint,2,opt,name=vlan,proto3" json:"vlan,omitempty"`          // key
+	Network       uint32                 `protobuf:"varint,3,opt,name=network,proto3" json:"network,omitempty"`
+	Gateway       string                 `protobuf:"bytes,4,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	Prefixes      []*Prefix              `protobuf:"bytes,5,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
+	Drop          uint32                 `protobuf:"varint,6,opt,name=drop,proto3" json:"drop,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VLANRow) Reset() {
+	*x = VLANRow{}
+	mi := &file_hostsync_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VLANRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VLANRow) ProtoMessage() {}
+
+func (x *VLANRow) ProtoReflect() protoreflect.Message {
+	mi := &file_hostsync_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VLANRow.ProtoReflect.Descriptor instead.
+func (*VLANRow) Descriptor() ([]byte, []int) {
+	return file_hostsync_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *VLANRow) GetInterface() string {
+	if x != nil {
+		return x.Interface
+	}
+	return ""
+}
+
+func (x *VLANRow) GetVlan() uint32 {
+	if x != nil {
+		return x.Vlan
+	}
+	return 0
+}
+
+func (x *VLANRow) GetNetwork() uint32 {
+	if x != nil {
+		return x.Network
+	}
+	return 0
+}
+
+func (x *VLANRow) GetGateway() string {
+	if x != nil {
+		return x.Gateway
+	}
+	return ""
+}
+
+func (x *VLANRow) GetPrefixes() []*Prefix {
+	if x != nil {
+		return x.Prefixes
+	}
+	return nil
+}
+
+func (x *VLANRow) GetDrop() uint32 {
+	if x != nil {
+		return x.Drop
+	}
+	return 0
+}
+
 type UplinkRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Port          string                 `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"`
@@ -1851,7 +1951,7 @@ type UplinkRow struct {
 
 func (x *UplinkRow) Reset() {
 	*x = UplinkRow{}
-	mi := &file_hostsync_proto_msgTypes[20]
+	mi := &file_hostsync_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1863,7 +1963,7 @@ func (x *UplinkRow) String() string {
 func (*UplinkRow) ProtoMessage() {}
 
 func (x *UplinkRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[20]
+	mi := &file_hostsync_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1876,7 +1976,7 @@ func (x *UplinkRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UplinkRow.ProtoReflect.Descriptor instead.
 func (*UplinkRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{20}
+	return file_hostsync_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UplinkRow) GetPort() string {
@@ -1924,7 +2024,7 @@ type UnderlayRouteRow struct {
 
 func (x *UnderlayRouteRow) Reset() {
 	*x = UnderlayRouteRow{}
-	mi := &file_hostsync_proto_msgTypes[21]
+	mi := &file_hostsync_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +2036,7 @@ func (x *UnderlayRouteRow) String() string {
 func (*UnderlayRouteRow) ProtoMessage() {}
 
 func (x *UnderlayRouteRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[21]
+	mi := &file_hostsync_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2049,7 @@ func (x *UnderlayRouteRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnderlayRouteRow.ProtoReflect.Descriptor instead.
 func (*UnderlayRouteRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{21}
+	return file_hostsync_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UnderlayRouteRow) GetPrefix() *Prefix {
@@ -1976,7 +2076,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_hostsync_proto_msgTypes[22]
+	mi := &file_hostsync_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1988,7 +2088,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[22]
+	mi := &file_hostsync_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2001,7 +2101,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{22}
+	return file_hostsync_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Prefix) GetAddr() []byte {
@@ -2093,7 +2193,7 @@ const file_hostsync_proto_rawDesc = "" +
 	"\aWelcome\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12-\n" +
 	"\x12controller_version\x18\x02 \x01(\tR\x11controllerVersion\x12\x12\n" +
-	"\x04host\x18\x03 \x01(\tR\x04host\"\xb2\b\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\"\xa5\t\n" +
 	"\x05Delta\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x12\n" +
 	"\x04full\x18\x02 \x01(\bR\x04full\x12\x12\n" +
@@ -2107,7 +2207,8 @@ const file_hostsync_proto_rawDesc = "" +
 	"\x06routes\x18\x0f \x03(\v2\x1e.causeway.hostsync.v1.RouteRowR\x06routes\x120\n" +
 	"\x04vnis\x18\x10 \x03(\v2\x1c.causeway.hostsync.v1.VNIRowR\x04vnis\x123\n" +
 	"\x05peers\x18\x11 \x03(\v2\x1d.causeway.hostsync.v1.PeerRowR\x05peers\x12<\n" +
-	"\bgateways\x18\x12 \x03(\v2 .causeway.hostsync.v1.GatewayRowR\bgateways\x12\x1d\n" +
+	"\bgateways\x18\x12 \x03(\v2 .causeway.hostsync.v1.GatewayRowR\bgateways\x123\n" +
+	"\x05vlans\x18\x13 \x03(\v2\x1d.causeway.hostsync.v1.VLANRowR\x05vlans\x12\x1d\n" +
 	"\n" +
 	"gone_ports\x18\x1e \x03(\rR\tgonePorts\x12#\n" +
 	"\rgone_networks\x18\x1f \x03(\rR\fgoneNetworks\x12!\n" +
@@ -2119,7 +2220,9 @@ const file_hostsync_proto_rawDesc = "" +
 	"\tgone_vnis\x18$ \x03(\v2\x1c.causeway.hostsync.v1.VNIRowR\bgoneVnis\x12<\n" +
 	"\n" +
 	"gone_peers\x18% \x03(\v2\x1d.causeway.hostsync.v1.PeerRowR\tgonePeers\x12#\n" +
-	"\rgone_gateways\x18& \x03(\tR\fgoneGateways\"\xf9\x01\n" +
+	"\rgone_gateways\x18& \x03(\tR\fgoneGateways\x12<\n" +
+	"\n" +
+	"gone_vlans\x18' \x03(\v2\x1d.causeway.hostsync.v1.VLANRowR\tgoneVlans\"\xf9\x01\n" +
 	"\aPortRow\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x18\n" +
@@ -2185,7 +2288,14 @@ const file_hostsync_proto_rawDesc = "" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06router\x18\x04 \x01(\rR\x06router\x129\n" +
 	"\auplinks\x18\x05 \x03(\v2\x1f.causeway.hostsync.v1.UplinkRowR\auplinks\x12>\n" +
-	"\x06routes\x18\x06 \x03(\v2&.causeway.hostsync.v1.UnderlayRouteRowR\x06routes\"\x95\x01\n" +
+	"\x06routes\x18\x06 \x03(\v2&.causeway.hostsync.v1.UnderlayRouteRowR\x06routes\"\xbd\x01\n" +
+	"\aVLANRow\x12\x1c\n" +
+	"\tinterface\x18\x01 \x01(\tR\tinterface\x12\x12\n" +
+	"\x04vlan\x18\x02 \x01(\rR\x04vlan\x12\x18\n" +
+	"\anetwork\x18\x03 \x01(\rR\anetwork\x12\x18\n" +
+	"\agateway\x18\x04 \x01(\tR\agateway\x128\n" +
+	"\bprefixes\x18\x05 \x03(\v2\x1c.causeway.hostsync.v1.PrefixR\bprefixes\x12\x12\n" +
+	"\x04drop\x18\x06 \x01(\rR\x04drop\"\x95\x01\n" +
 	"\tUplinkRow\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1c\n" +
 	"\tinterface\x18\x02 \x01(\tR\tinterface\x12\x10\n" +
@@ -2214,7 +2324,7 @@ func file_hostsync_proto_rawDescGZIP() []byte {
 }
 
 var file_hostsync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_hostsync_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_hostsync_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_hostsync_proto_goTypes = []any{
 	(ProbeResult_Code)(0),    // 0: causeway.hostsync.v1.ProbeResult.Code
 	(*FromAgent)(nil),        // 1: causeway.hostsync.v1.FromAgent
@@ -2237,9 +2347,10 @@ var file_hostsync_proto_goTypes = []any{
 	(*VNIRow)(nil),           // 18: causeway.hostsync.v1.VNIRow
 	(*PeerRow)(nil),          // 19: causeway.hostsync.v1.PeerRow
 	(*GatewayRow)(nil),       // 20: causeway.hostsync.v1.GatewayRow
-	(*UplinkRow)(nil),        // 21: causeway.hostsync.v1.UplinkRow
-	(*UnderlayRouteRow)(nil), // 22: causeway.hostsync.v1.UnderlayRouteRow
-	(*Prefix)(nil),           // 23: causeway.hostsync.v1.Prefix
+	(*VLANRow)(nil),          // 21: causeway.hostsync.v1.VLANRow
+	(*UplinkRow)(nil),        // 22: causeway.hostsync.v1.UplinkRow
+	(*UnderlayRouteRow)(nil), // 23: causeway.hostsync.v1.UnderlayRouteRow
+	(*Prefix)(nil),           // 24: causeway.hostsync.v1.Prefix
 }
 var file_hostsync_proto_depIdxs = []int32{
 	2,  // 0: causeway.hostsync.v1.FromAgent.hello:type_name -> causeway.hostsync.v1.Hello
@@ -2260,25 +2371,28 @@ var file_hostsync_proto_depIdxs = []int32{
 	18, // 15: causeway.hostsync.v1.Delta.vnis:type_name -> causeway.hostsync.v1.VNIRow
 	19, // 16: causeway.hostsync.v1.Delta.peers:type_name -> causeway.hostsync.v1.PeerRow
 	20, // 17: causeway.hostsync.v1.Delta.gateways:type_name -> causeway.hostsync.v1.GatewayRow
-	15, // 18: causeway.hostsync.v1.Delta.gone_endpoints:type_name -> causeway.hostsync.v1.EndpointRow
-	16, // 19: causeway.hostsync.v1.Delta.gone_neighbors:type_name -> causeway.hostsync.v1.NeighborRow
-	17, // 20: causeway.hostsync.v1.Delta.gone_routes:type_name -> causeway.hostsync.v1.RouteRow
-	18, // 21: causeway.hostsync.v1.Delta.gone_vnis:type_name -> causeway.hostsync.v1.VNIRow
-	19, // 22: causeway.hostsync.v1.Delta.gone_peers:type_name -> causeway.hostsync.v1.PeerRow
-	12, // 23: causeway.hostsync.v1.PortRow.pairs:type_name -> causeway.hostsync.v1.PairRow
-	23, // 24: causeway.hostsync.v1.PairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	23, // 25: causeway.hostsync.v1.RouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	21, // 26: causeway.hostsync.v1.GatewayRow.uplinks:type_name -> causeway.hostsync.v1.UplinkRow
-	22, // 27: causeway.hostsync.v1.GatewayRow.routes:type_name -> causeway.hostsync.v1.UnderlayRouteRow
-	23, // 28: causeway.hostsync.v1.UplinkRow.addr:type_name -> causeway.hostsync.v1.Prefix
-	23, // 29: causeway.hostsync.v1.UnderlayRouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	1,  // 30: causeway.hostsync.v1.HostSync.Connect:input_type -> causeway.hostsync.v1.FromAgent
-	5,  // 31: causeway.hostsync.v1.HostSync.Connect:output_type -> causeway.hostsync.v1.FromController
-	31, // [31:32] is the sub-list for method output_type
-	30, // [30:31] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	21, // 18: causeway.hostsync.v1.Delta.vlans:type_name -> causeway.hostsync.v1.VLANRow
+	15, // 19: causeway.hostsync.v1.Delta.gone_endpoints:type_name -> causeway.hostsync.v1.EndpointRow
+	16, // 20: causeway.hostsync.v1.Delta.gone_neighbors:type_name -> causeway.hostsync.v1.NeighborRow
+	17, // 21: causeway.hostsync.v1.Delta.gone_routes:type_name -> causeway.hostsync.v1.RouteRow
+	18, // 22: causeway.hostsync.v1.Delta.gone_vnis:type_name -> causeway.hostsync.v1.VNIRow
+	19, // 23: causeway.hostsync.v1.Delta.gone_peers:type_name -> causeway.hostsync.v1.PeerRow
+	21, // 24: causeway.hostsync.v1.Delta.gone_vlans:type_name -> causeway.hostsync.v1.VLANRow
+	12, // 25: causeway.hostsync.v1.PortRow.pairs:type_name -> causeway.hostsync.v1.PairRow
+	24, // 26: causeway.hostsync.v1.PairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	24, // 27: causeway.hostsync.v1.RouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	22, // 28: causeway.hostsync.v1.GatewayRow.uplinks:type_name -> causeway.hostsync.v1.UplinkRow
+	23, // 29: causeway.hostsync.v1.GatewayRow.routes:type_name -> causeway.hostsync.v1.UnderlayRouteRow
+	24, // 30: causeway.hostsync.v1.VLANRow.prefixes:type_name -> causeway.hostsync.v1.Prefix
+	24, // 31: causeway.hostsync.v1.UplinkRow.addr:type_name -> causeway.hostsync.v1.Prefix
+	24, // 32: causeway.hostsync.v1.UnderlayRouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	1,  // 33: causeway.hostsync.v1.HostSync.Connect:input_type -> causeway.hostsync.v1.FromAgent
+	5,  // 34: causeway.hostsync.v1.HostSync.Connect:output_type -> causeway.hostsync.v1.FromController
+	34, // [34:35] is the sub-list for method output_type
+	33, // [33:34] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_hostsync_proto_init() }
@@ -2303,7 +2417,7 @@ func file_hostsync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hostsync_proto_rawDesc), len(file_hostsync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
