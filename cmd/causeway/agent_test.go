@@ -20,13 +20,13 @@ func TestLimits(t *testing.T) {
 	if err := set.Flags().Parse([]string{
 		"--max-ports=1", "--max-port-addresses=2", "--max-endpoints=3", "--max-neighbors=4", "--max-routes=5", "--max-tunnel-ips=6",
 		"--max-vnis=7", "--max-peers=8", "--max-floods=9", "--max-counters=10", "--max-routers=11",
-		"--max-address-pairs=12", "--max-learned=13",
+		"--max-address-pairs=12", "--max-learned=13", "--max-vlans=14",
 	}); err != nil {
 		t.Fatal(err)
 	}
 	want := dataplane.Limits{
 		Ports: 1, PortAddrs: 2, Endpoints: 3, Neighbors: 4, Routes: 5, TunnelIPs: 6, VNIs: 7, Peers: 8, Floods: 9, Counters: 10, Routers: 11,
-		Pairs: 12, Learned: 13,
+		Pairs: 12, Learned: 13, VLANs: 14,
 	}
 	if got := agentConfig(c, slog.Default()).Limits; got != want {
 		t.Errorf("got %+v, want %+v", got, want)

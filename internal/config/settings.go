@@ -214,7 +214,7 @@ type Agent struct {
 
 // Limits are the numbers of rows that an agent's maps take.
 type Limits struct {
-	Ports, PortAddrs, Pairs, Learned, Endpoints, Neighbors, Routes, TunnelIPs, VNIs, Peers, Floods, Counters, Routers uint32
+	Ports, PortAddrs, Pairs, Learned, Endpoints, Neighbors, Routes, TunnelIPs, VNIs, VLANs, Peers, Floods, Counters, Routers uint32
 }
 
 // maxRows is the most that one map may have: beyond it the kernel refuses some kinds.
@@ -233,6 +233,7 @@ func (l *Limits) each(fn func(value *uint32, flag string, def uint32, usage stri
 	fn(&l.Routers, "max-routers", 4096, rows+"icmp_buckets: routers that make ICMP errors; one beyond them makes none")
 	fn(&l.TunnelIPs, "max-tunnel-ips", 1024, rows+"tunnel_ips: tunnel IPs of this host")
 	fn(&l.VNIs, "max-vnis", 16384, rows+"vnis: connected VNIs of all tunnel IPs together")
+	fn(&l.VLANs, "max-vlans", 4096, rows+"vlans: networks on VLANs of this host's interfaces")
 	fn(&l.Peers, "max-peers", 65536, rows+"peers: remote VTEPs of all VNIs together")
 	fn(&l.Floods, "max-floods", 8192, rows+"floods: ports that get broadcasts and frames to unknown MAC addresses")
 	fn(&l.Counters, "max-counters", 16384, rows+"counters: ports and remote VTEPs (of each VNI) that are counted apart; the first row is for all others")

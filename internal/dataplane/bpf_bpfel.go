@@ -73,6 +73,8 @@ type bpfFlood struct {
 	_       structs.HostLayout
 	Ifindex uint32
 	Counter uint32
+	Vlan    uint32
+	Pad     uint32
 }
 
 type bpfFloodKey struct {
@@ -198,6 +200,12 @@ type bpfTunnelIp struct {
 	Pad uint32
 }
 
+type bpfVlanKey struct {
+	_       structs.HostLayout
+	Ifindex uint32
+	Vlan    uint32
+}
+
 type bpfVni struct {
 	_   structs.HostLayout
 	Net uint32
@@ -231,6 +239,7 @@ const (
 	bpfMapRoutes        = "routes"
 	bpfMapSenders       = "senders"
 	bpfMapTunnelIps     = "tunnel_ips"
+	bpfMapVlans         = "vlans"
 	bpfMapVnis          = "vnis"
 	bpfProgFromSlow     = "from_slow"
 	bpfProgFromUnderlay = "from_underlay"
@@ -309,6 +318,7 @@ type bpfMapSpecs struct {
 	Routes      *ebpf.MapSpec `ebpf:"routes"`
 	Senders     *ebpf.MapSpec `ebpf:"senders"`
 	TunnelIps   *ebpf.MapSpec `ebpf:"tunnel_ips"`
+	Vlans       *ebpf.MapSpec `ebpf:"vlans"`
 	Vnis        *ebpf.MapSpec `ebpf:"vnis"`
 }
 
@@ -357,6 +367,7 @@ type bpfMaps struct {
 	Routes      *ebpf.Map `ebpf:"routes"`
 	Senders     *ebpf.Map `ebpf:"senders"`
 	TunnelIps   *ebpf.Map `ebpf:"tunnel_ips"`
+	Vlans       *ebpf.Map `ebpf:"vlans"`
 	Vnis        *ebpf.Map `ebpf:"vnis"`
 }
 
@@ -380,6 +391,7 @@ func (m *bpfMaps) Close() error {
 		m.Routes,
 		m.Senders,
 		m.TunnelIps,
+		m.Vlans,
 		m.Vnis,
 	)
 }

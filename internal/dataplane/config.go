@@ -44,6 +44,7 @@ type Limits struct {
 	Routes    uint32
 	TunnelIPs uint32
 	VNIs      uint32
+	VLANs     uint32
 	Peers     uint32
 	Floods    uint32 // ports that take flooded frames
 	Counters  uint32 // ports and (tunnel IP, VNI, remote VTEP) together
@@ -66,6 +67,7 @@ func (l Limits) WithDefaults() Limits {
 	def(&l.Routes, 65536)
 	def(&l.TunnelIPs, 1024)
 	def(&l.VNIs, 16384)
+	def(&l.VLANs, 4096)
 	def(&l.Peers, 65536)
 	def(&l.Floods, 8192)
 	def(&l.Counters, 16384)
@@ -87,6 +89,7 @@ func (l Limits) entries() map[string]uint32 {
 		bpfMapRoutes:      l.Routes,
 		bpfMapTunnelIps:   l.TunnelIPs,
 		bpfMapVnis:        l.VNIs,
+		bpfMapVlans:       l.VLANs,
 		bpfMapPeers:       l.Peers,
 		bpfMapFloods:      l.Floods,
 		bpfMapCounters:    l.Counters,
@@ -110,6 +113,9 @@ type Env struct {
 	// Links are the workload interfaces that are there, by name. Endpoints of
 	// one that is missing drop with destination_unbound.
 	Links map[string]Link
+	// Trunks are the uplink interfaces of VLANs that are there, by name. MTU is that of
+	// an IP packet behind the tag.
+	Trunks map[string]Link
 	// Tables is the kernel routing table for each gateway device's outer
 	// packets; missing: MainTable.
 	Tables map[model.GatewayDeviceID]uint32

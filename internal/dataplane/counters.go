@@ -18,6 +18,7 @@ type counterIndex struct {
 	size    uint32
 	ports   map[model.PortKey]uint32
 	tunnels map[tunnelKey]uint32
+	vlans   map[vlanID]uint32
 	used    map[uint32]bool
 	next    uint32 // where to look for a free one
 	fresh   []uint32
@@ -28,6 +29,7 @@ func newCounterIndex(size uint32) *counterIndex {
 		size:    size,
 		ports:   map[model.PortKey]uint32{},
 		tunnels: map[tunnelKey]uint32{},
+		vlans:   map[vlanID]uint32{},
 		used:    map[uint32]bool{},
 		next:    1,
 	}
@@ -72,7 +74,17 @@ func (c *counterIndex) tunnel(k tunnelKey) uint32 {
 	return i
 }
 
-// adoptPort and adoptTunnel note what pinned rows say. The first to claim an
+func (c *counterIndex) vlan(k vlanID) uint32 {
+	i, ok := c.vlans[k]
+	if !ok {
+		if i = c.take(); i != 0 {
+			c.vlans[k] = i
+		}
+	}
+	return i
+}
+
+// adoptPort, adoptTunnel and adoptVLAN note what pinned rows say. The first to claim an
 // index has it.
 func (c *counterIndex) adoptPort(k model.PortKey, i uint32) {
 	if _, ok := c.ports[k]; !ok && c.claim(i) {
@@ -83,6 +95,12 @@ func (c *counterIndex) adoptPort(k model.PortKey, i uint32) {
 func (c *counterIndex) adoptTunnel(k tunnelKey, i uint32) {
 	if _, ok := c.tunnels[k]; !ok && c.claim(i) {
 		c.tunnels[k] = i
+	}
+}
+
+func (c *counterIndex) adoptVLAN(k vlanID, i uint32) {
+	if _, ok := c.vlans[k]; !ok && c.claim(i) {
+		c.vlans[k] = i
 	}
 }
 
@@ -97,6 +115,13 @@ func (c *counterIndex) claim(i uint32) bool {
 func (c *counterIndex) freePort(k model.PortKey) {
 	if i, ok := c.ports[k]; ok {
 		delete(c.ports, k)
+		delete(c.used, i)
+	}
+}
+
+func (c *counterIndex) freeVLAN(k vlanID) {
+	if i, ok := c.vlans[k]; ok {
+		delete(c.vlans, k)
 		delete(c.used, i)
 	}
 }

@@ -15,6 +15,9 @@ import (
 type index struct {
 	ports     map[model.PortKey]portRows
 	ofPair    map[bpfPairKey]map[model.PortKey]bool // ports of a network may share a row
+	vlanIDs   map[vlanID]bool
+	vlanNets  map[model.NetworkKey]bool
+	vlanPairs map[bpfPairKey]bool
 	byNetwork map[model.NetworkKey]map[model.PortKey]bool
 	endpoints map[model.PortKey]map[hoststate.EndpointKey]bool
 	ofPort    map[hoststate.EndpointKey]model.PortKey

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -32,7 +33,10 @@ type Learned struct {
 	Network model.NetworkKey
 	Addr    netip.Addr
 	MAC     model.MAC
-	Port    model.PortKey
+	Port    model.PortKey // 0: it is on a VLAN
+	// Trunk is the index of the VLAN's interface, and VLAN its number; known of MACs.
+	Trunk int
+	VLAN  uint16
 }
 
 // Learned lists what the programs have learned and would still use.
@@ -50,9 +54,16 @@ func (d *Dataplane) Learned() ([]Learned, error) {
 }
 
 func learnedOf(k bpfSenderKey, v bpfSender) Learned {
-	l := Learned{Network: model.NetworkKey(k.Net), Port: model.PortKey(v.Port)}
+	l := Learned{Network: model.NetworkKey(k.Net)}
+	onVLAN := v.Port&learnerVLAN != 0
+	if !onVLAN {
+		l.Port = model.PortKey(v.Port)
+	}
 	if k.Kind == senderMAC {
 		l.MAC = model.MAC(k.Addr.B[:6])
+		if onVLAN {
+			l.Trunk, l.VLAN = int(uint32(v.Mac)), uint16(v.Mac>>32)
+		}
 		return l
 	}
 	l.Addr, l.MAC = netip.AddrFrom16(k.Addr.B).Unmap(), macOf(v.Mac)
@@ -103,10 +114,10 @@ func (d *Dataplane) Forget(st hoststate.State, env Env) error {
 // forget removes rows that are too old, or that no pair allows any more.
 func (d *Dataplane) forget(tr translator) error {
 	var gone []bpfSenderKey
-	now, rows := monotonic(), 0
+	now, rows, vlans := monotonic(), 0, tr.vlans()
 	err := d.eachSender(func(k bpfSenderKey, v bpfSender) {
 		rows++
-		if now-v.Seen >= d.config.LearnAge || !holds(tr.st, learnedOf(k, v), v) {
+		if now-v.Seen >= d.config.LearnAge || !holds(tr.st, vlans, learnedOf(k, v), v) {
 			gone = append(gone, k)
 		}
 	})
@@ -132,6 +143,12 @@ func (d *Dataplane) forget(tr translator) error {
 			err = errors.Join(err, d.tables.ports.put(ifindex, row))
 		}
 	}
+	for k, row := range vlans {
+		if changed[vlanLearner(model.NetworkKey(row.Id))] {
+			row.Table = learnPerNetwork + d.forgotten[vlanLearner(model.NetworkKey(row.Id))]
+			err = errors.Join(err, d.tables.vlans.put(k, row))
+		}
+	}
 	return errors.Join(err, d.forgetPorts(tr.st, learners))
 }
 
@@ -143,7 +160,7 @@ func (d *Dataplane) forgetPorts(st hoststate.State, learners *ebpf.Map) error {
 	var v bpfLearner
 	it := learners.Iterate()
 	for it.Next(&k, &v) {
-		if len(st.Ports[model.PortKey(k)].Pairs) == 0 {
+		if k&learnerVLAN == 0 && len(st.Ports[model.PortKey(k)].Pairs) == 0 || k&learnerVLAN != 0 && !onVLAN(st, k&^learnerVLAN) {
 			gone = append(gone, k)
 		}
 	}
@@ -159,8 +176,28 @@ func (d *Dataplane) forgetPorts(st hoststate.State, learners *ebpf.Map) error {
 	return nil
 }
 
-// holds tells whether the port may hold what was learned of it.
-func holds(st hoststate.State, l Learned, v bpfSender) bool {
+func onVLAN(st hoststate.State, net uint32) bool {
+	for _, v := range st.VLANs {
+		if uint32(v.Network) == net {
+			return true
+		}
+	}
+	return false
+}
+
+// holds tells whether the port, or the VLAN, may hold what was learned of it.
+func holds(st hoststate.State, vlans map[bpfVlanKey]bpfEndpoint, l Learned, v bpfSender) bool {
+	if l.Port == 0 {
+		if !l.Addr.IsValid() {
+			return vlans[bpfVlanKey{Ifindex: uint32(l.Trunk), Vlan: uint32(l.VLAN)}].Id == uint32(l.Network)
+		}
+		for _, w := range st.VLANs {
+			if w.Network == l.Network && slices.ContainsFunc(w.Prefixes, func(p netip.Prefix) bool { return p.Contains(l.Addr) }) {
+				return true
+			}
+		}
+		return false
+	}
 	p, ok := st.Ports[l.Port]
 	if !ok || p.Network != l.Network {
 		return false
@@ -178,6 +215,12 @@ func (d *Dataplane) adoptForgotten() {
 			if _, ok := d.forgotten[k]; !ok {
 				d.forgotten[k] = p.LearnLimit - LearnPerPort
 			}
+		}
+	}
+	for _, e := range d.tables.vlans.have {
+		k := vlanLearner(model.NetworkKey(e.Id))
+		if _, ok := d.forgotten[k]; !ok {
+			d.forgotten[k] = e.Table - learnPerNetwork
 		}
 	}
 }
@@ -202,7 +245,7 @@ func (d *Dataplane) carryLearned(dir string) error {
 	var v bpfSender
 	it := from.Iterate()
 	for it.Next(&k, &v) {
-		if used[v.Port] >= LearnPerPort {
+		if limit := uint32(LearnPerPort); used[v.Port] >= limit && v.Port&learnerVLAN == 0 || used[v.Port] >= learnPerNetwork {
 			continue
 		}
 		if err := to.Put(&k, &v); err != nil {

@@ -30,6 +30,7 @@ type Dataplane struct {
 	index    *index
 	synced   bool // tables and index are what the maps hold
 	portIDs  map[model.PortKey]model.PortID
+	trunks   map[uint32]string // interfaces of VLANs
 	// forgotten is how many rows of senders that were charged to a port have been
 	// removed, as its row of ports says.
 	forgotten map[model.PortKey]uint32

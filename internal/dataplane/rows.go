@@ -30,6 +30,7 @@ const (
 	endpointRouter = 2
 	endpointRemote = 3
 	endpointDrop   = 4
+	endpointVLAN   = 5
 	endpointPeer   = 1 // flag
 
 	routeConnected = 1

@@ -37,7 +37,7 @@ const never = ^uint32(0)
 // spared are the maps whose rows programs read from. Of the others they only ask whether
 // a row is there, or the kernel has the grace period pass (tries).
 var spared = map[string]bool{
-	bpfMapPorts: true, bpfMapEndpoints: true, bpfMapNeighbors: true, bpfMapPeers: true, bpfMapFloods: true,
+	bpfMapPorts: true, bpfMapEndpoints: true, bpfMapNeighbors: true, bpfMapPeers: true, bpfMapFloods: true, bpfMapVlans: true,
 }
 
 // limitOf is how many rows a map takes beside the spare ones.
@@ -67,6 +67,10 @@ func (t *tables) makeSpares() {
 			b := last(n)
 			return bpfNeighborKey{Net: never, Addr: bpfAddr{B: [16]uint8{12: b[0], 13: b[1], 14: b[2], 15: b[3]}}}
 		},
+	}
+	t.vlans.spares = &spares[bpfVlanKey, bpfEndpoint]{
+		key: func(n uint32) bpfVlanKey { return bpfVlanKey{Ifindex: never - n} },
+		row: bpfEndpoint{Kind: endpointVLAN, Drop: uint8(reason.Internal)},
 	}
 	t.peers.spares = &spares[bpfPeerKey, bpfPeer]{
 		key: func(n uint32) bpfPeerKey {

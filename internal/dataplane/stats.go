@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
+	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/reason"
 )
@@ -47,13 +49,14 @@ type Tunnel struct {
 type Counters struct {
 	Ports   map[model.PortID]Traffic
 	Tunnels map[Tunnel]Traffic
+	VLANs   map[hoststate.VLANKey]Traffic
 }
 
 // Counters reads all counters.
 func (d *Dataplane) Counters() (Counters, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c := Counters{Ports: map[model.PortID]Traffic{}, Tunnels: map[Tunnel]Traffic{}}
+	c := Counters{Ports: map[model.PortID]Traffic{}, Tunnels: map[Tunnel]Traffic{}, VLANs: map[hoststate.VLANKey]Traffic{}}
 	var perCPU []bpfCounter
 	read := func(i uint32) (Traffic, error) {
 		var t Traffic
@@ -85,6 +88,17 @@ func (d *Dataplane) Counters() (Counters, error) {
 			return c, err
 		}
 		c.Tunnels[Tunnel{k.local, k.remote, k.vni}] = t
+	}
+	for k, i := range d.tables.counters.vlans {
+		name, ok := d.trunks[k.ifindex]
+		if !ok {
+			continue
+		}
+		t, err := read(i)
+		if err != nil {
+			return c, err
+		}
+		c.VLANs[hoststate.VLANKey{Interface: name, ID: uint16(k.vlan)}] = t
 	}
 	return c, nil
 }
@@ -135,6 +149,7 @@ func (d *Dataplane) Maps() ([]MapUse, error) {
 		bpfMapRoutes:    len(t.routes.have),
 		bpfMapTunnelIps: len(t.tunnelIPs.have),
 		bpfMapVnis:      len(t.vnis.have),
+		bpfMapVlans:     len(t.vlans.have),
 		bpfMapPeers:     len(t.peers.have),
 		bpfMapFloods:    len(t.floods.have),
 	}
@@ -170,6 +185,11 @@ func (d *Dataplane) carry(m *migration) error {
 	}
 	for k, i := range old.counters.tunnels {
 		if to := d.tables.counters.tunnels[k]; to != 0 {
+			moves[i] = to
+		}
+	}
+	for k, i := range old.counters.vlans {
+		if to := d.tables.counters.vlans[k]; to != 0 {
 			moves[i] = to
 		}
 	}
@@ -215,8 +235,11 @@ func carryMap(pin string, to *ebpf.Map, moves map[uint32]uint32, value func() an
 // have another layout than like.
 func openRows(dir string, like map[string]*ebpf.Map) (*tables, error) {
 	maps := map[string]*ebpf.Map{}
-	for _, name := range []string{bpfMapPorts, bpfMapEndpoints, bpfMapPeers, bpfMapCounters} {
+	for _, name := range []string{bpfMapPorts, bpfMapEndpoints, bpfMapVlans, bpfMapPeers, bpfMapCounters} {
 		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), nil)
+		if name == bpfMapVlans && errors.Is(err, unix.ENOENT) {
+			continue // of a release without
+		}
 		if err != nil {
 			closeMaps(maps)
 			return nil, fmt.Errorf("open pinned map %s: %w", name, err)
@@ -228,7 +251,11 @@ func openRows(dir string, like map[string]*ebpf.Map) (*tables, error) {
 		}
 	}
 	t := newTables(maps)
-	if err := errors.Join(t.ports.load(), t.endpoints.load(), t.peers.load()); err != nil {
+	err := errors.Join(t.ports.load(), t.endpoints.load(), t.peers.load())
+	if err == nil && maps[bpfMapVlans] != nil {
+		err = t.vlans.load()
+	}
+	if err != nil {
 		closeMaps(maps)
 		return nil, err
 	}

@@ -40,6 +40,12 @@ func (d *Dataplane) Sync(st hoststate.State, env Env) error {
 	for k := range st.Routes {
 		d.index.route(tr, k)
 	}
+	d.index.noteVLANs(tr)
+	for k := range d.tables.counters.vlans {
+		if !d.index.vlanIDs[k] {
+			d.tables.counters.freeVLAN(k)
+		}
+	}
 	for k := range d.tables.counters.ports {
 		if _, ok := st.Ports[k]; !ok {
 			d.tables.counters.freePort(k)
@@ -53,6 +59,7 @@ func (d *Dataplane) Sync(st hoststate.State, env Env) error {
 	err = errors.Join(err, d.pruneBuckets(st))
 	err = errors.Join(err, d.forget(tr))
 	d.names(st)
+	d.nameTrunks(env)
 	// A map that is full is no reason to keep the programs that ran before.
 	err = errors.Join(err, d.switchOver())
 	d.synced = true
@@ -85,6 +92,13 @@ func (d *Dataplane) Update(delta hoststate.Delta, st hoststate.State, env Env) e
 		if d.index.port(tr, k) {
 			d.tables.counters.freePort(k)
 		}
+	}
+	if d.index.vlansTouched(delta) {
+		paired = true
+		for _, id := range d.index.noteVLANs(tr) {
+			d.tables.counters.freeVLAN(id)
+		}
+		d.nameTrunks(env)
 	}
 	if paired {
 		err = errors.Join(err, d.forget(tr))
@@ -147,6 +161,13 @@ func (d *Dataplane) pruneBuckets(st hoststate.State) error {
 		}
 	}
 	return nil
+}
+
+func (d *Dataplane) nameTrunks(env Env) {
+	d.trunks = make(map[uint32]string, len(env.Trunks))
+	for name, l := range env.Trunks {
+		d.trunks[uint32(l.Index)] = name
+	}
 }
 
 func (d *Dataplane) names(st hoststate.State) {

@@ -88,6 +88,13 @@ func drawState(r *rand.Rand) hoststate.State {
 		st.VNIs[hoststate.VNIKey{TunnelIP: ip(), VNI: model.VNI(1 + r.IntN(3))}] = net()
 		st.Peers[hoststate.PeerKey{TunnelIP: ip(), Remote: ip(), VNI: model.VNI(1 + r.IntN(3))}] = hoststate.Peer{Network: net(), Drop: why()}
 	}
+	for range r.IntN(4) {
+		v := hoststate.VLAN{Network: net(), Gateway: gw(), Drop: why()}
+		for i := range r.IntN(3) {
+			v.Prefixes = append(v.Prefixes, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i), 0}), 24))
+		}
+		st.VLANs[hoststate.VLANKey{Interface: fmt.Sprint("up", r.IntN(2)), ID: uint16(1 + r.IntN(2))}] = v
+	}
 	for i := range r.IntN(3) {
 		st.Gateways[model.GatewayDeviceID(fmt.Sprint("gw", i))] = hoststate.Gateway{TunnelIP: ip()}
 	}
@@ -103,6 +110,7 @@ func mix(r *rand.Rand, a, b hoststate.State) hoststate.State {
 	dropSome(keep, d.Set.Neighbors, &d.Unset.Neighbors)
 	dropSome(keep, d.Set.Routes, &d.Unset.Routes)
 	dropSome(keep, d.Set.Peers, &d.Unset.Peers)
+	dropSome(keep, d.Set.VLANs, &d.Unset.VLANs)
 	out := hoststate.NewState()
 	out.Apply(hoststate.Delta{Full: true, Set: a})
 	out.Apply(d)
@@ -145,6 +153,7 @@ func TestUpdateEqualsSync(t *testing.T) {
 	for i := range 6 {
 		env.Links[fmt.Sprint("tap", i)] = Link{Index: 100 + i, PeerElsewhere: i%2 == 0, MTU: 1500}
 	}
+	env.Trunks = map[string]Link{"up0": {Index: 50}, "up1": {Index: 51, MTU: 1500}}
 	st := drawState(r)
 	if err := dp.Sync(st, env); err != nil {
 		t.Fatal(err)
@@ -159,11 +168,31 @@ func TestUpdateEqualsSync(t *testing.T) {
 			if _, ok := env.Links[name]; ok && r.IntN(2) == 0 {
 				delete(env.Links, name)
 			} else {
-				env.Links[name] = Link{Index: 100 + 10*step + r.IntN(5), PeerElsewhere: r.IntN(2) == 0, MTU: 1500 * r.IntN(2)}
+				env.Links[name] = Link{Index: 200 + 10*step + r.IntN(5), PeerElsewhere: r.IntN(2) == 0, MTU: 1500 * r.IntN(2)}
 			}
 			for k, p := range next.Ports {
 				if p.Interface == name {
 					d.Set.Ports[k] = p
+				}
+			}
+		}
+		if r.IntN(6) == 0 {
+			// So does a trunk: its VLANs are named.
+			env.Trunks = maps.Clone(env.Trunks)
+			if _, ok := env.Trunks["up1"]; ok {
+				delete(env.Trunks, "up1")
+			} else {
+				env.Trunks["up1"] = Link{Index: 50 + r.IntN(3), MTU: 1500 * r.IntN(2)}
+			}
+			if env.Trunks["up1"].Index == 50 {
+				delete(env.Trunks, "up1")
+			}
+			for k, v := range next.VLANs {
+				d.Set.VLANs[k] = v
+			}
+			for k := range st.VLANs {
+				if _, ok := next.VLANs[k]; !ok && !slices.Contains(d.Unset.VLANs, k) {
+					d.Unset.VLANs = append(d.Unset.VLANs, k)
 				}
 			}
 		}
@@ -213,6 +242,7 @@ func checkMaps(t *testing.T, dp *Dataplane, st hoststate.State, env Env) {
 	equal(t, "ports", p.ports, now.ports, dp.tables.ports)
 	equal(t, "port_addrs", p.portAddrs, now.portAddrs, dp.tables.portAddrs)
 	equal(t, "pairs", p.pairs, now.pairs, dp.tables.pairs)
+	equal(t, "vlans", p.vlans, now.vlans, dp.tables.vlans)
 	equal(t, "endpoints", p.endpoints, now.endpoints, dp.tables.endpoints)
 	equal(t, "neighbors", p.neighbors, now.neighbors, dp.tables.neighbors)
 	equal(t, "routes", p.routes, now.routes, dp.tables.routes)
@@ -226,6 +256,9 @@ func checkMaps(t *testing.T, dp *Dataplane, st hoststate.State, env Env) {
 			t.Errorf("counter %d is %s's and %s's", i, names[i], name)
 		}
 		names[i] = name
+	}
+	for k, i := range index.vlans {
+		claim(i, fmt.Sprint("VLAN ", k))
 	}
 	for k, i := range index.ports {
 		claim(i, fmt.Sprint("port ", k))

@@ -22,6 +22,7 @@ type tables struct {
 	routes    *table[bpfRouteKey, bpfRoute]
 	tunnelIPs *table[bpfAddr, bpfTunnelIp]
 	vnis      *table[bpfVniKey, bpfVni]
+	vlans     *table[bpfVlanKey, bpfEndpoint]
 	peers     *table[bpfPeerKey, bpfPeer]
 	floods    *table[bpfFloodKey, bpfFlood]
 	counters  *counterIndex
@@ -38,6 +39,7 @@ func newTables(maps map[string]*ebpf.Map) *tables {
 		routes:    newTable[bpfRouteKey, bpfRoute](maps, bpfMapRoutes),
 		tunnelIPs: newTable[bpfAddr, bpfTunnelIp](maps, bpfMapTunnelIps),
 		vnis:      newTable[bpfVniKey, bpfVni](maps, bpfMapVnis),
+		vlans:     newTable[bpfVlanKey, bpfEndpoint](maps, bpfMapVlans),
 		peers:     newTable[bpfPeerKey, bpfPeer](maps, bpfMapPeers),
 		floods:    newTable[bpfFloodKey, bpfFlood](maps, bpfMapFloods),
 		counters:  newCounterIndex(maps[bpfMapCounters].MaxEntries()),
@@ -50,7 +52,7 @@ func newTables(maps map[string]*ebpf.Map) *tables {
 func (t *tables) load() error {
 	for _, load := range []func() error{
 		t.ports.load, t.portAddrs.load, t.pairs.load, t.endpoints.load, t.neighbors.load, t.routes.load,
-		t.tunnelIPs.load, t.vnis.load, t.peers.load, t.floods.load,
+		t.tunnelIPs.load, t.vnis.load, t.vlans.load, t.peers.load, t.floods.load,
 	} {
 		if err := load(); err != nil {
 			return err
@@ -71,6 +73,9 @@ func (t *tables) adoptCounters(from *tables) {
 		case endpointRemote:
 			t.counters.adoptTunnel(tunnelOf(e), e.Counter)
 		}
+	}
+	for _, e := range from.vlans.have {
+		t.counters.adoptVLAN(vlanIDOf(e), e.Counter)
 	}
 	for k, p := range from.peers.have {
 		t.counters.adoptTunnel(tunnelOfPeer(k), p.Counter)
@@ -168,6 +173,7 @@ type plan struct {
 	routes    change[bpfRouteKey, bpfRoute]
 	tunnelIPs change[bpfAddr, bpfTunnelIp]
 	vnis      change[bpfVniKey, bpfVni]
+	vlans     change[bpfVlanKey, bpfEndpoint]
 	peers     change[bpfPeerKey, bpfPeer]
 	floods    change[bpfFloodKey, bpfFlood]
 }
@@ -182,6 +188,7 @@ func newPlan() *plan {
 		routes:    newChange[bpfRouteKey, bpfRoute](),
 		tunnelIPs: newChange[bpfAddr, bpfTunnelIp](),
 		vnis:      newChange[bpfVniKey, bpfVni](),
+		vlans:     newChange[bpfVlanKey, bpfEndpoint](),
 		peers:     newChange[bpfPeerKey, bpfPeer](),
 		floods:    newChange[bpfFloodKey, bpfFlood](),
 	}
@@ -242,6 +249,13 @@ func (t *tables) full(tr translator) (*plan, error) {
 	}
 	p.tunnelIPs.put = tr.tunnelIPs()
 	want := map[model.NetworkKey]map[bpfFlood]bool{}
+	p.vlans.put = tr.vlans()
+	for _, row := range p.vlans.put {
+		wantFlood(want, model.NetworkKey(row.Id), row)
+	}
+	for _, a := range tr.vlanPairs() {
+		p.pairs.put[a] = 0
+	}
 	for k := range tr.st.Ports {
 		if net, row, ok := tr.flood(k); ok {
 			if want[net] == nil {
@@ -264,6 +278,7 @@ func (t *tables) full(tr translator) (*plan, error) {
 	p.routes.only(t.routes)
 	p.tunnelIPs.only(t.tunnelIPs)
 	p.vnis.only(t.vnis)
+	p.vlans.only(t.vlans)
 	p.peers.only(t.peers)
 	p.floods.only(t.floods)
 	sortFloodDels(p.floods.del)
@@ -274,7 +289,7 @@ func (t *tables) full(tr translator) (*plan, error) {
 // after it:
 //
 //	port_addrs, pairs ← ports → endpoints (routers) → routes → neighbors → endpoints (others)
-//	tunnel_ips, vnis ← peers → endpoints; floods last
+//	tunnel_ips, vnis ← peers → endpoints; floods and vlans last
 //
 // A tunnel packet needs its peers row, so the peers come in last and go first.
 func (t *tables) apply(p *plan) (err error) {
@@ -318,7 +333,9 @@ func (t *tables) write(p *plan) error {
 	t.tunnelIPs.puts(p.tunnelIPs, f, nil)
 	t.vnis.puts(p.vnis, f, nil)
 	t.peers.puts(p.peers, f, nil)
+	t.vlans.puts(p.vlans, f, nil)
 
+	t.vlans.dels(p.vlans, f)
 	t.peers.dels(p.peers, f)
 	t.vnis.dels(p.vnis, f)
 	t.tunnelIPs.dels(p.tunnelIPs, f)
@@ -384,13 +401,6 @@ func (t *tables) delta(tr translator, x *index, d hoststate.Delta) (*plan, error
 		}
 		nets[tr.st.Ports[k].Network] = true
 	}
-	for k := range ports {
-		for _, a := range x.ports[k].pairs {
-			if _, stays := p.pairs.put[a]; !stays && !x.paired(a, ports) {
-				p.pairs.del = append(p.pairs.del, a)
-			}
-		}
-	}
 	// An interface that another port has taken over keeps its row.
 	kept := p.ports.del[:0]
 	for _, i := range p.ports.del {
@@ -435,8 +445,26 @@ func (t *tables) delta(tr translator, x *index, d hoststate.Delta) (*plan, error
 		p.tunnelIPs.put = tr.tunnelIPs()
 		p.tunnelIPs.only(t.tunnelIPs)
 	}
+	if x.vlansTouched(d) {
+		t.deltaVLANs(tr, x, p, ports, nets)
+	}
+	// When all that stays is known: a port and a VLAN may share a row.
+	for k := range ports {
+		for _, a := range x.ports[k].pairs {
+			if _, stays := p.pairs.put[a]; !stays && !x.paired(a, ports) && !x.vlanPairs[a] {
+				p.pairs.del = append(p.pairs.del, a)
+			}
+		}
+	}
+	vlans := map[model.NetworkKey]map[bpfFlood]bool{}
+	for _, row := range tr.vlans() {
+		wantFlood(vlans, model.NetworkKey(row.Id), row)
+	}
 	for net := range nets {
-		want := map[bpfFlood]bool{}
+		want := vlans[net]
+		if want == nil {
+			want = map[bpfFlood]bool{}
+		}
 		for k := range x.members(net, ports) {
 			if n, row, ok := tr.flood(k); ok && n == net {
 				want[row] = true

@@ -147,7 +147,9 @@ func encodeRows(d hoststate.Delta, next func() *pb.Delta) {
 	gone(d.Unset.Peers, next, func(p *pb.Delta, k hoststate.PeerKey) {
 		p.GonePeers = append(p.GonePeers, &pb.PeerRow{TunnelIp: addrBytes(k.TunnelIP), Remote: addrBytes(k.Remote), Vni: uint32(k.VNI)})
 	})
-	gone(d.Unset.VLANs, next, func(p *pb.Delta, k hoststate.VLANKey) { p.GoneVlans = append(p.GoneVlans, vlanRow(k, hoststate.VLAN{})) })
+	gone(d.Unset.VLANs, next, func(p *pb.Delta, k hoststate.VLANKey) {
+		p.GoneVlans = append(p.GoneVlans, vlanRow(k, hoststate.VLAN{}))
+	})
 	gone(d.Unset.Gateways, next, func(p *pb.Delta, k model.GatewayDeviceID) { p.GoneGateways = append(p.GoneGateways, string(k)) })
 }
 

@@ -52,6 +52,7 @@ const (
 	NeighborResolving
 	ARPToRouter
 	LearnLimited
+	LinkLocal
 	// Count is one more than the last reason.
 	Count
 )
@@ -104,6 +105,7 @@ var infos = [Count]Info{
 	NeighborResolving:   {"neighbor_resolving", "who holds the next hop's address is not known yet: the router asks"},
 	ARPToRouter:         {"arp_to_router", "the ARP message was for a router, which has taken from it what it says"},
 	LearnLimited:        {"learn_limited", "a sender's address was not learned: its port has as many as it may have"},
+	LinkLocal:           {"link_local", "the frame from a VLAN is for its link alone (IEEE 802.1Q §8.6.3)"},
 }
 
 // Info of r. Unknown numbers get a name that shows the number.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
 /* The four programs. docs/PIPELINE.md says rule by rule what they do. */
 #include "l3.h"
+#include "vlan.h"
 
 #define VLAN(skb, eth) \
 	((skb)->vlan_present || (eth)->type == bpf_htons(ETH_P_8021Q) || (eth)->type == bpf_htons(ETH_P_8021AD))
@@ -35,11 +36,11 @@ int from_workload(struct __sk_buff *skb)
 	}
 	if (unlikely(eth->type == bpf_htons(ETH_P_ARP))) {
 		__u32 net = port->net;
-		int act = answer_arp(skb, net, ifindex);
+		int act = answer_arp(skb, net, ifindex, NULL);
 
 		if (act != ARP_BRIDGE)
 			return act;
-		return bridge(skb, net, ifindex);
+		return bridge(skb, net, ifindex, false);
 	}
 	if (port->flags & PORT_F_SECURITY) {
 		if (likely(eth->type == bpf_htons(ETH_P_IP))) {
@@ -67,7 +68,7 @@ int from_workload(struct __sk_buff *skb)
 		learn_mac(port, eth->src);
 	if (unlikely(paired))
 		learn_addr(port, &src, eth->src, false);
-	return bridge(skb, port->net, ifindex);
+	return bridge(skb, port->net, ifindex, false);
 }
 
 /* Who sends on a VNI, and from which MAC: the checks of every tunnel packet. NULL:
@@ -192,8 +193,9 @@ int from_underlay(struct __sk_buff *skb)
 	__u64 flags;
 	__u8 tos;
 
-	/* A tag that the kernel took off belongs to a VLAN device above this one. */
-	if (skb->pkt_type != PACKET_HOST || skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
+	if (unlikely(skb->vlan_present || skb->protocol == bpf_htons(ETH_P_8021Q)))
+		return from_trunk(skb);
+	if (skb->pkt_type != PACKET_HOST || skb->protocol != bpf_htons(ETH_P_IP))
 		return pass();
 	pull(skb, OUTER_END + 40);
 	eth = DATA(skb);
@@ -255,7 +257,7 @@ int from_underlay(struct __sk_buff *skb)
 		return drop(DROP_INTERNAL);
 	*eth = saved;
 	count_rx(counter, skb->len);
-	return bridge(skb, net, 0);
+	return bridge(skb, net, 0, false);
 }
 
 SEC("tcx/ingress")
@@ -303,12 +305,12 @@ int from_vxlan(struct __sk_buff *skb)
 	if (unlikely(VLAN(skb, eth)))
 		return drop(DROP_VLAN_TAGGED);
 	if (eth->type == bpf_htons(ETH_P_ARP)) {
-		int act = answer_arp(skb, net, 0);
+		int act = answer_arp(skb, net, 0, NULL);
 
 		if (act != ARP_BRIDGE)
 			return act;
 	}
-	return bridge(skb, net, 0);
+	return bridge(skb, net, 0, false);
 }
 
 /* A router's ARP request to the ports of a network. The frame has room for it, and says
@@ -337,7 +339,7 @@ static __always_inline int ask_ports(struct __sk_buff *skb, const struct slow_he
 	a.target_ip = addr_to_v4(&h->src);
 	if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0) || bpf_skb_store_bytes(skb, sizeof(eth), &a, sizeof(a), 0))
 		return drop(DROP_INTERNAL);
-	return flood_net(skb, h->net, 0);
+	return flood_net(skb, h->net, 0, FLOOD_VLANS);
 }
 
 SEC("tcx/ingress")
@@ -385,6 +387,8 @@ int from_slow(struct __sk_buff *skb)
 		return tunnel(skb, ep, false);
 	if (ep->kind == ENDPOINT_ROUTER)
 		return route_frame(skb, ep, ep->id);
+	if (ep->kind == ENDPOINT_VLAN)
+		return deliver_vlan(skb, ep);
 	return drop(ep->drop);
 }
 

@@ -41,6 +41,7 @@
 #define ETH_P_IPV6 0x86DD
 #define ETH_P_8021Q 0x8100
 #define ETH_P_8021AD 0x88A8
+#define VLAN_ID 0x0fff
 
 /* RFC 791, RFC 3168 */
 #define IP_DF 0x4000

@@ -33,10 +33,39 @@ static __always_inline int deliver(struct __sk_buff *skb, const struct endpoint 
 	return bpf_redirect(ep->ifindex, 0);
 }
 
+/* With a tag, out of the interface that carries the VLAN. */
+static __always_inline int deliver_vlan(struct __sk_buff *skb, const struct endpoint *ep)
+{
+	count_tx(ep->counter, skb->len);
+	if (bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), ep->vni))
+		return drop(DROP_INTERNAL);
+	if (cfg_record) {
+		struct record *r = record_of(VERDICT_VLAN);
+
+		if (r) {
+			r->ifindex = ep->ifindex;
+			r->vni = ep->vni;
+		}
+	}
+	return bpf_redirect(ep->ifindex, 0);
+}
+
+/* Addresses that no bridge lets out of a link: 01-80-C2-00-00-00 to -0F (IEEE 802.1Q
+ * §8.6.3). */
+static __always_inline bool link_local(const __u8 *mac)
+{
+	const __u16 *w = (const void *)mac;
+
+	return w[0] == bpf_htons(0x0180) && w[1] == bpf_htons(0xc200) && !(w[2] & bpf_htons(0xfff0));
+}
+
+/* Where a flooded frame came from, and whether it may go to VLANs. */
+#define FLOOD_VLANS 1
 struct flooding {
 	struct __sk_buff *skb;
 	__u32 net;
 	__u32 ifindex;
+	__u32 flags;
 	__u32 copies;
 };
 
@@ -50,18 +79,40 @@ static long flood_slot(__u32 slot, struct flooding *fl)
 		return 1;
 	if (f->ifindex == fl->ifindex)
 		return 0;
-	if (!cfg_record && bpf_clone_redirect(skb, f->ifindex, 0))
+	if (unlikely(f->vlan)) {
+		if (!(fl->flags & FLOOD_VLANS))
+			return 0;
+		if (!cfg_record) {
+			long err;
+
+			if (bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), f->vlan))
+				return 0;
+			err = bpf_clone_redirect(skb, f->ifindex, 0);
+			if (bpf_skb_vlan_pop(skb))
+				return 1; /* the other copies must not have the tag */
+			if (err)
+				return 0;
+		}
+	} else if (!cfg_record && bpf_clone_redirect(skb, f->ifindex, 0)) {
 		return 0;
+	}
 	count_tx(f->counter, skb->len);
 	fl->copies++;
 	return 0;
 }
 
-/* Copies to every local port of the network but the one it came from. */
-__noinline int flood_net(struct __sk_buff *skb, __u32 net, __u32 ifindex)
+/* Copies to every local port of the network but the one it came from, and to its VLANs:
+ * none from a tunnel, from another VLAN, or for the link alone. */
+__noinline int flood_net(struct __sk_buff *skb, __u32 net, __u32 ifindex, __u32 flags)
 {
-	struct flooding fl = {.skb = skb, .net = net, .ifindex = ifindex};
+	struct flooding fl = {.skb = skb, .net = net, .ifindex = ifindex, .flags = flags};
+	__u8 dst[6];
 	__u32 copies;
+
+	if (bpf_skb_load_bytes(skb, 0, dst, sizeof(dst)))
+		return drop(DROP_FRAME_MALFORMED);
+	if (link_local(dst))
+		fl.flags &= ~FLOOD_VLANS;
 
 	bpf_loop(FLOOD_MAX, flood_slot, &fl, 0);
 	copies = fl.copies;
@@ -120,8 +171,8 @@ static __always_inline bool arp_allowed(struct port *p, const struct arp *a)
 #define ARP_BRIDGE 1 /* return value of answer_arp: bridge the frame */
 
 /* Answers an ARP request. ifindex is the interface of the port it came from; 0: it
- * came from a tunnel. */
-__noinline int answer_arp(struct __sk_buff *skb, __u32 net, __u32 ifindex)
+ * came from a tunnel, or from vlan. */
+__noinline int answer_arp(struct __sk_buff *skb, __u32 net, __u32 ifindex, struct endpoint *vlan)
 {
 	struct port *port = NULL;
 	struct endpoint_key ek = {.net = net};
@@ -168,7 +219,7 @@ __noinline int answer_arp(struct __sk_buff *skb, __u32 net, __u32 ifindex)
 	if (!port) {
 		mac_copy(ek.mac, n->mac);
 		ep = find_endpoint(&ek);
-		if (!ep || ep->kind == ENDPOINT_REMOTE || ep->kind == ENDPOINT_DROP)
+		if (!ep || (vlan && ep->kind == ENDPOINT_VLAN) || ep->kind == ENDPOINT_REMOTE || ep->kind == ENDPOINT_DROP)
 			return ARP_BRIDGE;
 	}
 	mac_copy(eth.dst, a.sender_mac);
@@ -181,6 +232,8 @@ __noinline int answer_arp(struct __sk_buff *skb, __u32 net, __u32 ifindex)
 	a.sender_ip = target;
 	if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0) || bpf_skb_store_bytes(skb, sizeof(eth), &a, sizeof(a), 0))
 		return drop(DROP_INTERNAL);
+	if (vlan)
+		return deliver_vlan(skb, vlan);
 	if (!port) {
 		mac_copy(ek.mac, eth.dst);
 		ep = bpf_map_lookup_elem(&endpoints, &ek);

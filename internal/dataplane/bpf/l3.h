@@ -203,6 +203,8 @@ leave:
 		return deliver(skb, ep);
 	if (likely(ep->kind == ENDPOINT_REMOTE))
 		return tunnel(skb, ep, false);
+	if (ep->kind == ENDPOINT_VLAN)
+		return deliver_vlan(skb, ep);
 	return drop(DROP_INTERNAL);
 
 punt:
@@ -210,8 +212,9 @@ punt:
 	return punt_icmp(skb, originator ? NULL : in, router, why.word, mtu);
 }
 
-/* Forwards a frame in the network it is in. */
-static __always_inline int bridge(struct __sk_buff *skb, __u32 net, __u32 ifindex)
+/* Forwards a frame in the network it is in. ifindex: of the port it came from, or of the
+ * interface that vlan is on; 0: a tunnel. */
+static __always_inline int bridge(struct __sk_buff *skb, __u32 net, __u32 ifindex, bool vlan)
 {
 	struct eth *eth = DATA(skb);
 	struct endpoint_key k = {.net = net};
@@ -222,7 +225,7 @@ static __always_inline int bridge(struct __sk_buff *skb, __u32 net, __u32 ifinde
 	mac_copy(k.mac, eth->dst);
 	ep = find_endpoint(&k);
 	if (unlikely(!ep))
-		return flood_net(skb, net, ifindex);
+		return flood_net(skb, net, ifindex, ifindex && !vlan ? FLOOD_VLANS : 0);
 	if (likely(ep->kind == ENDPOINT_ROUTER)) {
 		if (unlikely(eth->type == bpf_htons(ETH_P_ARP)))
 			return drop(DROP_ARP_TO_ROUTER);
@@ -234,9 +237,13 @@ static __always_inline int bridge(struct __sk_buff *skb, __u32 net, __u32 ifinde
 		return drop(DROP_HAIRPIN);
 	if (ep->kind == ENDPOINT_REMOTE && !ifindex)
 		return drop(DROP_TUNNEL_HAIRPIN);
+	if (unlikely(ep->kind == ENDPOINT_VLAN && vlan))
+		return drop(DROP_HAIRPIN);
 	if (packet_len(skb) > ep->mtu)
 		return drop(DROP_MTU_EXCEEDED);
 	if (ep->kind == ENDPOINT_PORT)
 		return deliver(skb, ep);
+	if (unlikely(ep->kind == ENDPOINT_VLAN))
+		return deliver_vlan(skb, ep);
 	return tunnel(skb, ep, false);
 }

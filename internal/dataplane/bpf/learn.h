@@ -189,7 +189,7 @@ static __always_inline struct sender *find_learned(const struct sender_key *k)
 	return l;
 }
 
-/* The port that a learned MAC leads to, by the row of its own MAC. */
+/* The port that a learned MAC leads to, by the row of its own MAC; or the VLAN. */
 static __noinline struct endpoint *learned_endpoint(__u32 net, const __u8 *mac)
 {
 	struct sender_key k = {.net = net, .kind = SENDER_MAC};
@@ -201,6 +201,12 @@ static __noinline struct endpoint *learned_endpoint(__u32 net, const __u8 *mac)
 	l = find_learned(&k);
 	if (!l)
 		return NULL;
+	if (l->port & LEARNER_VLAN) {
+		struct vlan_key vk = {.ifindex = l->mac, .vlan = l->mac >> 32};
+
+		ep = bpf_map_lookup_elem(&vlans, &vk);
+		return ep && ep->id == net && !ep->drop ? ep : NULL;
+	}
 	mac_unpack(ek.mac, l->mac);
 	ep = bpf_map_lookup_elem(&endpoints, &ek);
 	if (!ep || ep->kind != ENDPOINT_PORT || ep->id != l->port)
@@ -218,8 +224,14 @@ static __always_inline struct endpoint *find_endpoint(const struct endpoint_key 
 	return learned_endpoint(k->net, k->mac);
 }
 
+/* Whether frames can be sent to what was learned. */
+static __always_inline bool reachable(const struct endpoint *ep)
+{
+	return ep && (ep->kind == ENDPOINT_PORT || ep->kind == ENDPOINT_VLAN);
+}
+
 /* The MAC that was learned for an address, 0 where there is none that leads to a
- * port. */
+ * port or a VLAN. */
 static __noinline __u64 learned_neighbor(__u32 net, const struct addr *a)
 {
 	struct sender_key k = {.net = net, .kind = SENDER_ADDR};
@@ -235,5 +247,5 @@ static __noinline __u64 learned_neighbor(__u32 net, const struct addr *a)
 	mac = l->mac;
 	mac_unpack(ek.mac, mac);
 	ep = find_endpoint(&ek);
-	return ep && ep->kind == ENDPOINT_PORT ? mac : 0;
+	return reachable(ep) ? mac : 0;
 }

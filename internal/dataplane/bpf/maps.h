@@ -31,6 +31,7 @@ HASH(endpoints, struct endpoint_key, struct endpoint);
 HASH(neighbors, struct neighbor_key, struct neighbor);
 HASH(tunnel_ips, struct addr, struct tunnel_ip);
 HASH(vnis, struct vni_key, struct vni);
+HASH(vlans, struct vlan_key, struct endpoint);
 HASH(peers, struct peer_key, struct peer);
 HASH(floods, struct flood_key, struct flood);
 HASH(icmp_buckets, __u32, struct icmp_bucket);

@@ -64,14 +64,17 @@ struct sender_key {
 };
 struct sender {
 	__u64 mac;  /* SENDER_ADDR: of the address; SENDER_MAC: of the port itself.
-	               Little-endian: six bytes, then two of 0 */
+	               Little-endian: six bytes, then two of 0. SENDER_MAC on a VLAN:
+	               its key in vlans, the interface in the lower half */
 	__u64 seen; /* bpf_ktime_get_coarse_ns */
-	__u32 port; /* who holds it, and whose allowance it is charged to */
+	__u32 port; /* who holds it, and whose allowance it is charged to; with
+	               LEARNER_VLAN: the VLANs of that network */
 	__u32 pad;
 };
 
 /* learners: port → rows of senders that were charged to it, less those that another
  * port took over */
+#define LEARNER_VLAN (1U << 31)
 struct learner {
 	__u32 used;
 };
@@ -91,6 +94,7 @@ enum endpoint_kind {
 	ENDPOINT_ROUTER = 2,
 	ENDPOINT_REMOTE = 3,
 	ENDPOINT_DROP = 4,
+	ENDPOINT_VLAN = 5, /* in vlans alone */
 };
 #define ENDPOINT_F_PEER 1 /* bpf_redirect_peer: a veth whose peer is in another namespace */
 struct endpoint_key {
@@ -101,17 +105,24 @@ struct endpoint_key {
 struct endpoint {
 	__u8 kind;
 	__u8 flags;
-	__u8 drop; /* ENDPOINT_DROP */
+	__u8 drop; /* ENDPOINT_DROP; ENDPOINT_VLAN, where not 0 */
 	__u8 pad;
-	__u32 id;      /* port key or router key */
-	__u32 ifindex; /* ENDPOINT_PORT */
-	__u32 counter; /* index in counters: ENDPOINT_PORT, ENDPOINT_REMOTE */
-	__u32 mtu;     /* largest IP packet, bytes: ENDPOINT_PORT, ENDPOINT_REMOTE */
-	__u32 vni;     /* ENDPOINT_REMOTE */
-	__u32 table;   /* ENDPOINT_REMOTE: kernel routing table of the outer packet */
+	__u32 id;      /* port key or router key; ENDPOINT_VLAN: network */
+	__u32 ifindex; /* ENDPOINT_PORT, ENDPOINT_VLAN */
+	__u32 counter; /* index in counters: ENDPOINT_PORT, ENDPOINT_REMOTE, ENDPOINT_VLAN */
+	__u32 mtu;     /* largest IP packet, bytes: ENDPOINT_PORT, ENDPOINT_REMOTE, ENDPOINT_VLAN */
+	__u32 vni;     /* ENDPOINT_REMOTE; ENDPOINT_VLAN: its number */
+	__u32 table;   /* ENDPOINT_REMOTE: kernel routing table of the outer packet;
+	                  ENDPOINT_VLAN: as learn_limit of a port */
 	__u32 pad2;
 	struct addr addr;  /* ENDPOINT_ROUTER: its address here; ENDPOINT_REMOTE: the VTEP */
 	struct addr local; /* ENDPOINT_REMOTE: our tunnel IP */
+};
+
+/* vlans: (interface, VLAN) → network, as an endpoint of kind ENDPOINT_VLAN */
+struct vlan_key {
+	__u32 ifindex;
+	__u32 vlan;
 };
 
 /* neighbors: (network, address) → MAC */
@@ -173,7 +184,7 @@ struct peer {
 	__u8 pad[3];
 };
 
-/* floods: (network, slot) → a local port that takes flooded frames; the slots of
+/* floods: (network, slot) → a local port or a VLAN that takes flooded frames; the slots of
  * a network are 0, 1, 2 … without a gap */
 #define FLOOD_MAX 512
 struct flood_key {
@@ -183,6 +194,8 @@ struct flood_key {
 struct flood {
 	__u32 ifindex;
 	__u32 counter;
+	__u32 vlan; /* the tag to send with; 0: a port */
+	__u32 pad;
 };
 
 /* counters: per CPU; 0 is nobody's */
@@ -272,6 +285,7 @@ enum verdict {
 	                        is set where it counts as a drop too */
 	VERDICT_REPLY = 7,   /* an ARP reply, back out of ifindex */
 	VERDICT_FLOOD = 8,   /* to the local ports of net except ifindex; copies of them */
+	VERDICT_VLAN = 9,    /* out of ifindex with the tag vni */
 };
 struct record {
 	__u8 verdict;

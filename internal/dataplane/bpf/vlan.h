@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0) */
+/* From a VLAN of an uplink. Whoever is there is a stranger: it is what no port, router or
+ * remote site is, and takes nothing from them. */
+#pragma once
+
+#include "drop.h"
+#include "l2.h"
+#include "l3.h"
+#include "learn.h"
+
+/* Whether a port holds a MAC or an address by a pair. */
+static __always_inline bool held_by_port(const struct sender_key *k)
+{
+	struct sender *l = find_learned(k);
+
+	return l && !(l->port & LEARNER_VLAN);
+}
+
+/* Whether an address is somebody's who is not on a VLAN. */
+static __always_inline bool addr_taken(__u32 net, const struct addr *a)
+{
+	struct sender_key k = {.net = net, .kind = SENDER_ADDR};
+	struct neighbor_key nk = {.net = net};
+
+	addr_copy(&nk.addr, a);
+	if (bpf_map_lookup_elem(&neighbors, &nk))
+		return true;
+	addr_copy(&k.addr, a);
+	return held_by_port(&k);
+}
+
+/* The allowance that what is learned on a network's VLANs is charged to. */
+static __always_inline void stranger(struct port *p, const struct endpoint *vlan)
+{
+	__builtin_memset(p, 0, sizeof(*p));
+	p->port = LEARNER_VLAN | vlan->id;
+	p->net = vlan->id;
+	p->learn_limit = vlan->table;
+}
+
+/* Checks an address with the MAC it came with, and learns it if it can be one of the
+ * network's. moves: as in learn. */
+static __noinline bool vlan_addr(const struct endpoint *vlan, __be32 v4, const __u8 *mac, bool moves)
+{
+	struct port p;
+	struct addr a;
+
+	addr_v4(&a, v4);
+	if (addr_taken(vlan->id, &a))
+		return false;
+	if (pair_net(vlan->id, &a)) {
+		stranger(&p, vlan);
+		learn_addr(&p, &a, mac, moves);
+	}
+	return true;
+}
+
+/* Checks and learns the source of a frame. Drop reason, or 0. */
+static __noinline __u32 vlan_source(const struct endpoint *vlan, __u32 ifindex, const __u8 *src)
+{
+	struct sender_key k = {.net = vlan->id, .kind = SENDER_MAC};
+	struct endpoint_key ek = {.net = vlan->id};
+	struct port p;
+
+	mac_copy(ek.mac, src);
+	mac_copy(&k.addr, src);
+	if (src[0] & 1 || bpf_map_lookup_elem(&endpoints, &ek) || held_by_port(&k))
+		return DROP_SPOOF_MAC;
+	stranger(&p, vlan);
+	learn(&p, &k, ifindex | (__u64)vlan->vni << 32, true);
+	return 0;
+}
+
+/* Checks who sends a frame, without its tag, and learns it. Drop reason, or 0. */
+static __noinline __u32 vlan_check(struct __sk_buff *skb, const struct endpoint *vlan, __u32 ifindex)
+{
+	struct eth eth;
+	__u32 why;
+
+	if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)))
+		return DROP_FRAME_MALFORMED;
+	if (link_local(eth.dst))
+		return DROP_LINK_LOCAL;
+	if (eth.type == bpf_htons(ETH_P_ARP)) {
+		struct arp a;
+
+		if (bpf_skb_load_bytes(skb, sizeof(eth), &a, sizeof(a)))
+			return DROP_FRAME_MALFORMED;
+		why = vlan_source(vlan, ifindex, eth.src);
+		if (why)
+			return why;
+		if (__builtin_memcmp(a.sender_mac, eth.src, 6) || (a.sender_ip && !vlan_addr(vlan, a.sender_ip, eth.src, true)))
+			return DROP_SPOOF_ARP;
+	} else if (eth.type == bpf_htons(ETH_P_IP)) {
+		struct ipv4 ip;
+
+		if (bpf_skb_load_bytes(skb, sizeof(eth), &ip, sizeof(ip)) || ip.vihl >> 4 != 4)
+			return DROP_FRAME_MALFORMED;
+		why = vlan_source(vlan, ifindex, eth.src);
+		if (why)
+			return why;
+		if (ip.src && !vlan_addr(vlan, ip.src, eth.src, false))
+			return DROP_SPOOF_IP;
+	} else {
+		return vlan_source(vlan, ifindex, eth.src);
+	}
+	return 0;
+}
+
+/* Tagged frames. Those of a VLAN that no network is on are the host's. */
+static __always_inline int from_trunk(struct __sk_buff *skb)
+{
+	struct vlan_key k = {.ifindex = skb->ifindex};
+	struct endpoint *vlan;
+	struct eth *eth;
+	__be16 inner;
+	__u32 why;
+
+	if (skb->vlan_present) {
+		if (skb->vlan_proto != bpf_htons(ETH_P_8021Q))
+			return pass();
+		k.vlan = skb->vlan_tci & VLAN_ID;
+	} else {
+		if (bpf_skb_load_bytes(skb, 14, &inner, sizeof(inner)))
+			return pass();
+		k.vlan = bpf_ntohs(inner) & VLAN_ID;
+	}
+	vlan = bpf_map_lookup_elem(&vlans, &k);
+	if (!vlan)
+		return pass();
+	if (unlikely(vlan->drop))
+		return drop(vlan->drop);
+	if (bpf_skb_load_bytes(skb, skb->vlan_present ? 12 : 16, &inner, sizeof(inner)))
+		return drop(DROP_FRAME_MALFORMED);
+	if (inner == bpf_htons(ETH_P_8021Q) || inner == bpf_htons(ETH_P_8021AD))
+		return drop(DROP_VLAN_TAGGED);
+	if (bpf_skb_vlan_pop(skb))
+		return drop(DROP_INTERNAL);
+	count_rx(vlan->counter, skb->len);
+	why = vlan_check(skb, vlan, k.ifindex);
+	if (why)
+		return drop(why);
+	pull(skb, 14 + 40 + 8);
+	eth = DATA(skb);
+	if ((void *)(eth + 1) > DATA_END(skb))
+		return drop(DROP_INTERNAL);
+	if (eth->type == bpf_htons(ETH_P_ARP)) {
+		int act = answer_arp(skb, vlan->id, 0, vlan);
+
+		if (act != ARP_BRIDGE)
+			return act;
+	}
+	return bridge(skb, vlan->id, k.ifindex, true);
+}
