@@ -79,6 +79,14 @@ func (t *agenda) setEndpoint(k hoststate.EndpointKey, e hoststate.Endpoint) {
 	t.delta.Set.Endpoints[k] = e
 }
 
+func (t *agenda) setVLAN(k hoststate.VLANKey, v hoststate.VLAN) {
+	if t.full {
+		return
+	}
+	t.ensure()
+	t.delta.Set.VLANs[k] = v
+}
+
 func (t *agenda) ensure() {
 	if t.delta.Set.Ports == nil {
 		t.delta.Set = hoststate.NewState()

@@ -157,6 +157,7 @@ func start(ctx context.Context, cfg Config, ctl Controller) (_ *Agent, err error
 		state:    hoststate.NewState(),
 		env: dataplane.Env{
 			Links:   map[string]dataplane.Link{},
+			Trunks:  map[string]dataplane.Link{},
 			Tables:  map[model.GatewayDeviceID]uint32{},
 			PathMTU: map[netip.Addr]int{},
 		},

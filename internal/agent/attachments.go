@@ -20,6 +20,8 @@ type attachments struct {
 	Life     string         `json:"life"`
 	Workload map[int]string `json:"workload"` // index → name when last seen
 	Underlay map[int]string `json:"underlay"`
+	// Promiscuous are those that the agent made so.
+	Promiscuous map[int]string `json:"promiscuous"`
 }
 
 func openAttachments(dir, life string) (*attachments, error) {
@@ -38,6 +40,9 @@ func openAttachments(dir, life string) (*attachments, error) {
 	}
 	if at.Life != life || at.Underlay == nil {
 		at.Underlay = map[int]string{}
+	}
+	if at.Life != life || at.Promiscuous == nil {
+		at.Promiscuous = map[int]string{}
 	}
 	at.Life = life
 	return at, nil

@@ -36,6 +36,9 @@ func Cleanup(cfg Config) error {
 		return errors.Join(append(errs, err)...)
 	}
 	defer host.Close()
+	if err := endPromiscuous(cfg.StateDir, host); err != nil {
+		errs = append(errs, err)
+	}
 	if err := host.Cleanup(); err != nil {
 		errs = append(errs, err)
 	}

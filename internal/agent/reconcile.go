@@ -41,7 +41,7 @@ func (a *Agent) take(u hostsync.Update) {
 	for k, p := range d.Set.Ports {
 		a.indexPort(k, &p)
 	}
-	if len(d.Set.Gateways) > 0 || len(d.Unset.Gateways) > 0 {
+	if len(d.Set.Gateways) > 0 || len(d.Unset.Gateways) > 0 || len(d.Set.VLANs) > 0 || len(d.Unset.VLANs) > 0 {
 		a.agenda.allGateways()
 	}
 	for _, e := range d.Set.Endpoints {
@@ -193,6 +193,7 @@ func (a *Agent) reconcile(ctx context.Context) {
 	if a.known {
 		if t.gateways {
 			fail("gateways", a.gateways(&t), func(t *agenda) { t.gateways = true })
+			fail("trunks", a.trunks(&t), func(t *agenda) { t.gateways = true })
 			t.paths = true
 		}
 		if t.paths || len(t.vteps) > 0 {

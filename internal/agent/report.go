@@ -59,6 +59,10 @@ func (a *Agent) report() {
 				say(a.uplinkReport(u))
 			}
 		}
+		for k, v := range a.state.VLANs {
+			a.uplinkPorts[v.Port] = struct{}{}
+			say(a.uplinkReport(hoststate.Uplink{Port: v.Port, Interface: k.Interface, Down: v.Drop == reason.PortAdminDown}))
+		}
 		for id := range old {
 			if _, ok := a.uplinkPorts[id]; !ok {
 				a.forget(id)

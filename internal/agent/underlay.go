@@ -189,6 +189,7 @@ func (a *Agent) attachUnderlay() error {
 		a.underlay[l.Index] = l.Name
 		a.log.Info("interface carries tunnels", "interface", l.Name)
 	}
+	errs = append(errs, a.promiscuous(links))
 	for index, name := range a.attached.Underlay {
 		if want[index] {
 			continue
@@ -224,6 +225,11 @@ func (a *Agent) underlayLinks() ([]hostnet.Link, error) {
 	for _, g := range a.state.Gateways {
 		for _, u := range g.Uplinks {
 			names = append(names, u.Interface)
+		}
+	}
+	for k := range a.state.VLANs {
+		if !slices.Contains(names, k.Interface) {
+			names = append(names, k.Interface)
 		}
 	}
 	for _, n := range names {

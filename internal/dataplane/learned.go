@@ -46,7 +46,7 @@ func (d *Dataplane) Learned() ([]Learned, error) {
 	var all []Learned
 	now := monotonic()
 	err := d.eachSender(func(k bpfSenderKey, v bpfSender) {
-		if now-v.Seen < d.config.LearnAge {
+		if !d.old(now, v) {
 			all = append(all, learnedOf(k, v))
 		}
 	})
@@ -86,6 +86,12 @@ func monotonic() uint64 {
 	return uint64(t.Nano())
 }
 
+// old tells whether a row counts for nothing any more. The programs may have written it
+// after now.
+func (d *Dataplane) old(now uint64, v bpfSender) bool {
+	return int64(now-v.Seen) >= int64(d.config.LearnAge)
+}
+
 func (d *Dataplane) eachSender(f func(bpfSenderKey, bpfSender)) error {
 	var k bpfSenderKey
 	var v bpfSender
@@ -117,7 +123,7 @@ func (d *Dataplane) forget(tr translator) error {
 	now, rows, vlans := monotonic(), 0, tr.vlans()
 	err := d.eachSender(func(k bpfSenderKey, v bpfSender) {
 		rows++
-		if now-v.Seen >= d.config.LearnAge || !holds(tr.st, vlans, learnedOf(k, v), v) {
+		if d.old(now, v) || !holds(tr.st, vlans, learnedOf(k, v), v) {
 			gone = append(gone, k)
 		}
 	})
@@ -145,7 +151,7 @@ func (d *Dataplane) forget(tr translator) error {
 	}
 	for k, row := range vlans {
 		if changed[vlanLearner(model.NetworkKey(row.Id))] {
-			row.Table = learnPerNetwork + d.forgotten[vlanLearner(model.NetworkKey(row.Id))]
+			row.Table = LearnPerNetwork + d.forgotten[vlanLearner(model.NetworkKey(row.Id))]
 			err = errors.Join(err, d.tables.vlans.put(k, row))
 		}
 	}
@@ -220,7 +226,7 @@ func (d *Dataplane) adoptForgotten() {
 	for _, e := range d.tables.vlans.have {
 		k := vlanLearner(model.NetworkKey(e.Id))
 		if _, ok := d.forgotten[k]; !ok {
-			d.forgotten[k] = e.Table - learnPerNetwork
+			d.forgotten[k] = e.Table - LearnPerNetwork
 		}
 	}
 }
@@ -245,7 +251,7 @@ func (d *Dataplane) carryLearned(dir string) error {
 	var v bpfSender
 	it := from.Iterate()
 	for it.Next(&k, &v) {
-		if limit := uint32(LearnPerPort); used[v.Port] >= limit && v.Port&learnerVLAN == 0 || used[v.Port] >= learnPerNetwork {
+		if limit := uint32(LearnPerPort); used[v.Port] >= limit && v.Port&learnerVLAN == 0 || used[v.Port] >= LearnPerNetwork {
 			continue
 		}
 		if err := to.Put(&k, &v); err != nil {

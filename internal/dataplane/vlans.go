@@ -8,9 +8,9 @@ import (
 	"github.com/causeway-net/causeway/internal/reason"
 )
 
-// learnPerNetwork is how many addresses and MACs may be known at a time of what is on a
+// LearnPerNetwork is how many addresses and MACs may be known at a time of what is on a
 // network's VLANs.
-const learnPerNetwork = 4096
+const LearnPerNetwork = 4096
 
 // learnerVLAN marks a network's key as an owner of learned rows.
 const learnerVLAN = 1 << 31
@@ -33,7 +33,7 @@ func (t translator) vlans() map[bpfVlanKey]bpfEndpoint {
 		}
 		row := bpfEndpoint{
 			Kind: endpointVLAN, Drop: uint8(v.Drop), Id: uint32(v.Network), Ifindex: uint32(l.Index), Mtu: uint32(l.MTU),
-			Vni: uint32(k.ID), Table: learnPerNetwork + t.forgotten[vlanLearner(v.Network)],
+			Vni: uint32(k.ID), Table: LearnPerNetwork + t.forgotten[vlanLearner(v.Network)],
 		}
 		if l.MTU <= 0 {
 			row.Mtu = uint32(t.st.Networks[v.Network].MTU)

@@ -17,8 +17,9 @@ type Link struct {
 	Up    bool   // administratively
 	// Ethernet: its frames have Ethernet headers (ARPHRD_ETHER), and it is not
 	// the loopback device.
-	Ethernet bool
-	Loopback bool
+	Ethernet    bool
+	Loopback    bool
+	Promiscuous bool // somebody has set it so
 	// PeerElsewhere: a veth whose other end is in another network namespace
 	// (IFLA_LINK_NETNSID is there).
 	PeerElsewhere bool
@@ -28,20 +29,38 @@ func newLink(l netlink.Link) Link {
 	a := l.Attrs()
 	return Link{
 		Name: a.Name, Index: a.Index, Kind: l.Type(), MTU: a.MTU,
-		Up:       a.RawFlags&iffUp != 0,
-		Ethernet: a.EncapType == "ether" && a.RawFlags&iffLoopback == 0,
-		Loopback: a.RawFlags&iffLoopback != 0,
+		Up:          a.RawFlags&iffUp != 0,
+		Promiscuous: a.RawFlags&iffPromisc != 0,
+		Ethernet:    a.EncapType == "ether" && a.RawFlags&iffLoopback == 0,
+		Loopback:    a.RawFlags&iffLoopback != 0,
 		// Of other kinds (vlan, macvlan) the attribute speaks of the device
 		// below, which is no peer.
 		PeerElsewhere: l.Type() == "veth" && a.NetNsID >= 0,
 	}
 }
 
-// IFF_UP and IFF_LOOPBACK of linux/if.h.
+// IFF_UP, IFF_LOOPBACK and IFF_PROMISC of linux/if.h.
 const (
 	iffUp       = 0x1
 	iffLoopback = 0x8
+	iffPromisc  = 0x100
 )
+
+// SetPromiscuous has an interface take frames for every MAC, or no longer. One that is
+// not there is no error.
+func (h *Host) SetPromiscuous(index int, on bool) error {
+	l, err := h.nl.LinkByIndex(index)
+	if err != nil {
+		if isNotFound(err) {
+			return nil
+		}
+		return err
+	}
+	if on {
+		return h.nl.SetPromiscOn(l)
+	}
+	return h.nl.SetPromiscOff(l)
+}
 
 // Link finds an interface by its name; ok is false where there is none.
 func (h *Host) Link(name string) (l Link, ok bool, err error) {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"github.com/causeway-net/causeway/internal/model"
 )
@@ -73,7 +74,7 @@ func (g Gateway) Equal(h Gateway) bool {
 
 // Equal tells whether two VLANs are the same row.
 func (v VLAN) Equal(w VLAN) bool {
-	return v.Network == w.Network && v.Gateway == w.Gateway && v.Drop == w.Drop && slices.Equal(v.Prefixes, w.Prefixes)
+	return v.Network == w.Network && v.Gateway == w.Gateway && v.Port == w.Port && v.Drop == w.Drop && slices.Equal(v.Prefixes, w.Prefixes)
 }
 
 func same[V comparable](a, b V) bool { return a == b }
@@ -196,6 +197,9 @@ func (k RouteKey) Compare(l RouteKey) int {
 func (k VNIKey) Compare(l VNIKey) int {
 	return cmp.Or(k.TunnelIP.Compare(l.TunnelIP), cmp.Compare(k.VNI, l.VNI))
 }
+
+// String is interface.VLAN, as Linux names VLAN devices.
+func (k VLANKey) String() string { return k.Interface + "." + strconv.Itoa(int(k.ID)) }
 
 // Compare orders keys by interface, then VLAN.
 func (k VLANKey) Compare(l VLANKey) int {

@@ -164,6 +164,7 @@ type VLANKey struct {
 type VLAN struct {
 	Network model.NetworkKey
 	Gateway model.GatewayDeviceID
+	Port    model.PortID // of the uplink network, bound to the interface
 	// Prefixes are the network's subnets, in order: who has an address of theirs
 	// that no port has may be on the VLAN.
 	Prefixes []netip.Prefix

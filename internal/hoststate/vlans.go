@@ -112,7 +112,7 @@ func (v view) vlan(k VLANKey) (VLAN, bool) {
 	if n == nil {
 		return VLAN{}, false
 	}
-	row := VLAN{Network: n.Key, Gateway: dev.ID, Drop: down(p, v.t.networks[p.NetworkID])}
+	row := VLAN{Network: n.Key, Gateway: dev.ID, Port: p.ID, Drop: down(p, v.t.networks[p.NetworkID])}
 	if row.Drop == reason.None {
 		row.Drop = down(nil, n)
 	}

@@ -62,7 +62,7 @@ func (d *decoder) set(p *pb.Delta, s *hoststate.State) {
 		s.Gateways[model.GatewayDeviceID(r.Id)] = d.gateway(r)
 	}
 	for _, r := range p.Vlans {
-		v := hoststate.VLAN{Network: model.NetworkKey(d.key(r.Network)), Gateway: model.GatewayDeviceID(r.Gateway), Drop: d.reason(r.Drop)}
+		v := hoststate.VLAN{Network: model.NetworkKey(d.key(r.Network)), Gateway: model.GatewayDeviceID(r.Gateway), Port: model.PortID(r.Port), Drop: d.reason(r.Drop)}
 		for _, q := range r.Prefixes {
 			v.Prefixes = append(v.Prefixes, d.masked(q))
 		}

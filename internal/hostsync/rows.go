@@ -64,6 +64,7 @@ func gatewayRow(id model.GatewayDeviceID, g hoststate.Gateway) *pb.GatewayRow {
 func vlanRow(k hoststate.VLANKey, v hoststate.VLAN) *pb.VLANRow {
 	row := &pb.VLANRow{
 		Interface: k.Interface, Vlan: uint32(k.ID), Network: uint32(v.Network), Gateway: string(v.Gateway), Drop: uint32(v.Drop),
+		Port: string(v.Port),
 	}
 	for _, p := range v.Prefixes {
 		row.Prefixes = append(row.Prefixes, prefixOf(p))

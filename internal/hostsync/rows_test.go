@@ -75,7 +75,7 @@ func genState(t *rapid.T) hoststate.State {
 			g.Routes = append(g.Routes, hoststate.UnderlayRoute{Prefix: prefix().Masked(), NextHop: genAddr(t)})
 		}
 		s.Gateways[model.GatewayDeviceID(text())] = g
-		v := hoststate.VLAN{Network: model.NetworkKey(key()), Gateway: model.GatewayDeviceID(text()), Drop: drop()}
+		v := hoststate.VLAN{Network: model.NetworkKey(key()), Port: model.PortID(text()), Gateway: model.GatewayDeviceID(text()), Drop: drop()}
 		for range rapid.IntRange(0, 2).Draw(t, "prefixes") {
 			v.Prefixes = append(v.Prefixes, prefix().Masked())
 		}

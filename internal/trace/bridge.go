@@ -15,7 +15,7 @@ func (r *run) bridge() Result {
 	at := r.p.networkObject(r.net)
 	e, ok := r.p.endpoint(r.net, dst)
 	if !ok {
-		return r.flood(at, dst)
+		return r.flood(at, dst, !r.tunnel && r.vlan.ID == 0)
 	}
 	switch e.Kind {
 	case hoststate.EndpointDrop:
@@ -30,7 +30,11 @@ func (r *run) bridge() Result {
 		r.hopf(at, "", "%s belongs to %s", dst, r.p.routerObject(e.Router))
 		return r.route(routing{router: e.Router, in: e})
 	case hoststate.EndpointPort:
-		if e.iface == r.from && !r.tunnel {
+		if e.iface == r.from && !r.tunnel && r.vlan.ID == 0 {
+			return r.drop(reason.Hairpin, at, about{mac: dst})
+		}
+	case endpointVLAN:
+		if r.vlan.ID != 0 {
 			return r.drop(reason.Hairpin, at, about{mac: dst})
 		}
 	case hoststate.EndpointRemote:
@@ -46,21 +50,33 @@ func (r *run) bridge() Result {
 		r.mark("bridge/port")
 		return r.deliver(at, e)
 	}
+	if e.Kind == endpointVLAN {
+		r.mark("bridge/vlan")
+		return r.tagged(at, e)
+	}
 	r.mark("bridge/remote")
 	return r.encapsulate(e, false)
 }
 
-func (r *run) flood(at Object, dst model.MAC) Result {
+// flood sends copies to the network's ports, and where vlans is set to its VLANs.
+func (r *run) flood(at Object, dst model.MAC, vlans bool) Result {
 	for _, i := range r.p.floods[r.net] {
-		if r.tunnel || i != r.from {
+		if r.tunnel || r.vlan.ID != 0 || i != r.from {
 			r.res.Copies = append(r.res.Copies, i)
 			r.count(r.p.ifaces[i], TunnelKey{}, true)
+		}
+	}
+	for _, k := range r.p.vlans[r.net] {
+		if vlans && !linkLocal(dst) && r.p.st.VLANs[k].Drop == reason.None {
+			r.mark("flood/vlan")
+			r.res.Copies = append(r.res.Copies, k.String())
+			r.countVLAN(k, true)
 		}
 	}
 	if len(r.res.Copies) == 0 {
 		return r.drop(reason.L2Unknown, at, about{mac: dst})
 	}
-	r.hopf(at, "never into a tunnel", "nobody is known to have %s: to the network's %d other local ports", dst, len(r.res.Copies))
+	r.hopf(at, "never into a tunnel", "nobody is known to have %s: to the network's %d other local ports and VLANs", dst, len(r.res.Copies))
 	r.res.Network = r.net
 	return r.end(Flood)
 }

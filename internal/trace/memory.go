@@ -2,6 +2,7 @@ package trace
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
@@ -15,8 +16,23 @@ import (
 type Memory struct {
 	// PerPort is how many rows one port may hold.
 	PerPort int
-	rows    map[Sender]held
-	used    map[model.PortKey]int
+	// PerNetwork is how many the VLANs of a network may.
+	PerNetwork int
+	rows       map[Sender]held
+	used       map[owner]int
+}
+
+// owner is whom a row is charged to: a port, or the VLANs of a network.
+type owner struct {
+	port    model.PortKey
+	network model.NetworkKey
+}
+
+func ownerOf(s Sender, h held) owner {
+	if h.port != 0 {
+		return owner{port: h.port}
+	}
+	return owner{network: s.Network}
 }
 
 // Sender names an address of a network, or where Addr is the zero Addr a MAC.
@@ -26,54 +42,80 @@ type Sender struct {
 	MAC     model.MAC
 }
 
-// held is who has it: the port, and an address's MAC or the port's own.
+// held is who has it: the port, and an address's MAC or the port's own; or, where port
+// is 0, the VLANs of the network, and for a MAC which of them.
 type held struct {
 	port model.PortKey
 	mac  model.MAC
+	vlan hoststate.VLANKey
 }
 
 // NewMemory makes an empty one.
-func NewMemory(perPort int) *Memory {
-	return &Memory{PerPort: perPort, rows: map[Sender]held{}, used: map[model.PortKey]int{}}
+func NewMemory(perPort, perNetwork int) *Memory {
+	return &Memory{PerPort: perPort, PerNetwork: perNetwork, rows: map[Sender]held{}, used: map[owner]int{}}
 }
 
-// Holders calls f for each row; mac is the address's, or the port's own.
-func (m *Memory) Holders(f func(s Sender, port model.PortKey, mac model.MAC)) {
+// Holders calls f for each row; mac is the address's, or the port's own. Port 0 is a
+// VLAN: which one is known of MACs.
+func (m *Memory) Holders(f func(s Sender, port model.PortKey, mac model.MAC, vlan hoststate.VLANKey)) {
 	for s, h := range m.rows {
-		f(s, h.port, h.mac)
+		f(s, h.port, h.mac, h.vlan)
 	}
 }
 
-// Keep forgets what the ports of st may not hold.
+// Keep forgets what the ports and VLANs of st may not hold.
 func (m *Memory) Keep(st hoststate.State) {
 	for s, h := range m.rows {
-		p, ok := st.Ports[h.port]
-		ok = ok && p.Network == s.Network
-		if s.Addr.IsValid() {
-			ok = ok && p.Covers(h.mac, s.Addr)
-		} else {
-			ok = ok && p.CoversMAC(s.MAC) && p.MAC == h.mac
-		}
-		if !ok {
+		if !mayHold(st, s, h) {
 			delete(m.rows, s)
-			m.used[h.port]--
+			m.used[ownerOf(s, h)]--
 		}
 	}
+}
+
+func mayHold(st hoststate.State, s Sender, h held) bool {
+	if h.port == 0 {
+		if !s.Addr.IsValid() {
+			return st.VLANs[h.vlan].Network == s.Network
+		}
+		for _, v := range st.VLANs {
+			if v.Network == s.Network && contains(v.Prefixes, s.Addr) {
+				return true
+			}
+		}
+		return false
+	}
+	p, ok := st.Ports[h.port]
+	switch {
+	case !ok || p.Network != s.Network:
+		return false
+	case s.Addr.IsValid():
+		return p.Covers(h.mac, s.Addr)
+	}
+	return p.CoversMAC(s.MAC) && p.MAC == h.mac
+}
+
+func contains(prefixes []netip.Prefix, ip netip.Addr) bool {
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
 // learn is the function of the programs; false: the port holds as much as it may.
 func (m *Memory) learn(s Sender, h held, moves, known bool) bool {
 	old, there := m.rows[s]
-	switch {
-	case there && old.port != h.port && !moves, !there && known:
+	who, most := ownerOf(s, h), m.PerPort
+	if h.port == 0 {
+		most = m.PerNetwork
+	}
+	switch other := there && ownerOf(s, old) != who; {
+	case other && !moves, !there && known:
 		return true
-	case !there || old.port != h.port:
-		if m.used[h.port] >= m.PerPort {
+	case !there || other:
+		if m.used[who] >= most {
 			return false
 		}
-		m.used[h.port]++
+		m.used[who]++
 		if there {
-			m.used[old.port]--
+			m.used[ownerOf(s, old)]--
 		}
 	}
 	m.rows[s] = h
@@ -83,19 +125,23 @@ func (m *Memory) learn(s Sender, h held, moves, known bool) bool {
 // learnMAC notes a MAC that is not the port's own.
 func (r *run) learnMAC(port *hoststate.Port, mac model.MAC) {
 	_, known := r.p.st.Endpoints[hoststate.EndpointKey{Network: r.net, MAC: mac}]
-	r.learn(Sender{Network: r.net, MAC: mac}, port.MAC, true, known)
+	r.learn(Sender{Network: r.net, MAC: mac}, held{port: r.p.ifaces[r.from], mac: port.MAC}, true, known)
 }
 
 // learnAddr notes an address that a pair of the port allows.
 func (r *run) learnAddr(ip netip.Addr, mac model.MAC, moves bool) {
 	_, known := r.p.st.Neighbors[hoststate.NeighborKey{Network: r.net, IP: ip}]
-	r.learn(Sender{Network: r.net, Addr: ip}, mac, moves, known)
+	h := held{mac: mac}
+	if r.vlan.ID == 0 {
+		h.port = r.p.ifaces[r.from]
+	}
+	r.learn(Sender{Network: r.net, Addr: ip}, h, moves, known)
 }
 
-func (r *run) learn(s Sender, mac model.MAC, moves, known bool) {
+func (r *run) learn(s Sender, h held, moves, known bool) {
 	r.mark("learn")
 	m := r.p.env.Memory
-	if m != nil && !m.learn(s, held{r.p.ifaces[r.from], mac}, moves, known) {
+	if m != nil && !m.learn(s, h, moves, known) {
 		r.res.Limited++
 	}
 }
@@ -108,6 +154,9 @@ func (p *Pipeline) learnedEndpoint(net model.NetworkKey, mac model.MAC) (endpoin
 	h, ok := p.env.Memory.rows[Sender{Network: net, MAC: mac}]
 	if !ok {
 		return endpoint{}, false
+	}
+	if h.port == 0 {
+		return p.vlanEndpoint(net, h.vlan)
 	}
 	e, ok := p.fixedEndpoint(net, h.mac)
 	return e, ok && e.Kind == hoststate.EndpointPort && e.Port == h.port
@@ -123,7 +172,17 @@ func (p *Pipeline) neighbor(net model.NetworkKey, ip netip.Addr, learned bool) (
 		return model.MAC{}, false
 	}
 	e, ok := p.endpoint(net, h.mac)
-	return h.mac, ok && e.Kind == hoststate.EndpointPort
+	return h.mac, ok && (e.Kind == hoststate.EndpointPort || e.Kind == endpointVLAN)
+}
+
+// unknown tells whether the holder of an address may be found by asking for it.
+func (p *Pipeline) unknown(net model.NetworkKey, ip netip.Addr) bool {
+	for _, k := range p.vlans[net] {
+		if contains(p.st.VLANs[k].Prefixes, ip) {
+			return true
+		}
+	}
+	return len(p.holders(net, ip)) > 0
 }
 
 // holders are the ports that may have an address by a pair.
@@ -173,5 +232,5 @@ func (r *run) askPorts(net model.NetworkKey, src model.MAC, ip netip.Addr) Resul
 	}
 	copy(r.frame[packet.EthernetLen:], packet.ARP{Op: packet.ARPRequest, SenderMAC: src, SenderIP: sender, TargetIP: target}.Append(nil))
 	r.net = net
-	return r.flood(at, packet.Broadcast)
+	return r.flood(at, packet.Broadcast, true)
 }

@@ -20,7 +20,8 @@ type Pipeline struct {
 	quiet   bool
 	ifaces  map[string]model.PortKey
 	floods  map[model.NetworkKey][]string
-	paired  map[model.NetworkKey][]model.PortKey // ports with allowed address pairs
+	vlans   map[model.NetworkKey][]hoststate.VLANKey // those that are there
+	paired  map[model.NetworkKey][]model.PortKey     // ports with allowed address pairs
 	routes  map[model.RouterKey]*bart.Table[matched]
 	tunnels map[netip.Addr]model.GatewayDeviceID
 }
@@ -36,6 +37,7 @@ func New(st hoststate.State, env Env) *Pipeline {
 		st: st, env: env,
 		ifaces:  make(map[string]model.PortKey, len(st.Ports)),
 		floods:  make(map[model.NetworkKey][]string),
+		vlans:   make(map[model.NetworkKey][]hoststate.VLANKey),
 		paired:  make(map[model.NetworkKey][]model.PortKey),
 		routes:  make(map[model.RouterKey]*bart.Table[matched]),
 		tunnels: make(map[netip.Addr]model.GatewayDeviceID, len(st.Gateways)),
@@ -54,6 +56,14 @@ func New(st hoststate.State, env Env) *Pipeline {
 	}
 	for _, f := range p.floods {
 		slices.Sort(f)
+	}
+	for k, v := range st.VLANs {
+		if _, ok := p.trunk(k); ok {
+			p.vlans[v.Network] = append(p.vlans[v.Network], k)
+		}
+	}
+	for _, f := range p.vlans {
+		slices.SortFunc(f, hoststate.VLANKey.Compare)
 	}
 	for _, f := range p.paired {
 		slices.Sort(f)
@@ -95,7 +105,11 @@ type endpoint struct {
 	peer  bool
 	mtu   int
 	table uint32
+	vlan  hoststate.VLANKey // of kind endpointVLAN
 }
+
+// endpointVLAN is a kind that no row of the state has: what is learned of a VLAN.
+const endpointVLAN = hoststate.EndpointDrop + 1
 
 // endpoint is where frames for a MAC go, as far as that is known.
 func (p *Pipeline) endpoint(net model.NetworkKey, mac model.MAC) (endpoint, bool) {
@@ -171,9 +185,10 @@ type run struct {
 
 	paired netip.Addr // the IPv4 source where a pair of the port allows it
 
-	net    model.NetworkKey // the network it is in
-	from   string           // the workload's interface it came from; "" with tunnel
-	tunnel bool             // it came from a tunnel
+	net    model.NetworkKey  // the network it is in
+	from   string            // the workload's interface it came from; "" with tunnel
+	tunnel bool              // it came from a tunnel
+	vlan   hoststate.VLANKey // it came from there, where the ID is not 0
 }
 
 func (p *Pipeline) start(f Frame) *run {
@@ -186,7 +201,7 @@ func (r *run) mark(branch string) { r.res.Path = append(r.res.Path, branch) }
 // count adds the frame as it is now to the counter of a port, or of a tunnel where
 // port is 0.
 func (r *run) count(port model.PortKey, tunnel TunnelKey, sent bool) {
-	r.res.Counts = append(r.res.Counts, Count{port, tunnel, sent, len(r.frame)})
+	r.res.Counts = append(r.res.Counts, Count{port, tunnel, hoststate.VLANKey{}, sent, len(r.frame)})
 }
 
 // end is a verdict with the frame as it is now.

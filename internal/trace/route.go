@@ -84,7 +84,7 @@ func (r *run) route(s routing) Result {
 			next = m.route.NextHop
 		}
 		mac, ok := r.p.neighbor(m.route.Network, next, true)
-		if !ok && len(r.p.holders(m.route.Network, next)) > 0 {
+		if !ok && r.p.unknown(m.route.Network, next) {
 			return r.ask(s, m, next)
 		}
 		if !ok {
@@ -125,6 +125,9 @@ func (r *run) route(s routing) Result {
 			r.hopf(at, "the slow path cuts it into fragments", "larger than %d bytes, and may be cut", mtu)
 			r.insertSlowHeader(slowHeader{kind: slowFragment, net: m.route.Network, mtu: mtu})
 			return r.end(Slow)
+		case e.Kind == endpointVLAN:
+			r.mark("route/vlan")
+			return r.tagged(r.p.networkObject(m.route.Network), e)
 		case e.Kind == hoststate.EndpointPort:
 			r.mark("route/port")
 			return r.deliver(r.p.networkObject(m.route.Network), e)

@@ -30,8 +30,8 @@ func TestSharedAddress(t *testing.T) {
 		t.Errorf("beside the pair: %q, %v", beside.Summary, err)
 	}
 	// With what a host has learned, it is delivered.
-	m := NewMemory(4)
-	m.learn(Sender{Network: tenantNet, Addr: addr("10.0.0.99")}, held{1, vm.MAC}, true, false)
+	m := NewMemory(4, 4)
+	m.learn(Sender{Network: tenantNet, Addr: addr("10.0.0.99")}, held{port: 1, mac: vm.MAC}, true, false)
 	in.To = addr("10.0.0.99")
 	if known, err := New(st, Env{Memory: m}).TraceTunnel(in); err != nil || known.Verdict != Port {
 		t.Errorf("known: %q, %v", known.Summary, err)

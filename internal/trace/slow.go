@@ -127,6 +127,8 @@ func (p *Pipeline) FromSlow(f Frame) Result {
 	case hoststate.EndpointRouter:
 		r.mark("slow/bridge-router")
 		return r.route(routing{router: ep.Router, in: ep})
+	case endpointVLAN:
+		return r.tagged(at, ep)
 	}
 	return r.drop(ep.Drop, at, about{mac: e.Dst, net: net, port: ep.Port})
 }

@@ -45,6 +45,9 @@ func (r *run) encapsulate(e endpoint, byDevice bool) Result {
 // FromUnderlay is the program at an interface that carries tunnels.
 func (p *Pipeline) FromUnderlay(f Frame) Result {
 	r := p.start(f)
+	if len(r.frame) >= packet.EthernetLen && packet.EtherType(binary.BigEndian.Uint16(r.frame[12:])) == packet.TypeVLAN {
+		return r.fromTrunk(f.Interface)
+	}
 	if f.OtherHost || f.VLAN || len(r.frame) < packet.EthernetLen+packet.IPv4Len+packet.UDPLen || !packet.IPv4Readable(r.frame) {
 		return r.end(Pass)
 	}

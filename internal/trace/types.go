@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/packet"
 	"github.com/causeway-net/causeway/internal/reason"
@@ -15,6 +16,8 @@ type Env struct {
 	// Links are the workload interfaces that are there, by name. Nil: all are,
 	// with the MTU of their network.
 	Links map[string]Link
+	// Trunks are the uplink interfaces of VLANs that are there; nil: all are.
+	Trunks map[string]Link
 	// Tables is the kernel routing table of each gateway device's outer packets;
 	// missing: 254 (main).
 	Tables map[model.GatewayDeviceID]uint32
@@ -62,8 +65,10 @@ type Frame struct {
 	Rigid bool
 	// OtherHost: the frame's packet type is not PACKET_HOST (from_underlay).
 	OtherHost bool
-	// VLAN: a VLAN tag that the network card took off.
+	// VLAN: a VLAN tag that the network card took off (from_workload, from_vxlan).
 	VLAN bool
+	// Interface is where it came in (from_underlay): VLANs are looked up by it.
+	Interface string
 }
 
 // TunnelKey is what the kernel's vxlan device says of a frame it received.
@@ -85,9 +90,10 @@ const (
 	Slow                      // to the slow path; slow_header is in Output
 	Reply                     // an ARP reply, back out of Interface
 	Flood                     // to Copies local ports of Network
+	Tagged                    // out of Interface with the tag VLAN
 )
 
-var verdictNames = [...]string{"", "pass", "drop", "port", "tunnel", "vxlan", "slow", "reply", "flood"}
+var verdictNames = [...]string{"", "pass", "drop", "port", "tunnel", "vxlan", "slow", "reply", "flood", "tagged"}
 
 // String is the verdict's name in JSON and in messages.
 func (v Verdict) String() string {
@@ -118,10 +124,11 @@ type Result struct {
 	Output  []byte        // the frame as it leaves; with Drop nothing, with Flood each copy
 
 	Port      model.PortKey    // Port, Reply
-	Interface string           // Port, Reply
+	Interface string           // Port, Reply, Tagged
+	VLAN      uint16           // Tagged
 	Peer      bool             // Port: the link's PeerElsewhere
 	Network   model.NetworkKey // Flood
-	Copies    []string         // Flood: the interfaces
+	Copies    []string         // Flood: the interfaces, VLANs among them
 
 	// Tunnel and VXLAN:
 	Local  netip.Addr
@@ -144,8 +151,9 @@ type Result struct {
 type Count struct {
 	Port   model.PortKey
 	Tunnel TunnelKey
-	Sent   bool // to the workload or the remote VTEP; else received from it
-	Bytes  int  // of the (inner) frame
+	VLAN   hoststate.VLANKey // where its ID is not 0
+	Sent   bool              // to the workload or the remote VTEP; else received from it
+	Bytes  int               // of the (inner) frame
 }
 
 // Object names a thing of the virtual topology.

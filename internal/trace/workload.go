@@ -112,7 +112,7 @@ func (r *run) arpAllowed(port *hoststate.Port, a packet.ARP) bool {
 
 func ip4(b []byte) netip.Addr { return netip.AddrFrom4([4]byte(b[:4])) }
 
-// arp handles ARP from port, or from a tunnel where port is nil.
+// arp handles ARP from port, or from a tunnel or a VLAN where port is nil.
 func (r *run) arp(port *hoststate.Port, at Object) Result {
 	a, err := packet.ParseARP(r.frame[packet.EthernetLen:])
 	if err != nil {
@@ -145,7 +145,7 @@ func (r *run) arp(port *hoststate.Port, at Object) Result {
 	}
 	if port == nil {
 		e, ok := r.p.endpoint(r.net, mac)
-		if !ok || e.Kind == hoststate.EndpointRemote || e.Kind == hoststate.EndpointDrop {
+		if !ok || r.vlan.ID != 0 && e.Kind == endpointVLAN || e.Kind == hoststate.EndpointRemote || e.Kind == hoststate.EndpointDrop {
 			r.mark("arp/not-ours")
 			return r.bridge()
 		}
@@ -161,6 +161,11 @@ func (r *run) arp(port *hoststate.Port, at Object) Result {
 		r.res.Interface, r.res.Port = r.from, r.p.ifaces[r.from]
 		r.count(r.res.Port, TunnelKey{}, true)
 		return r.end(Reply)
+	}
+	if r.vlan.ID != 0 {
+		r.mark("arp/answer-vlan")
+		e, _ := r.p.vlanEndpoint(r.net, r.vlan)
+		return r.tagged(at, e)
 	}
 	r.mark("arp/answer-tunnel")
 	e, ok := r.p.endpoint(r.net, a.SenderMAC)

@@ -33,6 +33,13 @@ static __always_inline __u8 family_of(const struct addr *a)
 	return !w[0] && !w[1] && w[2] == bpf_htonl(0xffff) ? 4 : 6;
 }
 
+/* Whether a row was last written less than span ns ago; by another processor, that may
+ * be a moment after now. */
+static __always_inline bool within(__u64 now, __u64 seen, __u64 span)
+{
+	return (__s64)(now - seen) < (__s64)span;
+}
+
 /* Whether a pair of the port has the MAC. */
 static __noinline bool pair_mac(const struct port *p, const void *mac)
 {
@@ -142,7 +149,7 @@ __noinline int learn(struct port *p, struct sender_key *k, __u64 mac, __u32 move
 	}
 	holder = l->port;
 	if (holder != p->port) {
-		if (!moves && now - l->seen < cfg->learn_hold)
+		if (!moves && within(now, l->seen, cfg->learn_hold))
 			return 0;
 		if (!charge(p)) {
 			count_drop(DROP_LEARN_LIMITED);
@@ -153,7 +160,7 @@ __noinline int learn(struct port *p, struct sender_key *k, __u64 mac, __u32 move
 			return 0;
 		}
 		discharge(holder);
-	} else if (l->mac == mac && now - l->seen < LEARN_REFRESH) {
+	} else if (l->mac == mac && within(now, l->seen, LEARN_REFRESH)) {
 		return 0;
 	}
 	l->mac = mac;
@@ -184,7 +191,7 @@ static __always_inline struct sender *find_learned(const struct sender_key *k)
 	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
 	struct sender *l = bpf_map_lookup_elem(&senders, k);
 
-	if (!l || !cfg || bpf_ktime_get_coarse_ns() - l->seen >= cfg->learn_age)
+	if (!l || !cfg || !within(bpf_ktime_get_coarse_ns(), l->seen, cfg->learn_age))
 		return NULL;
 	return l;
 }

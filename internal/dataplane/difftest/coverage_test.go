@@ -31,6 +31,7 @@ var branches = []string{
 	"from_slow port", "from_slow tunnel", "from_slow slow",
 	"port/security-passed", "port/arp", "arp/no-request", "arp/gratuitous", "arp/unknown", "arp/own", "arp/not-ours", "arp/answer-tunnel",
 	"learn", "port/other-mac", "port/paired", "arp/other-mac", "arp/paired", "bridge/router-arp", "route/ask", "slow/arp",
+	"vlan/in", "vlan/arp", "vlan/address", "arp/answer-vlan", "bridge/vlan", "route/vlan", "flood/vlan", "tagged",
 	"bridge/port", "bridge/router", "bridge/remote", "bridge/drop", "bridge/too-big",
 	"route/port", "route/remote", "route/router", "route/fragment", "route/echo", "route/drop", "route/endpoint-drop", "route/l2-unknown",
 	"route/local-icmp", "route/local-originator", "icmp", "no-icmp", "route/probe", "probe-failed",

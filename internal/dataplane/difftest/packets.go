@@ -58,9 +58,11 @@ func (g *gen) Case(seed, index uint64) Case {
 	switch n := g.r.IntN(100); {
 	case n < 46:
 		c = g.workload()
-	case n < 76:
+	case n < 58:
+		c = g.trunk()
+	case n < 80:
 		c = g.underlay()
-	case n < 88:
+	case n < 90:
 		c = g.vxlan()
 	default:
 		c = g.slow()
@@ -223,9 +225,11 @@ func (g *gen) bytes(n int) []byte {
 }
 
 func (g *gen) dstMAC(n *network) model.MAC {
-	switch g.r.IntN(16) {
+	switch g.r.IntN(18) {
 	case 0:
 		return packet.Broadcast
+	case 16, 17:
+		return stranger(n, g.r.IntN(strangers)).mac
 	case 1:
 		return newMAC(g.r)
 	case 2:
@@ -264,6 +268,9 @@ func (g *gen) routedTo(n *network) netip.Addr {
 		return v4(pick(g.r, []int{0, 127, 224, 239, 240, 255}), 1, 2, 3)
 	case 18, 19:
 		return pick(g.r, n.routes).ip
+	case 23:
+		m := pick(g.r, g.t.nets)
+		return stranger(&m, g.r.IntN(strangers)).ip
 	case 20, 21, 22:
 		if m := pick(g.r, g.t.nets); len(m.ports) > 0 {
 			ip, _ := g.shared(&m)
@@ -428,7 +435,9 @@ func (g *gen) arp(n *network, src model.MAC, ip netip.Addr) []byte {
 	}
 	dst := packet.Broadcast
 	switch g.r.IntN(28) {
-	case 24, 25:
+	case 24:
+		a.TargetIP = stranger(n, g.r.IntN(strangers)).ip
+	case 25:
 		if len(n.ports) > 0 {
 			a.TargetIP, _ = g.shared(n)
 		}

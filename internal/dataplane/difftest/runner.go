@@ -72,7 +72,7 @@ func NewRunner(cfg dataplane.Config) (*Runner, error) {
 	cfg.Record, cfg.HashKey = true, hashKey
 	// As if no time passed: trace.Memory has no clock.
 	cfg.LearnHold, cfg.LearnAge = 1000*time.Hour, 1000*time.Hour
-	r.memory = trace.NewMemory(dataplane.LearnPerPort)
+	r.memory = trace.NewMemory(dataplane.LearnPerPort, dataplane.LearnPerNetwork)
 	var err error
 	if r.d, err = dataplane.Open(cfg); err != nil {
 		return nil, fmt.Errorf("open the dataplane: %w", err)
@@ -182,6 +182,7 @@ func stage(seed, topology uint64) (t, last *Topology) {
 func (r *Runner) env(t *Topology) dataplane.Env {
 	env := dataplane.Env{
 		Links: map[string]dataplane.Link{}, Tables: t.Tables, PathMTU: t.PathMTU,
+		Trunks:     map[string]dataplane.Link{Trunk: {Index: r.index[Trunk], MTU: trunkMTU}},
 		VXLANIndex: r.index["vx0"], SlowIndex: r.index["slow0"],
 	}
 	for n, l := range t.Links {
@@ -212,7 +213,7 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 	if err != nil {
 		return err
 	}
-	traffic := dataplane.Counters{Ports: map[model.PortID]dataplane.Traffic{}, Tunnels: map[dataplane.Tunnel]dataplane.Traffic{}}
+	traffic := dataplane.Counters{Ports: map[model.PortID]dataplane.Traffic{}, Tunnels: map[dataplane.Tunnel]dataplane.Traffic{}, VLANs: map[hoststate.VLANKey]dataplane.Traffic{}}
 	pure := t.Env(hashKey)
 	pure.Memory = r.memory
 	r.memory.Keep(t.State)
@@ -239,7 +240,9 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 			want[res.Reason]++
 		}
 		for _, n := range res.Counts {
-			if n.Port != 0 {
+			if n.VLAN.ID != 0 {
+				traffic.VLANs[n.VLAN] = add(traffic.VLANs[n.VLAN], n)
+			} else if n.Port != 0 {
 				id := t.State.Ports[n.Port].ID
 				traffic.Ports[id] = add(traffic.Ports[id], n)
 			} else {
@@ -273,6 +276,9 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 	if err := sameTraffic("port", trafficBefore.Ports, trafficAfter.Ports, traffic.Ports); err != nil {
 		return fmt.Errorf("topology %d: %w", topology, err)
 	}
+	if err := sameTraffic("VLAN", trafficBefore.VLANs, trafficAfter.VLANs, traffic.VLANs); err != nil {
+		return fmt.Errorf("topology %d: %w", topology, err)
+	}
 	if err := sameTraffic("tunnel", trafficBefore.Tunnels, trafficAfter.Tunnels, traffic.Tunnels); err != nil {
 		return fmt.Errorf("topology %d: %w", topology, err)
 	}
@@ -294,19 +300,24 @@ func (r *Runner) sameMemory() error {
 	for _, l := range learned {
 		have[l] = true
 	}
-	n := 0
-	r.memory.Holders(func(s trace.Sender, port model.PortKey, mac model.MAC) {
-		n++
+	r.memory.Holders(func(s trace.Sender, port model.PortKey, mac model.MAC, vlan hoststate.VLANKey) {
 		l := dataplane.Learned{Network: s.Network, Addr: s.Addr, MAC: s.MAC, Port: port}
+		if port == 0 && !s.Addr.IsValid() {
+			l.Trunk, l.VLAN = r.index[vlan.Interface], vlan.ID
+		}
 		if s.Addr.IsValid() {
 			l.MAC = mac
 		}
 		if !have[l] {
 			err = memoryError(fmt.Sprintf("the pipeline has learned %+v, the programs have not", l))
 		}
+		delete(have, l)
 	})
-	if err == nil && n != len(have) {
-		err = memoryError(fmt.Sprintf("the programs have learned %d things, the pipeline %d", len(have), n))
+	if err != nil {
+		return err
+	}
+	for l := range have {
+		return memoryError(fmt.Sprintf("the programs have learned %+v and %d more, the pipeline has not", l, len(have)-1))
 	}
 	return err
 }
@@ -371,6 +382,7 @@ func enter(p *trace.Pipeline, c Case, uplink model.MAC) trace.Result {
 		return p.FromWorkload(InterfaceName(c.Interface), f)
 	case FromUnderlay:
 		// eth_type_trans decides the packet type by the destination MAC.
+		f.Interface = Trunk
 		f.OtherHost = model.MAC(c.Data[:6]) != uplink
 		return p.FromUnderlay(f)
 	case FromVXLAN:
@@ -402,6 +414,8 @@ func (r *Runner) compare(got dataplane.TestRecord, want trace.Result) string {
 		ok = r.name[got.Ifindex] == want.Interface
 	case trace.Flood:
 		ok = got.Network == want.Network && got.Copies == len(want.Copies)
+	case trace.Tagged:
+		ok = r.name[got.Ifindex] == want.Interface && int(got.VNI) == int(want.VLAN)
 	case trace.Tunnel, trace.VXLAN:
 		ok = tunnel()
 	}

@@ -23,6 +23,12 @@ const (
 // without a port.
 const Interfaces = 14
 
+// Trunk is the interface that carries VLANs, besides tunnels.
+const (
+	Trunk    = "up0"
+	trunkMTU = 1500
+)
+
 // InterfaceName names the i-th workload interface.
 func InterfaceName(i int) string { return fmt.Sprintf("w%d", i) }
 
@@ -38,6 +44,7 @@ type Topology struct {
 	tunnels  []netip.Addr
 	peers    []hoststate.PeerKey
 	routers  []model.RouterKey
+	vlans    []hoststate.VLANKey
 	dropNets []netip.Prefix // prefixes with a drop route at some router
 }
 
@@ -48,6 +55,7 @@ type network struct {
 	hosts  []host // all that the network's tables know
 	ports  []model.PortKey
 	routes []host // router interfaces
+	vlans  []hoststate.VLANKey
 }
 
 type host struct {
@@ -93,7 +101,8 @@ func (n *network) pairs(r *rand.Rand, own model.MAC) []hoststate.Pair {
 // Env is the pure half of the host.
 func (t *Topology) Env(hashKey uint64) trace.Env {
 	env := trace.Env{
-		Links: t.Links, Tables: t.Tables, PathMTU: t.PathMTU, HashKey: hashKey,
+		Trunks: map[string]trace.Link{Trunk: {MTU: trunkMTU}},
+		Links:  t.Links, Tables: t.Tables, PathMTU: t.PathMTU, HashKey: hashKey,
 		NoRoute: map[trace.Underlay]bool{},
 	}
 	for _, v := range t.vteps {
@@ -128,7 +137,7 @@ func NewTopology(seed uint64) *Topology {
 			Routers: map[model.RouterKey]hoststate.Router{}, Endpoints: map[hoststate.EndpointKey]hoststate.Endpoint{},
 			Neighbors: map[hoststate.NeighborKey]model.MAC{}, Routes: map[hoststate.RouteKey]hoststate.Route{},
 			VNIs: map[hoststate.VNIKey]model.NetworkKey{}, Peers: map[hoststate.PeerKey]hoststate.Peer{},
-			Gateways: map[model.GatewayDeviceID]hoststate.Gateway{},
+			Gateways: map[model.GatewayDeviceID]hoststate.Gateway{}, VLANs: map[hoststate.VLANKey]hoststate.VLAN{},
 		},
 		Links: map[string]trace.Link{}, Tables: map[model.GatewayDeviceID]uint32{}, PathMTU: map[netip.Addr]int{},
 	}
@@ -141,7 +150,30 @@ func NewTopology(seed uint64) *Topology {
 		t.addDrops(r, &t.nets[i])
 	}
 	t.addRoutes(r)
+	t.addVLANs(r)
 	return t
+}
+
+// addVLANs puts networks on VLANs of the interface that carries tunnels, some on two, and
+// one that is shut.
+func (t *Topology) addVLANs(r *rand.Rand) {
+	for i := range 4 {
+		n := &t.nets[i]
+		for range 1 + r.IntN(2) {
+			v := hoststate.VLAN{Network: n.key, Gateway: "vlan-device"}
+			if r.IntN(4) > 0 {
+				v.Prefixes = []netip.Prefix{n.prefix, netip.MustParsePrefix("2001:db8:5::/64")}
+			}
+			if i == 3 {
+				v.Drop = []reason.Reason{reason.NetworkAdminDown, reason.None}[r.IntN(2)]
+			}
+			k := hoststate.VLANKey{Interface: Trunk, ID: uint16(100 + len(t.vlans))}
+			t.State.VLANs[k] = v
+			t.vlans = append(t.vlans, k)
+			n.vlans = append(n.vlans, k)
+		}
+	}
+	t.State.VLANs[hoststate.VLANKey{Interface: "gone", ID: 99}] = hoststate.VLAN{Network: t.nets[0].key}
 }
 
 // Thin takes a sixth of the rows away, so that what refers to them misses them.
@@ -153,6 +185,7 @@ func (t *Topology) Thin(seed uint64) {
 	thin(r, t.State.Routes)
 	thin(r, t.State.VNIs)
 	thin(r, t.State.Peers)
+	thin(r, t.State.VLANs)
 }
 
 func thin[K comparable, V any](r *rand.Rand, m map[K]V) {

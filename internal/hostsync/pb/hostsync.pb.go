@@ -1862,6 +1862,7 @@ type VLANRow struct {
 	Gateway       string                 `protobuf:"bytes,4,opt,name=gateway,proto3" json:"gateway,omitempty"`
 	Prefixes      []*Prefix              `protobuf:"bytes,5,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
 	Drop          uint32                 `protobuf:"varint,6,opt,name=drop,proto3" json:"drop,omitempty"`
+	Port          string                 `protobuf:"bytes,7,opt,name=port,proto3" json:"port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1936,6 +1937,13 @@ func (x *VLANRow) GetDrop() uint32 {
 		return x.Drop
 	}
 	return 0
+}
+
+func (x *VLANRow) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
 }
 
 type UplinkRow struct {
@@ -2288,14 +2296,15 @@ const file_hostsync_proto_rawDesc = "" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06router\x18\x04 \x01(\rR\x06router\x129\n" +
 	"\auplinks\x18\x05 \x03(\v2\x1f.causeway.hostsync.v1.UplinkRowR\auplinks\x12>\n" +
-	"\x06routes\x18\x06 \x03(\v2&.causeway.hostsync.v1.UnderlayRouteRowR\x06routes\"\xbd\x01\n" +
+	"\x06routes\x18\x06 \x03(\v2&.causeway.hostsync.v1.UnderlayRouteRowR\x06routes\"\xd1\x01\n" +
 	"\aVLANRow\x12\x1c\n" +
 	"\tinterface\x18\x01 \x01(\tR\tinterface\x12\x12\n" +
 	"\x04vlan\x18\x02 \x01(\rR\x04vlan\x12\x18\n" +
 	"\anetwork\x18\x03 \x01(\rR\anetwork\x12\x18\n" +
 	"\agateway\x18\x04 \x01(\tR\agateway\x128\n" +
 	"\bprefixes\x18\x05 \x03(\v2\x1c.causeway.hostsync.v1.PrefixR\bprefixes\x12\x12\n" +
-	"\x04drop\x18\x06 \x01(\rR\x04drop\"\x95\x01\n" +
+	"\x04drop\x18\x06 \x01(\rR\x04drop\x12\x12\n" +
+	"\x04port\x18\a \x01(\tR\x04port\"\x95\x01\n" +
 	"\tUplinkRow\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\tR\x04port\x12\x1c\n" +
 	"\tinterface\x18\x02 \x01(\tR\tinterface\x12\x10\n" +
