@@ -118,6 +118,9 @@ func (a *Agent) snapshot() (metrics.Agent, error) {
 			TunnelIP: t.Local.String(), VTEP: t.Remote.String(), VNI: uint32(t.VNI), Traffic: metrics.Traffic(n),
 		})
 	}
+	for k, n := range counters.VLANs {
+		m.VLANs = append(m.VLANs, metrics.VLANTraffic{Interface: k.Interface, VLAN: k.ID, Traffic: metrics.Traffic(n)})
+	}
 	s := &a.stats
 	s.mu.Lock()
 	defer s.mu.Unlock()

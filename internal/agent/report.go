@@ -107,6 +107,8 @@ func (a *Agent) uplinkReport(u hoststate.Uplink) hostsync.PortReport {
 		r.Status, r.Reason = model.PortError, err.Error()
 	case !ok:
 		r.Status, r.Reason = model.PortDown, fmt.Sprintf("interface %s does not exist on host %s", u.Interface, a.hostName())
+	case a.isWorkload(u.Interface):
+		r.Status, r.Reason = model.PortError, fmt.Sprintf("interface %s belongs to a workload", u.Interface)
 	case u.Down:
 		r.Status, r.Reason = model.PortDown, "admin_state_up is false on the port, its network or its router"
 	case !l.Up:

@@ -120,10 +120,10 @@ func (d *Dataplane) Forget(st hoststate.State, env Env) error {
 // forget removes rows that are too old, or that no pair allows any more.
 func (d *Dataplane) forget(tr translator) error {
 	var gone []bpfSenderKey
-	now, rows, vlans := monotonic(), 0, tr.vlans()
+	now, rows, vlans, open := monotonic(), 0, tr.vlans(), openPrefixes(tr.st)
 	err := d.eachSender(func(k bpfSenderKey, v bpfSender) {
 		rows++
-		if d.old(now, v) || !holds(tr.st, vlans, learnedOf(k, v), v) {
+		if d.old(now, v) || !holds(tr.st, vlans, open, learnedOf(k, v), v) {
 			gone = append(gone, k)
 		}
 	})
@@ -191,18 +191,33 @@ func onVLAN(st hoststate.State, net uint32) bool {
 	return false
 }
 
+// openPrefixes are the addresses of each network that may be on its VLANs: what a row of
+// kind pairNet is for.
+func openPrefixes(st hoststate.State) map[model.NetworkKey][]netip.Prefix {
+	open := map[model.NetworkKey][]netip.Prefix{}
+	for _, v := range st.VLANs {
+		open[v.Network] = append(open[v.Network], v.Prefixes...)
+	}
+	for net := range open {
+		for _, p := range st.Ports {
+			if p.Network == net {
+				for _, a := range p.Pairs {
+					open[net] = append(open[net], a.Prefix)
+				}
+			}
+		}
+	}
+	return open
+}
+
 // holds tells whether the port, or the VLAN, may hold what was learned of it.
-func holds(st hoststate.State, vlans map[bpfVlanKey]bpfEndpoint, l Learned, v bpfSender) bool {
+func holds(st hoststate.State, vlans map[bpfVlanKey]bpfEndpoint, open map[model.NetworkKey][]netip.Prefix, l Learned, v bpfSender) bool {
 	if l.Port == 0 {
 		if !l.Addr.IsValid() {
 			return vlans[bpfVlanKey{Ifindex: uint32(l.Trunk), Vlan: uint32(l.VLAN)}].Id == uint32(l.Network)
 		}
-		for _, w := range st.VLANs {
-			if w.Network == l.Network && slices.ContainsFunc(w.Prefixes, func(p netip.Prefix) bool { return p.Contains(l.Addr) }) {
-				return true
-			}
-		}
-		return false
+		return onVLAN(st, uint32(l.Network)) &&
+			slices.ContainsFunc(open[l.Network], func(p netip.Prefix) bool { return p.Contains(l.Addr) })
 	}
 	p, ok := st.Ports[l.Port]
 	if !ok || p.Network != l.Network {

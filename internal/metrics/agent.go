@@ -14,6 +14,7 @@ type Agent struct {
 	Drops           map[string]uint64 // by the name of the reason; 0 is shown
 	Ports           []PortTraffic
 	Tunnels         []TunnelTraffic
+	VLANs           []VLANTraffic
 	SlowPath        map[string]uint64 // frames by what became of them
 	Connected       bool
 	WantedRevision  int64
@@ -49,6 +50,13 @@ type TunnelTraffic struct {
 	Traffic
 }
 
+// VLANTraffic is that with a VLAN of an interface, of frames without the tag.
+type VLANTraffic struct {
+	Interface string
+	VLAN      uint16
+	Traffic
+}
+
 // Program is the run time of an eBPF program; both are 0 unless
 // kernel.bpf_stats_enabled is set.
 type Program struct {
@@ -78,11 +86,13 @@ func agentDesc(name, help string, labels ...string) *prometheus.Desc {
 type agentDescs struct {
 	drops, slow, connected, wanted, applied, ports, failing, mapBytes, mapRows, mapLimit, runTime, runCount *prometheus.Desc
 	portRxP, portRxB, portTxP, portTxB, tunRxP, tunRxB, tunTxP, tunTxB                                      *prometheus.Desc
+	vlanRxP, vlanRxB, vlanTxP, vlanTxB                                                                      *prometheus.Desc
 }
 
 func newAgentDescs() agentDescs {
 	port := []string{"port", "interface"}
 	tun := []string{"tunnel_ip", "vtep", "vni"}
+	vlan := []string{"interface", "vlan"}
 	return agentDescs{
 		drops:     agentDesc("drops_total", "Packets dropped, by reason.", "reason"),
 		slow:      agentDesc("slow_path_frames_total", "Frames of the slow path, by what they were or became.", "kind"),
@@ -103,6 +113,10 @@ func newAgentDescs() agentDescs {
 		tunRxP:    agentDesc("tunnel_receive_packets_total", "Inner frames accepted from a VTEP.", tun...),
 		tunRxB:    agentDesc("tunnel_receive_bytes_total", "Bytes of inner frames accepted from a VTEP.", tun...),
 		tunTxP:    agentDesc("tunnel_transmit_packets_total", "Inner frames sent to a VTEP.", tun...),
+		vlanRxP:   agentDesc("vlan_receive_packets_total", "Frames taken in from a VLAN.", vlan...),
+		vlanRxB:   agentDesc("vlan_receive_bytes_total", "Bytes taken in from a VLAN, without tags.", vlan...),
+		vlanTxP:   agentDesc("vlan_transmit_packets_total", "Frames sent to a VLAN.", vlan...),
+		vlanTxB:   agentDesc("vlan_transmit_bytes_total", "Bytes sent to a VLAN, without tags.", vlan...),
 		tunTxB:    agentDesc("tunnel_transmit_bytes_total", "Bytes of inner frames sent to a VTEP.", tun...),
 	}
 }
@@ -111,7 +125,8 @@ func newAgentDescs() agentDescs {
 func (c agentCollector) Describe(ch chan<- *prometheus.Desc) {
 	d := newAgentDescs()
 	for _, x := range []*prometheus.Desc{d.drops, d.slow, d.connected, d.wanted, d.applied, d.ports, d.failing, d.mapBytes, d.mapRows, d.mapLimit, d.runTime, d.runCount,
-		d.portRxP, d.portRxB, d.portTxP, d.portTxB, d.tunRxP, d.tunRxB, d.tunTxP, d.tunTxB} {
+		d.portRxP, d.portRxB, d.portTxP, d.portTxB, d.tunRxP, d.tunRxB, d.tunTxP, d.tunTxB,
+		d.vlanRxP, d.vlanRxB, d.vlanTxP, d.vlanTxB} {
 		ch <- x
 	}
 }
@@ -174,5 +189,12 @@ func (c agentCollector) Collect(ch chan<- prometheus.Metric) {
 		count(d.tunRxB, float64(t.RxBytes), t.TunnelIP, t.VTEP, vni)
 		count(d.tunTxP, float64(t.TxPackets), t.TunnelIP, t.VTEP, vni)
 		count(d.tunTxB, float64(t.TxBytes), t.TunnelIP, t.VTEP, vni)
+	}
+	for _, v := range s.VLANs {
+		id := strconv.FormatUint(uint64(v.VLAN), 10)
+		count(d.vlanRxP, float64(v.RxPackets), v.Interface, id)
+		count(d.vlanRxB, float64(v.RxBytes), v.Interface, id)
+		count(d.vlanTxP, float64(v.TxPackets), v.Interface, id)
+		count(d.vlanTxB, float64(v.TxBytes), v.Interface, id)
 	}
 }

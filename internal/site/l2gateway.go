@@ -187,9 +187,6 @@ func checkConnection(t *tx, c *model.L2GatewayConnection, g *model.L2Gateway, se
 			return err
 		}
 	}
-	if d.Type == model.NetworkVLAN {
-		return Unsupported("l2 gateway connections on gateway devices of type %s do not exist yet; on router_vtep and hw_vtep they do", d.Type)
-	}
 	return nil
 }
 

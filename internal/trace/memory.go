@@ -78,12 +78,16 @@ func mayHold(st hoststate.State, s Sender, h held) bool {
 		if !s.Addr.IsValid() {
 			return st.VLANs[h.vlan].Network == s.Network
 		}
+		var on, open bool
 		for _, v := range st.VLANs {
-			if v.Network == s.Network && contains(v.Prefixes, s.Addr) {
-				return true
+			if v.Network == s.Network {
+				on, open = true, open || contains(v.Prefixes, s.Addr)
 			}
 		}
-		return false
+		for _, p := range st.Ports {
+			open = open || p.Network == s.Network && slices.ContainsFunc(p.Pairs, func(a hoststate.Pair) bool { return a.Prefix.Contains(s.Addr) })
+		}
+		return on && open
 	}
 	p, ok := st.Ports[h.port]
 	switch {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
@@ -162,10 +163,12 @@ func (p *Pipeline) ask(rep *Report, port hoststate.Port, at Object, src, next ne
 	// Nobody is known to have it. Ports of the network that use addresses the
 	// site does not know of may still answer.
 	net := p.networkObject(port.Network)
-	if ports := p.holders(port.Network, next); len(ports) > 0 {
+	if p.unknown(port.Network, next) {
+		what, _ := p.explain(reason.NeighborResolving, net, about{ip: next, net: port.Network})
+		what, _, _ = strings.Cut(what, ":")
 		rep.fail(reason.NeighborResolving, Hop{
-			Decision: fmt.Sprintf("the workload asks by ARP for %s, an allowed address pair of %s: who has it is learned on the host, and where it is not, the question goes to all of the network's ports", next, p.portNames(ports)),
-			Remedy:   "if none answers, look whether a workload has the address",
+			Decision: fmt.Sprintf("the workload asks by ARP for its next hop, and %s: who has it is learned on the host, and where it is not, the question goes to all of the network's ports and VLANs", what),
+			Remedy:   "if nobody answers, look whether a workload, or a host on the VLAN, has the address",
 		}.at(net))
 		return model.MAC{}, true
 	}
@@ -297,6 +300,9 @@ func (rep *Report) summarize(p *Pipeline, res Result) {
 	case Flood:
 		rep.Delivered = true
 		rep.Summary = fmt.Sprintf("copied to %d local ports of %s", len(res.Copies), p.networkObject(res.Network))
+	case Tagged:
+		rep.Delivered = true
+		rep.Summary = fmt.Sprintf("sent to VLAN %d of interface %s", res.VLAN, res.Interface)
 	case Pass:
 		rep.Summary = "not a tunnel packet for this host: left to the host itself"
 	case Slow, Drop:

@@ -142,7 +142,11 @@ func (p *Pipeline) explain(why reason.Reason, at Object, a about) (found, remedy
 		return fmt.Sprintf("no port of %s has the address %s", net, a.ip),
 			fmt.Sprintf("create it; for a router of another site: `openstack port create --network %s --fixed-ip ip-address=%s --mac-address MAC --device-owner network:remote_site NAME`", net.name(), a.ip)
 	case reason.NeighborResolving:
-		return fmt.Sprintf("%s of %s is an allowed address pair of %s: who has it is learned on the host, where the router asks by ARP if it does not know", a.ip, net, p.portNames(p.holders(a.net, a.ip))),
+		who := "may be on a VLAN"
+		if ports := p.holders(a.net, a.ip); len(ports) > 0 {
+			who = "is an allowed address pair of " + p.portNames(ports)
+		}
+		return fmt.Sprintf("%s of %s %s: who has it is learned on the host, where the router asks by ARP if it does not know", a.ip, net, who),
 			"packets pass when the one that has it has answered; if none does, look whether a workload has the address"
 	case reason.ARPToRouter:
 		return fmt.Sprintf("%s belongs to a router, which answers ARP requests for its address and takes from other ARP what it says", a.mac), "none is needed"

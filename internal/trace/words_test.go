@@ -21,7 +21,7 @@ func TestWords(t *testing.T) {
 		}
 		switch why {
 		case reason.FrameMalformed, reason.VLANTagged, reason.IPMalformed, reason.IPOptions, reason.Martian, reason.RouterNotIP,
-			reason.VXLANMalformed, reason.VXLANFlags, reason.ECNCongestion, reason.SlowPathLimited, reason.Internal:
+			reason.VXLANMalformed, reason.VXLANFlags, reason.ECNCongestion, reason.LinkLocal, reason.SlowPathLimited, reason.Internal:
 			// The packet is wrong, or nobody can help.
 		default:
 			if remedy == "" {

@@ -44,6 +44,15 @@ var mutants = []struct{ name, file, from, to string }{
 	{"a probe for a learned address", "l2.h", "if (a.sender_ip)\n", "if (1)\n"},
 	{"families of pairs", "learn.h", "w[2] == bpf_htonl(0xffff) ? 4 : 6", "w[2] == bpf_htonl(0xffff) ? 4 : 4"},
 	{"whom routers ask for", "l3.h", "!mac && pair_net(r->net, &nk.addr)", "!mac"},
+	{"somebody's MAC on a VLAN", "vlan.h", "src[0] & 1 || bpf_map_lookup_elem(&endpoints, &ek) || held_by_port(&k)", "src[0] & 1"},
+	{"somebody's address on a VLAN", "vlan.h", "if (addr_taken(vlan->id, &a))", "if (0)"},
+	{"ARP sender on a VLAN", "vlan.h", "__builtin_memcmp(a.sender_mac, eth.src, 6)", "0"},
+	{"tag in a tag", "vlan.h", "inner == bpf_htons(ETH_P_8021Q) || inner == bpf_htons(ETH_P_8021AD)", "0"},
+	{"VLAN shut", "vlan.h", "unlikely(vlan->drop)", "0"},
+	{"from VLAN into VLAN", "l3.h", "unlikely(ep->kind == ENDPOINT_VLAN && vlan)", "0"},
+	{"floods of a VLAN into another", "l3.h", "ifindex && !vlan ? FLOOD_VLANS : 0", "ifindex ? FLOOD_VLANS : 0"},
+	{"floods of a tunnel into VLANs", "l3.h", "ifindex && !vlan ? FLOOD_VLANS : 0", "!vlan ? FLOOD_VLANS : 0"},
+	{"frames for the link into VLANs", "l2.h", "if (link_local(dst))", "if (0)"},
 	{"congestion mark", "causeway.c", "return inner ? ECN_CE : -1;", "return ECN_CE;"},
 }
 

@@ -227,6 +227,9 @@ func (g *gen) bytes(n int) []byte {
 func (g *gen) dstMAC(n *network) model.MAC {
 	switch g.r.IntN(18) {
 	case 0:
+		if g.chance(3) {
+			return model.MAC{1, 0x80, 0xc2, 0, 0, byte(g.r.IntN(20))}
+		}
 		return packet.Broadcast
 	case 16, 17:
 		return stranger(n, g.r.IntN(strangers)).mac
