@@ -60,7 +60,6 @@ func gatewayTypeErrors() []errorRow {
 		{400, "InvalidInput", "Segmentation id is out of range.", post + conn, `{"l2_gateway_connection":{"network_id":"$NET","l2_gateway_id":"$LGVLAN","segmentation_id":"4095"}}`},
 		{400, "InvalidInput", "Segmentation id is out of range.", post + conn, `{"l2_gateway_connection":{"network_id":"$NET","l2_gateway_id":"$LGVLAN","segmentation_id":"0"}}`},
 		{400, "InvalidInput", "Segmentation id is out of range.", post + conn, `{"l2_gateway_connection":{"network_id":"$NET","l2_gateway_id":"$LGHW","segmentation_id":"16777216"}}`},
-		{400, "FeatureNotSupported", "network_vlan do not exist yet", post + conn, `{"l2_gateway_connection":{"network_id":"$NET","l2_gateway_id":"$LGVLAN","segmentation_id":"4094"}}`},
 
 		// Ports of a switch.
 		{400, bad, "Interfaces are not allowed in MidoNet L2GW.", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$DEV","interfaces":[]}]}}`},
