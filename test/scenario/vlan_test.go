@@ -27,9 +27,9 @@ import (
 func withSwitch(f *testbed.File) {
 	f.Routers = append(f.Routers, testbed.Node{Name: "switch"}, testbed.Node{Name: "server"})
 	f.Links = append(f.Links,
-		testbed.Link{Ends: []testbed.End{{Node: "a1", Interface: "eth2"}, {Node: "switch", Interface: "trunk"}}},
+		testbed.Link{Ends: []testbed.End{{Node: "a1", Interface: "eth2"}, {Node: "switch", Interface: "trunk", Address: netip.MustParsePrefix("172.30.0.2/30")}}},
 		testbed.Link{Ends: []testbed.End{
-			{Node: "switch", Interface: "access"},
+			{Node: "switch", Interface: "access", Address: netip.MustParsePrefix("172.30.0.6/30")},
 			{Node: "server", Interface: "eth0", Address: netip.MustParsePrefix("10.0.0.50/24")},
 		}})
 	f.Routes["server"] = []testbed.Route{{To: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("10.0.0.1")}}

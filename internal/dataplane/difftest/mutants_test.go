@@ -40,7 +40,7 @@ var mutants = []struct{ name, file, from, to string }{
 	{"ARP sender of a pair", "l2.h", "if (!pair_addr(p, a->sender_mac, &sender))", "if (0)"},
 	{"what is learned of others' addresses", "learn.h", "if (known(k))", "if (0)"},
 	{"how much a port may hold", "learn.h", "(__s32)(p->learn_limit - __sync_fetch_and_add(&l->used, 1)) > 0", "__sync_fetch_and_add(&l->used, 1) < 0x7fffffff"},
-	{"who moves an address", "learn.h", "if (!moves && within(now, l->seen, cfg->learn_hold))", "if (0)"},
+	{"who moves an address", "learn.h", "within(now, l->seen, cfg->learn_hold)", "within(now, l->seen, 1)"},
 	{"a probe for a learned address", "l2.h", "if (a.sender_ip)\n", "if (1)\n"},
 	{"families of pairs", "learn.h", "w[2] == bpf_htonl(0xffff) ? 4 : 6", "w[2] == bpf_htonl(0xffff) ? 4 : 4"},
 	{"whom routers ask for", "l3.h", "!mac && pair_net(r->net, &nk.addr)", "!mac"},

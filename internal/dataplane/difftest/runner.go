@@ -88,7 +88,7 @@ func (r *Runner) Close() error { return r.d.Remove() }
 // the interface it came from, which no real packet meets.
 func (r *Runner) network() error {
 	var batch strings.Builder
-	names := []string{"up0", "vx0", "slow0"}
+	names := []string{Trunk, Trunk2, "vx0", "slow0"}
 	for i := range Interfaces {
 		names = append(names, InterfaceName(i))
 	}
@@ -182,7 +182,7 @@ func stage(seed, topology uint64) (t, last *Topology) {
 func (r *Runner) env(t *Topology) dataplane.Env {
 	env := dataplane.Env{
 		Links: map[string]dataplane.Link{}, Tables: t.Tables, PathMTU: t.PathMTU,
-		Trunks:     map[string]dataplane.Link{Trunk: {Index: r.index[Trunk], MTU: trunkMTU}},
+		Trunks:     map[string]dataplane.Link{Trunk: {Index: r.index[Trunk], MTU: trunkMTU}, Trunk2: {Index: r.index[Trunk2]}},
 		VXLANIndex: r.index["vx0"], SlowIndex: r.index["slow0"],
 	}
 	for n, l := range t.Links {

@@ -23,9 +23,10 @@ const (
 // without a port.
 const Interfaces = 14
 
-// Trunk is the interface that carries VLANs, besides tunnels.
+// The interfaces that carry VLANs, the first of them tunnels as well.
 const (
 	Trunk    = "up0"
+	Trunk2   = "up1"
 	trunkMTU = 1500
 )
 
@@ -101,7 +102,7 @@ func (n *network) pairs(r *rand.Rand, own model.MAC) []hoststate.Pair {
 // Env is the pure half of the host.
 func (t *Topology) Env(hashKey uint64) trace.Env {
 	env := trace.Env{
-		Trunks: map[string]trace.Link{Trunk: {MTU: trunkMTU}},
+		Trunks: map[string]trace.Link{Trunk: {MTU: trunkMTU}, Trunk2: {}},
 		Links:  t.Links, Tables: t.Tables, PathMTU: t.PathMTU, HashKey: hashKey,
 		NoRoute: map[trace.Underlay]bool{},
 	}
@@ -154,8 +155,8 @@ func NewTopology(seed uint64) *Topology {
 	return t
 }
 
-// addVLANs puts networks on VLANs of the interface that carries tunnels, some on two, and
-// one that is shut.
+// addVLANs puts networks on VLANs of the interface that carries tunnels, some on a second
+// one there or on another interface, and one that may be shut.
 func (t *Topology) addVLANs(r *rand.Rand) {
 	for i := range 4 {
 		n := &t.nets[i]
@@ -168,6 +169,9 @@ func (t *Topology) addVLANs(r *rand.Rand) {
 				v.Drop = []reason.Reason{reason.NetworkAdminDown, reason.None}[r.IntN(2)]
 			}
 			k := hoststate.VLANKey{Interface: Trunk, ID: uint16(100 + len(t.vlans))}
+			if len(n.vlans) > 0 && r.IntN(2) == 0 {
+				k.Interface = Trunk2
+			}
 			t.State.VLANs[k] = v
 			t.vlans = append(t.vlans, k)
 			n.vlans = append(n.vlans, k)
