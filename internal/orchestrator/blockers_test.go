@@ -108,6 +108,10 @@ func TestInTheWay(t *testing.T) {
 				_, _ = w.Write([]byte(strings.Replace(rec.Body.String(), `["200.200.0.1"]`, "[]", 1)))
 			})
 		}, []string{"site-a: gateway device gateway", "it has no tunnel IP"}},
+		{"one router twice", func(l *lab, p *peering.Peering) {
+			l.clouds[0].gateway("second", "200.200.8.1")
+			p.Sites[1].Access, p.Sites[1].Gateway.Device = p.Sites[0].Access, "second"
+		}, []string{"site-b: router tenant-router", "it is the peer router of site site-a too"}},
 		{"no room", func(l *lab, p *peering.Peering) {
 			p.Network.CIDR = netip.MustParsePrefix("192.168.0.0/30")
 			c := newCloud(l.t, "site-c")
@@ -280,5 +284,46 @@ func TestChangePlaces(t *testing.T) {
 	l.destroy(p)
 	if d := cmp.Diff(before, l.states()); d != "" {
 		t.Errorf("after destroy: %s", d)
+	}
+}
+
+// TestOneCloud: two routers of one cloud are peered like those of two.
+func TestOneCloud(t *testing.T) {
+	l := newLab(t, 1)
+	c := l.clouds[0]
+	c.tenant("second-router", "10.7.0.0/24")
+	c.gateway("second-gateway", "200.200.8.1")
+	before := l.states()
+	p := l.peering()
+	p.Sites = append(p.Sites, peering.Site{Name: "site-b", Access: p.Sites[0].Access, Gateway: peering.Gateway{Device: "second-gateway"}, Router: "second-router"})
+	l.apply(p)
+	if st := l.status(p); !st.InSync {
+		t.Errorf("%v %v", st.Drift, st.Problems)
+	}
+	if out := l.apply(p); out.Steps != 0 {
+		t.Errorf("the second time: %d steps", out.Steps)
+	}
+	l.destroy(p)
+	if d := cmp.Diff(before, l.states()); d != "" {
+		t.Errorf("after destroy: %s", d)
+	}
+}
+
+// TestRenamedGateway: a gateway device that somebody has given another name is theirs
+// from then on. Status warns of it, and destroy leaves it.
+func TestRenamedGateway(t *testing.T) {
+	l, p := madeLab(t, 2)
+	l.clouds[1].make("routers", "router", object{"name": "vtep"}) // so that only the device is made
+	l.apply(p)
+	c := l.clouds[1]
+	c.put("gw/gateway_devices/"+id(c.one("gw/gateway_devices", nil)), "gateway_device", object{"name": "mine"})
+	st := l.status(p)
+	if len(st.Drift) != 0 || len(st.Warnings) != 1 || !strings.Contains(st.Warnings[0].String(), "site-b: gateway device mine") {
+		t.Errorf("%v %v %v", st.Drift, st.Warnings, st.Problems)
+	}
+	l.destroy(p)
+	c.one("gw/gateway_devices", object{"name": "mine"})
+	if tags := c.one("routers", object{"name": "vtep"})["tags"].([]any); len(tags) != 0 {
+		t.Errorf("marks are left: %v", tags)
 	}
 }

@@ -24,6 +24,7 @@ func (b *builder) check() {
 		b.checkRoutes(v)
 	}
 	b.checkTunnelIPs()
+	b.checkSameRouter()
 	b.checkChoices()
 	b.checkOverlaps()
 }
@@ -116,7 +117,7 @@ func (b *builder) checkGateway(v *view) {
 				Hint: "Name this device as the gateway, or correct tunnelIP."})
 			return
 		}
-		if !v.ownDevice() && v.ownVTEP() {
+		if uses := observed.UsesTag(v.peering, v.spec.Name); !v.ownDevice() && (v.ownVTEP() || slices.Contains(v.vtep.Tags, uses)) {
 			b.warn(Problem{Site: v.spec.Name, Resource: named("gateway device", v.device.Name, v.device.ID),
 				Text: fmt.Sprintf("it is not called %s any more, so that destroy will leave it", observed.DeviceName(v.vtep.Name)),
 				Hint: "Give it that name again if it is to go with the peering."})
@@ -253,6 +254,21 @@ func (b *builder) checkTunnelIPs() {
 				Hint: "Each site needs a gateway device with a tunnel IP of its own."})
 		}
 		seen[ip] = v.spec.Name
+	}
+}
+
+// checkSameRouter refuses two sites that are one.
+func (b *builder) checkSameRouter() {
+	seen := map[string]string{}
+	for _, v := range b.views {
+		if v.router == nil {
+			continue
+		}
+		if other := seen[v.obs.Endpoint+" "+v.router.ID]; other != "" {
+			b.block(Problem{Site: v.spec.Name, Resource: named("router", v.router.Name, v.router.ID), Text: fmt.Sprintf("it is the peer router of site %s too", other),
+				Hint: "A router needs no peering with itself; correct the file."})
+		}
+		seen[v.obs.Endpoint+" "+v.router.ID] = v.spec.Name
 	}
 }
 
