@@ -87,14 +87,23 @@ func (r *resource[I, M]) candidates(req *http.Request, s store.Snapshot) (_ iter
 	if ids := given(query["id"]); len(ids) > 0 {
 		return byID[M](s, r.kind, ids), true, nil
 	}
+	var fewest []string
+	indexed := false
 	for name, ids := range r.indexes {
-		if values := given(query[name]); len(values) > 0 {
-			var found []string
-			for _, v := range values {
-				found = append(found, ids(s, v)...)
-			}
-			return byID[M](s, r.kind, found), true, nil
+		values := given(query[name])
+		if len(values) == 0 {
+			continue
 		}
+		found := []string{}
+		for _, v := range values {
+			found = append(found, ids(s, v)...)
+		}
+		if !indexed || len(found) < len(fewest) {
+			fewest, indexed = found, true
+		}
+	}
+	if indexed {
+		return byID[M](s, r.kind, fewest), true, nil
 	}
 	return store.All[M](s, r.kind), true, nil
 }

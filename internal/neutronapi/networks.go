@@ -53,7 +53,8 @@ func networks(a *API) *resource[model.Network, model.Network] {
 			neutral[net, net]("availability_zone_hints", "availability zones do not exist yet"),
 			neutral[net, net]("dns_domain", "DNS integration does not exist yet"),
 		),
-		bulk: true,
+		indexes: map[string]func(store.Snapshot, string) []string{"tenant_id": ownedBy(site.QuotaNetwork), "project_id": ownedBy(site.QuotaNetwork)},
+		bulk:    true,
 		fresh: func(r *http.Request) *net {
 			return &net{Standard: model.Standard{ProjectID: ownerOf(r)}, AdminStateUp: true, PortSecurity: true}
 		},

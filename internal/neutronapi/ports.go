@@ -88,6 +88,7 @@ func ports(a *API) *resource[site.PortInput, model.Port] {
 		),
 		bulk: true,
 		indexes: map[string]func(store.Snapshot, string) []string{
+			"tenant_id": ownedBy(site.QuotaPort), "project_id": ownedBy(site.QuotaPort),
 			"network_id": func(s store.Snapshot, id string) []string { return site.PortsOf(s, model.NetworkID(id)) },
 		},
 		fresh: func(r *http.Request) *in {

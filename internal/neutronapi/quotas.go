@@ -10,6 +10,13 @@ import (
 	"github.com/causeway-net/causeway/internal/store"
 )
 
+// ownedBy finds the resources of a project by what quotas count.
+func ownedBy(resource string) func(store.Snapshot, string) []string {
+	return func(s store.Snapshot, project string) []string {
+		return site.Owned(s, model.ProjectID(project), resource)
+	}
+}
+
 // quotaInput is what a PUT of a quota asks for.
 type quotaInput struct {
 	limits       map[string]int64

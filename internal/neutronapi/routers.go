@@ -33,7 +33,8 @@ func routers(a *API) *resource[site.RouterInput, model.Router] {
 			neutral[in, router]("availability_zone_hints", "availability zones do not exist yet"),
 			neutral[in, router]("flavor_id", "flavors do not exist yet"),
 		),
-		bulk: true,
+		indexes: map[string]func(store.Snapshot, string) []string{"tenant_id": ownedBy(site.QuotaRouter), "project_id": ownedBy(site.QuotaRouter)},
+		bulk:    true,
 		fresh: func(r *http.Request) *in {
 			return &in{Router: router{Standard: model.Standard{ProjectID: ownerOf(r)}, AdminStateUp: true}}
 		},

@@ -47,7 +47,8 @@ func subnetPools(a *API) *resource[site.SubnetPoolInput, model.SubnetPool] {
 				takes: into(boolean(), func(i *in) *bool { return &i.Shared }),
 				get:   func(s store.Snapshot, p *pool) any { return sharedFor(s, p.ID, p.Shared) }},
 		),
-		bulk: true,
+		indexes: map[string]func(store.Snapshot, string) []string{"tenant_id": ownedBy(site.QuotaSubnetPool), "project_id": ownedBy(site.QuotaSubnetPool)},
+		bulk:    true,
 		fresh: func(r *http.Request) *in {
 			return &in{SubnetPool: pool{Standard: model.Standard{ProjectID: ownerOf(r)}}}
 		},

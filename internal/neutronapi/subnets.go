@@ -81,6 +81,7 @@ func subnets(a *API) *resource[site.SubnetInput, model.Subnet] {
 		),
 		bulk: true,
 		indexes: map[string]func(store.Snapshot, string) []string{
+			"tenant_id": ownedBy(site.QuotaSubnet), "project_id": ownedBy(site.QuotaSubnet),
 			"network_id": func(s store.Snapshot, id string) []string { return site.SubnetsOf(s, model.NetworkID(id)) },
 		},
 		fresh: func(r *http.Request) *in {

@@ -269,6 +269,11 @@ func (s *Site) Limit(r store.Reader, project model.ProjectID, resource string) i
 	return LimitOf(r, s.quotas, project, resource)
 }
 
+// Owned lists the ids of what a project has of a counted resource, in order.
+func Owned(r store.Reader, project model.ProjectID, resource string) []string {
+	return suffixes(r, ixOwned, ownedPrefix(resource, project))
+}
+
 // Used counts what a project has of a resource.
 func Used(r store.Reader, project model.ProjectID, resource string) int64 {
 	n := int64(0)
