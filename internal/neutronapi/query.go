@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/openapi"
@@ -16,6 +17,9 @@ import (
 var reserved = map[string]bool{
 	"fields": true, "limit": true, "marker": true, "page_reverse": true, "sort_key": true, "sort_dir": true,
 }
+
+// maxFilter bounds the values of one filter: each resource is compared with them.
+const maxFilter = 1000
 
 // query is what a list is asked for.
 type query[I, M any] struct {
@@ -28,7 +32,7 @@ type query[I, M any] struct {
 
 type filter[I, M any] struct {
 	attr *attribute[I, M]
-	want []string
+	want []string // sorted
 }
 
 type sortKey[I, M any] struct {
@@ -52,6 +56,7 @@ func parseQuery[I, M any](table []attribute[I, M], q url.Values) (query[I, M], e
 	if len(keys) != len(dirs) {
 		return out, badAttribute("The number of sort_keys and sort_dirs must be same")
 	}
+	seen := map[string]bool{}
 	for i, k := range keys {
 		a := byName(table, k)
 		if a == nil || a.get == nil {
@@ -60,6 +65,10 @@ func parseQuery[I, M any](table []attribute[I, M], q url.Values) (query[I, M], e
 		if dirs[i] != "asc" && dirs[i] != "desc" {
 			return out, badAttribute("%s is invalid value for sort_dirs, value must be 'asc' and 'desc'", clip(dirs[i]))
 		}
+		if seen[k] {
+			continue // the first decides
+		}
+		seen[k] = true
 		out.keys = append(out.keys, sortKey[I, M]{a, dirs[i] == "desc"})
 	}
 	for name, values := range q {
@@ -70,7 +79,17 @@ func parseQuery[I, M any](table []attribute[I, M], q url.Values) (query[I, M], e
 		if a == nil || !a.filters() {
 			continue // Neutron passes over filters that it does not know
 		}
-		if values = slices.DeleteFunc(slices.Clone(values), func(s string) bool { return s == "" }); len(values) > 0 {
+		values = given(values)
+		slices.Sort(values)
+		values = slices.Compact(values)
+		parts := len(values)
+		for _, v := range values {
+			parts += strings.Count(v, ",") // a list of tags
+		}
+		if parts > maxFilter {
+			return out, badAttribute("The filter %s has %d values; the limit is %d", name, parts, maxFilter)
+		}
+		if len(values) > 0 {
 			if s := a.reply(); s != nil && slices.Equal(s.Type, openapi.Types{openapi.Boolean}) {
 				for _, v := range values {
 					if _, err := toBool(v); err != nil {
@@ -109,10 +128,12 @@ func (q *query[I, M]) matches(s store.Snapshot, m *M) bool {
 
 // valueMatches compares a reply's value with a filter's texts.
 func valueMatches(v any, want []string) bool {
+	if s, ok := v.(string); ok {
+		_, found := slices.BinarySearch(want, s)
+		return found
+	}
 	return slices.ContainsFunc(want, func(w string) bool {
 		switch v := v.(type) {
-		case string:
-			return v == w
 		case bool:
 			b, err := toBool(w)
 			return err == nil && b == v

@@ -193,6 +193,10 @@ func (r *resource[I, M]) servePost(a *API, w http.ResponseWriter, req *http.Requ
 	return r.answerAll(a, w, req, http.StatusCreated, s, made, nil, nil)
 }
 
+// maxBulk is more than one transaction takes of any resource: what is beyond it is
+// refused before it costs anything.
+const maxBulk = 4096
+
 // postItems takes the attributes of one resource, or of several, out of a body.
 func (r *resource[I, M]) postItems(body map[string]any) (items []map[string]any, bulk bool, err error) {
 	if _, single := body[r.name]; single || !r.bulk {
@@ -208,6 +212,9 @@ func (r *resource[I, M]) postItems(body map[string]any) (items []map[string]any,
 	}
 	if len(many) == 0 {
 		return nil, false, badAttribute("Resources required")
+	}
+	if len(many) > maxBulk {
+		return nil, false, model.Errf(model.KindTooLarge, "TransactionTooLarge", "the request asks for %d resources; the limit is %d at once", len(many), maxBulk)
 	}
 	for _, x := range many {
 		attrs, ok := x.(map[string]any)
