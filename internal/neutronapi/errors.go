@@ -67,6 +67,10 @@ func (a *API) WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	var e *model.Error
 	if !errors.As(err, &e) {
 		switch {
+		case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
+			// net/http says so where the client has closed its side; nobody may be
+			// there to read this.
+			e = model.Errf(model.KindInvalid, "RequestCanceled", "The client ended the request before it was answered.")
 		case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 			e = model.Errf(model.KindUnavailable, "ServiceUnavailable", "The request was not finished in time.")
 		default:

@@ -1,6 +1,7 @@
 package neutronapi_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -86,32 +87,47 @@ func FuzzBody(f *testing.F) {
 	})
 }
 
+// FuzzRequest sends everything of a request at once: a method, a target in which
+// $NAME stands for what is there, a header, and a body.
 func FuzzRequest(f *testing.F) {
-	for _, seed := range [][2]string{
+	for _, seed := range [][5]string{
 		{"GET", "/v2.0/networks?limit=1&marker=x&fields=id&sort_key=name&sort_dir=asc"},
 		{"GET", "/v2.0/ports?fixed_ips=ip_address=1&mac_address=zz&admin_state_up=x&page_reverse=1&limit=1"},
 		{"GET", "/v2.0/networks/a%2F..%2Fb"}, {"DELETE", "/v2.0/ports/"}, {"GET", "/v2.0/../v2.0/./networks"},
 		{"GET", "/v2.0/networks?limit=99999999999999999999"}, {"GET", "/v2.0/networks?sort_key=tags&sort_dir=asc&limit=2"},
 		{"PUT", "/v2.0/networks/x/tags/%00"}, {"HEAD", "/v2.0/networks"}, {"OPTIONS", "/"}, {"GET", "/v2.0/gw/gateway_devices/x/remote_mac_entries/y"},
 		{"GET", "/v2.0/extensions/%zz"}, {"POST", "//v2.0//networks.json"}, {"GET", "/v2.0/subnets?cidr=10.0.0.0%2F24&host_routes=x"},
+		{"PUT", "/v2.0/networks/$NET", "If-Match", "revision_number=-1", `{"network":{"name":"x"}}`},
+		{"DELETE", "/v2.0/ports/$PORT", "If-Match", "revision_number=99999999999999999999", ""},
+		{"DELETE", "/v2.0/ports/$PORT", "If-Match", "revision_number=1", ""},
+		{"POST", "/v2.0/networks", "Content-Type", "multipart/form-data; boundary=x", "--x\r\n\r\n{}\r\n--x--"},
+		{"POST", "/v2.0/networks", "Content-Encoding", "gzip", "\x1f\x8b\x08"},
+		{"GET", "/v2.0/networks/$NET", "X-Http-Method-Override", "DELETE", ""},
+		{"GET", "/v2.0/ports?id=$PORT&id=$IFPORT&network_id=$NET", "Range", "bytes=0-1", ""},
+		{"PUT", "/v2.0/quotas/%FF%00", "", "", `{"quota":{"port":1}}`}, {"GET", "/v2.0/quotas/a/details.json"},
+		{"PUT", "/v2.0/networks/$NET/tags/a%2Cb"}, {"DELETE", "/v2.0/networks/$NET/tags/a%2Fb"}, {"PUT", "/v2.0/ports/$PORT/tags", "", "", `{"tags":null}`},
+		{"GET", "/v2.0/ports?tags-any=,,&not-tags=%00&fixed_ips=%3D&fixed_ips=subnet_id%3D$SUB"},
+		{"GET", "/v2.0/ports?sort_key=fixed_ips&sort_dir=desc&sort_key=binding:profile&sort_dir=asc&marker=$PORT&page_reverse=True&limit=2"},
 	} {
-		f.Add(seed[0], seed[1])
+		f.Add(seed[0], seed[1], seed[2], seed[3], seed[4])
 	}
-	f.Fuzz(func(t *testing.T, method, target string) {
-		if u, err := url.ParseRequestURI(target); err != nil || !strings.HasPrefix(target, "/") || u.Host != "" {
-			return // no request of this target reaches a handler
-		}
+	f.Fuzz(func(t *testing.T, method, target, header, value, body string) {
 		if strings.ContainsFunc(method, func(r rune) bool { return r <= ' ' || r > '~' }) || method == "" || method == "CONNECT" || strings.ContainsAny(target, " \r\n") {
 			return // net/http refuses it
 		}
 		s := newServer(t)
-		world(s)
+		names := world(s)
+		target, body = fill(target, names...), fill(body, names...)
+		if u, err := url.ParseRequestURI(target); err != nil || !strings.HasPrefix(target, "/") || u.Host != "" {
+			return // no request of this target reaches a handler
+		}
 		before := s.st.Dump()
-		req, err := http.NewRequest(method, "http://site"+target, strings.NewReader(""))
+		req, err := http.NewRequest(method, "http://site"+target, strings.NewReader(body))
 		if err != nil {
 			return // net/http refuses it
 		}
 		req.Host = "site"
+		req.Header[header] = []string{value, ""}
 		w := httptest.NewRecorder()
 		s.h.ServeHTTP(w, req)
 		if w.Code >= 300 && w.Code < 400 {
@@ -120,8 +136,19 @@ func FuzzRequest(f *testing.F) {
 		if w.Code >= 500 && !(w.Code == http.StatusNotImplemented && method == http.MethodPut) {
 			t.Fatalf("%s %s: %d %s", method, target, w.Code, w.Body)
 		}
-		if w.Code >= 400 && !slices.Equal(before, s.st.Dump()) {
-			t.Fatalf("%s %s: %d changed the state", method, target, w.Code)
+		if w.Code >= 400 {
+			var out struct {
+				NeutronError struct{ Type, Message string }
+			}
+			if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || out.NeutronError.Type == "" || out.NeutronError.Message == "" {
+				t.Fatalf("%s %s: %d without an error body: %s", method, target, w.Code, w.Body)
+			}
+			if !slices.Equal(before, s.st.Dump()) {
+				t.Fatalf("%s %s: %d changed the state", method, target, w.Code)
+			}
+		}
+		if method == http.MethodGet && !slices.Equal(before, s.st.Dump()) {
+			t.Fatalf("GET %s changed the state", target)
 		}
 		checkSound(s)
 	})
