@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/causeway-net/causeway/internal/client"
 	"github.com/causeway-net/causeway/internal/orchestrator/plan"
 	"github.com/causeway-net/causeway/internal/orchestrator/sites"
 )
@@ -67,6 +68,9 @@ type StepError struct {
 	// back.
 	TakenBack bool
 	Left      []string
+	// Late tells that no answer came to a step: the site may still do it, after
+	// everything was taken back.
+	Late bool
 }
 
 func (e *StepError) Error() string {
@@ -101,7 +105,8 @@ func (r *Run) Do(ctx context.Context, p *plan.Plan) (int, error) {
 		r.rounds = append(r.rounds, w)
 		return n, err
 	}
-	step := &StepError{Action: failed, Err: err}
+	_, busy := client.Busy(err)
+	step := &StepError{Action: failed, Err: err, Late: client.IsTemporary(err) && !busy}
 	var fenced errFenced
 	if p.Goal == plan.Apply && !r.KeepPartial && ctx.Err() == nil && !errors.As(err, &fenced) {
 		step.Left = w.takeBack(ctx, failed)
