@@ -179,12 +179,15 @@ type faults struct {
 	dead             bool
 	rnd              *rand.Rand
 	touched          []string
+	underWay         sync.WaitGroup
 }
 
 // interpose puts the faults between the run and the sites.
 func (w *world) interpose(f *faults) {
 	for i, c := range w.clouds {
 		c.interpose(func(rw http.ResponseWriter, r *http.Request, next func(http.ResponseWriter)) {
+			f.underWay.Add(1)
+			defer f.underWay.Done()
 			f.mu.Lock()
 			defer f.mu.Unlock() // one at a time: the state between two is looked at
 			f.requests++
@@ -273,6 +276,7 @@ func (w *world) run(planner orchestrator.Planner, f *faults) (orchestrator.Outco
 	w.interpose(f)
 	out, err := orchestrator.New(o).Run(ctx, w.p, planner, orchestrator.RunOptions{})
 	w.dead[holder] = true // its process has ended
+	f.underWay.Wait()     // what was on its way has arrived
 	if len(f.touched) > 0 {
 		w.t.Fatalf("run %d touched what is not the peering's: %s", w.runs, strings.Join(f.touched[:1], "\n"))
 	}
