@@ -100,7 +100,7 @@ func followSwitches(ctx context.Context, snap store.Snapshot, feed <-chan store.
 func concernsSwitches(b store.Batch) bool {
 	for _, c := range b.Changes {
 		switch c.Kind {
-		case store.GatewayDevices, store.RemoteMACEntries, store.L2Gateways, store.L2GatewayConnections, store.Ports:
+		case store.GatewayDevices, store.RemoteMACEntries, store.L2Gateways, store.L2GatewayConnections, store.Ports, store.LearnedMACs:
 			return true
 		}
 	}

@@ -35,9 +35,21 @@ type ovs struct {
 	dir     string
 	address netip.AddrPort
 	cmd     *exec.Cmd
+	more    []string // further arguments of the server
 }
 
 func newOVS(t *testing.T) *ovs {
+	t.Helper()
+	o := prepareOVS(t)
+	o.start()
+	o.ctl("add-ps", "vt0", "--", "set", "Physical_Switch", "vt0", "tunnel_ips="+tunnelIP().String(),
+		"--", "add-port", "vt0", "p0", "--", "add-port", "vt0", "p1")
+	return o
+}
+
+// prepareOVS makes a server's database.
+func prepareOVS(t *testing.T) *ovs {
+	t.Helper()
 	testutil.RequireTool(t, "ovsdb-server", "ovsdb-tool", "vtep-ctl")
 	testutil.RequireFile(t, schemaFile)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -47,9 +59,6 @@ func newOVS(t *testing.T) *ovs {
 	o := &ovs{t: t, dir: t.TempDir(), address: netip.MustParseAddrPort(l.Addr().String())}
 	_ = l.Close()
 	o.run("ovsdb-tool", "create", o.path("db"), schemaFile)
-	o.start()
-	o.ctl("add-ps", "vt0", "--", "set", "Physical_Switch", "vt0", "tunnel_ips="+tunnelIP().String(),
-		"--", "add-port", "vt0", "p0", "--", "add-port", "vt0", "p1")
 	return o
 }
 
@@ -74,8 +83,11 @@ func (o *ovs) ctl(args ...string) string {
 
 func (o *ovs) start() {
 	o.t.Helper()
-	o.cmd = exec.Command("ovsdb-server", o.path("db"), "--remote=punix:"+o.path("sock"),
-		fmt.Sprintf("--remote=ptcp:%d:127.0.0.1", o.address.Port()), "--unixctl="+o.path("ctl"), "--no-chdir", "-vconsole:warn")
+	args := []string{o.path("db"), "--remote=punix:" + o.path("sock"), "--unixctl=" + o.path("ctl"), "--no-chdir", "-vconsole:warn"}
+	if o.more == nil {
+		o.more = []string{fmt.Sprintf("--remote=ptcp:%d:127.0.0.1", o.address.Port())}
+	}
+	o.cmd = exec.Command("ovsdb-server", append(args, o.more...)...)
 	o.cmd.Env = append(os.Environ(), "OVS_RUNDIR="+o.dir)
 	var log strings.Builder
 	o.cmd.Stderr = &log

@@ -28,9 +28,9 @@ type SwitchRemote struct {
 }
 
 // SwitchSegments works out what a hw_vtep is to have, in order of VNI: its remote
-// MAC table, and the ports of the network itself behind the VTEP routers of this
-// site that the network is on with the same VNI. What the table says of a MAC
-// comes first.
+// MAC table, and, of what the network is on with the same VNI in this site, its own
+// ports behind the VTEP router, and what other switches have learned. What the
+// table says of a MAC comes first.
 func SwitchSegments(r store.Reader, d *model.GatewayDevice) []SwitchSegment {
 	table := map[model.VNI][]*model.RemoteMACEntry{}
 	for _, e := range RemoteMACsOf(r, d.ID) {
@@ -70,11 +70,29 @@ func (s *SwitchSegment) remote(r store.Reader, d *model.GatewayDevice, table []*
 	for _, e := range table {
 		add(e.MAC.MAC, e.VTEPAddress)
 	}
-	if own := s.ownVTEP(r); own != nil {
+	routers, switches := s.others(r, d.ID)
+	if len(routers) > 0 { // of several, the one of the first connection
+		own := routers[0].device
 		vteps[own.TunnelIP] = true
 		for _, id := range suffixes(r, ixPortOfNetwork, string(s.Network)+"/") {
 			if p := store.Get[model.Port](r, store.Ports, id); p != nil && !p.IsRemoteSite() {
 				add(p.MAC.MAC, own.TunnelIP)
+			}
+		}
+	}
+	here := map[model.MAC]bool{}
+	if l := LearnedOf(r, s.Connection); l != nil {
+		for _, m := range l.MACs {
+			here[m] = true
+		}
+	}
+	for _, o := range switches {
+		vteps[o.device.TunnelIP] = true
+		if l := LearnedOf(r, o.connection); l != nil {
+			for _, m := range l.MACs { // those that it has forgotten, it gets by flooding
+				if !here[m] {
+					add(m, o.device.TunnelIP)
+				}
 			}
 		}
 	}
@@ -88,9 +106,14 @@ func (s *SwitchSegment) remote(r store.Reader, d *model.GatewayDevice, table []*
 	slices.SortFunc(s.VTEPs, netip.Addr.Compare)
 }
 
-// ownVTEP is the VTEP router of this site that the network is on with the same
-// VNI; of several, the one of the first connection.
-func (s *SwitchSegment) ownVTEP(r store.Reader) *model.GatewayDevice {
+// neighbor is another gateway device that the network is on with the same VNI.
+type neighbor struct {
+	device     *model.GatewayDevice
+	connection model.L2GatewayConnectionID
+}
+
+// others are the site's other gateway devices on the segment, in order of connection.
+func (s *SwitchSegment) others(r store.Reader, self model.GatewayDeviceID) (routers, switches []neighbor) {
 	for _, cid := range suffixes(r, ixConnOfNetwork, string(s.Network)+"/") {
 		c := store.Get[model.L2GatewayConnection](r, store.L2GatewayConnections, cid)
 		if c == nil {
@@ -100,11 +123,16 @@ func (s *SwitchSegment) ownVTEP(r store.Reader) *model.GatewayDevice {
 		if g == nil || EffectiveVNI(c, g) != s.VNI {
 			continue
 		}
-		if d := store.Get[model.GatewayDevice](r, store.GatewayDevices, string(g.DeviceID)); d != nil && d.Type == model.RouterVTEP {
-			return d
+		d := store.Get[model.GatewayDevice](r, store.GatewayDevices, string(g.DeviceID))
+		switch {
+		case d == nil || d.ID == self:
+		case d.Type == model.RouterVTEP:
+			routers = append(routers, neighbor{d, c.ID})
+		case d.Type == model.HWVTEP:
+			switches = append(switches, neighbor{d, c.ID})
 		}
 	}
-	return nil
+	return routers, switches
 }
 
 // errSwitchTaken: another controller drives the switch by now.

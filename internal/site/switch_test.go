@@ -62,7 +62,7 @@ func TestSwitchSegments(t *testing.T) {
 	if got := segments(); got != "" {
 		t.Errorf("without a connection: %s", got)
 	}
-	f.connect(hw.ID, net.ID, "7", model.SwitchInterface{Name: "p0", VLANs: []uint16{10}})
+	own1 := f.connect(hw.ID, net.ID, "7", model.SwitchInterface{Name: "p0", VLANs: []uint16{10}})
 	if got, want := segments(), "7 [{p0 [10]}] [{02:00:00:00:00:01 200.0.0.9}] [200.0.0.9]\n"; got != want {
 		t.Errorf("alone: %s, want %s", got, want)
 	}
@@ -71,6 +71,21 @@ func TestSwitchSegments(t *testing.T) {
 	if got := segments(); got != want {
 		t.Errorf("with the site's router: %s, want %s (and not %s, the remote-site port)", got, want, remote.MAC)
 	}
+	// Another switch on the same segment.
+	other := f.hwDevice("192.0.2.2", "200.0.0.3")
+	conn := f.connect(other.ID, net.ID, "7")
+	epoch, err := f.TakeSwitch(f.Context(), other.ID, "x")
+	f.ok(err)
+	moved, only := model.MAC{2, 0, 0, 0, 1, 1}, model.MAC{2, 0, 0, 0, 1, 2}
+	f.ok(f.SetLearnedMACs(f.Context(), other.ID, epoch, conn.ID, []model.MAC{moved, only}))
+	epoch, err = f.TakeSwitch(f.Context(), hw.ID, "x")
+	f.ok(err)
+	f.ok(f.SetLearnedMACs(f.Context(), hw.ID, epoch, own1.ID, []model.MAC{moved}))
+	want = fmt.Sprintf("7 [{p0 [10]}] [{02:00:00:00:00:01 200.0.0.9} {%s 200.0.0.3} {%s 200.0.0.1}] [200.0.0.1 200.0.0.3 200.0.0.9]\n", only, port.MAC)
+	if got := segments(); got != want {
+		t.Errorf("with another switch: %s, want %s", got, want)
+	}
+	f.ok(f.DeleteConnection(f.Context(), string(conn.ID), nil))
 	// What the table says of a port comes first.
 	f.remoteMAC(hw.ID, port.MAC.String(), "200.0.0.8", 7)
 	want = fmt.Sprintf("7 [{p0 [10]}] [{02:00:00:00:00:01 200.0.0.9} {%s 200.0.0.8}] [200.0.0.1 200.0.0.8 200.0.0.9]\n", port.MAC)
