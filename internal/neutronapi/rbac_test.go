@@ -254,3 +254,28 @@ func TestUnsharingRacesWithPorts(t *testing.T) {
 	done.Wait()
 	checkSound(w.server)
 }
+
+// A peering with Keystone: the operator's multi-site network, the router's port that
+// the operator makes in the tenant's name, and the tenant's own router and routes.
+func TestTenantsRouterOnTheOperatorsNetwork(t *testing.T) {
+	w := newTenancy(t)
+	w.make("multi", "/v2.0/networks", `{"network":{"name":"multi-site"}}`)
+	w.make("msub", "/v2.0/subnets", `{"subnet":{"network_id":"$multi","ip_version":4,"cidr":"192.168.0.0/24","gateway_ip":null,"enable_dhcp":false}}`)
+	w.make("mport", "/v2.0/ports", `{"port":{"tenant_id":"b","network_id":"$multi","mac_address":"16:B7:B5:A4:57:75","fixed_ips":[{"ip_address":"192.168.0.1"}]}}`)
+	w.make("remote", "/v2.0/ports", `{"port":{"network_id":"$multi","device_owner":"network:remote_site","mac_address":"6F:E4:5A:FA:8E:09","fixed_ips":[{"ip_address":"192.168.0.2"}]}}`)
+	w.as("admin", 201, "POST", "/v2.0/l2-gateway-connections", `{"l2_gateway_connection":{"l2_gateway_id":"$lg","network_id":"$multi"}}`)
+	w.policy("share", "admin", "network", "$multi", "b")
+	w.ids["rb"] = w.as("b", 201, "POST", "/v2.0/routers", `{"router":{}}`).str("id")
+	w.as("b", 200, "PUT", "/v2.0/routers/$rb/add_router_interface", `{"port_id":"$mport"}`)
+	r := w.as("b", 200, "PUT", "/v2.0/routers/$rb", `{"router":{"routes":[{"destination":"10.0.1.0/24","nexthop":"192.168.0.2"}]}}`)
+	if len(r.list("routes")) != 1 {
+		t.Errorf("%v", r)
+	}
+	w.refuses("b", 404, "PortNotFound", "", "GET", "/v2.0/ports/$remote", "")
+	w.refuses("b", 404, "PortNotFound", "", "DELETE", "/v2.0/ports/$remote", "")
+	w.refuses("admin", 409, "RbacPolicyInUse", "", "DELETE", "/v2.0/rbac-policies/$share", "")
+	w.as("b", 200, "PUT", "/v2.0/routers/$rb/remove_extraroutes", `{"router":{"routes":[{"destination":"10.0.1.0/24","nexthop":"192.168.0.2"}]}}`)
+	w.as("b", 200, "PUT", "/v2.0/routers/$rb/remove_router_interface", `{"port_id":"$mport"}`)
+	w.as("admin", 204, "DELETE", "/v2.0/rbac-policies/$share", "")
+	checkSound(w.server)
+}
