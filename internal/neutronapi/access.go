@@ -96,6 +96,9 @@ func (t *target[I, M]) Attribute(name string) (string, bool) {
 		if n == nil {
 			return "", false
 		}
+		if attr == "tenant_id" || attr == "project_id" {
+			return string(n.ProjectID), true // what lists ask of each resource
+		}
 		return (&target[model.Network, model.Network]{a: t.a, r: t.a.networks, v: t.v, m: n}).Attribute(attr)
 	}
 	if v, given := t.said[name]; given {
@@ -168,7 +171,7 @@ func (t *target[I, M]) parent() *model.Network {
 	} else if s, ok := t.said["network_id"].(string); ok {
 		id = model.NetworkID(strings.ToLower(s))
 	}
-	return store.Get[model.Network](t.v, store.Networks, string(id))
+	return store.Get[model.Network](t.v.Snapshot, store.Networks, string(id))
 }
 
 // visible tells whether the caller may know of m.
