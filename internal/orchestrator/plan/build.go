@@ -87,14 +87,6 @@ func (b *builder) mark(v *view, name string, k Kind, what, remote string, target
 	return b.add(v, name, Action{Op: AddTag, Kind: k, What: what, Remote: remote, Target: target, Tag: tag}, made)
 }
 
-// ref names what exists, or else what the action makes.
-func ref(id, from string) Ref {
-	if id != "" {
-		return Ref{ID: id}
-	}
-	return Ref{From: from}
-}
-
 // siteWork is what planning one site carries from step to step.
 type siteWork struct {
 	device  Ref
