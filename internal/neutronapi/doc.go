@@ -22,4 +22,8 @@
 // A kind of value that none of these is, is a value of its own: takes, gives and
 // parse side by side. A test tries odd values on every attribute and fails where a
 // schema refuses what parse takes, and where an attribute has no schema.
+//
+// A path of its own is an operation (see methods, and Extra for what other packages
+// serve): what it does, and what the description says of it. There is no way to
+// serve one without the other, and the tests hold every answer to the description.
 package neutronapi
