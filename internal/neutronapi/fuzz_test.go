@@ -74,13 +74,17 @@ func FuzzBody(f *testing.F) {
 			f.Add(i, body)
 		}
 	}
+	made := newServer(f)
+	names := world(made)
+	before, sane := made.st.Dump(), made.st.Mark()
 	f.Fuzz(func(t *testing.T, which int, body string) {
 		if which < 0 {
 			which = -(which + 1)
 		}
-		s := newServer(t)
-		names := world(s)
-		before := s.st.Dump()
+		made.st.Reset(sane)
+		s := new(server)
+		*s = *made
+		s.t = t
 		method, path, _ := strings.Cut(fill(fuzzPaths[which%len(fuzzPaths)], names...), " ")
 		status, out := s.call(method, path, fill(body, names...))
 		checkAnswer(s, before, method, path, status, out)

@@ -49,6 +49,11 @@ var oddBases = []struct{ request, body string }{
 	{post + "l2-gateways", `{"l2_gateway":{"name":"l","devices":[{"device_id":"$DEV2","segmentation_id":"77"}],"tenant_id":"t"}}`},
 	{post + "l2-gateway-connections", `{"l2_gateway_connection":{"l2_gateway_id":"$LGOPEN","network_id":"$NOGW","segmentation_id":"55","tenant_id":"t"}}`},
 	{put + "networks/$NET/tags", `{"tags":["a"]}`},
+	{post + "subnets", `{"subnet":{"network_id":"$NEW","ip_version":4,"subnetpool_id":"$POOL","prefixlen":25,"use_default_subnetpool":false,"service_types":["compute:x"]}}`},
+	{post + "subnetpools", `{"subnetpool":{"name":"p","prefixes":["10.64.0.0/12"],"min_prefixlen":16,"max_prefixlen":28,"default_prefixlen":24,"default_quota":512,"address_scope_id":"$SCOPE","is_default":false}}`},
+	{put + "subnetpools/$POOL", `{"subnetpool":{"prefixes":["172.16.0.0/15"],"default_prefixlen":24,"address_scope_id":null}}`},
+	{put + "subnetpools/$POOL/remove_prefixes", `{"prefixes":["172.16.128.0/17"]}`},
+	{put + "quotas/p", `{"quota":{"port":5,"network":-1,"check_limit":true}}`},
 }
 
 // variants replaces each value inside v, at any depth, by odd, one at a time.
