@@ -162,6 +162,15 @@ func TestServiceKeeps(t *testing.T) {
 		t.Error("the only instance does not lead")
 	}
 	// While nothing happens the tenant's routers are not written.
+	untagged := func() bool {
+		for _, c := range l.clouds {
+			if len(c.one("routers", object{"name": "tenant-router"})["tags"].([]any)) != 0 {
+				return false
+			}
+		}
+		return true
+	}
+	until(t, "the change's lease to be given back", untagged)
 	revision := func() any { return b.one("routers", object{"name": "tenant-router"})["revision_number"] }
 	was := revision()
 	time.Sleep(1200 * time.Millisecond) // more than two renewals of the leader's lease
