@@ -20,19 +20,26 @@ import (
 
 // causeway runs a command of this program, as an operator would, and returns what it printed.
 func (o *orchestration) causeway(ctx context.Context, args ...string) (string, error) {
-	exe := o.o.Exe
-	if exe == "" {
-		exe = "/proc/self/exe"
+	exe, err := o.program()
+	if err != nil {
+		return "", err
 	}
 	cmd := exec.CommandContext(ctx, exe, args...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.Env = withoutClouds(os.Environ())
-	err := cmd.Run()
-	if err != nil {
+	if err = cmd.Run(); err != nil {
 		err = fmt.Errorf("causeway %s: %w\n%s%s", strings.Join(args[:2], " "), err, out.String(), errs.String())
 	}
 	return out.String(), err
+}
+
+// program is the causeway program.
+func (o *orchestration) program() (string, error) {
+	if o.o.Exe != "" {
+		return o.o.Exe, nil
+	}
+	return os.Executable()
 }
 
 // withoutClouds keeps the OS_* variables of whoever runs the demo out of it.
@@ -54,9 +61,9 @@ type server struct {
 
 // startService starts it and waits until it leads and finds all as the file says.
 func (o *orchestration) startService(ctx context.Context) (*server, error) {
-	exe := o.o.Exe
-	if exe == "" {
-		exe = "/proc/self/exe"
+	exe, err := o.program()
+	if err != nil {
+		return nil, err
 	}
 	socket := filepath.Join(o.dir, "run.sock")
 	s := &server{cmd: exec.Command(exe, "peer", "run", "-f", o.path, "--listen", "unix:"+socket), errs: &bytes.Buffer{}}
@@ -70,7 +77,7 @@ func (o *orchestration) startService(ctx context.Context) (*server, error) {
 	asks := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}}}
-	_, err := o.await(ctx, begin, func() (bool, error) {
+	_, err = o.await(ctx, begin, func() (bool, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://service/healthz", nil)
 		if err != nil {
 			return false, err
