@@ -377,6 +377,8 @@ func TestTrace(t *testing.T) {
 		{"/v2.0/ports/" + rport + "/trace", m{"trace": m{"to": to}}, 400},
 		{"/v2.0/ports/00000000-0000-0000-0000-000000000000/trace", m{"trace": m{"to": to}}, 404},
 		{"/v2.0/ports/" + from + "/trace", m{}, 400},
+		{"/v2.0/ports/" + from + "/trace", m{"trace": strings.Repeat("x", 5<<20)}, 413},
+		{"/v2.0/routers/" + router + "/probe", m{"probe": strings.Repeat("x", 5<<20)}, 413},
 		{"/v2.0/ports/" + from + "/trace", m{"trace": m{"to": "here"}}, 400},
 		{"/v2.0/gw/gateway_devices/00000000-0000-0000-0000-000000000000/trace", m{"trace": m{}}, 404},
 	} {

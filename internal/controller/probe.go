@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -49,10 +48,8 @@ func (p prober) serve(r *http.Request) (probe.Report, error) {
 	var body struct {
 		Probe *probe.Question `json:"probe"`
 	}
-	dec := json.NewDecoder(r.Body)
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&body); err != nil {
-		return probe.Report{}, badRequest("The request body is not a probe: %v", err)
+	if err := decodeStrict(r, "probe", &body); err != nil {
+		return probe.Report{}, err
 	}
 	if body.Probe == nil {
 		return probe.Report{}, badRequest("Unable to find 'probe' in request body")

@@ -2,6 +2,8 @@ package controller
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
@@ -60,7 +62,7 @@ func (t tracer) serve(r *http.Request, answer func(store.Reader, string, []byte)
 	var body struct {
 		Trace json.RawMessage `json:"trace"`
 	}
-	if err := decodeStrict(r, &body); err != nil {
+	if err := decodeStrict(r, "trace", &body); err != nil {
 		return trace.Report{}, err
 	}
 	if len(body.Trace) == 0 {
@@ -73,11 +75,22 @@ func (t tracer) serve(r *http.Request, answer func(store.Reader, string, []byte)
 	return answer(snap, r.PathValue("id"), body.Trace)
 }
 
-func decodeStrict(r *http.Request, into any) error {
+// decodeStrict reads a body that is one value, called what.
+func decodeStrict(r *http.Request, what string, into any) error {
 	dec := json.NewDecoder(r.Body)
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(into); err != nil {
-		return badRequest("The request body is not a trace: %v", err)
+	err := dec.Decode(into)
+	if err == nil {
+		if _, more := dec.Token(); !errors.Is(more, io.EOF) {
+			err = errors.Join(more, errors.New("something follows it"))
+		}
+	}
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		return model.Errf(model.KindTooLarge, "HTTPRequestEntityTooLarge", "The request's body is larger than %d bytes.", large.Limit)
+	}
+	if err != nil {
+		return badRequest("The request body is not a %s: %v", what, err)
 	}
 	return nil
 }
