@@ -350,7 +350,8 @@ func TestRestart(t *testing.T) {
 func TestTrace(t *testing.T) {
 	l := start(t, socketDir(t))
 	net := l.create("/v2.0/networks", "network", m{"name": "n"})
-	l.create("/v2.0/subnets", "subnet", m{"network_id": net, "ip_version": 4, "cidr": "10.0.0.0/24"})
+	l.create("/v2.0/subnets", "subnet", m{"network_id": net, "ip_version": 4, "cidr": "10.0.0.0/24",
+		"allocation_pools": []m{{"start": "10.0.0.100", "end": "10.0.0.200"}}})
 	port := func(name, iface string) string {
 		return l.create("/v2.0/ports", "port", m{"network_id": net, "name": name, "binding:host_id": "h0", "binding:profile": m{"interface_name": iface}})
 	}
