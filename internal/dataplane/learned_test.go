@@ -258,3 +258,61 @@ func TestLearnedBound(t *testing.T) {
 		t.Errorf("%d were counted as limited, %v", drops[reason.LearnLimited], err)
 	}
 }
+
+// TestLearnedOnVLAN: what is on the VLANs of a network fills no more than its share, takes
+// nothing that a port holds, and goes with the VLAN.
+func TestLearnedOnVLAN(t *testing.T) {
+	testutil.RequireKernel(t, 6, 6)
+	if !testutil.InNetNS(t) {
+		return
+	}
+	l := newLearning(t, Config{LearnHold: time.Hour})
+	key := hoststate.VLANKey{Interface: "lo", ID: 42}
+	l.env.Trunks = map[string]Link{"lo": {Index: 1}}
+	l.st.VLANs[key] = hoststate.VLAN{Network: 1, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.8.0.0/16")}}
+	l.sync()
+	enter := func(mac model.MAC, ip string) reason.Reason {
+		t.Helper()
+		src := netip.MustParseAddr(ip)
+		f := packet.Ethernet{Dst: l.macs[1], Src: mac, Type: packet.TypeVLAN}.Append(nil)
+		f = append(f, 0, 42, 8, 0)
+		f = append(f, packet.IPv4{TTL: 64, Protocol: packet.ProtoUDP, Src: src, Dst: netip.MustParseAddr("10.0.0.1")}.Append(nil, 8)...)
+		r, err := l.dp.TestRun(&TestRun{Program: bpfProgFromUnderlay, Ifindex: 1, Data: append(f, make([]byte, 8)...), Out: make([]byte, 2000)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Reason
+	}
+	l.speak(1, "10.8.0.1", true)
+	if why := enter(model.MAC{0x52, 0x54, 0, 0, 0, 1}, "10.8.0.1"); why != reason.SpoofIP {
+		t.Errorf("an address that a port holds: %s", why)
+	}
+	if why := enter(l.macs[2], "10.8.0.2"); why != reason.SpoofMAC {
+		t.Errorf("a port's MAC: %s", why)
+	}
+	for i := range LearnPerNetwork {
+		n := []byte{byte(i >> 8), byte(i)}
+		if why := enter(model.MAC{0x52, 0x54, 1, 0, n[0], n[1]}, fmt.Sprintf("10.8.%d.%d", 16+n[0], n[1])); why != reason.None {
+			t.Fatalf("stranger %d: %s", i, why)
+		}
+	}
+	if n := len(l.holders()); n != LearnPerNetwork+1 {
+		t.Errorf("%d things are known, want %d of the VLAN and one of a port", n, LearnPerNetwork)
+	}
+	drops, err := l.dp.Drops()
+	if err != nil || drops[reason.LearnLimited] < LearnPerNetwork {
+		t.Errorf("%d were counted as limited, %v", drops[reason.LearnLimited], err)
+	}
+	c, err := l.dp.Counters()
+	if err != nil || c.VLANs[key].RxPackets != LearnPerNetwork+2 {
+		t.Errorf("counted %+v, %v", c.VLANs[key], err)
+	}
+	// A port takes over what a VLAN held.
+	l.speak(2, "10.8.16.0", true)
+	next := l.st.Clone()
+	delete(next.VLANs, key)
+	if err := l.dp.Update(hoststate.Diff(l.st, next), next, l.env); err != nil {
+		t.Fatal(err)
+	}
+	l.want("without the VLAN", "10.8.0.1:1", "10.8.16.0:2")
+}
