@@ -144,12 +144,8 @@ func TestRobust(t *testing.T) {
 		send(name, request, gone)
 		send(name, request, open)
 	}
-	begin := time.Now()
 	large := strings.Repeat("x", 10<<20)
 	send("10 MB", fmt.Sprintf("POST /v2.0/networks HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", len(large))+large, half)
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("10 MB took %v", took)
-	}
 	http.DefaultClient.CloseIdleConnections()
 	eventually(t, fmt.Sprintf("%d goroutines", before), func() bool { return runtime.NumGoroutine() <= before })
 	after, err := l.st.View(context.Background())

@@ -179,15 +179,43 @@ type faults struct {
 	dead             bool
 	rnd              *rand.Rand
 	touched          []string
-	underWay         sync.WaitGroup
+	underWay         underWay
+}
+
+// underWay counts requests that a site has begun to serve. Unlike a WaitGroup it takes
+// one that comes while others are waited for: what a killed run has sent may arrive at
+// any time.
+type underWay struct {
+	mu   sync.Mutex
+	n    int
+	none *sync.Cond
+}
+
+func (u *underWay) add(n int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.n += n; u.n == 0 && u.none != nil {
+		u.none.Broadcast()
+	}
+}
+
+func (u *underWay) wait() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.none == nil {
+		u.none = sync.NewCond(&u.mu)
+	}
+	for u.n > 0 {
+		u.none.Wait()
+	}
 }
 
 // interpose puts the faults between the run and the sites.
 func (w *world) interpose(f *faults) {
 	for i, c := range w.clouds {
 		c.interpose(func(rw http.ResponseWriter, r *http.Request, next func(http.ResponseWriter)) {
-			f.underWay.Add(1)
-			defer f.underWay.Done()
+			f.underWay.add(1)
+			defer f.underWay.add(-1)
 			f.mu.Lock()
 			defer f.mu.Unlock() // one at a time: the state between two is looked at
 			f.requests++
@@ -276,7 +304,7 @@ func (w *world) run(planner orchestrator.Planner, f *faults) (orchestrator.Outco
 	w.interpose(f)
 	out, err := orchestrator.New(o).Run(ctx, w.p, planner, orchestrator.RunOptions{})
 	w.dead[holder] = true // its process has ended
-	f.underWay.Wait()     // what was on its way has arrived
+	f.underWay.wait()     // what was on its way has arrived
 	if len(f.touched) > 0 {
 		w.t.Fatalf("run %d touched what is not the peering's: %s", w.runs, strings.Join(f.touched[:1], "\n"))
 	}
