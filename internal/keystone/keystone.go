@@ -257,10 +257,7 @@ func (v *Validator) ask(key hash, token string) (identity.Caller, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch {
-	case err == nil && !asked.Before(c.Expires):
-		err = errInvalid // by this machine's clock
-		fallthrough
-	case errors.Is(err, errInvalid):
+	case errors.Is(err, errInvalid), err == nil && !asked.Before(c.Expires): // ended by this machine's clock
 		v.known.remove(key)
 		v.refused.put(key, entry{asked: asked})
 		v.opts.Metrics.TokenValidated("invalid", time.Since(begin))
