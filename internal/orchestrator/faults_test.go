@@ -6,13 +6,17 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +27,9 @@ import (
 	"github.com/causeway-net/causeway/internal/orchestrator/apply"
 	"github.com/causeway-net/causeway/internal/orchestrator/peering"
 	"github.com/causeway-net/causeway/internal/orchestrator/plan"
+	"github.com/causeway-net/causeway/internal/site"
+	"github.com/causeway-net/causeway/internal/store"
+	"github.com/causeway-net/causeway/internal/store/etcdstore"
 )
 
 // foreign is what of a state no peering may touch: everything that was there before,
@@ -82,7 +89,36 @@ type world struct {
 	dead   map[string]bool
 }
 
-func newWorld(t testing.TB, seed uint64) *world {
+// etcdStores is a maker of stores in one etcd, as controllers of many sites have
+// them, each with keys of its own.
+func etcdStores(t testing.TB) func(testing.TB) store.Store {
+	// A socket's path may have 107 bytes, less than some test directories.
+	dir, err := os.MkdirTemp("", "causeway-peer-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "client.sock")
+	log := slog.New(slog.DiscardHandler)
+	owner, err := etcdstore.Open(t.Context(), etcdstore.Options{DataDir: filepath.Join(dir, "data"), ClientSocket: socket, Migrations: site.Migrations(), Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = owner.Close() })
+	var made atomic.Int64
+	return func(t testing.TB) store.Store {
+		st, err := etcdstore.Open(t.Context(), etcdstore.Options{
+			Endpoints: []string{"unix://" + socket}, Prefix: fmt.Sprintf("/site-%d/", made.Add(1)), Migrations: site.Migrations(), Logger: log,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = st.Close() })
+		return st
+	}
+}
+
+func newWorld(t testing.TB, stores func(testing.TB) store.Store, seed uint64) *world {
 	w := &world{lab: &lab{t: t}, rnd: rand.New(rand.NewPCG(seed, 7)), dead: map[string]bool{}, cidr: netip.MustParsePrefix("192.168.0.0/24")}
 	n := 2 + w.rnd.IntN(3)
 	w.p = &peering.Peering{Name: "acme", Network: peering.Network{CIDR: w.cidr}}
@@ -91,7 +127,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 	}
 	other := &peering.Peering{Name: "beta", Network: peering.Network{CIDR: netip.MustParsePrefix("192.168.7.0/24")}}
 	for i := range n {
-		c := newCloud(t, siteName(i))
+		c := newCloudOn(t, stores(t), siteName(i), 1500)
 		w.clouds = append(w.clouds, c)
 		spec := peering.Site{Name: c.name, Access: peering.Access{Endpoint: c.srv.URL}, Router: "tenant-router"}
 		var cidrs []string
@@ -351,10 +387,11 @@ func (w *world) original() *peering.Peering {
 // answers and kills anywhere; after a last apply everything is as planned, and after
 // destroy as before, and nothing else is ever touched.
 func TestFaults(t *testing.T) {
+	stores := etcdStores(t)
 	for seed := range uint64(*seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, seed)
+			w := newWorld(t, stores, seed)
 			defer func() {
 				for _, c := range w.clouds {
 					c.interpose(nil)

@@ -23,10 +23,11 @@ import (
 	"github.com/causeway-net/causeway/internal/orchestrator/sites"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/site/sitetest"
+	"github.com/causeway-net/causeway/internal/store"
 )
 
-// cloud is a site: the real API over a store in memory, behind a server that can
-// misbehave.
+// cloud is a site: the real API, over a store in memory unless it says otherwise,
+// behind a server that can misbehave.
 type cloud struct {
 	t    testing.TB
 	name string
@@ -45,9 +46,14 @@ type cloud struct {
 func newCloud(t testing.TB, name string) *cloud { return newCloudMTU(t, name, 1500) }
 
 func newCloudMTU(t testing.TB, name string, mtu int) *cloud {
+	return newCloudOn(t, sitetest.New(), name, mtu)
+}
+
+// newCloudOn is a site that keeps its state in st.
+func newCloudOn(t testing.TB, st store.Store, name string, mtu int) *cloud {
 	log := slog.New(slog.DiscardHandler)
 	c := &cloud{t: t, name: name, mtu: mtu}
-	c.api = neutronapi.New(site.New(sitetest.New(), site.Options{Logger: log, UnderlayMTU: mtu}), neutronapi.Options{Logger: log})
+	c.api = neutronapi.New(site.New(st, site.Options{Logger: log, UnderlayMTU: mtu}), neutronapi.Options{Logger: log})
 	c.srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.mu.Lock()
 		between := c.between
