@@ -89,11 +89,18 @@ func (l *logged) count(s string) int {
 // serve runs a server until the test ends.
 func serve(t *testing.T, h http.Handler, o Options) net.Addr {
 	t.Helper()
+	return serveTelling(t, h, o, nil)
+}
+
+// serveTelling is serve, with tell told of the connections' states.
+func serveTelling(t *testing.T, h http.Handler, o Options, tell func(net.Conn, http.ConnState)) net.Addr {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := New(h, o)
+	s.ConnState = tell
 	done := make(chan error, 1)
 	go func() { done <- Serve(s, l, o.Connections) }()
 	t.Cleanup(func() {

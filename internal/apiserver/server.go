@@ -64,13 +64,21 @@ func New(h http.Handler, o Options) *http.Server {
 }
 
 // Serve serves connections of l, at most most at a time (0: DefaultConnections),
-// until the server is shut down.
+// until the server is shut down. The server's ConnState, if it has one, is told of
+// a state after the limit knows it.
 func Serve(s *http.Server, l net.Listener, most int) error {
 	if most == 0 {
 		most = DefaultConnections
 	}
 	c := &connections{Listener: l, most: most, open: map[net.Conn]time.Time{}}
+	tell := s.ConnState
 	s.ConnState = c.state
+	if tell != nil {
+		s.ConnState = func(conn net.Conn, state http.ConnState) {
+			c.state(conn, state)
+			tell(conn, state)
+		}
+	}
 	if s.TLSConfig != nil {
 		return s.Serve(tls.NewListener(c, s.TLSConfig))
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -79,8 +80,13 @@ func TestSlowClients(t *testing.T) {
 			t.Errorf("%s: not cut: %v", name, err)
 		}
 		if c.want != "" {
-			if got := <-ended; got != c.want {
-				t.Errorf("%s: the handler ended with %s", name, got)
+			select {
+			case got := <-ended:
+				if got != c.want {
+					t.Errorf("%s: the handler ended with %s", name, got)
+				}
+			case <-time.After(patience):
+				t.Fatalf("%s: the handler did not end", name)
 			}
 		}
 	}
@@ -113,50 +119,70 @@ func TestLargeHeader(t *testing.T) {
 
 // TestConnections: idle connections make room for new ones, those at work do not.
 func TestConnections(t *testing.T) {
-	started, finish := make(chan struct{}, 10), make(chan struct{})
-	addr := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	// A client has its answer before the server knows that the connection is idle,
+	// so the next step waits for that.
+	started, finish, idle := make(chan struct{}, 10), make(chan struct{}), make(chan struct{}, 20)
+	addr := serveTelling(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/work" {
 			started <- struct{}{}
 			<-finish
 		}
-	}), Options{Connections: 3})
-	var idle []net.Conn
-	for range 3 {
-		c := dial(t, addr)
+	}), Options{Connections: 3}, func(_ net.Conn, s http.ConnState) {
+		if s == http.StateIdle {
+			idle <- struct{}{}
+		}
+	})
+	await := func(c <-chan struct{}, what string) {
+		t.Helper()
+		select {
+		case <-c:
+		case <-time.After(patience):
+			t.Fatal("waited in vain for ", what)
+		}
+	}
+	served := func(c net.Conn) {
+		t.Helper()
 		if err := get(t, c); err != nil {
 			t.Fatal(err)
 		}
-		idle = append(idle, c)
+		await(idle, "an idle connection")
 	}
+	var first net.Conn
 	for range 3 {
-		if err := get(t, dial(t, addr)); err != nil {
-			t.Errorf("idle connections keep a client out: %v", err)
+		c := dial(t, addr)
+		served(c)
+		if first == nil {
+			first = c
 		}
 	}
-	if err := get(t, idle[0]); err == nil {
+	for range 3 { // idle connections keep no client out
+		served(dial(t, addr))
+	}
+	if err := get(t, first); err == nil {
 		t.Error("the connection that was idle longest is still there")
 	}
 	var busy []net.Conn
+	release := sync.OnceFunc(func() { close(finish) })
+	t.Cleanup(release)
 	for range 3 {
 		c := dial(t, addr)
 		if _, err := io.WriteString(c, "GET /work HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
-		<-started
+		await(started, "a request's handler")
 		busy = append(busy, c)
 	}
 	if err := get(t, dial(t, addr)); err == nil {
 		t.Error("a connection beyond the limit was served")
 	}
-	close(finish)
+	release()
 	for _, c := range busy {
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err != nil {
 			t.Fatalf("a connection at work was cut: %v", err)
 		}
 		resp.Body.Close()
+		await(idle, "an idle connection")
 	}
-	if err := get(t, dial(t, addr)); err != nil {
-		t.Errorf("afterwards: %v", err)
-	}
+	served(dial(t, addr)) // there is room again
 }
