@@ -337,6 +337,57 @@ func TestServiceEndsInTheMiddle(t *testing.T) {
 	}
 }
 
+// TestServiceMendsAround: where something stands in the way between two sites, all else is mended
+// all the same, and what is left alone is told; when the obstacle is gone, that is caught up with.
+func TestServiceMendsAround(t *testing.T) {
+	l := newLab(t, 3)
+	dir := t.TempDir()
+	l.write(dir, 3)
+	k := keep(t, dir, "one")
+	until(t, "the peering", func() bool { return l.inSync(3) })
+	a, b, c := l.clouds[0], l.clouds[1], l.clouds[2]
+	router := func(c *cloud) string { return c.one("routers", object{"name": "tenant-router"})["id"].(string) }
+	_, clash := c.connect(router(c), "clash", "10.0.0.128/25") // overlaps with site-a's
+	until(t, "what is left alone to be told of", func() bool {
+		return strings.Contains(k.log.String(), "something stands in the way") && strings.Contains(k.log.String(), `"between":[["site-a","site-c"]]`)
+	})
+	unlist := func(c *cloud, vtep string) {
+		dev := c.one("gw/gateway_devices", nil)["id"].(string)
+		e := c.one("gw/gateway_devices/"+dev+"/remote_mac_entries", object{"vtep_address": vtep})
+		c.call(http.MethodDelete, "gw/gateway_devices/"+dev+"/remote_mac_entries/"+e["id"].(string), nil)
+	}
+	listed := func(c *cloud, vtep string) bool {
+		dev := c.one("gw/gateway_devices", nil)["id"].(string)
+		return len(c.all("gw/gateway_devices/"+dev+"/remote_mac_entries", object{"vtep_address": vtep})) == 1
+	}
+	unlist(a, tunnelIP(2)) // between those two
+	unlist(b, tunnelIP(0))
+	unlist(b, tunnelIP(2))
+	c.connect(router(c), "more", "10.7.0.0/24")
+	until(t, "the rest to be mended", func() bool { return listed(b, tunnelIP(0)) && listed(b, tunnelIP(2)) && b.hasRoute("10.7.0.0/24") })
+	if listed(a, tunnelIP(2)) || a.hasRoute("10.7.0.0/24") || a.hasRoute("10.0.0.128/25") || b.hasRoute("10.0.0.128/25") {
+		t.Error("something was done that the clash concerns")
+	}
+	st := l.status(l.peering())
+	for _, p := range st.Pairs {
+		if want := p.From != "site-b" && p.To != "site-b"; (p.State == plan.InTheWay) != want {
+			t.Errorf("%s to %s is %s: %q", p.From, p.To, p.State, p.Why)
+		}
+	}
+	until(t, "the metrics", func() bool {
+		w := httptest.NewRecorder()
+		k.svc.Handler(k.counts.Handler()).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		return strings.Contains(w.Body.String(), `causeway_peer_problems{peering="acme"} 1`) && strings.Contains(w.Body.String(), `causeway_peer_in_sync{peering="acme"} 0`)
+	})
+	// An operator's apply is still all or nothing.
+	var blocked orchestrator.Blocked
+	if _, err := l.o.Run(t.Context(), l.peering(), applied, orchestrator.RunOptions{}); !errors.As(err, &blocked) {
+		t.Errorf("apply: %v", err)
+	}
+	c.call(http.MethodPut, "routers/"+router(c)+"/remove_router_interface", object{"subnet_id": clash})
+	until(t, "the rest to be caught up with", func() bool { return l.inSync(3) && a.hasRoute("10.7.0.0/24") })
+}
+
 // TestServiceIsBlocked: what stands in the way is told once, changes nothing, and when it is gone
 // the peering is made.
 func TestServiceIsBlocked(t *testing.T) {

@@ -16,6 +16,9 @@ type Options struct {
 	// WithoutDown leaves sites that do not answer alone, and what the others have
 	// for them as it is, in place of refusing to plan.
 	WithoutDown bool
+	// Around plans what nothing stands in the way of, in place of refusing: nothing is
+	// done at a site, or between two, that a blocker concerns.
+	Around bool
 	// Only are the sites at which something is to be done; all if empty.
 	Only []string
 }
@@ -29,10 +32,15 @@ type builder struct {
 	choice map[string]*SiteChoice
 	// attach are the actions that make a site's peer router reachable, by site.
 	attach map[string]string
+	// clashes are advertised networks that overlap. Of what stands in the way, aside are the
+	// sites that are left alone, and withheld the networks that get no routes.
+	clashes  [][2]behind
+	aside    map[string]bool
+	withheld map[behind]bool
 }
 
 func newBuilder(p *peering.Peering, obs []observed.Site, goal Goal, opts Options) *builder {
-	b := &builder{spec: p, opts: opts, attach: map[string]string{}, plan: &Plan{
+	b := &builder{spec: p, opts: opts, attach: map[string]string{}, aside: map[string]bool{}, withheld: map[behind]bool{}, plan: &Plan{
 		Peering: p.Name, Goal: goal, Sites: p.SiteNames(), Blockers: []Problem{}, Warnings: []Problem{}, Actions: []Action{},
 	}}
 	for i := range p.Sites {
@@ -48,11 +56,23 @@ func newBuilder(p *peering.Peering, obs []observed.Site, goal Goal, opts Options
 
 // Build plans what makes the sites as the file says.
 func Build(p *peering.Peering, obs []observed.Site, opts Options) *Plan {
+	if opts.Around {
+		return buildAround(p, obs, opts)
+	}
+	return build(p, obs, opts, nil)
+}
+
+// build plans around what is in the way, if anything is given.
+func build(p *peering.Peering, obs []observed.Site, opts Options, around []Problem) *Plan {
 	b := newBuilder(p, obs, Apply, opts)
 	b.choose()
 	b.check()
+	if len(around) > 0 {
+		b.goAround(around)
+		defer b.settle()
+	}
 	for _, v := range b.views {
-		if v.ready() && (len(opts.Only) == 0 || slices.Contains(opts.Only, v.spec.Name)) {
+		if v.ready() && !b.aside[v.spec.Name] && (len(opts.Only) == 0 || slices.Contains(opts.Only, v.spec.Name)) {
 			b.site(v)
 		}
 	}
@@ -346,7 +366,7 @@ func (b *builder) staleMACs(v *view, w *siteWork) {
 		if b.wanted(v, e) {
 			continue
 		}
-		if b.keepForDown(e.site) {
+		if b.keep(v, e.site) {
 			continue
 		}
 		w.unlisted = append(w.unlisted, b.deleteMAC(v, e))
@@ -364,12 +384,6 @@ func (b *builder) wanted(v *view, e ownMAC) bool {
 		}
 	}
 	return false
-}
-
-// keepForDown tells whether what stands for a site must stay because nothing is
-// known of that site at the moment.
-func (b *builder) keepForDown(site string) bool {
-	return slices.ContainsFunc(b.views, func(v *view) bool { return v.spec.Name == site && v.down })
 }
 
 func (b *builder) deleteMAC(v *view, e ownMAC, after ...string) string {
@@ -429,7 +443,7 @@ func (b *builder) staleRoutes(v *view, w *siteWork) {
 	var gone []observed.Route
 	for _, r := range v.router.Routes {
 		site := b.routeOf(v, r)
-		if site == "" || b.keepForDown(site) {
+		if site == "" || b.keep(v, site) {
 			continue
 		}
 		if c := b.choice[site]; c != nil && c.known() && r.NextHop == c.Address && c.advertises[r.Destination] {

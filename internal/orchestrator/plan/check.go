@@ -201,7 +201,7 @@ func (b *builder) checkTaken(v *view) {
 		}
 		for _, c := range b.plan.Choices.Sites {
 			if c.Site != v.spec.Name && !c.MAC.IsZero() && c.MAC.MAC == e.MAC.MAC {
-				b.block(Problem{Site: v.spec.Name, Resource: named("gateway device", v.device.Name, v.device.ID),
+				b.block(Problem{Site: v.spec.Name, Remote: c.Site, Resource: named("gateway device", v.device.Name, v.device.ID),
 					Text: fmt.Sprintf("its remote MAC table has %s, VNI %d at %s already, and not by this peering", e.MAC, e.VNI, e.VTEP),
 					Hint: "Remove that entry, or give site " + c.Site + " another mac."})
 			}
@@ -210,7 +210,7 @@ func (b *builder) checkTaken(v *view) {
 }
 
 func (b *builder) taken(v *view, p *observed.Port, what, site string) {
-	b.block(Problem{Site: v.spec.Name, Resource: named("port", p.Name, p.ID),
+	b.block(Problem{Site: v.spec.Name, Remote: otherThan(v, site), Resource: named("port", p.Name, p.ID),
 		Text: fmt.Sprintf("it has the %s on the multi-site network, which is to be site %s's", what, site),
 		Hint: "Remove the port, choose another value in the file, or take a hand-made peering over with: causeway peer adopt."})
 }
@@ -236,7 +236,7 @@ func (b *builder) checkRoutes(v *view) {
 		if c := b.choice[site]; c != nil && v.peer != nil && r.NextHop == c.Address {
 			continue // ours, and its remote-site port is what is missing
 		}
-		b.block(Problem{Site: v.spec.Name, Resource: named("router", v.router.Name, v.router.ID),
+		b.block(Problem{Site: v.spec.Name, Remote: site, Resource: named("router", v.router.Name, v.router.ID),
 			Text: fmt.Sprintf("its route to %s by %s is in the way of site %s's", r.Destination, r.NextHop, site),
 			Hint: "Remove the route, or leave the network out of " + site + "'s advertise."})
 	}
@@ -250,7 +250,7 @@ func (b *builder) checkTunnelIPs() {
 			continue
 		}
 		if other := seen[ip]; other != "" {
-			b.block(Problem{Site: v.spec.Name, Text: fmt.Sprintf("its tunnel IP %s is that of site %s too", ip, other),
+			b.block(Problem{Site: v.spec.Name, Remote: other, both: true, Text: fmt.Sprintf("its tunnel IP %s is that of site %s too", ip, other),
 				Hint: "Each site needs a gateway device with a tunnel IP of its own."})
 		}
 		seen[ip] = v.spec.Name
@@ -265,7 +265,7 @@ func (b *builder) checkSameRouter() {
 			continue
 		}
 		if other := seen[v.obs.Endpoint+" "+v.router.ID]; other != "" {
-			b.block(Problem{Site: v.spec.Name, Resource: named("router", v.router.Name, v.router.ID), Text: fmt.Sprintf("it is the peer router of site %s too", other),
+			b.block(Problem{Site: v.spec.Name, Remote: other, both: true, Resource: named("router", v.router.Name, v.router.ID), Text: fmt.Sprintf("it is the peer router of site %s too", other),
 				Hint: "A router needs no peering with itself; correct the file."})
 		}
 		seen[v.obs.Endpoint+" "+v.router.ID] = v.spec.Name
@@ -276,10 +276,10 @@ func (b *builder) checkChoices() {
 	addrs, macs := map[netip.Addr]string{}, map[model.MAC]string{}
 	for _, c := range b.plan.Choices.Sites {
 		if other := addrs[c.Address]; c.Address.IsValid() && other != "" {
-			b.block(Problem{Site: c.Site, Text: fmt.Sprintf("its address %s is that of site %s too", c.Address, other), Hint: "Give each site an address of its own."})
+			b.block(Problem{Site: c.Site, Remote: other, both: true, Text: fmt.Sprintf("its address %s is that of site %s too", c.Address, other), Hint: "Give each site an address of its own."})
 		}
 		if other := macs[c.MAC.MAC]; !c.MAC.IsZero() && other != "" {
-			b.block(Problem{Site: c.Site, Text: fmt.Sprintf("its MAC %s is that of site %s too", c.MAC, other), Hint: "Give each site a MAC of its own."})
+			b.block(Problem{Site: c.Site, Remote: other, both: true, Text: fmt.Sprintf("its MAC %s is that of site %s too", c.MAC, other), Hint: "Give each site a MAC of its own."})
 		}
 		addrs[c.Address], macs[c.MAC.MAC] = c.Site, c.Site
 		if c.MAC.IsGroup() {
@@ -290,31 +290,31 @@ func (b *builder) checkChoices() {
 
 // checkOverlaps compares the networks behind every two sites.
 func (b *builder) checkOverlaps() {
-	type behind struct {
+	type behindSite struct {
 		prefixOf
 		site string
 		// only tells that the network is not advertised: it is in the way of others
 		// all the same.
 		only bool
 	}
-	var all []behind
+	var all []behindSite
 	for _, v := range b.views {
 		adv := v.advertised(b.plan.Choices.CIDR)
 		for _, p := range adv {
-			all = append(all, behind{p, v.spec.Name, false})
+			all = append(all, behindSite{p, v.spec.Name, false})
 			if p.prefix.Bits() != 0 && p.prefix.Overlaps(b.spec.Network.CIDR) && p.subnet == nil {
 				b.block(Problem{Site: v.spec.Name, Text: fmt.Sprintf("%s overlaps with the peering's own %s", p, b.spec.Network.CIDR), Hint: "Correct advertise, or choose another cidr."})
 			}
 		}
 		for _, c := range v.connected() {
 			if !slices.ContainsFunc(adv, func(p prefixOf) bool { return p.prefix == c.prefix }) {
-				all = append(all, behind{c, v.spec.Name, true})
+				all = append(all, behindSite{c, v.spec.Name, true})
 			}
 		}
 	}
 	// In the order of addresses, a network overlaps only with those that begin
 	// inside it.
-	slices.SortStableFunc(all, func(a, b behind) int {
+	slices.SortStableFunc(all, func(a, b behindSite) int {
 		if c := a.prefix.Addr().Compare(b.prefix.Addr()); c != 0 {
 			return c
 		}
@@ -331,7 +331,10 @@ func (b *builder) checkOverlaps() {
 			if a.site == o.site || a.only && o.only {
 				continue
 			}
-			b.block(Problem{Site: o.site, Text: fmt.Sprintf("%s overlaps with %s of site %s", o, a, a.site),
+			if !a.only && !o.only {
+				b.clashes = append(b.clashes, [2]behind{{a.site, a.prefix}, {o.site, o.prefix}})
+			}
+			b.block(Problem{Site: o.site, Remote: a.site, Text: fmt.Sprintf("%s overlaps with %s of site %s", o, a, a.site),
 				Hint: "Networks that are to reach each other need addresses of their own; leave one out of advertise if it need not."})
 		}
 	}

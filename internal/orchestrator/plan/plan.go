@@ -20,6 +20,10 @@ type Plan struct {
 	// Blockers must be gone before anything is done. Warnings need not.
 	Blockers []Problem `json:"blockers"`
 	Warnings []Problem `json:"warnings"`
+	// Around are the blockers of a plan that goes around them: it does nothing of what they
+	// concern, which is LeftAlone.
+	Around    []Problem `json:"around,omitempty"`
+	LeftAlone LeftAlone `json:"left_alone,omitzero"`
 	// Actions are in an order that keeps every After.
 	Actions []Action `json:"actions"`
 	// Sites are the names in the order of the file.
@@ -60,7 +64,11 @@ type SiteChoice struct {
 
 // Problem is something that stands in the way, or that one should know.
 type Problem struct {
-	Site     string `json:"site,omitempty"`
+	Site string `json:"site,omitempty"`
+	// Remote is the other site, where it is about the two of them; both tells that it is
+	// about all of both.
+	Remote   string `json:"remote,omitempty"`
+	both     bool
 	Resource string `json:"resource,omitempty"` // router SiteATenantRouter
 	Text     string `json:"text"`
 	// Hint is the way out.

@@ -23,10 +23,12 @@ func (b *builder) strayPorts(v *view, w *siteWork) map[string]string {
 		}
 	}
 	for _, p := range v.stray {
-		remove(p)
+		if site, _ := v.siteOf(p.Tags, p.Description); site == v.spec.Name || !b.keep(v, site) {
+			remove(p)
+		}
 	}
 	for _, site := range sortedKeys(v.remote) {
-		if b.spec.Site(site) == nil {
+		if b.spec.Site(site) == nil && !b.keep(v, site) {
 			remove(v.remote[site])
 		}
 	}
@@ -37,7 +39,7 @@ func (b *builder) strayPorts(v *view, w *siteWork) map[string]string {
 		mine := v.portFor(c.Site)
 		for _, other := range b.plan.Choices.Sites {
 			p := v.portFor(other.Site)
-			if p == nil || p == mine || !c.known() || p.Addr() != c.Address && p.MAC.MAC != c.MAC.MAC || b.keepForDown(other.Site) {
+			if p == nil || p == mine || !c.known() || p.Addr() != c.Address && p.MAC.MAC != c.MAC.MAC || other.Site != v.spec.Name && b.keep(v, other.Site) {
 				continue
 			}
 			site := other.Site
@@ -198,7 +200,7 @@ func (b *builder) attachPort(v *view, what string, port Ref, after string) {
 // and MAC, the row that tells where the MAC is, and the routes to its networks.
 func (b *builder) remotePort(v *view, w *siteWork, site string, gone map[string]string) {
 	c := b.choice[site]
-	if b.keepForDown(site) {
+	if b.keep(v, site) {
 		return
 	}
 	before := w.before()
@@ -260,7 +262,7 @@ func (b *builder) routes(v *view, w *siteWork, site, port, listed string) {
 	}
 	var missing []observed.Route
 	for _, p := range c.Advertise {
-		if r := (observed.Route{Destination: p, NextHop: c.Address}); !v.routes[r] {
+		if r := (observed.Route{Destination: p, NextHop: c.Address}); !v.routes[r] && !b.withheld[behind{site, p}] {
 			missing = append(missing, r)
 		}
 	}

@@ -113,7 +113,7 @@ func (s *Status) pair(from, to string, down map[string]string, there map[string]
 		}
 	}
 	for _, b := range s.Problems {
-		if b.Site == from || b.Site == to {
+		if b.concerns(from, to) {
 			p.State = InTheWay
 			p.Why = append(p.Why, b.String())
 		}

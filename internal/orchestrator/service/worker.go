@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"sync"
@@ -42,7 +43,7 @@ type worker struct {
 	routers map[string]string // site → id of its peer router
 	seats   map[string]string // site → id of the router for the leader's lease
 	glances map[string]string // site → what it looked like
-	told    string            // the problems that were logged last
+	told    string            // what was logged last of what stands in the way
 	pause   time.Duration     // after a failure
 }
 
@@ -289,7 +290,7 @@ func (w *worker) look(obs []observed.Site) (down int) {
 
 // pass looks at everything and mends what has drifted. It returns how long to rest if nothing shows.
 func (w *worker) pass(ctx context.Context) time.Duration {
-	opts := plan.Options{WithoutDown: true}
+	opts := plan.Options{WithoutDown: true, Around: true}
 	pl, obs, err := w.orch.Plan(ctx, w.spec, orchestrator.ForApply(opts))
 	if err != nil {
 		return w.opts.Full
@@ -297,12 +298,12 @@ func (w *worker) pass(ctx context.Context) time.Duration {
 	down := w.look(obs)
 	drift := plan.Differences(pl)
 	w.set(func(s *Summary) {
-		s.Down, s.Drift, s.Problems = down, len(drift), len(pl.Blockers)
-		s.InSync = len(pl.Actions) == 0 && len(pl.Blockers) == 0 && down == 0
+		s.Down, s.Drift, s.Problems = down, len(drift), len(pl.Around)
+		s.InSync = len(pl.Actions) == 0 && len(pl.Around) == 0 && down == 0
 	})
-	w.tellBlockers(pl.Blockers)
+	w.tellBlockers(pl)
 	switch {
-	case len(pl.Blockers) > 0:
+	case len(pl.Actions) == 0 && len(pl.Around) > 0:
 		w.opts.Counts.Applied(w.spec.Name, "blocked", 0, 0)
 		return w.opts.Full
 	case len(pl.Actions) == 0:
@@ -337,22 +338,18 @@ func (w *worker) mend(ctx context.Context, opts plan.Options) time.Duration {
 	took := time.Since(begin)
 	result := "done"
 	var held lease.Held
-	var blocked orchestrator.Blocked
 	switch {
 	case err == nil:
 		w.pause = 0
 		w.log.Info("mended", "steps", out.Steps, "took", took.Round(time.Millisecond))
 		// Seen anew at once: what the steps changed shows at the next glance.
-		w.set(func(s *Summary) { s.Drift, s.InSync = 0, s.Down == 0 })
+		w.set(func(s *Summary) { s.Drift, s.InSync = 0, s.Down == 0 && s.Problems == 0 })
 	case ctx.Err() != nil:
 		w.log.Info("stopped in the middle; whoever comes next goes on", "steps", out.Steps)
 		return w.opts.Full
 	case errors.As(err, &held):
 		result = "held"
 		w.log.Info("another run is at work on the peering", "site", held.Site, "holder", held.Holder)
-	case errors.As(err, &blocked):
-		result = "blocked"
-		w.tellBlockers(blocked.Plan.Blockers)
 	default:
 		result = "failed"
 		w.log.Error("the peering could not be mended; it is tried again", "error", err, "steps", out.Steps)
@@ -365,22 +362,29 @@ func (w *worker) mend(ctx context.Context, opts plan.Options) time.Duration {
 	return jitter(w.pause)
 }
 
-// tellBlockers writes what stands in the way, once.
-func (w *worker) tellBlockers(list []plan.Problem) {
+// tellBlockers writes what stands in the way, and what is left alone because of it, once.
+func (w *worker) tellBlockers(pl *plan.Plan) {
 	all := ""
-	for _, b := range list {
+	for _, b := range pl.Around {
 		all += b.String() + "\n"
+	}
+	if all != "" {
+		all += fmt.Sprint(pl.LeftAlone)
 	}
 	if all == w.told {
 		return
 	}
 	w.told = all
-	for _, b := range list[:min(len(list), maxTold)] {
+	for _, b := range pl.Around[:min(len(pl.Around), maxTold)] {
 		w.log.Error("something stands in the way of the peering", "site", b.Site, "resource", b.Resource, "what", b.Text, "hint", b.Hint)
 	}
-	if len(list) == 0 {
+	if len(pl.Around) == 0 {
 		w.log.Info("nothing stands in the way of the peering any more")
+		return
 	}
+	pairs := pl.LeftAlone.Pairs
+	w.log.Warn("until that is gone nothing is mended at these sites, and between these", "sites", pl.LeftAlone.Sites,
+		"between", pairs[:min(len(pairs), maxTold)], "pairs", len(pairs))
 }
 
 // sleep tells whether the pause is over before ctx is.
