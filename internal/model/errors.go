@@ -20,7 +20,6 @@ const (
 	KindPrecondition                     // If-Match does not hold: 412
 	KindTooLarge                         // beyond a stated limit: 413
 	KindUnauthenticated                  // nobody knows who asks: 401
-	KindNotImplemented                   // an operation that Neutron itself lacks: 501
 	KindTooMany                          // the client asks too often: 429
 )
 

@@ -20,7 +20,6 @@ var statusOf = map[model.ErrorKind]int{
 	model.KindForbidden:       http.StatusForbidden,
 	model.KindUnauthenticated: http.StatusUnauthorized,
 	model.KindUnsupported:     http.StatusBadRequest,
-	model.KindNotImplemented:  http.StatusNotImplemented,
 	model.KindTooMany:         http.StatusTooManyRequests,
 	model.KindUnavailable:     http.StatusServiceUnavailable,
 	model.KindPrecondition:    http.StatusPreconditionFailed,
@@ -89,13 +88,7 @@ func (a *API) WriteError(w http.ResponseWriter, r *http.Request, err error) {
 		a.writeUnauthenticated(w)
 		return
 	}
-	body := map[string]errorBody{"NeutronError": {e.Type, e.Message, ""}}
-	if e.Kind == model.KindNotImplemented {
-		// Neutron names the exception in place of NeutronError here; clients
-		// look for either.
-		body[e.Type] = errorBody{e.Type, e.Message, ""}
-	}
-	a.WriteJSON(w, status, body)
+	a.WriteJSON(w, status, map[string]errorBody{"NeutronError": {e.Type, e.Message, ""}})
 }
 
 // WriteJSON answers with v.

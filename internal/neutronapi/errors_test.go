@@ -255,7 +255,7 @@ func TestGatewayErrors(t *testing.T) {
 	const bad = "HTTPBadRequest"
 	dev, macs := "gw/gateway_devices", "gw/gateway_devices/$DEV/remote_mac_entries"
 	lg, conn := "l2-gateways", "l2-gateway-connections"
-	runErrors(t, append(gatewayTypeErrors(), []errorRow{
+	runErrors(t, append(append(gatewayTypeErrors(), l2GatewayErrors()...), []errorRow{
 		{400, bad, "Invalid input for type. Reason: foo is not in valid_values.", post + dev, `{"gateway_device":{"type":"foo"}}`},
 		{400, "HwVtepTypeInvalid", "", post + dev, `{"gateway_device":{"tunnel_ips":["1.1.1.1"]}}`},
 		{400, bad, "management_port", post + dev, `{"gateway_device":{"type":"hw_vtep","management_ip":"1.1.1.1","management_port":"65536"}}`},
@@ -296,19 +296,13 @@ func TestGatewayErrors(t *testing.T) {
 		{400, "RemoteMacEntryWrongGatewayDevice", "$MACID", get + dev + "/$DEV2/remote_mac_entries/$MACID", ``},
 		{400, "RemoteMacEntryWrongGatewayDevice", "$MACID", del + dev + "/$DEV2/remote_mac_entries/$MACID", ``},
 
-		{400, bad, "Required attribute 'devices'", post + lg, `{"l2_gateway":{"name":"x"}}`},
-		{400, bad, "Invalid input for devices. Reason: Cannot create a gateway with an empty device list.", post + lg, `{"l2_gateway":{"devices":[]}}`},
-		{400, bad, "Exactly one device must be specified to create a gateway.", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$DEV"},{"device_id":"$DEV2"}]}}`},
-		{400, bad, "Cannot create a gateway with an empty device_id.", post + lg, `{"l2_gateway":{"devices":[{"segmentation_id":"1"}]}}`},
-		{400, bad, "Interfaces are not allowed in MidoNet L2GW.", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$DEV","interfaces":[{"name":"x"}]}]}}`},
-		{400, bad, "'a' is not a dictionary.", post + lg, `{"l2_gateway":{"devices":["a"]}}`},
-		{404, "GatewayDeviceNotFound", "$NONE", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$NONE"}]}}`},
-		{400, "InvalidInput", "Invalid input for operation: Segmentation id must be a valid integer.", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$DEV","segmentation_id":"abc"}]}}`},
-		{400, "InvalidInput", "Segmentation id is out of range.", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$DEV","segmentation_id":"-1"}]}}`},
-		{400, "InvalidInput", "Segmentation id is out of range.", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$DEV","segmentation_id":"16777216"}]}}`},
 		{404, "L2GatewayNotFound", "L2 Gateway $NONE could not be found", get + lg + "/$NONE", ``},
 		{404, "L2GatewayNotFound", "$NONE", del + lg + "/$NONE", ``},
-		{501, "NotImplementedError", "", put + lg + "/$LG", `{"l2_gateway":{"name":"x"}}`},
+		{404, "L2GatewayNotFound", "L2 Gateway $NONE could not be found", put + lg + "/$NONE", `{"l2_gateway":{"name":"x"}}`},
+		{400, bad, "Cannot update read-only attribute tenant_id", put + lg + "/$LG", `{"l2_gateway":{"tenant_id":"x"}}`},
+		{409, "L2GatewayInUse", "L2 Gateway $LG still has active mappings", put + lg + "/$LG", `{"l2_gateway":{"devices":[{"device_id":"$DEV","segmentation_id":"101"}]}}`},
+		{409, "L2GatewayInUse", "$LG", put + lg + "/$LG", `{"l2_gateway":{"name":"x","devices":[{"device_id":"$DEV2","segmentation_id":"100"}]}}`},
+		{409, "L2GatewayInUse", "$LG", put + lg + "/$LG", `{"l2_gateway":{"devices":[{"device_id":"$DEV"}]}}`},
 		{409, "L2GatewayInUse", "$LG", del + lg + "/$LG", ``},
 
 		{404, "NetworkNotFound", "$NONE", post + conn, `{"l2_gateway_connection":{"network_id":"$NONE","l2_gateway_id":"$NONE"}}`},
@@ -329,4 +323,21 @@ func TestGatewayErrors(t *testing.T) {
 		{404, "L2GatewayConnectionNotFound", "not found on the l2 gateway", get + conn + "/$NONE", ``},
 		{404, "L2GatewayConnectionNotFound", "", del + conn + "/$NONE", ``},
 	}...))
+}
+
+// l2GatewayErrors are the rules of what a new L2 gateway is made of.
+func l2GatewayErrors() []errorRow {
+	const bad, lg = "HTTPBadRequest", "l2-gateways"
+	return []errorRow{
+		{400, bad, "Required attribute 'devices'", post + lg, `{"l2_gateway":{"name":"x"}}`},
+		{400, bad, "Invalid input for devices. Reason: Cannot create a gateway with an empty device list.", post + lg, `{"l2_gateway":{"devices":[]}}`},
+		{400, bad, "Exactly one device must be specified to create a gateway.", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$DEV"},{"device_id":"$DEV2"}]}}`},
+		{400, bad, "Cannot create a gateway with an empty device_id.", post + lg, `{"l2_gateway":{"devices":[{"segmentation_id":"1"}]}}`},
+		{400, bad, "Interfaces are not allowed in MidoNet L2GW.", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$DEV","interfaces":[{"name":"x"}]}]}}`},
+		{400, bad, "'a' is not a dictionary.", post + lg, `{"l2_gateway":{"devices":["a"]}}`},
+		{404, "GatewayDeviceNotFound", "$NONE", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$NONE"}]}}`},
+		{400, "InvalidInput", "Invalid input for operation: Segmentation id must be a valid integer.", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$DEV","segmentation_id":"abc"}]}}`},
+		{400, "InvalidInput", "Segmentation id is out of range.", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$DEV","segmentation_id":"-1"}]}}`},
+		{400, "InvalidInput", "Segmentation id is out of range.", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$DEV","segmentation_id":"16777216"}]}}`},
+	}
 }

@@ -1,6 +1,8 @@
 package neutronapi_test
 
 import (
+	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -126,4 +128,92 @@ func TestGatewayDeviceTypes(t *testing.T) {
 	checkSound(s)
 	s.post("/v2.0/gw/gateway_devices", `{"gateway_device":{"management_ip":"192.0.2.2","management_port":1,"tunnel_ips":["200.0.0.5"]}}`)
 	s.want(204, "DELETE", "/v2.0/networks/"+uplink, "")
+}
+
+// TestUpdateL2Gateway changes what a gateway is made of, as long as nothing hangs on it.
+func TestUpdateL2Gateway(t *testing.T) {
+	s := newServer(t)
+	names := world(s)
+	at := func(id string) string { return fill("/v2.0/l2-gateways/"+id, names...) }
+	update := func(id, body, devices string) {
+		t.Helper()
+		out := s.want(200, "PUT", at(id), fill(`{"l2_gateway":`+body+`}`, names...))
+		s.wantObject(out, fill(`{"devices":[`+devices+`]}`, names...), "id", "name", "tenant_id")
+		checkSound(s)
+	}
+	put := func(id, device, devices string) {
+		t.Helper()
+		update(id, `{"devices":[`+device+`]}`, devices)
+	}
+
+	// A name changes at any time, and devices that are as they were change nothing.
+	const lg = `{"device_id":"$DEV","segmentation_id":"100"}`
+	update("$LG", `{"name":"x"}`, lg)
+	put("$LG", lg, lg)
+	put("$LG", `{"device_id":"$DEV","segmentation_id":100}`, lg)
+	update("$LG", `{"name":null}`, lg)
+	if out := s.want(200, "GET", at("$LG"), ""); out.str("name") != "" || out.str("tenant_id") != "default" {
+		t.Errorf("after the changes: %v", out)
+	}
+
+	// Without a connection everything does.
+	put("$LGOPEN", `{"device_id":"$DEV","segmentation_id":"77"}`, `{"device_id":"$DEV","segmentation_id":"77"}`)
+	put("$LGOPEN", `{"device_id":"$HW","interfaces":[{"name":"p1","segmentation_id":[7]},{"name":"p2"}]}`,
+		`{"device_id":"$HW","interfaces":[{"name":"p1","segmentation_id":["7"]},{"name":"p2","segmentation_id":["0"]}]}`)
+	s.wantError(409, "L2GatewayInterfaceInUse", "VLAN 7 of interface p1", "POST", "/v2.0/l2-gateways",
+		fill(`{"l2_gateway":{"devices":[{"device_id":"$HW","interfaces":[{"name":"p1","segmentation_id":["7"]}]}]}}`, names...))
+	put("$LGOPEN", `{"device_id":"$VLAN"}`, `{"device_id":"$VLAN"}`)
+	s.post("/v2.0/l2-gateways", fill(`{"l2_gateway":{"devices":[{"device_id":"$HW","interfaces":[{"name":"p1","segmentation_id":["7"]}]}]}}`, names...))
+
+	// A switch's ports do so under a connection too, and nothing else of its device.
+	s.post("/v2.0/l2-gateway-connections", fill(`{"l2_gateway_connection":{"l2_gateway_id":"$LGHW","network_id":"$NOGW","segmentation_id":"9"}}`, names...))
+	const ports = `{"device_id":"$HW","interfaces":[{"name":"p/9","segmentation_id":["9"]},{"name":"p3","segmentation_id":["0"]}]}`
+	put("$LGHW", ports, ports)
+	s.wantError(409, "L2GatewayInUse", "", "PUT", at("$LGHW"), fill(`{"l2_gateway":{"devices":[{"device_id":"$HW","segmentation_id":"8"}]}}`, names...))
+	s.wantError(409, "L2GatewayInterfaceInUse", "VLAN 7 of interface p1", "PUT", at("$LGHW"), fill(`{"l2_gateway":{"devices":[{"device_id":"$HW","interfaces":[{"name":"p1","segmentation_id":["7"]}]}]}}`, names...))
+	put("$LGHW", `{"device_id":"$HW"}`, `{"device_id":"$HW"}`)
+
+	// What a gateway has left is free to go.
+	other := s.post("/v2.0/l2-gateways", fill(`{"l2_gateway":{"devices":[{"device_id":"$DEV2"}]}}`, names...))
+	conns := s.want(200, "GET", fill("/v2.0/l2-gateway-connections?l2_gateway_id=$LGFULL", names...), "").list("l2_gateway_connections")
+	s.want(204, "DELETE", "/v2.0/l2-gateway-connections/"+conns[0].(map[string]any)["id"].(string), "")
+	device := fill("/v2.0/gw/gateway_devices/$DEV2", names...)
+	for _, id := range []string{other, "$LGFULL"} {
+		s.wantError(409, "GatewayDeviceInUse", "", "DELETE", device, "")
+		put(id, `{"device_id":"$DEV"}`, `{"device_id":"$DEV"}`)
+	}
+	s.want(204, "DELETE", device, "")
+	s.wantError(404, "GatewayDeviceNotFound", "", "PUT", at(other), fill(`{"l2_gateway":{"devices":[{"device_id":"$DEV2"}]}}`, names...))
+}
+
+// TestSameRulesForL2Gateways puts to an update what is refused of a create.
+func TestSameRulesForL2Gateways(t *testing.T) {
+	var rows []errorRow
+	for _, r := range append(gatewayTypeErrors(), l2GatewayErrors()...) {
+		if r.request == post+"l2-gateways" && !strings.Contains(r.message, "Required attribute") {
+			r.request = put + "l2-gateways/$LGOPEN"
+			rows = append(rows, r)
+		}
+	}
+	if len(rows) < 20 {
+		t.Fatalf("%d rules", len(rows))
+	}
+	runErrors(t, rows)
+}
+
+func TestL2GatewayIfMatch(t *testing.T) {
+	s := newServer(t)
+	names := world(s)
+	path := fill("/v2.0/l2-gateways/$LGOPEN", names...)
+	call := func(revision string, want int) {
+		t.Helper()
+		status, out, _ := s.callWith("PUT", path, `{"l2_gateway":{"name":"x"}}`, http.Header{"If-Match": {"revision_number=" + revision}})
+		if status != want {
+			t.Errorf("revision %s: %d %v, want %d", revision, status, out, want)
+		}
+	}
+	call("2", 412)
+	call("1", 200)
+	call("1", 412)
+	call("2", 200)
 }

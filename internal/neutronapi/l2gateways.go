@@ -25,7 +25,7 @@ func l2Gateways(a *API) *resource[site.L2GatewayInput, model.L2Gateway] {
 			nameAttr(func(i *in) *model.Standard { return &i.Standard }, func(g *gateway) *model.Standard { return &g.Standard }),
 			projectAttr("tenant_id", project, func(g *gateway) model.ProjectID { return g.ProjectID }),
 			projectID,
-			{name: "devices", post: true, required: true, takes: with(devices(), setDevices), get: func(_ store.Snapshot, g *gateway) any {
+			{name: "devices", post: true, put: true, required: true, takes: with(devices(), setDevices), get: func(_ store.Snapshot, g *gateway) any {
 				d := map[string]any{"device_id": string(g.DeviceID)}
 				if g.VNI != 0 {
 					d["segmentation_id"] = strconv.Itoa(int(g.VNI))
@@ -41,11 +41,12 @@ func l2Gateways(a *API) *resource[site.L2GatewayInput, model.L2Gateway] {
 		fresh: func(r *http.Request) *in {
 			return &in{L2Gateway: gateway{Standard: model.Standard{ProjectID: ownerOf(r)}}}
 		},
-		id:          func(g *gateway) string { return string(g.ID) },
-		revision:    func(g *gateway) int64 { return g.Revision },
-		notFound:    site.L2GatewayNotFound,
-		create:      one(a.site.CreateL2Gateway),
-		updateFirst: model.Errf(model.KindNotImplemented, "NotImplementedError", "an l2 gateway cannot be changed: delete it and create another"),
+		id:         func(g *gateway) string { return string(g.ID) },
+		revision:   func(g *gateway) int64 { return g.Revision },
+		revisionIn: func(i *in) int64 { return i.Revision },
+		notFound:   site.L2GatewayNotFound,
+		create:     one(a.site.CreateL2Gateway),
+		update:     a.site.UpdateL2Gateway,
 		remove: func(ctx context.Context, _ *http.Request, id string, guard func(*gateway) error) error {
 			return a.site.DeleteL2Gateway(ctx, id, guard)
 		},

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -179,6 +180,15 @@ func TestRaces(t *testing.T) {
 	a.race("one connection", "MidonetL2GatewayConnectionExists", n, func(i int) (string, string, string) {
 		return "POST", "/v2.0/l2-gateway-connections", fill(`{"l2_gateway_connection":{"l2_gateway_id":"$G","network_id":"$N"}}`, "$G", lone, "$N", nets[i])
 	})
+	_, out = a.call("GET", "/v2.0/l2-gateway-connections", "")
+	for _, c := range out["l2_gateway_connections"].([]any) {
+		connected := c.(map[string]any)["l2_gateway_id"].(string)
+		gws = slices.DeleteFunc(gws, func(id string) bool { return id == connected })
+	}
+	tor := a.post("gw/gateway_devices", `{"gateway_device":{"management_ip":"192.0.2.1","management_port":1,"tunnel_ips":["4.0.0.1"]}}`)
+	a.race("one port of a switch", "L2GatewayInterfaceInUse", len(gws), func(i int) (string, string, string) {
+		return "PUT", "/v2.0/l2-gateways/" + gws[i], fill(`{"l2_gateway":{"devices":[{"device_id":"$D","interfaces":[{"name":"p0"}]}]}}`, "$D", tor)
+	})
 	port := a.post("ports", fill(`{"port":{"network_id":"$N"}}`, "$N", net))
 	a.race("one port for two routers", "PortInUse", n, func(i int) (string, string, string) {
 		return "PUT", "/v2.0/routers/" + routers[i] + "/add_router_interface", fill(`{"port_id":"$P"}`, "$P", port)
@@ -295,5 +305,32 @@ func TestLargeRemoteMACTable(t *testing.T) {
 	}
 	for id := range snap.List("remote_mac_entry") {
 		t.Errorf("remote MAC entry %s is left", id)
+	}
+}
+
+// TestUpdateAgainstConnect moves L2 gateways to another device and VNI while they are
+// connected, by two controllers: a connection is of the gateway as it was when it came.
+func TestUpdateAgainstConnect(t *testing.T) {
+	pair := newEtcdPair(t)
+	var dev [2]string
+	for i := range dev {
+		dev[i] = pair[0].post("gw/gateway_devices", fmt.Sprintf(`{"gateway_device":{"type":"router_vtep","resource_id":"%s","tunnel_ips":["1.0.0.%d"]}}`, pair[0].post("routers", `{"router":{}}`), i+1))
+	}
+	net := pair[0].post("networks", `{"network":{}}`)
+	for i := range 20 {
+		gw := pair[i%2].post("l2-gateways", fmt.Sprintf(`{"l2_gateway":{"devices":[{"device_id":"%s","segmentation_id":"%d"}]}}`, dev[0], i+1))
+		var moved, connected int
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			moved, _ = pair[0].call("PUT", "/v2.0/l2-gateways/"+gw, fmt.Sprintf(`{"l2_gateway":{"devices":[{"device_id":"%s","segmentation_id":"%d"}]}}`, dev[1], 100+i))
+		})
+		wg.Go(func() {
+			connected, _ = pair[1].call("POST", "/v2.0/l2-gateway-connections", fill(`{"l2_gateway_connection":{"l2_gateway_id":"$G","network_id":"$N"}}`, "$G", gw, "$N", net))
+		})
+		wg.Wait()
+		if moved != 200 && moved != 409 || connected != 201 {
+			t.Errorf("moved: %d, connected: %d", moved, connected)
+		}
+		pair[0].checkSound()
 	}
 }

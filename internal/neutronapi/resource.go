@@ -32,9 +32,8 @@ type resource[I, M any] struct {
 	create func(context.Context, []*I) ([]*M, error)
 	update func(ctx context.Context, id string, change func(*I) error) (*M, error) // nil: see noUpdate
 	remove func(ctx context.Context, r *http.Request, id string, guard func(*M) error) error
-	// noUpdate answers a PUT whose attributes passed where update is nil;
-	// updateFirst answers it before they are looked at.
-	noUpdate, updateFirst error
+	// noUpdate answers a PUT whose attributes passed where update is nil.
+	noUpdate error
 	// all and one read from a snapshot; nil for the plain way by kind and id.
 	all func(*http.Request, store.Snapshot) (iter.Seq[*M], error)
 	one func(*http.Request, store.Snapshot, string) (*M, error)
@@ -87,9 +86,6 @@ func register[I, M any](a *API, r *resource[I, M]) {
 	} else {
 		put.status, put.reply, put.params = 0, nil, nil
 		put.summary = "Always refused: delete it and create another."
-		if r.updateFirst != nil {
-			put.status, put.reply = http.StatusNotImplemented, errorSchema()
-		}
 	}
 	a.handle(r.path+"/{id}", methods{
 		http.MethodGet: {
@@ -229,12 +225,6 @@ func (r *resource[I, M]) postItems(body map[string]any) (items []map[string]any,
 func (r *resource[I, M]) servePut(a *API, w http.ResponseWriter, req *http.Request) error {
 	id := req.PathValue("id")
 	about(w, r.name, clip(id))
-	if r.updateFirst != nil {
-		if err := r.mayChange(a, req, id); err != nil {
-			return err
-		}
-		return r.updateFirst
-	}
 	body, err := ReadBody(req)
 	if err != nil {
 		return err

@@ -120,7 +120,7 @@ var routeCases = map[string]routeCase{
 	"GET /v2.0/l2-gateways":                                            {adminOnly: true},
 	"POST /v2.0/l2-gateways":                                           {adminOnly: true, body: `{"l2_gateway":{"tenant_id":"a","devices":[{"device_id":"$dev2","segmentation_id":"77"}]}}`},
 	"GET /v2.0/l2-gateways/{id}":                                       {adminOnly: true},
-	"PUT /v2.0/l2-gateways/{id}":                                       {adminOnly: true, status: 501, body: `{"l2_gateway":{}}`},
+	"PUT /v2.0/l2-gateways/{id}":                                       {adminOnly: true, body: `{"l2_gateway":{"name":"y"}}`},
 	"DELETE /v2.0/l2-gateways/{id}":                                    {adminOnly: true},
 	"GET /v2.0/l2-gateway-connections":                                 {adminOnly: true},
 	"POST /v2.0/l2-gateway-connections":                                {adminOnly: true, body: `{"l2_gateway_connection":{"l2_gateway_id":"$lg","network_id":"$net"}}`},

@@ -2,6 +2,7 @@ package site
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"github.com/google/uuid"
@@ -23,14 +24,7 @@ func (s *Site) CreateL2Gateway(ctx context.Context, in *L2GatewayInput) (*model.
 	err := s.update(ctx, func(t *tx) error {
 		g := in.L2Gateway
 		g.ID = model.L2GatewayID(uuid.NewString())
-		d, err := find[model.GatewayDevice](t, store.GatewayDevices, string(g.DeviceID), GatewayDeviceNotFound)
-		if err != nil {
-			return err
-		}
-		if g.VNI, err = parseSegment(in.Segmentation, d.Type); err != nil {
-			return err
-		}
-		if err := checkInterfaces(g.Interfaces, d.Type); err != nil {
+		if err := t.onDevice(&g, in.Segmentation); err != nil {
 			return err
 		}
 		if err := t.reindex(nil, gatewayEntries(&g)); err != nil {
@@ -42,6 +36,69 @@ func (s *Site) CreateL2Gateway(ctx context.Context, in *L2GatewayInput) (*model.
 		return nil
 	})
 	return out, err
+}
+
+// onDevice checks what a gateway is to be made of, and reads its VNI.
+func (t *tx) onDevice(g *model.L2Gateway, segmentation string) error {
+	d, err := find[model.GatewayDevice](t, store.GatewayDevices, string(g.DeviceID), GatewayDeviceNotFound)
+	if err != nil {
+		return err
+	}
+	if g.VNI, err = parseSegment(segmentation, d.Type); err != nil {
+		return err
+	}
+	return checkInterfaces(g.Interfaces, d.Type)
+}
+
+// UpdateL2Gateway applies change to a copy of the gateway and stores it. As in
+// networking-l2gw, the ports of a switch may change at any time; the device and the
+// VNI are what a connection was checked against, and stay while there is one.
+func (s *Site) UpdateL2Gateway(ctx context.Context, id string, change func(*L2GatewayInput) error) (*model.L2Gateway, error) {
+	var out *model.L2Gateway
+	err := s.update(ctx, func(t *tx) error {
+		old, err := find[model.L2Gateway](t, store.L2Gateways, id, L2GatewayNotFound)
+		if err != nil {
+			return err
+		}
+		stored := L2GatewayInput{L2Gateway: *old}
+		if old.VNI != 0 {
+			stored.Segmentation = strconv.Itoa(int(old.VNI))
+		}
+		in := stored
+		if err := change(&in); err != nil {
+			return err
+		}
+		g := in.L2Gateway
+		if !sameDevices(&in, &stored) {
+			if err := t.onDevice(&g, in.Segmentation); err != nil {
+				return err
+			}
+		}
+		if g.DeviceID != old.DeviceID || g.VNI != old.VNI {
+			if _, used := t.Lookup(ixConnOfGateway, id); used {
+				return gatewayInUse(id)
+			}
+		}
+		if err := t.reindex(gatewayEntries(old), gatewayEntries(&g)); err != nil {
+			return err
+		}
+		t.touch(&g.Standard)
+		t.Put(store.L2Gateways, id, &g)
+		out = &g
+		return nil
+	})
+	return out, err
+}
+
+func sameDevices(a, b *L2GatewayInput) bool {
+	return a.DeviceID == b.DeviceID && a.Segmentation == b.Segmentation && (a.Interfaces == nil) == (b.Interfaces == nil) &&
+		slices.EqualFunc(a.Interfaces, b.Interfaces, func(x, y model.SwitchInterface) bool {
+			return x.Name == y.Name && slices.Equal(x.VLANs, y.VLANs)
+		})
+}
+
+func gatewayInUse(id string) *model.Error {
+	return conflict("L2GatewayInUse", "L2 Gateway %s still has active mappings with one or more neutron networks.", id)
 }
 
 // parseSegment reads a segmentation id; "" and 0 are none.
@@ -118,7 +175,7 @@ func (s *Site) DeleteL2Gateway(ctx context.Context, id string, guard func(*model
 			return err
 		}
 		if _, used := t.Lookup(ixConnOfGateway, id); used {
-			return conflict("L2GatewayInUse", "L2 Gateway %s still has active mappings with one or more neutron networks.", id)
+			return gatewayInUse(id)
 		}
 		t.Delete(store.L2Gateways, id)
 		return t.reindex(gatewayEntries(g), nil)
