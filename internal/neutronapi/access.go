@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/causeway-net/causeway/internal/identity"
@@ -137,16 +136,6 @@ func plain(v any) string {
 		return "" // what came as JSON, or goes out as JSON, is written as JSON
 	}
 	return string(b)
-}
-
-// same tells whether a request's value is what is stored.
-func same(have, said string) bool {
-	if h, err := strconv.ParseBool(have); err == nil {
-		if s, err := strconv.ParseBool(said); err == nil {
-			return h == s
-		}
-	}
-	return have == said
 }
 
 func (t *target[I, M]) project() (string, bool) {
@@ -387,14 +376,8 @@ func (r *resource[I, M]) checkChange(a *API, id, verb, action string, said map[s
 			}
 			return r.hiddenError(v.d, verb, id)
 		}
-		// Nobody's eyes: what is shared with the caller alone is another thing than
-		// what is shared with everybody, which the attribute sets.
-		stored := &target[I, M]{a: a, r: r, v: view{v.Snapshot, v.d, ""}, m: m}
-		changes := func(attr *attribute[I, M], x any) bool {
-			have, ok := stored.Attribute(attr.name)
-			return !ok || !same(have, plain(x))
-		}
-		rules := r.rules(v.d, action, said, changes)
+		// As in Neutron what the body says is decided about, be it what is stored.
+		rules := r.rules(v.d, action, said, func(*attribute[I, M], any) bool { return true })
 		if err := r.decide(v.d, verb, rules, &target[I, M]{a: a, r: r, v: v, m: m, said: said}); err != nil || r.also == nil || said == nil {
 			return err
 		}

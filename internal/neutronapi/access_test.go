@@ -1,6 +1,7 @@
 package neutronapi_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -70,11 +71,43 @@ func TestRefusalsInNeutronsWords(t *testing.T) {
 	}
 	// What asks for nothing, and an admin's, is let through.
 	w.as("a", 201, "POST", "/v2.0/networks", `{"network":{"router:external":false,"shared":"False","provider:network_type":null,"tenant_id":"a"}}`)
-	w.as("a", 200, "PUT", "/v2.0/networks/$net", `{"network":{"shared":"False","name":"z"}}`)
 	w.as("a", 201, "POST", "/v2.0/ports", `{"port":{"network_id":"$net","mac_address":"02:00:00:00:00:55","fixed_ips":[{"ip_address":"10.1.0.77"}],"device_owner":"network:dhcp","binding:host_id":"","binding:profile":{}}}`)
 	if n := w.as("admin", 201, "POST", "/v2.0/networks", `{"network":{"tenant_id":"c","shared":true}}`); n.str("project_id") != "c" {
 		t.Errorf("%v", n)
 	}
+}
+
+// A PUT is asked about every attribute of its body that has a rule, whatever the value:
+// also about one that is there already.
+func TestRepeatedValuesAreDecidedAbout(t *testing.T) {
+	w := newTenancy(t)
+	w.ids["pb"] = w.as("admin", 201, "POST", "/v2.0/ports", `{"port":{"network_id":"$net2","tenant_id":"b"}}`).str("id")
+	port := w.as("admin", 200, "GET", "/v2.0/ports/$pb", "")
+	w.ids["mac"] = port.str("mac_address")
+	b, err := json.Marshal(port["fixed_ips"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.ids["ips"] = string(b)
+	for _, x := range [][4]string{
+		{"a", "/v2.0/networks/$net", `{"network":{"shared":false,"name":"z"}}`, "(rule:update_network and rule:update_network:shared)"},
+		{"a", "/v2.0/networks/$net", `{"network":{"shared":"False"}}`, "(rule:update_network and rule:update_network:shared)"},
+		{"a", "/v2.0/networks/$net", `{"network":{"router:external":false}}`, "(rule:update_network and rule:update_network:router:external)"},
+		{"a", "/v2.0/subnetpools/$subnetpools", `{"subnetpool":{"is_default":false}}`, "(rule:update_subnetpool and rule:update_subnetpool:is_default)"},
+		{"a", "/v2.0/address-scopes/$address-scopes", `{"address_scope":{"shared":false}}`, "(rule:update_address_scope and rule:update_address_scope:shared)"},
+		{"a", "/v2.0/ports/$ports", `{"port":{"binding:host_id":""}}`, "(rule:update_port and rule:update_port:binding:host_id)"},
+		{"a", "/v2.0/ports/$ports", `{"port":{"binding:profile":{}}}`, "(rule:update_port and rule:update_port:binding:profile)"},
+		{"a", "/v2.0/ports/$ports", `{"port":{"mac_address":null}}`, "(rule:update_port and rule:update_port:mac_address)"},
+		{"b", "/v2.0/ports/$pb", `{"port":{"mac_address":"$mac"}}`, "(rule:update_port and rule:update_port:mac_address)"},
+		{"b", "/v2.0/ports/$pb", `{"port":{"port_security_enabled":true}}`, "(rule:update_port and rule:update_port:port_security_enabled)"},
+		{"b", "/v2.0/ports/$pb", `{"port":{"fixed_ips":$ips}}`, "(((rule:update_port and rule:update_port:fixed_ips) and rule:update_port:fixed_ips:ip_address) and rule:update_port:fixed_ips:subnet_id)"},
+		{"b", "/v2.0/ports/$pb", `{"port":{"allowed_address_pairs":[]}}`, "(rule:update_port and rule:update_port:allowed_address_pairs)"},
+	} {
+		w.refuses(x[0], 403, "PolicyNotAuthorized", x[3]+" is disallowed by policy", "PUT", x[1], x[2])
+	}
+	// What has no rule, or one that lets the caller, may be repeated; an admin may repeat all.
+	w.as("a", 200, "PUT", "/v2.0/ports/$ports", `{"port":{"name":"","device_id":"","admin_state_up":true,"port_security_enabled":true}}`)
+	w.as("admin", 200, "PUT", "/v2.0/networks/$net", `{"network":{"shared":false,"router:external":false}}`)
 }
 
 // What another project has can be named in no request.
