@@ -60,7 +60,7 @@ var sections = []section{
 			"get segments "+adminOnly, "get provider:network_type "+adminOnly,
 			"get provider:physical_network "+adminOnly, "get provider:segmentation_id "+adminOnly)...)},
 	{"Subnets", append(crud("subnet", netWrites, "rule:admin_or_owner or rule:shared", netWrites, netWrites),
-		both("subnet", adminOnly, "segment_id", "get segment_id "+adminOnly)...)},
+		both("subnet", adminOnly, "segment_id", "service_types", "get segment_id "+adminOnly)...)},
 	{"Ports", append(crud("port", writer, "rule:context_is_advsvc or rule:admin_owner_or_network_owner",
 		"rule:writer and (rule:admin_or_owner or rule:context_is_advsvc)",
 		"rule:writer and (rule:context_is_advsvc or rule:admin_owner_or_network_owner)"),
