@@ -96,7 +96,9 @@ func (c *client) validate(ctx context.Context, token string) (identity.Caller, e
 	case http.StatusNotFound:
 		return identity.Caller{}, errInvalid
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return identity.Caller{}, fmt.Errorf("validate a token: status %d: %w", status, errCredentials)
+		// Of the service user, or of this token alone: Keystone says so too of one by a
+		// trust whose maker has lost the role.
+		return identity.Caller{}, fmt.Errorf("validate a token: status %d: %w (%w)", status, errCredentials, errAnswer)
 	}
 	return identity.Caller{}, fmt.Errorf("validate a token: status %d: %w", status, errAnswer)
 }

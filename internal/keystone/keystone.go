@@ -144,13 +144,14 @@ func (noMetrics) TokenFromCache(string)                {}
 // Challenge is the WWW-Authenticate header of a 401, as Keystone's middleware has it.
 func (v *Validator) Challenge() string { return fmt.Sprintf("Keystone uri=%q", v.opts.PublicURL) }
 
-// Authenticate knows the caller by the request's X-Auth-Token.
+// Authenticate knows the caller by the request's X-Auth-Token, of which there must be
+// one: what stands before the API may have looked at another of several.
 func (v *Validator) Authenticate(r *http.Request) (identity.Caller, error) {
-	token := r.Header.Get("X-Auth-Token")
-	if !plausible(token) {
+	tokens := r.Header.Values("X-Auth-Token")
+	if len(tokens) != 1 || !plausible(tokens[0]) {
 		return identity.Caller{}, unauthenticated()
 	}
-	return v.validate(r.Context(), token)
+	return v.validate(r.Context(), tokens[0])
 }
 
 // plausible tells whether a text can be a token at all. What cannot is not sent to

@@ -31,9 +31,10 @@ type cloud struct {
 	password string
 	made     int // service tokens
 	asked    map[string]int
-	fail     int           // status of all answers, if not 0
-	hold     chan struct{} // answers wait for it to close, if not nil
-	holding  chan struct{} // gets one for each that waits
+	odd      map[string]int // tokens that are answered a status
+	fail     int            // status of all answers, if not 0
+	hold     chan struct{}  // answers wait for it to close, if not nil
+	holding  chan struct{}  // gets one for each that waits
 	running  atomic.Int32
 	most     atomic.Int32
 }
@@ -88,6 +89,10 @@ func (c *cloud) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	subject := r.Header.Get("X-Subject-Token")
 	c.asked[subject]++
+	if status, odd := c.odd[subject]; odd {
+		w.WriteHeader(status)
+		return
+	}
 	token, ok := c.tokens[subject]
 	if !ok {
 		w.WriteHeader(http.StatusNotFound)
