@@ -4,18 +4,29 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/causeway-net/causeway/internal/ratelimit"
 )
 
 // connections bounds how many connections of a listener are open. Idle ones make
-// room: a client that holds many keeps nobody out by that.
+// room: a client that holds many keeps nobody out by that. Where none is idle, the
+// client that has the most makes room for one that has fewer: nobody is kept out by
+// a client that begins requests, and does not end them, on as many as there are.
 type connections struct {
 	net.Listener
 	most int
 
 	mu   sync.Mutex
-	open map[net.Conn]time.Time // since when it asks for nothing; zero: it does
+	open map[net.Conn]connection
+}
+
+type connection struct {
+	from  netip.Prefix // its client; see ratelimit.Origin
+	idle  bool         // it asks for nothing
+	since time.Time
 }
 
 // Accept implements net.Listener.
@@ -33,23 +44,57 @@ func (c *connections) Accept() (net.Conn, error) {
 }
 
 func (c *connections) admit(conn net.Conn) bool {
+	from := originOf(conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.open) >= c.most {
-		var oldest net.Conn
-		for o, since := range c.open {
-			if !since.IsZero() && (oldest == nil || since.Before(c.open[oldest])) {
-				oldest = o
-			}
+		victim := c.oldest(func(o connection) bool { return o.idle })
+		if victim == nil {
+			victim = c.dispensable(from)
 		}
-		if oldest == nil {
+		if victim == nil {
 			return false
 		}
-		delete(c.open, oldest)
-		_ = oldest.Close() // as if it had been idle for too long
+		delete(c.open, victim)
+		_ = victim.Close() // as if it had been idle, or at work, for too long
 	}
-	c.open[conn] = time.Now()
+	c.open[conn] = connection{from, true, time.Now()}
 	return true
+}
+
+// oldest is the connection that has been for longest as it is.
+func (c *connections) oldest(which func(connection) bool) (victim net.Conn) {
+	for conn, o := range c.open {
+		if which(o) && (victim == nil || o.since.Before(c.open[victim].since)) {
+			victim = conn
+		}
+	}
+	return victim
+}
+
+// dispensable is the oldest connection of the client with the most, if that has more
+// than the client of one more.
+func (c *connections) dispensable(from netip.Prefix) net.Conn {
+	has := map[netip.Prefix]int{}
+	top := from
+	for _, o := range c.open {
+		has[o.from]++
+		if has[o.from] > has[top] {
+			top = o.from
+		}
+	}
+	if has[top] <= has[from]+1 {
+		return nil
+	}
+	return c.oldest(func(o connection) bool { return o.from == top })
+}
+
+func originOf(conn net.Conn) netip.Prefix {
+	a, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Prefix{} // all of a unix socket are one client
+	}
+	return ratelimit.Origin(a.AddrPort().Addr())
 }
 
 // state is the server's ConnState.
@@ -59,14 +104,15 @@ func (c *connections) state(conn net.Conn, s http.ConnState) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.open[conn]; !ok {
+	o, ok := c.open[conn]
+	if !ok {
 		return
 	}
 	switch s {
 	case http.StateActive:
-		c.open[conn] = time.Time{}
+		c.open[conn] = connection{o.from, false, time.Now()}
 	case http.StateNew, http.StateIdle:
-		c.open[conn] = time.Now()
+		c.open[conn] = connection{o.from, true, time.Now()}
 	case http.StateClosed, http.StateHijacked:
 		delete(c.open, conn)
 	}

@@ -15,8 +15,8 @@ import (
 type Options struct {
 	// Certs are those of TLS; nil: none.
 	Certs *Certs
-	// Connections are how many may be open; more take the place of idle ones, or
-	// are closed at once.
+	// Connections are how many may be open; more take the place of idle ones, or of
+	// the client's that has the most, or are closed at once.
 	Connections int
 	// Header, Body, Reply and Idle are how long a request's header and its body may
 	// take to come, the answer to be read, and a connection to be without a
@@ -70,7 +70,7 @@ func Serve(s *http.Server, l net.Listener, most int) error {
 	if most == 0 {
 		most = DefaultConnections
 	}
-	c := &connections{Listener: l, most: most, open: map[net.Conn]time.Time{}}
+	c := &connections{Listener: l, most: most, open: map[net.Conn]connection{}}
 	tell := s.ConnState
 	s.ConnState = c.state
 	if tell != nil {

@@ -2,10 +2,12 @@ package apiserver
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -185,4 +187,62 @@ func TestConnections(t *testing.T) {
 		await(idle, "an idle connection")
 	}
 	served(dial(t, addr)) // there is room again
+}
+
+// TestGreedyClient: a client that begins a request on every connection that there can
+// be, and ends none, keeps no other client out, be it that nobody reads its bodies; nor
+// does one take from another that has no more than it.
+func TestGreedyClient(t *testing.T) {
+	active := make(chan struct{}, 20)
+	addr := serveTelling(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), Options{Connections: 4}, func(_ net.Conn, s http.ConnState) {
+		if s == http.StateActive {
+			active <- struct{}{}
+		}
+	})
+	from := func(client string) net.Conn {
+		t.Helper()
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(client)}}
+		c, err := d.Dial("tcp", addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	begin := func(client string) net.Conn {
+		t.Helper()
+		c := from(client)
+		if _, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-active:
+		case <-time.After(patience):
+			t.Fatal("waited in vain for a request to begin")
+		}
+		return c
+	}
+	var greedy []net.Conn
+	for range 4 {
+		greedy = append(greedy, begin("127.0.0.1"))
+	}
+	if err := get(t, from("127.0.0.1")); err == nil {
+		t.Error("a client beyond the limit was served in its own place")
+	}
+	begin("127.0.0.2")
+	begin("127.0.0.2")
+	for i, c := range greedy[:2] {
+		if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("connection %d of the greedy client is still there: %v", i, err)
+		}
+	}
+	if err := get(t, from("127.0.0.2")); err == nil {
+		t.Error("a client that has as many took another's place")
+	}
+	if err := get(t, from("127.0.0.3")); err != nil {
+		t.Errorf("a client that has none was kept out: %v", err)
+	}
 }

@@ -67,6 +67,34 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+// TestAuditOfTheTurnedAway: who asks for a change too often leaves a line like
+// everybody else, with what was asked for.
+func TestAuditOfTheTurnedAway(t *testing.T) {
+	dir := socketDir(t)
+	path := filepath.Join(dir, "audit.log")
+	l := startWith(t, dir, func(c *config.Controller) { c.API.AuditLog, c.API.Rate, c.API.Burst = path, 0.001, 1 })
+	net := l.create("/v2.0/networks", "network", m{})
+	l.do("DELETE", "/v2.0/networks/"+net, nil, http.StatusTooManyRequests)
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	if len(lines) != 2 {
+		t.Fatalf("%d lines, want 2:\n%s", len(lines), b)
+	}
+	var e audit.Entry
+	if err := json.Unmarshal([]byte(lines[1]), &e); err != nil {
+		t.Fatal(err)
+	}
+	if e.Method != "DELETE" || e.Route != "/v2.0/networks/{id}" || e.Status != http.StatusTooManyRequests || e.Outcome != "refused" {
+		t.Errorf("%+v", e)
+	}
+}
+
 // TestAuditFails: without its audit log the controller does not start, and what it
 // cannot write while it runs is counted.
 func TestAuditFails(t *testing.T) {

@@ -154,6 +154,7 @@ func (a *API) ServeHTTP(writer http.ResponseWriter, r *http.Request) {
 	}
 	r, err := a.admit(w, r)
 	if err != nil {
+		w.seen.Route = a.routeOf(r)
 		a.WriteError(w, r, err)
 		return
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/identity"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/ratelimit"
 )
 
 // Observation is what can be told of a request that has been answered.
@@ -77,7 +78,7 @@ func about(w http.ResponseWriter, resource string, ids ...string) {
 // known by its address; one that shows bad credentials again and again is turned
 // away before anybody is asked about them.
 func (a *API) admit(w *recorder, r *http.Request) (*http.Request, error) {
-	address := "address " + w.seen.Client.Addr().String()
+	address := "address " + ratelimit.Origin(w.seen.Client.Addr()).String()
 	if wait, ok := a.limiter.Has(address); !ok && a.auth != nil {
 		return r, tooMany(w, wait)
 	}
@@ -93,6 +94,15 @@ func (a *API) admit(w *recorder, r *http.Request) (*http.Request, error) {
 		return r, tooMany(w, wait)
 	}
 	return r, err
+}
+
+// routeOf is the pattern of a request's path; empty: there is no such path.
+func (a *API) routeOf(r *http.Request) string {
+	_, pattern := a.mux.Handler(r)
+	if _, served := a.operations[pattern]; !served {
+		return ""
+	}
+	return pattern
 }
 
 func tooMany(w http.ResponseWriter, wait time.Duration) error {

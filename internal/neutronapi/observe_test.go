@@ -1,7 +1,9 @@
 package neutronapi_test
 
 import (
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -48,6 +50,32 @@ func TestRate(t *testing.T) {
 	now = now.Add(10 * time.Second)
 	get("a", 200)
 	get("a", 429)
+}
+
+// TestRateByNetwork: addresses of one IPv6 network are one client, and no header that a
+// client sends makes it another.
+func TestRateByNetwork(t *testing.T) {
+	s := newAuthServer(t, everyCaller(), func(o *neutronapi.Options) {
+		o.Limiter = ratelimit.New(0.1, 2, func() time.Time { return time.Unix(0, 0) })
+	})
+	for i, x := range []struct {
+		from string
+		want int
+	}{
+		{"[2001:db8:0:1::1]:1", 401}, {"[2001:db8:0:1::2]:1", 401}, {"[2001:db8:0:1:ffff::3]:1", 429}, {"[2001:db8:0:2::1]:1", 401},
+		{"192.0.2.1:1", 401}, {"[::ffff:192.0.2.1]:2", 401}, {"192.0.2.1:3", 429}, {"192.0.2.2:1", 401},
+	} {
+		r := httptest.NewRequest("GET", "/v2.0/networks", nil)
+		r.RemoteAddr = x.from
+		for _, name := range []string{"X-Forwarded-For", "Forwarded", "X-Real-Ip", "X-Client-Ip"} {
+			r.Header.Set(name, fmt.Sprint("198.51.100.", i))
+		}
+		w := httptest.NewRecorder()
+		s.h.ServeHTTP(w, r)
+		if w.Code != x.want {
+			t.Errorf("%s: %d, want %d", x.from, w.Code, x.want)
+		}
+	}
 }
 
 type counting struct {
@@ -100,7 +128,14 @@ func TestObservations(t *testing.T) {
 	if o := last("DELETE", "/v2.0/nothing", "", "a"); o.Status != 404 || o.Route != "" {
 		t.Errorf("%+v", o)
 	}
-	if o := last("POST", "/v2.0/networks", "{}", "nonsense"); o.Status != 401 || o.Caller.UserID != "" {
+	// What is refused before anything is looked at is told of with its route too.
+	for who, status := range map[string]int{"nonsense": 401, "down": 503} {
+		o := last("PUT", "/v2.0/networks/"+id, "{}", who)
+		if o.Status != status || o.Caller.UserID != "" || o.Route != "/v2.0/networks/{id}" {
+			t.Errorf("%+v", o)
+		}
+	}
+	if o := last("POST", "/v2.0/nothing", "{}", "nonsense"); o.Status != 401 || o.Route != "" {
 		t.Errorf("%+v", o)
 	}
 }

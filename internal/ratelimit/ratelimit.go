@@ -5,6 +5,7 @@ package ratelimit
 import (
 	"container/list"
 	"math"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -81,6 +82,18 @@ func (l *Limiter) ask(client string, take float64) (time.Duration, bool) {
 	}
 	b.tokens -= take
 	return 0, true
+}
+
+// Origin is the client that an address stands for: with IPv6 all addresses of a /64,
+// which whoever is in it may take as they like.
+func Origin(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	bits := a.BitLen()
+	if a.Is6() {
+		bits = 64
+	}
+	p, _ := a.Prefix(bits) // the zero Prefix for the zero Addr
+	return p
 }
 
 // Clients is how many the table holds.

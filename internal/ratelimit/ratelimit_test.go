@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -63,5 +64,19 @@ func TestNoLimit(t *testing.T) {
 	}
 	if _, ok := l.Has("a"); !ok || l.Clients() != 0 {
 		t.Error("no limit keeps somebody")
+	}
+}
+
+func TestOrigin(t *testing.T) {
+	for in, want := range map[string]string{
+		"192.0.2.7": "192.0.2.7/32", "::ffff:192.0.2.7": "192.0.2.7/32", "::1": "::/64",
+		"2001:db8:0:1::7": "2001:db8:0:1::/64", "2001:db8:0:1:ffff::": "2001:db8:0:1::/64", "fe80::1%eth0": "fe80::/64",
+	} {
+		if got := Origin(netip.MustParseAddr(in)).String(); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+	if Origin(netip.Addr{}).IsValid() {
+		t.Error("no address has an origin")
 	}
 }

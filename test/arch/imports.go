@@ -45,7 +45,7 @@ var exactImports = []exact{
 		"what sites say of themselves is data"},
 	{"internal/orchestrator/plan", []string{"internal/model", "internal/orchestrator/observed", "internal/orchestrator/peering"},
 		"a plan is a function of the file and of what was observed, so that it can be tested on any topology"},
-	{"internal/apiserver", nil,
+	{"internal/apiserver", []string{"internal/ratelimit"},
 		"what bounds an API's clients knows nothing of the API"},
 	{"internal/ratelimit", nil,
 		"a bucket knows nothing of whom it is for"},
