@@ -116,7 +116,8 @@ type policyFile struct {
 	counts *metrics.Controller
 	log    *slog.Logger
 	rules  atomic.Pointer[policy.Rules]
-	seen   fileState
+	seen   fileState // what the rules were read from, or refused
+	last   fileState // at the last look
 }
 
 // fileState tells one content of a file from another, as far as that shows outside.
@@ -133,7 +134,12 @@ func newPolicyFile(path string, counts *metrics.Controller, log *slog.Logger) (*
 		return p, nil
 	}
 	p.seen = p.look()
-	return p, p.load()
+	p.last = p.seen
+	data, err := p.read()
+	if err != nil {
+		return p, err
+	}
+	return p, p.load(data)
 }
 
 func (p *policyFile) look() fileState {
@@ -148,16 +154,16 @@ func (p *policyFile) look() fileState {
 	return s
 }
 
-func (p *policyFile) load() error {
+func (p *policyFile) read() ([]byte, error) {
 	f, err := os.Open(p.path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, policy.MaxFile+1))
-	if err != nil {
-		return err
-	}
+	return io.ReadAll(io.LimitReader(f, policy.MaxFile+1))
+}
+
+func (p *policyFile) load(data []byte) error {
 	rules, err := policy.Parse(data)
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.path, err)
@@ -183,16 +189,31 @@ func (p *policyFile) watch(ctx context.Context, interval time.Duration) error {
 			return nil
 		case <-tick.C:
 		}
-		now := p.look()
-		if now == p.seen {
-			continue
-		}
-		p.seen = now
-		if err := p.load(); err != nil {
-			p.counts.PolicyLoaded("refused")
-			p.log.Error("the policy file is refused; the rules before stay in force", "error", err)
-			continue
-		}
-		p.log.Info("the policy file was read again", "file", p.path)
+		p.follow()
 	}
+}
+
+// follow looks at the file. A changed one is taken when it has stayed as it is since
+// the look before: half a file that is being written is a policy too, and one that
+// forbids less.
+func (p *policyFile) follow() {
+	now := p.look()
+	if now != p.last || now == p.seen {
+		p.last = now
+		return
+	}
+	data, err := p.read()
+	if p.last = p.look(); p.last != now {
+		return
+	}
+	p.seen = now
+	if err == nil {
+		err = p.load(data)
+	}
+	if err != nil {
+		p.counts.PolicyLoaded("refused")
+		p.log.Error("the policy file is refused; the rules before stay in force", "error", err)
+		return
+	}
+	p.log.Info("the policy file was read again", "file", p.path)
 }

@@ -99,6 +99,42 @@ func TestPolicyFileIsFollowed(t *testing.T) {
 	}
 }
 
+// A policy file that is being written in place is not taken before it is whole: what
+// forbids stands at its end.
+func TestPolicyFileHalfWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "policy.yaml")
+	forbids := []byte("get_network: '@'\ncreate_network: '!'\n")
+	if err := os.WriteFile(path, forbids, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := newPolicyFile(path, metrics.NewController("test"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := func(action string) bool {
+		return p.rules.Load().For(identity.Caller{Roles: []string{"member"}}).Allowed(action, none{})
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for i, piece := range []string{"", "# new\n", "get_network: '!'\n", "create_network: '!'\n"} {
+		if _, err := f.WriteString(piece); err != nil {
+			t.Fatal(err)
+		}
+		if p.follow(); allowed("create_network") {
+			t.Fatalf("after %d pieces what forbids is gone", i)
+		}
+	}
+	if !allowed("get_network") {
+		t.Error("the file is in force while it may still be written")
+	}
+	if p.follow(); allowed("get_network") || allowed("create_network") {
+		t.Error("the file that has come to rest is not in force")
+	}
+}
+
 type none struct{}
 
 func (none) Attribute(string) (string, bool) { return "", false }
