@@ -177,8 +177,8 @@ func failed(e *apply.StepError, res orchestrator.Outcome, keep bool) error {
 	switch {
 	case res.Plan.Goal != plan.Apply:
 		hint = "What was done stays done. Run it again when the cause is gone."
-	case e.TakenBack && e.Late:
-		hint = "What this run had done was taken back. " + e.Action.Site + " gave no answer and may still do the last step:\ncauseway peer destroy takes away what comes of it."
+	case e.TakenBack && len(e.Late) > 0:
+		hint = "What this run had done was taken back. " + strings.Join(e.Late, ", ") + " gave no answer to a step and may still do it:\ncauseway peer destroy takes away what comes of it."
 	case e.TakenBack:
 		hint = "What this run had done was taken back."
 	case keep:

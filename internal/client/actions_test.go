@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -63,37 +64,49 @@ func TestActions(t *testing.T) {
 	}
 }
 
-// TestIsTemporary: what may pass is tried again, what stays is not.
+// TestIsTemporary: what may pass is tried again, what stays is not; and what got no
+// answer may be done yet.
 func TestIsTemporary(t *testing.T) {
 	for status, want := range map[int]bool{400: false, 401: false, 403: false, 404: false, 408: true, 409: false, 412: false, 429: true, 500: true, 501: false, 502: true, 503: true, 504: true} {
 		c := newCloud(t)
 		c.answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
 		_, err := fixedClient(t, c).Get(t.Context(), Networks, "x")
-		if IsTemporary(err) != want || Status(err) != status {
+		if IsTemporary(err) != want || Status(err) != status || IsUnanswered(err) != (status == 502 || status == 504) {
 			t.Errorf("%d: temporary %v, status %d: %v", status, IsTemporary(err), Status(err), err)
 		}
 	}
-	for name, answer := range map[string]func(http.ResponseWriter){
-		"cut off before the answer": func(w http.ResponseWriter) {
+	for name, tc := range map[string]struct {
+		answer     func(http.ResponseWriter)
+		unanswered bool
+	}{
+		"cut off before the answer": {func(w http.ResponseWriter) {
 			conn, _, _ := w.(http.Hijacker).Hijack()
 			conn.Close()
-		},
-		"cut off in the answer": func(w http.ResponseWriter) {
+		}, true},
+		"reset before the answer": {func(w http.ResponseWriter) {
+			conn, _, _ := w.(http.Hijacker).Hijack()
+			_ = conn.(*net.TCPConn).SetLinger(0)
+			conn.Close()
+		}, true},
+		"cut off in the answer": {func(w http.ResponseWriter) {
 			w.Header().Set("Content-Length", "100")
 			fmt.Fprint(w, `{"network":{"id":"x"`)
-		},
+		}, false},
 	} {
 		c := newCloud(t)
-		c.answer = func(w http.ResponseWriter, _ *http.Request) { answer(w) }
+		c.answer = func(w http.ResponseWriter, _ *http.Request) { tc.answer(w) }
 		_, err := fixedClient(t, c).Create(t.Context(), Networks, Attrs{})
-		if !IsTemporary(err) || Status(err) != 0 {
-			t.Errorf("%s: %v", name, err)
+		if !IsTemporary(err) || Status(err) != 0 || IsUnanswered(err) != tc.unanswered {
+			t.Errorf("%s: unanswered %v: %v", name, IsUnanswered(err), err)
+		}
+		if !strings.Contains(err.Error(), "API") {
+			t.Errorf("%s: nothing says what ended: %v", name, err)
 		}
 	}
 	c := newCloud(t)
 	cl := fixedClient(t, c)
 	c.Close()
-	if _, err := cl.Get(t.Context(), Networks, "x"); !IsTemporary(err) {
+	if _, err := cl.Get(t.Context(), Networks, "x"); !IsTemporary(err) || IsUnanswered(err) {
 		t.Errorf("no server: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

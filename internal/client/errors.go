@@ -139,6 +139,14 @@ func IsTemporary(err error) bool {
 	return errors.As(err, &c) || errors.As(err, &u) || errors.As(err, &n) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
+// IsUnanswered tells whether a request may have been sent to which no answer of the
+// API came: it may do it yet.
+func IsUnanswered(err error) bool {
+	var c cutOff
+	s := Status(err)
+	return errors.As(err, &c) || s == http.StatusBadGateway || s == http.StatusGatewayTimeout
+}
+
 // Status is the HTTP status of the API's answer, 0 if err is something else.
 func Status(err error) int {
 	var a *APIError
@@ -197,10 +205,15 @@ func explain(err error) error {
 		if errors.Is(err, syscall.ECONNREFUSED) {
 			return unreachable{host, syscall.ECONNREFUSED}
 		}
-		if errors.As(err, &op) {
+		// What fails later than the dialling may have been done.
+		if errors.As(err, &op) && op.Op == "dial" {
 			return unreachable{host, op.Err}
 		}
 		return cutOff{host, u.Err}
+	}
+	var n net.Error
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &n) {
+		return fmt.Errorf("the API's answer ended half-way: %w", err)
 	}
 	return err
 }

@@ -1,24 +1,15 @@
 package orchestrator_test
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -27,9 +18,6 @@ import (
 	"github.com/causeway-net/causeway/internal/orchestrator/apply"
 	"github.com/causeway-net/causeway/internal/orchestrator/peering"
 	"github.com/causeway-net/causeway/internal/orchestrator/plan"
-	"github.com/causeway-net/causeway/internal/site"
-	"github.com/causeway-net/causeway/internal/store"
-	"github.com/causeway-net/causeway/internal/store/etcdstore"
 )
 
 // foreign is what of a state no peering may touch: everything that was there before,
@@ -80,54 +68,27 @@ func untouched(o, was object, cidr netip.Prefix) object {
 // world is a random topology with a random peering over it.
 type world struct {
 	*lab
-	rnd    *rand.Rand
-	p      *peering.Peering
-	first  *peering.Peering
-	before []map[string]object
-	cidr   netip.Prefix
-	runs   int
-	dead   map[string]bool
+	servers []server // the clouds' own; nil where they are never killed
+	rnd     *rand.Rand
+	p       *peering.Peering
+	first   *peering.Peering
+	before  []map[string]object
+	cidr    netip.Prefix
+	runs    int
+	dead    map[string]bool
 }
 
-// etcdStores is a maker of stores in one etcd, as controllers of many sites have
-// them, each with keys of its own.
-func etcdStores(t testing.TB) func(testing.TB) store.Store {
-	// A socket's path may have 107 bytes, less than some test directories.
-	dir, err := os.MkdirTemp("", "causeway-peer-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "client.sock")
-	log := slog.New(slog.DiscardHandler)
-	owner, err := etcdstore.Open(t.Context(), etcdstore.Options{DataDir: filepath.Join(dir, "data"), ClientSocket: socket, Migrations: site.Migrations(), Logger: log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = owner.Close() })
-	var made atomic.Int64
-	return func(t testing.TB) store.Store {
-		st, err := etcdstore.Open(t.Context(), etcdstore.Options{
-			Endpoints: []string{"unix://" + socket}, Prefix: fmt.Sprintf("/site-%d/", made.Add(1)), Migrations: site.Migrations(), Logger: log,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = st.Close() })
-		return st
-	}
-}
-
-func newWorld(t testing.TB, stores func(testing.TB) store.Store, seed uint64) *world {
+func newWorld(t testing.TB, g ground, seed uint64) *world {
 	w := &world{lab: &lab{t: t}, rnd: rand.New(rand.NewPCG(seed, 7)), dead: map[string]bool{}, cidr: netip.MustParsePrefix("192.168.0.0/24")}
-	n := 2 + w.rnd.IntN(3)
+	n := 2 + w.rnd.IntN(maxSites-1)
+	w.servers = g.servers(t, n)
 	w.p = &peering.Peering{Name: "acme", Network: peering.Network{CIDR: w.cidr}}
 	if w.chance(0.5) {
 		w.p.Network.VNI = model.VNI(100 + w.rnd.IntN(3))
 	}
 	other := &peering.Peering{Name: "beta", Network: peering.Network{CIDR: netip.MustParsePrefix("192.168.7.0/24")}}
 	for i := range n {
-		c := newCloudOn(t, stores(t), siteName(i), 1500)
+		c := newCloudOf(t, siteName(i), w.servers[i])
 		w.clouds = append(w.clouds, c)
 		spec := peering.Site{Name: c.name, Access: peering.Access{Endpoint: c.srv.URL}, Router: "tenant-router"}
 		var cidrs []string
@@ -201,153 +162,10 @@ func (w *world) clutter(c *cloud, router string) {
 	}
 }
 
-// faults is what goes wrong in one run.
-type faults struct {
-	mu sync.Mutex
-	// rate is how many of a hundred requests go wrong for once.
-	rate int
-	// killAt is the request at which the run is killed; refuseAt the change that the
-	// site refuses for good; 0 is never.
-	killAt, refuseAt int
-	timeout          time.Duration // of the run's requests
-	kill             context.CancelFunc
-	requests, writes int
-	dead             bool
-	rnd              *rand.Rand
-	touched          []string
-	underWay         underWay
-}
-
-// underWay counts requests that a site has begun to serve. Unlike a WaitGroup it takes
-// one that comes while others are waited for: what a killed run has sent may arrive at
-// any time.
-type underWay struct {
-	mu   sync.Mutex
-	n    int
-	none *sync.Cond
-}
-
-func (u *underWay) add(n int) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.n += n; u.n == 0 && u.none != nil {
-		u.none.Broadcast()
-	}
-}
-
-func (u *underWay) wait() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.none == nil {
-		u.none = sync.NewCond(&u.mu)
-	}
-	for u.n > 0 {
-		u.none.Wait()
-	}
-}
-
-// interpose puts the faults between the run and the sites.
-func (w *world) interpose(f *faults) {
-	for i, c := range w.clouds {
-		c.interpose(func(rw http.ResponseWriter, r *http.Request, next func(http.ResponseWriter)) {
-			f.underWay.add(1)
-			defer f.underWay.add(-1)
-			f.mu.Lock()
-			defer f.mu.Unlock() // one at a time: the state between two is looked at
-			f.requests++
-			if f.requests == f.killAt {
-				f.dead = true
-				f.kill()
-				if f.rnd.IntN(2) == 0 {
-					next(httptest.NewRecorder()) // it is done, and nobody hears of it
-				}
-			}
-			if f.dead {
-				drop(rw)
-				return
-			}
-			change := r.Method != http.MethodGet
-			if change = change && !strings.Contains(r.URL.Path, "causeway:lease:"); change {
-				f.writes++
-			}
-			if change && f.writes == f.refuseAt {
-				refuse(rw, http.StatusForbidden)
-				return
-			}
-			if f.rnd.IntN(100) < f.rate {
-				switch f.rnd.IntN(12) {
-				case 0:
-					// No answer in time, and nobody knows whether it was done.
-					if f.rnd.IntN(2) == 0 {
-						next(httptest.NewRecorder())
-					}
-					f.mu.Unlock()
-					select {
-					case <-r.Context().Done():
-					case <-time.After(4 * f.timeout):
-					}
-					f.mu.Lock()
-					drop(rw)
-				case 1, 2, 3:
-					refuse(rw, http.StatusServiceUnavailable)
-				case 4, 5:
-					drop(rw)
-				case 6, 7, 8:
-					next(httptest.NewRecorder())
-					drop(rw)
-				default:
-					next(httptest.NewRecorder())
-					refuse(rw, http.StatusInternalServerError)
-				}
-			} else {
-				next(rw)
-			}
-			if change {
-				f.touched = append(f.touched, foreign(w.before[i], c.state(), w.cidr)...)
-			}
-		})
-	}
-}
-
-func drop(w http.ResponseWriter) {
-	if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
-		conn.Close()
-	}
-}
-
-func refuse(w http.ResponseWriter, status int) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(object{"NeutronError": object{"type": "Injected", "message": "refused", "detail": ""}})
-}
-
-// run does one run with faults.
-func (w *world) run(planner orchestrator.Planner, f *faults) (orchestrator.Outcome, error) {
-	w.t.Helper()
-	w.runs++
-	holder := fmt.Sprintf("run-%d", w.runs)
-	o := options(holder)
-	o.Sites.Attempts = 6
-	f.timeout = o.Sites.Timeout
-	if f.rate > 0 {
-		f.timeout = 200 * time.Millisecond
-		o.Sites.Timeout = f.timeout
-	}
-	o.Lease.Dead = func(h string) bool { return w.dead[h] }
-	ctx, cancel := context.WithCancel(w.t.Context())
-	defer cancel()
-	f.kill, f.rnd = cancel, rand.New(rand.NewPCG(w.rnd.Uint64(), 1))
-	w.interpose(f)
-	out, err := orchestrator.New(o).Run(ctx, w.p, planner, orchestrator.RunOptions{})
-	w.dead[holder] = true // its process has ended
-	f.underWay.wait()     // what was on its way has arrived
-	if len(f.touched) > 0 {
-		w.t.Fatalf("run %d touched what is not the peering's: %s", w.runs, strings.Join(f.touched[:1], "\n"))
-	}
-	return out, err
-}
-
-var seeds = flag.Int("seeds", 30, "how many random worlds TestFaults goes through")
+var (
+	seeds           = flag.Int("seeds", 30, "how many random worlds TestFaults goes through")
+	controllerSeeds = flag.Int("controller-seeds", 6, "how many random worlds TestFaultsOfControllers goes through")
+)
 
 // change makes the file say something else.
 func (w *world) change() {
@@ -387,67 +205,108 @@ func (w *world) original() *peering.Peering {
 // answers and kills anywhere; after a last apply everything is as planned, and after
 // destroy as before, and nothing else is ever touched.
 func TestFaults(t *testing.T) {
-	stores := etcdStores(t)
+	g := newInProcess(t)
 	for seed := range uint64(*seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, stores, seed)
-			defer func() {
-				for _, c := range w.clouds {
-					c.interpose(nil)
-				}
-			}()
-			for range 2 + w.rnd.IntN(4) {
-				f := &faults{rate: w.rnd.IntN(20)}
-				switch w.rnd.IntN(4) {
-				case 0:
-				case 1:
-					f.refuseAt = 1 + w.rnd.IntN(60)
-				default:
-					f.killAt = 1 + w.rnd.IntN(200)
-				}
-				planner := applied
-				if w.chance(0.25) {
-					planner = destroyed
-				}
-				if w.chance(0.5) {
-					w.change()
-				}
-				states := w.statesWithoutLease()
-				out, err := w.run(planner, f)
-				var blocked orchestrator.Blocked
-				if errors.As(err, &blocked) && !hasDown(blocked.Plan) {
-					t.Fatalf("blocked: %v", blocked.Plan.Blockers)
-				}
-				var step *apply.StepError
-				if errors.As(err, &step) && step.TakenBack && !step.Late && onlyMakes(out.Plan) {
-					if d := cmp.Diff(states, w.statesWithoutLease()); d != "" {
-						t.Fatalf("taken back, and not as before: %v\n%s", err, d)
-					}
-				}
-			}
-			w.p = w.original()
-			if _, err := w.run(applied, &faults{}); err != nil {
-				t.Fatalf("the last apply: %v", err)
-			}
-			w.checkApplied()
-			if out, err := w.run(applied, &faults{}); err != nil || out.Steps != 0 {
-				t.Fatalf("applied twice: %v, %d steps", err, out.Steps)
-			}
-			// Kills in the middle of taking it away.
-			for w.chance(0.6) {
-				if _, err := w.run(destroyed, &faults{rate: w.rnd.IntN(10), killAt: 1 + w.rnd.IntN(120)}); err == nil {
-					break
-				}
-			}
-			if _, err := w.run(destroyed, &faults{}); err != nil {
-				t.Fatalf("the last destroy: %v", err)
-			}
-			if d := cmp.Diff(w.before, w.states()); d != "" {
-				t.Fatalf("after destroy: %s", d)
-			}
+			goThrough(newWorld(t, g, seed))
 		})
 	}
+}
+
+// TestFaultsOfControllers is the same with sites that are processes of their own.
+func TestFaultsOfControllers(t *testing.T) {
+	const atOnce = 2
+	g := newControllers(t, atOnce)
+	for seed := range uint64(*controllerSeeds) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			goThrough(newWorld(t, g, seed))
+		})
+	}
+}
+
+// goThrough makes random runs, and in the end those that have to succeed.
+func goThrough(w *world) {
+	t := w.t
+	defer func() {
+		for _, c := range w.clouds {
+			c.interpose(nil)
+		}
+	}()
+	for range 2 + w.rnd.IntN(4) {
+		f := &faults{rate: w.rnd.IntN(20)}
+		switch w.rnd.IntN(6) {
+		case 0:
+		case 1:
+			f.refuseAt = 1 + w.rnd.IntN(60)
+		case 2, 3:
+			f.killAt = 1 + w.rnd.IntN(200)
+		default:
+			f.crashAt = w.someRequests(150)
+		}
+		planner := applied
+		if w.chance(0.25) {
+			planner = destroyed
+		}
+		if w.chance(0.5) {
+			w.change()
+		}
+		states := w.statesWithoutLease()
+		out, err := w.run(planner, f)
+		var blocked orchestrator.Blocked
+		if errors.As(err, &blocked) && !hasDown(blocked.Plan) {
+			t.Fatal(inFull(err))
+		}
+		var step *apply.StepError
+		if errors.As(err, &step) && step.TakenBack && len(step.Late) == 0 && onlyMakes(out.Plan) {
+			if d := cmp.Diff(states, w.statesWithoutLease()); d != "" {
+				t.Fatalf("taken back, and not as before: %v\n%s", err, d)
+			}
+		}
+	}
+	w.p = w.original()
+	if _, err := w.run(applied, &faults{}); err != nil {
+		t.Fatalf("the last apply: %v", inFull(err))
+	}
+	w.checkApplied()
+	if out, err := w.run(applied, &faults{}); err != nil || out.Steps != 0 {
+		t.Fatalf("applied twice: %v, %d steps", err, out.Steps)
+	}
+	// Kills in the middle of taking it away.
+	for w.chance(0.6) {
+		f := &faults{rate: w.rnd.IntN(10), killAt: 1 + w.rnd.IntN(120)}
+		if w.chance(0.5) {
+			f.killAt, f.crashAt = 0, w.someRequests(100)
+		}
+		if _, err := w.run(destroyed, f); err == nil {
+			break
+		}
+	}
+	if _, err := w.run(destroyed, &faults{}); err != nil {
+		t.Fatalf("the last destroy: %v", inFull(err))
+	}
+	if d := cmp.Diff(w.before, w.states()); d != "" {
+		t.Fatalf("after destroy: %s", d)
+	}
+}
+
+// someRequests are numbers of one to three requests, the highest at most n.
+func (w *world) someRequests(n int) []int {
+	var out []int
+	for range 1 + w.rnd.IntN(3) {
+		out = append(out, 1+w.rnd.IntN(n))
+	}
+	return out
+}
+
+// inFull is an error with all that stands in the way.
+func inFull(err error) error {
+	var blocked orchestrator.Blocked
+	if errors.As(err, &blocked) {
+		return fmt.Errorf("%w: %v", err, blocked.Plan.Blockers)
+	}
+	return err
 }
 
 func hasDown(p *plan.Plan) bool {

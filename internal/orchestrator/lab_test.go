@@ -2,6 +2,7 @@ package orchestrator_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -33,7 +34,6 @@ type cloud struct {
 	name string
 	api  http.Handler
 	srv  *httptest.Server
-	mtu  int
 
 	mu sync.Mutex
 	// between, if not nil, decides what becomes of a request: it calls next, or does
@@ -46,15 +46,28 @@ type cloud struct {
 func newCloud(t testing.TB, name string) *cloud { return newCloudMTU(t, name, 1500) }
 
 func newCloudMTU(t testing.TB, name string, mtu int) *cloud {
-	return newCloudOn(t, sitetest.New(), name, mtu)
+	return newCloudOf(t, name, apiOn(sitetest.New(), mtu))
 }
 
-// newCloudOn is a site that keeps its state in st.
-func newCloudOn(t testing.TB, st store.Store, name string, mtu int) *cloud {
+// apiOn is the API of a site that keeps its state in st.
+func apiOn(st store.Store, mtu int) http.Handler {
 	log := slog.New(slog.DiscardHandler)
-	c := &cloud{t: t, name: name, mtu: mtu}
-	c.api = neutronapi.New(site.New(st, site.Options{Logger: log, UnderlayMTU: mtu}), neutronapi.Options{Logger: log})
+	return neutronapi.New(site.New(st, site.Options{Logger: log, UnderlayMTU: mtu}), neutronapi.Options{Logger: log})
+}
+
+// newCloudOf is a site that has this API.
+func newCloudOf(t testing.TB, name string, api http.Handler) *cloud {
+	c := &cloud{t: t, name: name, api: api}
 	c.srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// A request that has come whole is served whole, and who has sent it is seen
+		// to hang up.
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		whole := r.WithContext(context.WithoutCancel(r.Context()))
+		whole.Body = io.NopCloser(bytes.NewReader(body))
 		c.mu.Lock()
 		between := c.between
 		if r.Method != http.MethodGet {
@@ -62,10 +75,10 @@ func newCloudOn(t testing.TB, st store.Store, name string, mtu int) *cloud {
 		}
 		c.mu.Unlock()
 		if between == nil {
-			c.api.ServeHTTP(w, r)
+			c.api.ServeHTTP(w, whole)
 			return
 		}
-		between(w, r, func(w http.ResponseWriter) { c.api.ServeHTTP(w, r) })
+		between(w, r, func(w http.ResponseWriter) { c.api.ServeHTTP(w, whole) })
 	}))
 	t.Cleanup(c.srv.Close)
 	return c

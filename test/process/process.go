@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -58,6 +57,12 @@ func (p *Process) Stop() error {
 	err := p.cmd.Process.Kill()
 	<-p.done
 	return errors.Join(fmt.Errorf("%s did not end when asked", p.cmd), err)
+}
+
+// Kill ends the process as the kernel does where it has to: at once.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill() // fails if it has ended
+	<-p.done
 }
 
 // Ended tells of a process that ended by itself, with the end of its log.
@@ -134,19 +139,6 @@ func FreePort() (string, error) {
 		return "", err
 	}
 	return l.Addr().String(), l.Close()
-}
-
-// Controller is the command of a site's controller with its data below dir. Flags
-// in args win over those given here.
-func Controller(binary, dir, api, host string, args ...string) *exec.Cmd {
-	return exec.Command(binary, append([]string{
-		"controller",
-		"--api-listen", api,
-		"--data-dir", filepath.Join(dir, "data"),
-		"--agent-socket", filepath.Join(dir, "controller.sock"),
-		"--local-host", host,
-		"--metrics-listen", "unix:" + filepath.Join(dir, "controller-metrics.sock"),
-	}, args...)...)
 }
 
 // Answers waits for a server's first 200 at url.

@@ -6,18 +6,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/causeway-net/causeway/internal/client"
 	"github.com/causeway-net/causeway/internal/orchestrator/plan"
 	"github.com/causeway-net/causeway/internal/orchestrator/sites"
 )
 
 // Doer does single steps at a site.
 type Doer interface {
-	Do(ctx context.Context, a *plan.Action, id sites.Resolver) (string, error)
+	Do(ctx context.Context, a *plan.Action, id sites.Resolver) (made string, sure bool, err error)
 }
 
 // State is how far an action has come.
@@ -68,9 +66,9 @@ type StepError struct {
 	// back.
 	TakenBack bool
 	Left      []string
-	// Late tells that no answer came to a step: the site may still do it, after
+	// Late are the sites that gave no answer to a request: they may still do it, after
 	// everything was taken back.
-	Late bool
+	Late []string
 }
 
 func (e *StepError) Error() string {
@@ -89,32 +87,31 @@ type work struct {
 	*Run
 	plan *plan.Plan
 
-	mu    sync.Mutex
-	ids   map[string]string // of what actions made
-	alias map[string]string // the ids of what was made again
-	done  []int             // in the order of their completion
+	mu     sync.Mutex
+	ids    map[string]string // of what actions made
+	alias  map[string]string // the ids of what was made again
+	done   []int             // in the order of their completion
+	failed []int             // some may have been done all the same
+	unsure map[int]bool      // some requests for them may still be on their way
 }
 
 // Do carries out a plan. It may be called again, with what is left then. It returns the number of steps done, and a StepError if
 // one failed for good. An end of ctx takes nothing back: the next run goes on.
 func (r *Run) Do(ctx context.Context, p *plan.Plan) (int, error) {
-	w := &work{Run: r, plan: p, ids: map[string]string{}, alias: map[string]string{}}
+	w := &work{Run: r, plan: p, ids: map[string]string{}, alias: map[string]string{}, unsure: map[int]bool{}}
 	failed, err := w.all(ctx)
 	n := len(w.done)
+	r.rounds = append(r.rounds, w)
 	if err == nil || failed == nil {
-		r.rounds = append(r.rounds, w)
 		return n, err
 	}
-	_, busy := client.Busy(err)
-	step := &StepError{Action: failed, Err: err, Late: client.IsTemporary(err) && !busy}
+	step := &StepError{Action: failed, Err: err}
 	var fenced errFenced
 	if p.Goal == plan.Apply && !r.KeepPartial && ctx.Err() == nil && !errors.As(err, &fenced) {
-		step.Left = w.takeBack(ctx, failed)
-		for _, earlier := range slices.Backward(r.rounds) {
-			step.Left = append(step.Left, earlier.takeBack(ctx, nil)...)
-		}
+		step.Left = r.takeBack(ctx)
 		step.TakenBack = len(step.Left) == 0 && ctx.Err() == nil
 	}
+	step.Late = r.late()
 	return n, step
 }
 
@@ -167,6 +164,7 @@ func (w *work) all(ctx context.Context) (*plan.Action, error) {
 		r := <-results
 		running--
 		if r.err != nil {
+			w.failed = append(w.failed, r.i)
 			if first == nil {
 				failed, first = &actions[r.i], r.err
 			}
@@ -204,7 +202,12 @@ func (w *work) one(ctx context.Context, i int) error {
 	}
 	w.tell(Event{Action: a, State: Started})
 	begin := time.Now()
-	id, err := site.Do(ctx, a, w.resolve)
+	id, sure, err := site.Do(ctx, a, w.resolve)
+	if !sure {
+		w.mu.Lock()
+		w.unsure[i] = true
+		w.mu.Unlock()
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
@@ -242,41 +245,4 @@ func (w *work) resolve(r plan.Ref) string {
 		id = again
 	}
 	return id
-}
-
-// takeBack undoes what was done, each site for itself, the last step first. It
-// returns what could not be undone.
-func (w *work) takeBack(ctx context.Context, failed *plan.Action) []string {
-	bySite := map[string][]*plan.Action{}
-	if failed != nil {
-		// It may have been done all the same, if its answer was lost.
-		bySite[failed.Site] = append(bySite[failed.Site], failed)
-	}
-	for _, i := range slices.Backward(w.done) {
-		a := &w.plan.Actions[i]
-		bySite[a.Site] = append(bySite[a.Site], a)
-	}
-	var mu sync.Mutex
-	var left []string
-	var all sync.WaitGroup
-	for site, actions := range bySite {
-		all.Go(func() {
-			for _, a := range actions {
-				err := w.undo(ctx, w.Sites[site], a, a == failed)
-				state := Undone
-				if err != nil {
-					state = Stays
-					mu.Lock()
-					left = append(left, fmt.Sprintf("%s: %s: %v", site, a.What, err))
-					mu.Unlock()
-				}
-				if a != failed || err != nil {
-					w.tell(Event{Action: a, State: state, Err: err})
-				}
-			}
-		})
-	}
-	all.Wait()
-	slices.Sort(left)
-	return left
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/causeway-net/causeway/internal/orchestrator/plan"
@@ -18,25 +19,27 @@ type recorder struct {
 	mu    sync.Mutex
 	did   []string
 	fails map[string]error
+	// unsure are the actions of which some requests got no answer.
+	unsure map[string]bool
 	// still is what Create answers where the resource never went.
 	still string
 }
 
-func (r *recorder) Do(_ context.Context, a *plan.Action, id sites.Resolver) (string, error) {
+func (r *recorder) Do(_ context.Context, a *plan.Action, id sites.Resolver) (made string, sure bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	target := id(a.Target)
 	if err := r.fails[a.ID]; err != nil {
-		return "", err
+		return "", !r.unsure[a.ID], err
 	}
 	r.did = append(r.did, strings.TrimSpace(fmt.Sprintf("%s %s %s", a.Op, a.Kind, target)))
 	switch {
 	case a.Op == plan.Create && r.still != "":
-		return r.still, nil
+		return r.still, true, nil
 	case a.Op == plan.Create:
-		return "made-" + a.ID, nil
+		return "made-" + a.ID, !r.unsure[a.ID], nil
 	}
-	return target, nil
+	return target, !r.unsure[a.ID], nil
 }
 
 func run(t *testing.T, r *recorder, goal plan.Goal, change func(*Run), actions ...plan.Action) (int, error) {
@@ -148,5 +151,69 @@ func TestNothingTakenBack(t *testing.T) {
 	r = &recorder{}
 	if _, err := run(t, r, plan.Apply, nil, plan.Action{ID: "a", After: []string{"b"}}, plan.Action{ID: "b", After: []string{"a"}}); err == nil || len(r.did) != 0 {
 		t.Errorf("steps that wait for each other: %v", err)
+	}
+}
+
+// finding finds what a create is said to have made all the same.
+type finding struct{ *recorder }
+
+func (f finding) Find(_ context.Context, a *plan.Action, _ sites.Resolver) (string, error) {
+	return "found-" + a.ID, nil
+}
+
+// TestAllThatFailed: of steps that fail side by side, each may have been done.
+func TestAllThatFailed(t *testing.T) {
+	r := &recorder{fails: map[string]error{"a": errRefused, "b": errRefused}}
+	actions := []plan.Action{{ID: "a", Site: "s", Op: plan.Create, Kind: plan.Network}, {ID: "b", Site: "s", Op: plan.Create, Kind: plan.Router}}
+	// Check is asked as each step begins: neither goes on before both have begun.
+	var begun sync.WaitGroup
+	begun.Add(len(actions))
+	var first atomic.Int64
+	w := &Run{Sites: map[string]Doer{"s": finding{r}}, Check: func() error {
+		if first.Add(1) <= int64(len(actions)) {
+			begun.Done()
+			begun.Wait()
+		}
+		return nil
+	}}
+	_, err := w.Do(t.Context(), &plan.Plan{Goal: plan.Apply, Actions: actions})
+	var step *StepError
+	if !errors.As(err, &step) || !step.TakenBack {
+		t.Fatal(err)
+	}
+	slices.Sort(r.did)
+	if want := []string{"delete network found-a", "delete router found-b"}; !slices.Equal(r.did, want) {
+		t.Errorf("did %q, want %q", r.did, want)
+	}
+}
+
+// TestMayCome: what shows that a remote MAC entry is the peering's stays while a
+// request for it may be on its way, in the rounds before too; at other sites, and for
+// what bears a mark, it is only said.
+func TestMayCome(t *testing.T) {
+	for kind, want := range map[plan.Kind][]string{
+		plan.RemoteMAC: {"delete remote_mac_entry made-entry"},
+		plan.Port:      {"delete port made-entry", "delete port made-port", "delete network made-net"},
+	} {
+		r := &recorder{fails: map[string]error{"last": errRefused}, unsure: map[string]bool{"entry": true}}
+		other := &recorder{}
+		w := &Run{Sites: map[string]Doer{"s": r, "other": other}}
+		if _, err := w.Do(t.Context(), &plan.Plan{Goal: plan.Apply, Actions: []plan.Action{{ID: "net", Site: "s", Op: plan.Create, Kind: plan.Network}}}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := w.Do(t.Context(), &plan.Plan{Goal: plan.Apply, Actions: []plan.Action{
+			{ID: "port", Site: "s", Op: plan.Create, Kind: plan.Port},
+			{ID: "entry", Site: "s", Op: plan.Create, Kind: kind, After: []string{"port"}},
+			{ID: "else", Site: "other", Op: plan.Create, Kind: plan.Port, After: []string{"entry"}},
+			{ID: "last", Site: "s", Op: plan.Update, Kind: plan.Port, Target: plan.Ref{ID: "z"}, After: []string{"else"}},
+		}})
+		var step *StepError
+		if !errors.As(err, &step) || !slices.Equal(step.Late, []string{"s"}) || step.TakenBack == (kind == plan.RemoteMAC) {
+			t.Fatalf("%s: %v: %+v", kind, err, step)
+		}
+		back := slices.DeleteFunc(r.did[3:], func(s string) bool { return s == "update port z" })
+		if !slices.Equal(back, want) || !slices.Equal(other.did, []string{"create port", "delete port made-else"}) {
+			t.Errorf("%s: took back %q, want %q; at the other site %q", kind, back, want, other.did)
+		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/causeway-net/causeway/internal/orchestrator/plan"
 	"github.com/causeway-net/causeway/internal/orchestrator/sites"
@@ -14,7 +16,85 @@ type finder interface {
 	Find(ctx context.Context, a *plan.Action, id sites.Resolver) (string, error)
 }
 
-var errNotKept = errors.New("how it was made is not known any more")
+var (
+	errNotKept = errors.New("how it was made is not known any more")
+	errMayCome = errors.New("no answer came to a request for it and it may be made yet; what shows that it is the peering's stays")
+)
+
+// takeBack undoes what was done in all rounds. It returns what could not be undone.
+func (r *Run) takeBack(ctx context.Context) []string {
+	var left []string
+	stays := map[string]bool{}
+	for _, w := range slices.Backward(r.rounds) {
+		left = append(left, w.takeBack(ctx, stays)...)
+	}
+	return left
+}
+
+// late are the sites at which requests may still be on their way.
+func (r *Run) late() []string {
+	var out []string
+	for _, w := range r.rounds {
+		for i := range w.unsure {
+			out = append(out, w.plan.Actions[i].Site)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// takeBack undoes what was done, each site for itself, the last step first. It
+// returns what could not be undone. At the sites in stays nothing is touched; those at
+// which no more may be are added.
+func (w *work) takeBack(ctx context.Context, stays map[string]bool) []string {
+	bySite := map[string][]int{}
+	// What failed may have been done all the same, if its answer was lost.
+	last := slices.Clone(w.done)
+	slices.Reverse(last)
+	for _, i := range slices.Concat(w.failed, last) {
+		site := w.plan.Actions[i].Site
+		bySite[site] = append(bySite[site], i)
+	}
+	var mu sync.Mutex
+	var left []string
+	var all sync.WaitGroup
+	for site := range stays {
+		delete(bySite, site)
+	}
+	for site, actions := range bySite {
+		all.Go(func() {
+			for _, i := range actions {
+				a, maybe := &w.plan.Actions[i], slices.Contains(w.failed, i)
+				err := w.undo(ctx, w.Sites[site], a, maybe)
+				// A remote MAC entry bears no mark: it is the peering's by the connection
+				// and the remote-site port that it belongs to.
+				mayCome := err == nil && w.unsure[i] && a.Op == plan.Create && a.Kind == plan.RemoteMAC
+				if mayCome {
+					err = errMayCome
+				}
+				state := Undone
+				if err != nil {
+					state = Stays
+					mu.Lock()
+					left = append(left, fmt.Sprintf("%s: %s: %v", site, a.What, err))
+					if mayCome {
+						stays[site] = true
+					}
+					mu.Unlock()
+				}
+				if !maybe || err != nil {
+					w.tell(Event{Action: a, State: state, Err: err})
+				}
+				if mayCome {
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	slices.Sort(left)
+	return left
+}
 
 // undo does the opposite of an action.
 func (w *work) undo(ctx context.Context, site Doer, a *plan.Action, maybe bool) error {
@@ -41,7 +121,7 @@ func (w *work) undo(ctx context.Context, site Doer, a *plan.Action, maybe bool) 
 		if back.Op == "" {
 			return errNotKept
 		}
-		id, err := site.Do(ctx, &back, w.resolve)
+		id, _, err := site.Do(ctx, &back, w.resolve)
 		if err != nil {
 			return fmt.Errorf("%s: %w", back.Op, err)
 		}

@@ -17,11 +17,11 @@ type Resolver func(plan.Ref) string
 
 // Do does one action, once if all goes well. Where an answer does not come, it looks
 // for what the action would have made before it makes it again. It returns the id of
-// the resource.
-func (s *Conn) Do(ctx context.Context, a *plan.Action, id Resolver) (string, error) {
-	var made string
+// the resource, and whether it is sure that no request for it is still on its way.
+func (s *Conn) Do(ctx context.Context, a *plan.Action, id Resolver) (made string, sure bool, err error) {
 	lost := false
-	err := s.retry(ctx, s.opts.Attempts, func(ctx context.Context) error {
+	sure = true
+	err = s.retry(ctx, s.opts.Attempts, func(ctx context.Context) error {
 		if lost {
 			found, err := s.Find(ctx, a, id)
 			if err != nil || found != "" {
@@ -42,12 +42,13 @@ func (s *Conn) Do(ctx context.Context, a *plan.Action, id Resolver) (string, err
 				return nil
 			}
 		}
+		sure = sure && !client.IsUnanswered(err)
 		// A site that is busy has not done it; after any other error nobody knows.
 		_, busy := client.Busy(err)
 		lost = lost || client.IsTemporary(err) && !busy
 		return err
 	})
-	return made, err
+	return made, sure, err
 }
 
 func collection(k plan.Kind, parent string) client.Collection {
