@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -178,14 +179,15 @@ func toDict(v any) (map[string]any, error) {
 
 // only refuses keys of a dictionary that are not known.
 func only(d map[string]any, known ...string) error {
+	var unknown []string
 	for k := range d {
-		found := false
-		for _, n := range known {
-			found = found || k == n
+		if !slices.Contains(known, k) {
+			unknown = append(unknown, k)
 		}
-		if !found {
-			return reasonf("Unexpected keys supplied: %s", clip(k))
-		}
+	}
+	if len(unknown) > 0 {
+		// The same of several, so that the same request always reads the same.
+		return reasonf("Unexpected keys supplied: %s", clip(slices.Min(unknown)))
 	}
 	return nil
 }

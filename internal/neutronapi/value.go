@@ -198,7 +198,9 @@ type key[T any] struct {
 // object takes an object of certain keys, and reads them in the order given.
 func object[T any](keys ...key[T]) value[T] {
 	in, out := closed(), closed()
+	var names []string
 	for _, k := range keys {
+		names = append(names, k.name)
 		in.Properties[k.name], out.Properties[k.name] = k.takes, k.gives
 		if k.required {
 			in.Required = append(in.Required, k.name)
@@ -210,10 +212,8 @@ func object[T any](keys ...key[T]) value[T] {
 		if err != nil {
 			return t, err
 		}
-		for name := range d {
-			if !slices.ContainsFunc(keys, func(k key[T]) bool { return k.name == name }) {
-				return t, reasonf("Unexpected keys supplied: %s", clip(name))
-			}
+		if err := only(d, names...); err != nil {
+			return t, err
 		}
 		for _, k := range keys {
 			v, given := d[k.name]
