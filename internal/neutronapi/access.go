@@ -57,16 +57,24 @@ func projectIn(s store.Snapshot) model.ProjectID {
 	return v.project
 }
 
-// bound makes the context of a write: check runs in its transaction, and what the
-// request names exists only as far as the caller may see it.
-func (a *API) bound(ctx context.Context, check func(view) error) context.Context {
-	if deciderOf(ctx) == nil {
+// bound makes the context of a write: check runs in its transaction, then met, which
+// may be nil, and what the request names exists only as far as the caller may see it.
+func (a *API) bound(ctx context.Context, check func(view) error, met func(store.Reader) error) context.Context {
+	d := deciderOf(ctx)
+	if d == nil && met == nil {
 		return ctx
 	}
-	d := deciderOf(ctx)
+	if d == nil {
+		return site.WithAccess(ctx, site.Access{Check: met})
+	}
 	return site.WithAccess(ctx, site.Access{
-		Owns:  func(p model.ProjectID) bool { return d.Admin() || p == d.Caller().ProjectID },
-		Check: func(r store.Reader) error { return check(viewOf(ctx, inTx{r})) },
+		Owns: func(p model.ProjectID) bool { return d.Admin() || p == d.Caller().ProjectID },
+		Check: func(r store.Reader) error {
+			if err := check(viewOf(ctx, inTx{r})); err != nil || met == nil {
+				return err
+			}
+			return met(r)
+		},
 		Sees: func(r store.Reader, kind store.Kind, o store.Object) bool {
 			sees, known := a.sees[kind]
 			return !known || sees(viewOf(ctx, inTx{r}), o)

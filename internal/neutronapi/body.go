@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"unicode/utf8"
 
 	"github.com/causeway-net/causeway/internal/model"
 )
@@ -23,6 +24,9 @@ func ReadBody(r *http.Request) (map[string]any, error) {
 	}
 	if len(bytes.TrimSpace(b)) == 0 {
 		return nil, badAttribute("Resource body required")
+	}
+	if !utf8.Valid(b) {
+		return nil, malformed() // the decoder would put other text in its place
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()

@@ -242,6 +242,6 @@ func (r *resource[I, M]) ifMatchParameter() []openapi.Parameter {
 		return nil
 	}
 	return []openapi.Parameter{{
-		Name: "If-Match", In: openapi.InHeader, Description: "Only if the resource has this revision.", Schema: pattern(`^revision_number=[0-9]+$`),
+		Name: "If-Match", In: openapi.InHeader, Description: "Only if the resource has this revision.", Schema: pattern(`^("revision_number=[0-9]+"|revision_number=[0-9]+)$`),
 	}}
 }

@@ -85,9 +85,11 @@ func runErrors(t *testing.T, rows []errorRow) {
 	}
 }
 
-func TestGenericErrors(t *testing.T) {
+func TestGenericErrors(t *testing.T) { runErrors(t, genericErrors()) }
+
+func genericErrors() []errorRow {
 	const bad = "HTTPBadRequest"
-	runErrors(t, []errorRow{
+	return []errorRow{
 		{400, bad, "Unrecognized attribute(s) 'foo'", post + "networks", `{"network":{"foo":1}}`},
 		{400, bad, "Unrecognized attribute(s) 'bar, foo'", put + "networks/$NET", `{"network":{"foo":1,"bar":2}}`},
 		{400, bad, "Attribute 'id' not allowed in POST", post + "networks", `{"network":{"id":"$NONE"}}`},
@@ -129,12 +131,14 @@ func TestGenericErrors(t *testing.T) {
 		{405, "HTTPMethodNotAllowed", "", "PATCH /v2.0/networks", `{}`},
 		{405, "HTTPMethodNotAllowed", "", "DELETE /v2.0/networks", ``},
 		{405, "HTTPMethodNotAllowed", "", "GET /v2.0/routers/$ROUTER/add_router_interface", ``},
-	})
+	}
 }
 
-func TestCoreErrors(t *testing.T) {
+func TestCoreErrors(t *testing.T) { runErrors(t, coreErrors()) }
+
+func coreErrors() []errorRow {
 	const bad = "HTTPBadRequest"
-	runErrors(t, []errorRow{
+	return []errorRow{
 		// Nothing of that id, and names are no ids.
 		{404, "NetworkNotFound", "Network $NONE could not be found.", get + "networks/$NONE", ``},
 		{404, "NetworkNotFound", "Network some-name could not be found.", get + "networks/some-name", ``},
@@ -248,7 +252,7 @@ func TestCoreErrors(t *testing.T) {
 		{400, bad, "Unexpected keys supplied: foo", put + "routers/$ROUTER", `{"router":{"external_gateway_info":{"foo":1}}}`},
 		{409, "RouterInUse", "Router $ROUTER has ports still attached: $IFPORT", del + "routers/$ROUTER", ``},
 		{409, "DeviceInUseByGatewayDevice", "device $VTEP (router) is in use by gateway device", del + "routers/$VTEP", ``},
-	})
+	}
 }
 
 func TestGatewayErrors(t *testing.T) {

@@ -61,15 +61,12 @@ func gatewayDevices(a *API) *resource[site.GatewayDeviceInput, model.GatewayDevi
 		fresh: func(r *http.Request) *in {
 			return &in{GatewayDevice: device{Standard: model.Standard{ProjectID: ownerOf(r)}}}
 		},
-		id:         func(d *device) string { return string(d.ID) },
-		revision:   func(d *device) int64 { return d.Revision },
-		revisionIn: func(i *in) int64 { return i.Revision },
-		notFound:   site.GatewayDeviceNotFound,
-		create:     one(a.site.CreateGatewayDevice),
-		update:     a.site.UpdateGatewayDevice,
-		remove: func(ctx context.Context, _ *http.Request, id string, guard func(*device) error) error {
-			return a.site.DeleteGatewayDevice(ctx, id, guard)
-		},
+		id:       func(d *device) string { return string(d.ID) },
+		revision: func(d *device) int64 { return d.Revision },
+		notFound: site.GatewayDeviceNotFound,
+		create:   one(a.site.CreateGatewayDevice),
+		update:   a.site.UpdateGatewayDevice,
+		remove:   byID(a.site.DeleteGatewayDevice),
 	}
 }
 
@@ -82,6 +79,13 @@ func one[I, M any](create func(context.Context, *I) (*M, error)) func(context.Co
 			return nil, err
 		}
 		return []*M{m}, nil
+	}
+}
+
+// byID makes the removal of what is found by its id alone.
+func byID[M any](remove func(context.Context, string, func(*M) error) error) func(context.Context, *http.Request, string, func(*M) error) error {
+	return func(ctx context.Context, _ *http.Request, id string, guard func(*M) error) error {
+		return remove(ctx, id, guard)
 	}
 }
 

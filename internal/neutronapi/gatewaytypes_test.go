@@ -1,6 +1,7 @@
 package neutronapi_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -216,4 +217,23 @@ func TestL2GatewayIfMatch(t *testing.T) {
 	call("1", 200)
 	call("1", 412)
 	call("2", 200)
+}
+
+// A switch's ports change all at once within the limits of an etcd cluster.
+func TestManyPortsOfASwitch(t *testing.T) {
+	a := newEtcdPair(t)[1]
+	tor := a.post("gw/gateway_devices", `{"gateway_device":{"management_ip":"192.0.2.1","management_port":1,"tunnel_ips":["4.0.0.1"]}}`)
+	ports := func(first int) string {
+		var vlans []int
+		for i := range 50 {
+			vlans = append(vlans, first+i)
+		}
+		b, _ := json.Marshal(object{"l2_gateway": object{"devices": []object{{"device_id": tor, "interfaces": []object{{"name": "p0", "segmentation_id": vlans}}}}}})
+		return string(b)
+	}
+	gw := a.post("l2-gateways", ports(1))
+	if status, out := a.call("PUT", "/v2.0/l2-gateways/"+gw, ports(100)); status != 200 {
+		t.Errorf("50 other VLANs: %d %v", status, out)
+	}
+	a.checkSound()
 }

@@ -1,7 +1,6 @@
 package neutronapi
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -41,15 +40,12 @@ func l2Gateways(a *API) *resource[site.L2GatewayInput, model.L2Gateway] {
 		fresh: func(r *http.Request) *in {
 			return &in{L2Gateway: gateway{Standard: model.Standard{ProjectID: ownerOf(r)}}}
 		},
-		id:         func(g *gateway) string { return string(g.ID) },
-		revision:   func(g *gateway) int64 { return g.Revision },
-		revisionIn: func(i *in) int64 { return i.Revision },
-		notFound:   site.L2GatewayNotFound,
-		create:     one(a.site.CreateL2Gateway),
-		update:     a.site.UpdateL2Gateway,
-		remove: func(ctx context.Context, _ *http.Request, id string, guard func(*gateway) error) error {
-			return a.site.DeleteL2Gateway(ctx, id, guard)
-		},
+		id:       func(g *gateway) string { return string(g.ID) },
+		revision: func(g *gateway) int64 { return g.Revision },
+		notFound: site.L2GatewayNotFound,
+		create:   one(a.site.CreateL2Gateway),
+		update:   a.site.UpdateL2Gateway,
+		remove:   byID(a.site.DeleteL2Gateway),
 	}
 }
 
@@ -159,8 +155,6 @@ func connections(a *API) *resource[site.ConnectionInput, model.L2GatewayConnecti
 		notFound: site.L2GatewayConnectionNotFound,
 		create:   one(a.site.CreateConnection),
 		noUpdate: badAttribute("Cannot update an l2_gateway_connection: delete it and create another"),
-		remove: func(ctx context.Context, _ *http.Request, id string, guard func(*conn) error) error {
-			return a.site.DeleteConnection(ctx, id, guard)
-		},
+		remove:   byID(a.site.DeleteConnection),
 	}
 }

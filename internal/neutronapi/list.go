@@ -85,7 +85,7 @@ func (r *resource[I, M]) candidates(req *http.Request, s store.Snapshot) (_ iter
 	}
 	query := req.URL.Query()
 	if ids := given(query["id"]); len(ids) > 0 {
-		return byID[M](s, r.kind, ids), true, nil
+		return existing[M](s, r.kind, ids), true, nil
 	}
 	var fewest []string
 	indexed := false
@@ -103,7 +103,7 @@ func (r *resource[I, M]) candidates(req *http.Request, s store.Snapshot) (_ iter
 		}
 	}
 	if indexed {
-		return byID[M](s, r.kind, fewest), true, nil
+		return existing[M](s, r.kind, fewest), true, nil
 	}
 	return store.All[M](s, r.kind), true, nil
 }
@@ -113,8 +113,8 @@ func given(values []string) []string {
 	return slices.DeleteFunc(slices.Clone(values), func(s string) bool { return s == "" })
 }
 
-// byID are the resources of the ids that exist, in order.
-func byID[M any](s store.Snapshot, kind store.Kind, ids []string) iter.Seq[*M] {
+// existing are the resources of the ids that exist, in order.
+func existing[M any](s store.Snapshot, kind store.Kind, ids []string) iter.Seq[*M] {
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
 	return func(yield func(*M) bool) {

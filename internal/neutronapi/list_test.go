@@ -257,3 +257,37 @@ func TestBodyTooLarge(t *testing.T) {
 	s := newServer(t)
 	s.wantError(413, "HTTPRequestEntityTooLarge", "4194304 bytes", "POST", "/v2.0/networks", `{"network":{"name":"`+strings.Repeat("x", 5<<20)+`"}}`)
 }
+
+// A list in the order of an attribute that some have and some have not is whole, page
+// by page, in both directions.
+func TestPagesWithNulls(t *testing.T) {
+	s := newServer(t)
+	for i := range 24 {
+		quota := []string{`null`, `0`, `5`}[i%3]
+		s.post("/v2.0/subnetpools", fmt.Sprintf(`{"subnetpool":{"name":"p","prefixes":["10.%d.0.0/16"],"default_quota":%s}}`, i, quota))
+	}
+	for _, dir := range []string{"asc", "desc"} {
+		seen := map[string]bool{}
+		last := ""
+		for marker := ""; ; {
+			page := s.want(200, "GET", "/v2.0/subnetpools?limit=1&sort_key=default_quota&sort_dir="+dir+"&marker="+marker, "").list("subnetpools")
+			if len(page) == 0 {
+				break
+			}
+			p := page[0].(map[string]any)
+			marker = p["id"].(string)
+			if seen[marker] {
+				t.Fatalf("%s: %s comes twice", dir, marker)
+			}
+			seen[marker] = true
+			last += fmt.Sprint(p["default_quota"], " ")
+		}
+		want := strings.Repeat("<nil> ", 8) + strings.Repeat("0 ", 8) + strings.Repeat("5 ", 8)
+		if dir == "desc" {
+			want = strings.Repeat("5 ", 8) + strings.Repeat("0 ", 8) + strings.Repeat("<nil> ", 8)
+		}
+		if last != want {
+			t.Errorf("%s: %s", dir, last)
+		}
+	}
+}

@@ -1,7 +1,6 @@
 package neutronapi
 
 import (
-	"context"
 	"net/http"
 
 	"github.com/causeway-net/causeway/internal/model"
@@ -60,14 +59,11 @@ func networks(a *API) *resource[model.Network, model.Network] {
 		},
 		id:         func(n *net) string { return string(n.ID) },
 		revision:   func(n *net) int64 { return n.Revision },
-		revisionIn: func(n *net) int64 { return n.Revision },
 		standardIn: std, standard: std,
 		notFound: site.NetworkNotFound,
 		create:   a.site.CreateNetworks,
 		update:   a.site.UpdateNetwork,
-		remove: func(ctx context.Context, _ *http.Request, id string, guard func(*net) error) error {
-			return a.site.DeleteNetwork(ctx, id, guard)
-		},
+		remove:   byID(a.site.DeleteNetwork),
 	}
 }
 

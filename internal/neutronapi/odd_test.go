@@ -128,3 +128,16 @@ func TestOddValues(t *testing.T) {
 		}
 	}
 }
+
+// Bytes that are no text are refused, and not stored as something else.
+func TestInvalidUTF8(t *testing.T) {
+	s := newServer(t)
+	net := s.post("/v2.0/networks", `{"network":{}}`)
+	before := s.st.Dump()
+	s.wantError(400, "MalformedRequestBody", "Cannot understand JSON", "POST", "/v2.0/networks", "{\"network\":{\"name\":\"\xff\"}}")
+	s.wantError(400, "MalformedRequestBody", "Cannot understand JSON", "PUT", "/v2.0/networks/"+net, "{\"network\":{\"name\":\"\xc3\"}}")
+	s.wantError(400, "HTTPBadRequest", "is not a valid tag", "PUT", "/v2.0/networks/"+net+"/tags/%FF", "")
+	if !slices.Equal(before, s.st.Dump()) {
+		t.Error("what was refused changed the state")
+	}
+}

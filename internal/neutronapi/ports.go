@@ -1,7 +1,6 @@
 package neutronapi
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"net/netip"
@@ -96,15 +95,12 @@ func ports(a *API) *resource[site.PortInput, model.Port] {
 		},
 		id:         func(p *port) string { return string(p.ID) },
 		revision:   func(p *port) int64 { return p.Revision },
-		revisionIn: func(i *in) int64 { return i.Revision },
 		standardIn: stdIn, standard: std,
 		network:  func(p *port) model.NetworkID { return p.NetworkID },
 		notFound: site.PortNotFound,
 		create:   a.site.CreatePorts,
 		update:   a.site.UpdatePort,
-		remove: func(ctx context.Context, _ *http.Request, id string, guard func(*port) error) error {
-			return a.site.DeletePort(ctx, id, guard)
-		},
+		remove:   byID(a.site.DeletePort),
 	}
 }
 

@@ -180,7 +180,9 @@ func compareValues(a, b any) int {
 			return cmp.Compare(a, b)
 		}
 	case int, int64:
-		return cmp.Compare(toInt64(a), toInt64(b))
+		if b != nil {
+			return cmp.Compare(toInt64(a), toInt64(b))
+		}
 	case bool:
 		if b, ok := b.(bool); ok && a != b {
 			if b {

@@ -179,6 +179,9 @@ func (a *API) putQuota(w http.ResponseWriter, r *http.Request) error {
 	if err := mayQuota(r, "update_quota", ""); err != nil {
 		return err
 	}
+	if err := unconditional(r); err != nil {
+		return err
+	}
 	body, err := ReadBody(r)
 	if err != nil {
 		return err
@@ -216,6 +219,9 @@ func (a *API) putQuota(w http.ResponseWriter, r *http.Request) error {
 
 func (a *API) deleteQuota(w http.ResponseWriter, r *http.Request) error {
 	if err := mayQuota(r, "delete_quota", ""); err != nil {
+		return err
+	}
+	if err := unconditional(r); err != nil {
 		return err
 	}
 	project, err := quotaProject(r)

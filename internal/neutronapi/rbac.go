@@ -1,7 +1,6 @@
 package neutronapi
 
 import (
-	"context"
 	"net/http"
 	"strings"
 
@@ -44,9 +43,7 @@ func rbacPolicies(a *API) *resource[model.RBACPolicy, model.RBACPolicy] {
 		notFound: site.RBACPolicyNotFound,
 		create:   a.site.CreateRBACPolicies,
 		update:   a.site.UpdateRBACPolicy,
-		remove: func(ctx context.Context, _ *http.Request, id string, guard func(*rbac) error) error {
-			return a.site.DeleteRBACPolicy(ctx, id, guard)
-		},
+		remove:   byID(a.site.DeleteRBACPolicy),
 		also: func(v view, said map[string]any, p *rbac) error {
 			if p != nil {
 				return a.ownObject(v, p.ObjectType, p.ObjectID)

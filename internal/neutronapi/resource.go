@@ -40,8 +40,6 @@ type resource[I, M any] struct {
 	// indexes give the ids of the resources that pass a filter, by its name, where
 	// that takes less than looking at all.
 	indexes map[string]func(store.Snapshot, string) []string
-	// revisionIn reads the revision of an update's input, for If-Match.
-	revisionIn func(*I) int64
 	// standardIn and tags are set where the resource has tags.
 	standardIn func(*I) *model.Standard
 	standard   func(*M) *model.Standard
@@ -170,7 +168,7 @@ func (r *resource[I, M]) servePost(a *API, w http.ResponseWriter, req *http.Requ
 		inputs = append(inputs, in)
 	}
 	about(w, r.name)
-	made, err := r.create(a.bound(req.Context(), r.checkCreate(a, items)), inputs)
+	made, err := r.create(a.bound(req.Context(), r.checkCreate(a, items), nil), inputs)
 	if err != nil {
 		return err
 	}
@@ -242,23 +240,15 @@ func (r *resource[I, M]) servePut(a *API, w http.ResponseWriter, req *http.Reque
 		}
 		return r.noUpdate
 	}
-	want, constrained, err := ifMatch(req)
+	met, err := r.precondition(req, id)
 	if err != nil {
 		return err
 	}
 	if !isUUID(id) {
 		return r.hiddenError(deciderOf(req.Context()), "UPDATE", id)
 	}
-	if constrained && r.revisionIn == nil {
-		return badAttribute("Revision matching not supported for this resource")
-	}
-	ctx := a.bound(req.Context(), r.checkChange(a, id, "UPDATE", "update_"+r.name, attrs))
-	m, err := r.update(ctx, id, func(in *I) error {
-		if constrained && r.revisionIn(in) != want {
-			return revisionMismatch(want, r.revisionIn(in))
-		}
-		return setAll(r.attrs, in, attrs, false)
-	})
+	ctx := a.bound(req.Context(), r.checkChange(a, id, "UPDATE", "update_"+r.name, attrs), met)
+	m, err := r.update(ctx, id, func(in *I) error { return setAll(r.attrs, in, attrs, false) })
 	if err != nil {
 		return err
 	}
@@ -270,25 +260,16 @@ func (r *resource[I, M]) servePut(a *API, w http.ResponseWriter, req *http.Reque
 }
 
 func (r *resource[I, M]) serveDelete(a *API, w http.ResponseWriter, req *http.Request) error {
-	about(w, r.name, clip(req.PathValue("id")))
-	want, constrained, err := ifMatch(req)
+	id := req.PathValue("id")
+	about(w, r.name, clip(id))
+	guard, err := r.guard(req)
 	if err != nil {
 		return err
 	}
-	id := req.PathValue("id")
 	if !isUUID(id) {
 		return r.hiddenError(deciderOf(req.Context()), "DELETE", id)
 	}
-	var guard func(*M) error
-	if constrained && r.revision != nil {
-		guard = func(m *M) error {
-			if r.revision(m) != want {
-				return revisionMismatch(want, r.revision(m))
-			}
-			return nil
-		}
-	}
-	ctx := a.bound(req.Context(), r.checkChange(a, id, "DELETE", "delete_"+r.name, nil))
+	ctx := a.bound(req.Context(), r.checkChange(a, id, "DELETE", "delete_"+r.name, nil), nil)
 	if err := r.remove(ctx, req, id, guard); err != nil {
 		return err
 	}
@@ -296,22 +277,61 @@ func (r *resource[I, M]) serveDelete(a *API, w http.ResponseWriter, req *http.Re
 	return nil
 }
 
-// ifMatch reads the header If-Match: revision_number=N.
-func ifMatch(req *http.Request) (n int64, given bool, err error) {
-	h := req.Header.Get("If-Match")
-	if h == "" {
+// guard is what If-Match asks of a resource; nil for nothing.
+func (r *resource[I, M]) guard(req *http.Request) (func(*M) error, error) {
+	want, is, err := ifMatch(req)
+	switch {
+	case err != nil || !is:
+		return nil, err
+	case r.revision == nil:
+		return nil, unconditional(req)
+	}
+	return func(m *M) error {
+		if have := r.revision(m); have != want {
+			return model.Errf(model.KindPrecondition, "RevisionNumberConstraintFailed", "Constrained to %d, but current revision is %d", want, have)
+		}
+		return nil
+	}, nil
+}
+
+// precondition is the guard of the resource that a change is about, to be looked at in
+// the change's transaction; nil for none.
+func (r *resource[I, M]) precondition(req *http.Request, id string) (func(store.Reader) error, error) {
+	guard, err := r.guard(req)
+	if guard == nil {
+		return nil, err
+	}
+	return func(s store.Reader) error {
+		m := store.Get[M](s, r.kind, id)
+		if m == nil {
+			return nil // package site says what does not exist
+		}
+		return guard(m)
+	}, nil
+}
+
+// ifMatch reads the header If-Match: revision_number=N, or "revision_number=N", which
+// is how HTTP writes it.
+func ifMatch(req *http.Request) (n int64, is bool, err error) {
+	h := given(req.Header.Values("If-Match"))
+	if len(h) == 0 {
 		return 0, false, nil
 	}
-	s, ok := strings.CutPrefix(h, "revision_number=")
-	if ok {
+	s, ok := strings.CutPrefix(strings.Trim(h[0], `"`), "revision_number=")
+	if ok && len(h) == 1 {
 		n, err = strconv.ParseInt(s, 10, 64)
 	}
-	if !ok || err != nil {
+	if !ok || len(h) > 1 || err != nil {
 		return 0, false, badAttribute("If-Match must be revision_number=N")
 	}
 	return n, true, nil
 }
 
-func revisionMismatch(want, have int64) error {
-	return model.Errf(model.KindPrecondition, "RevisionNumberConstraintFailed", "Constrained to %d, but current revision is %d", want, have)
+// unconditional refuses a precondition that nothing can be held to.
+func unconditional(req *http.Request) error {
+	_, is, err := ifMatch(req)
+	if err == nil && is {
+		err = badAttribute("Revision matching not supported for this resource")
+	}
+	return err
 }

@@ -40,14 +40,11 @@ func routers(a *API) *resource[site.RouterInput, model.Router] {
 		},
 		id:         func(r *router) string { return string(r.ID) },
 		revision:   func(r *router) int64 { return r.Revision },
-		revisionIn: func(i *in) int64 { return i.Revision },
 		standardIn: stdIn, standard: std,
 		notFound: site.RouterNotFound,
 		create:   a.site.CreateRouters,
 		update:   a.site.UpdateRouter,
-		remove: func(ctx context.Context, _ *http.Request, id string, guard func(*router) error) error {
-			return a.site.DeleteRouter(ctx, id, guard)
-		},
+		remove:   byID(a.site.DeleteRouter),
 	}
 }
 
@@ -79,8 +76,9 @@ func externalGateway() value[model.NetworkID] {
 // registerRouterActions serves the paths below a router that are no attributes.
 func (a *API) registerRouterActions() {
 	const router = "/v2.0/routers/{id}"
+	ifMatch := routers(a).ifMatchParameter()
 	put := func(name, summary string, body, reply *openapi.Schema, serve func(http.ResponseWriter, *http.Request) error) {
-		a.handle(router+"/"+name, methods{http.MethodPut: {name: name, summary: summary, body: body, status: http.StatusOK, reply: reply, serve: serve}})
+		a.handle(router+"/"+name, methods{http.MethodPut: {name: name, summary: summary, params: ifMatch, body: body, status: http.StatusOK, reply: reply, serve: serve}})
 	}
 	iface := postSchema(interfaceAttrs())
 	put("add_router_interface", "Give a router an interface: on a subnet, or a port.", iface, interfaceReply(),
@@ -120,6 +118,7 @@ func routesAttrs() []attribute[[]model.HostRoute, struct{}] {
 
 func (a *API) interfaceAction(action string, do func(ctx context.Context, router, subnet, port string) (site.Interface, error)) func(http.ResponseWriter, *http.Request) error {
 	table := interfaceAttrs()
+	shape := routers(a)
 	return func(w http.ResponseWriter, req *http.Request) error {
 		attrs, err := ReadBody(req)
 		if err != nil {
@@ -133,7 +132,11 @@ func (a *API) interfaceAction(action string, do func(ctx context.Context, router
 		if !isUUID(id) {
 			return site.RouterNotFound(clip(id))
 		}
-		i, err := do(a.bound(req.Context(), a.checkInterface(action, id, body)), id, body.subnet, body.port)
+		met, err := shape.precondition(req, id)
+		if err != nil {
+			return err
+		}
+		i, err := do(a.bound(req.Context(), a.checkInterface(action, id, body), met), id, body.subnet, body.port)
 		if err != nil {
 			return err
 		}
@@ -165,7 +168,11 @@ func (a *API) routesAction(action string, do func(ctx context.Context, id string
 		if !isUUID(id) {
 			return site.RouterNotFound(clip(id))
 		}
-		r, err := do(a.bound(req.Context(), shape.checkChange(a, id, "UPDATE", action, nil)), id, routes)
+		met, err := shape.precondition(req, id)
+		if err != nil {
+			return err
+		}
+		r, err := do(a.bound(req.Context(), shape.checkChange(a, id, "UPDATE", action, nil), met), id, routes)
 		if err != nil {
 			return err
 		}

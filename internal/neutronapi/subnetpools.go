@@ -54,14 +54,11 @@ func subnetPools(a *API) *resource[site.SubnetPoolInput, model.SubnetPool] {
 		},
 		id:         func(p *pool) string { return string(p.ID) },
 		revision:   func(p *pool) int64 { return p.Revision },
-		revisionIn: func(i *in) int64 { return i.Revision },
 		standardIn: stdIn, standard: std,
 		notFound: site.SubnetPoolNotFound,
 		create:   a.site.CreateSubnetPools,
 		update:   a.site.UpdateSubnetPool,
-		remove: func(ctx context.Context, _ *http.Request, id string, guard func(*pool) error) error {
-			return a.site.DeleteSubnetPool(ctx, id, guard)
-		},
+		remove:   byID(a.site.DeleteSubnetPool),
 	}
 }
 
@@ -98,8 +95,11 @@ func prefixLength(name string, field func(*model.SubnetPool) *int) attribute[sit
 		get:   func(_ store.Snapshot, p *model.SubnetPool) any { return strconv.Itoa(*field(p)) }}
 }
 
+// prefixes takes so many at once; of how many a pool may have, package site says.
 func prefixes() value[[]netip.Prefix] {
-	return listOf(around(prefix()), maxListed, "prefixes")
+	l := listOf(around(prefix()), maxListed, "prefixes")
+	l.gives = openapi.ListOf(prefix().gives, -1)
+	return l
 }
 
 func prefixTexts(l []netip.Prefix) []string {
@@ -121,9 +121,10 @@ func orNull[ID ~string](id ID) any {
 // registerPoolActions serves the paths below a subnet pool that are no attributes.
 func (a *API) registerPoolActions() {
 	const pool = "/v2.0/subnetpools/{id}"
+	ifMatch := subnetPools(a).ifMatchParameter()
 	put := func(name, summary string, serve func(http.ResponseWriter, *http.Request) error) {
 		a.handle(pool+"/"+name, methods{http.MethodPut: {
-			name: name, summary: summary, body: postSchema(prefixAttrs()), status: http.StatusOK, reply: wrapped("prefixes", prefixes().gives), serve: serve,
+			name: name, summary: summary, params: ifMatch, body: postSchema(prefixAttrs()), status: http.StatusOK, reply: wrapped("prefixes", prefixes().gives), serve: serve,
 		}})
 	}
 	put("add_prefixes", "Add prefixes to a subnet pool's.", a.prefixAction("add_prefixes", a.site.GrowSubnetPool))
@@ -151,7 +152,11 @@ func (a *API) prefixAction(action string, do func(ctx context.Context, id string
 		if !isUUID(id) {
 			return site.SubnetPoolNotFound(clip(id))
 		}
-		p, err := do(a.bound(req.Context(), shape.checkChange(a, id, "UPDATE", action, nil)), id, prefixes)
+		met, err := shape.precondition(req, id)
+		if err != nil {
+			return err
+		}
+		p, err := do(a.bound(req.Context(), shape.checkChange(a, id, "UPDATE", action, nil), met), id, prefixes)
 		if err != nil {
 			return err
 		}
@@ -189,8 +194,6 @@ func addressScopes(a *API) *resource[model.AddressScope, model.AddressScope] {
 		notFound: site.AddressScopeNotFound,
 		create:   a.site.CreateAddressScopes,
 		update:   a.site.UpdateAddressScope,
-		remove: func(ctx context.Context, _ *http.Request, id string, guard func(*scope) error) error {
-			return a.site.DeleteAddressScope(ctx, id, guard)
-		},
+		remove:   byID(a.site.DeleteAddressScope),
 	}
 }

@@ -1,8 +1,10 @@
 package neutronapi_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -164,4 +166,49 @@ func TestRacePool(t *testing.T) {
 		t.Errorf("%d subnets, the pool holds %d: %v", len(all), most, all)
 	}
 	a.checkSound()
+}
+
+// A pool does not grow beyond its bound by taking away, and can be changed afterwards.
+func TestPoolInPieces(t *testing.T) {
+	s := newServer(t)
+	pool := s.post("/v2.0/subnetpools", `{"subnetpool":{"name":"p","prefixes":["10.0.0.0/8"]}}`)
+	path := "/v2.0/subnetpools/" + pool
+	refused := false
+	for i := range 10 {
+		var holes []string
+		for j := range 100 {
+			holes = append(holes, fmt.Sprintf("10.%d.%d.1/32", i, 2*j))
+		}
+		body, _ := json.Marshal(object{"prefixes": holes})
+		status, out := s.call("PUT", path+"/remove_prefixes", string(body))
+		if e, _ := out["NeutronError"].(map[string]any); status == 400 && e["type"] == "InvalidInput" && strings.Contains(e["message"].(string), "at most 1000 prefixes") {
+			refused = true
+		} else if status != 200 {
+			t.Fatalf("remove: %d %v", status, out)
+		}
+	}
+	if !refused {
+		t.Error("a pool has any number of pieces")
+	}
+	left := s.want(200, "GET", path, "").list("prefixes")
+	if len(left) <= 100 || len(left) > 1000 {
+		t.Errorf("%d pieces", len(left))
+	}
+	s.want(200, "PUT", path, `{"subnetpool":{"name":"q"}}`)
+	s.want(200, "PUT", path+"/remove_prefixes", `{"prefixes":["10.0.0.0/8"]}`)
+	s.want(200, "PUT", path, `{"subnetpool":{"name":"r"}}`)
+	s.wantError(409, "SubnetAllocationError", "Insufficient prefix space", "POST", "/v2.0/subnets",
+		fill(`{"subnet":{"network_id":"$N","ip_version":4,"subnetpool_id":"$P"}}`, "$N", s.post("/v2.0/networks", `{"network":{}}`), "$P", pool))
+	s.want(200, "PUT", path+"/add_prefixes", `{"prefixes":["10.0.0.0/8"]}`)
+}
+
+// The default pool of another project is as good as none.
+func TestHiddenDefaultPool(t *testing.T) {
+	w := newTenancy(t)
+	w.make("default", "/v2.0/subnetpools", `{"subnetpool":{"name":"d","prefixes":["10.77.0.0/16"],"is_default":true}}`)
+	status, out, _ := w.callWith("POST", "/v2.0/subnets", w.fill(`{"subnet":{"network_id":"$networks","ip_version":4,"use_default_subnetpool":true}}`), token("a"))
+	e, _ := out["NeutronError"].(map[string]any)
+	if status != 400 || e["type"] != "BadRequest" || strings.Contains(fmt.Sprint(e["message"]), w.ids["default"]) {
+		t.Errorf("a hidden default pool: %d %v", status, out)
+	}
 }

@@ -1,7 +1,6 @@
 package neutronapi
 
 import (
-	"context"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -89,15 +88,12 @@ func subnets(a *API) *resource[site.SubnetInput, model.Subnet] {
 		},
 		id:         func(s *sub) string { return string(s.ID) },
 		revision:   func(s *sub) int64 { return s.Revision },
-		revisionIn: func(i *in) int64 { return i.Revision },
 		standardIn: stdIn, standard: std,
 		network:  func(s *sub) model.NetworkID { return s.NetworkID },
 		notFound: site.SubnetNotFound,
 		create:   a.site.CreateSubnets,
 		update:   a.site.UpdateSubnet,
-		remove: func(ctx context.Context, _ *http.Request, id string, guard func(*sub) error) error {
-			return a.site.DeleteSubnet(ctx, id, guard)
-		},
+		remove:   byID(a.site.DeleteSubnet),
 	}
 }
 

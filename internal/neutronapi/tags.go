@@ -25,7 +25,11 @@ func registerTags[I, M any](a *API, r *resource[I, M]) {
 		if !isUUID(id) {
 			return nil, r.notFound(clip(id))
 		}
-		ctx := a.bound(req.Context(), r.checkChange(a, id, "UPDATE", "update_"+r.name, nil))
+		met, err := r.precondition(req, id)
+		if err != nil {
+			return nil, err
+		}
+		ctx := a.bound(req.Context(), r.checkChange(a, id, "UPDATE", "update_"+r.name, nil), met)
 		return r.update(ctx, id, func(in *I) error {
 			st := r.standardIn(in)
 			tags, err := edit(slices.Clone(st.Tags))
@@ -51,7 +55,7 @@ func registerTags[I, M any](a *API, r *resource[I, M]) {
 			a.WriteJSON(w, http.StatusOK, map[string]any{"tags": list(r.standard(m).Tags)})
 			return nil
 		}},
-		http.MethodPut: {name: "replace_" + r.name + "_tags", summary: "Replace the tags" + of + ".", body: wrapped("tags", openapi.ListOf(&tag, -1)), status: http.StatusOK, reply: tags, serve: func(w http.ResponseWriter, req *http.Request) error {
+		http.MethodPut: {name: "replace_" + r.name + "_tags", summary: "Replace the tags" + of + ".", params: r.ifMatchParameter(), body: wrapped("tags", openapi.ListOf(&tag, -1)), status: http.StatusOK, reply: tags, serve: func(w http.ResponseWriter, req *http.Request) error {
 			body, err := ReadBody(req)
 			if err != nil {
 				return err
@@ -67,7 +71,7 @@ func registerTags[I, M any](a *API, r *resource[I, M]) {
 			a.WriteJSON(w, http.StatusOK, map[string]any{"tags": list(r.standard(m).Tags)})
 			return nil
 		}},
-		http.MethodDelete: {name: "delete_" + r.name + "_tags", summary: "Delete the tags" + of + ".", status: http.StatusNoContent, serve: func(w http.ResponseWriter, req *http.Request) error {
+		http.MethodDelete: {name: "delete_" + r.name + "_tags", summary: "Delete the tags" + of + ".", params: r.ifMatchParameter(), status: http.StatusNoContent, serve: func(w http.ResponseWriter, req *http.Request) error {
 			if _, err := change(req, func([]string) ([]string, error) { return nil, nil }); err != nil {
 				return err
 			}
@@ -87,7 +91,7 @@ func registerTags[I, M any](a *API, r *resource[I, M]) {
 			w.WriteHeader(http.StatusNoContent)
 			return nil
 		}},
-		http.MethodPut: {name: "add_" + r.name + "_tag", summary: "Add a tag to the tags" + of + ".", status: http.StatusCreated, serve: func(w http.ResponseWriter, req *http.Request) error {
+		http.MethodPut: {name: "add_" + r.name + "_tag", summary: "Add a tag to the tags" + of + ".", params: r.ifMatchParameter(), status: http.StatusCreated, serve: func(w http.ResponseWriter, req *http.Request) error {
 			tag, err := toTag(req.PathValue("tag"))
 			if err != nil {
 				return named("tags", err)
@@ -104,7 +108,7 @@ func registerTags[I, M any](a *API, r *resource[I, M]) {
 			w.WriteHeader(http.StatusCreated)
 			return nil
 		}},
-		http.MethodDelete: {name: "delete_" + r.name + "_tag", summary: "Delete a tag" + of + ".", status: http.StatusNoContent, serve: func(w http.ResponseWriter, req *http.Request) error {
+		http.MethodDelete: {name: "delete_" + r.name + "_tag", summary: "Delete a tag" + of + ".", params: r.ifMatchParameter(), status: http.StatusNoContent, serve: func(w http.ResponseWriter, req *http.Request) error {
 			tag := req.PathValue("tag")
 			_, err := change(req, func(tags []string) ([]string, error) {
 				i := slices.Index(tags, tag)
@@ -160,7 +164,7 @@ func toTags(body map[string]any) ([]string, error) {
 
 func toTag(v any) (string, error) {
 	s, ok := v.(string)
-	if !ok || s == "" || utf8.RuneCountInString(s) > maxTag || strings.ContainsAny(s, ",/") {
+	if !ok || s == "" || !utf8.ValidString(s) || utf8.RuneCountInString(s) > maxTag || strings.ContainsAny(s, ",/") {
 		return "", reasonf("'%s' is not a valid tag: 1 to %d characters, neither comma nor slash", text(v), maxTag)
 	}
 	return s, nil

@@ -86,11 +86,12 @@ func (t *tx) poolFor(in *SubnetInput) (*model.SubnetPool, error) {
 		if in.PoolID != "" {
 			return nil, badRequest("subnets", "subnetpool_id and use_default_subnetpool cannot both be specified")
 		}
-		id, ok := t.Lookup(ixDefaultPool, "4")
-		if !ok {
+		id, _ := t.Lookup(ixDefaultPool, "4")
+		pool := named[model.SubnetPool](t, store.SubnetPools, id)
+		if pool == nil {
 			return nil, badRequest("subnets", "No default subnetpool found for IPv4")
 		}
-		return find[model.SubnetPool](t, store.SubnetPools, id, SubnetPoolNotFound)
+		return pool, nil
 	}
 	if in.PoolID == "" {
 		if !in.CIDR.IsValid() {

@@ -122,6 +122,9 @@ func (s *Site) ShrinkSubnetPool(ctx context.Context, id string, prefixes []netip
 		if slices.Equal(left, old.Prefixes) {
 			return nil
 		}
+		if len(left) > maxPoolPrefixes {
+			return tooManyPrefixes()
+		}
 		for _, sid := range t.Scan(ixPrefixOfPool, id+"/") {
 			if sub := store.Get[model.Subnet](t, store.Subnets, sid); sub != nil && !holds(left, sub.CIDR) {
 				return model.Errf(model.KindInvalid, "IllegalSubnetPoolPrefixUpdate", "Illegal update to prefixes: One or more the prefixes to be removed is in use by a subnet.")
@@ -160,7 +163,14 @@ func (s *Site) DeleteSubnetPool(ctx context.Context, id string, guard func(*mode
 
 // storePool checks a new or changed pool and writes it.
 func (t *tx) storePool(old, p *model.SubnetPool) error {
-	if err := fillPool(p); err != nil {
+	// All of a pool's prefixes may have been removed: that keeps nothing else of it
+	// from being changed.
+	if old == nil || !slices.Equal(p.Prefixes, old.Prefixes) {
+		if err := fillPrefixes(p); err != nil {
+			return err
+		}
+	}
+	if err := fillLengths(p); err != nil {
 		return err
 	}
 	if err := t.checkScope(p); err != nil {
@@ -182,14 +192,10 @@ func (t *tx) storePool(old, p *model.SubnetPool) error {
 	return nil
 }
 
-// fillPool works out what is left to the server and checks what needs nothing but
-// the pool itself.
-func fillPool(p *model.SubnetPool) error {
-	switch n := len(p.Prefixes); {
-	case n == 0:
+// fillPrefixes checks a pool's prefixes and writes them as few as can say the same.
+func fillPrefixes(p *model.SubnetPool) error {
+	if len(p.Prefixes) == 0 {
 		return model.Errf(model.KindInvalid, "EmptySubnetPoolPrefixList", "Empty subnet pool prefix list.")
-	case n > maxPoolPrefixes:
-		return invalidInput("a subnet pool has at most %d prefixes", maxPoolPrefixes)
 	}
 	for _, prefix := range p.Prefixes {
 		if prefix.Addr().Is4() != p.Prefixes[0].Addr().Is4() {
@@ -201,7 +207,15 @@ func fillPool(p *model.SubnetPool) error {
 			return err
 		}
 	}
-	p.Prefixes = compact(p.Prefixes)
+	if p.Prefixes = compact(p.Prefixes); len(p.Prefixes) > maxPoolPrefixes {
+		return tooManyPrefixes()
+	}
+	return nil
+}
+
+// fillLengths works out what is left to the server and checks the lengths against
+// each other.
+func fillLengths(p *model.SubnetPool) error {
 	if p.MinPrefixLen == 0 {
 		p.MinPrefixLen = minPoolPrefixLen
 	}
@@ -227,6 +241,10 @@ func fillPool(p *model.SubnetPool) error {
 		return bounds("default_prefixlen", p.DefaultPrefixLen, "max_prefixlen", p.MaxPrefixLen)
 	}
 	return nil
+}
+
+func tooManyPrefixes() *model.Error {
+	return invalidInput("a subnet pool has at most %d prefixes", maxPoolPrefixes)
 }
 
 func checkPoolPrefix(prefix netip.Prefix) error {
