@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,7 +71,9 @@ func startDemo(t *testing.T, args ...string) *runningDemo {
 	t.Helper()
 	testutil.RequireRoot(t)
 	testutil.RequireKernel(t, 6, 6)
-	d := &runningDemo{Cmd: exec.CommandContext(t.Context(), "causeway", append([]string{"demo"}, args...)...)}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // it takes seconds
+	t.Cleanup(cancel)
+	d := &runningDemo{Cmd: exec.CommandContext(ctx, "causeway", append([]string{"demo"}, args...)...)}
 	d.Stderr = &d.stderr
 	out, err := d.StdoutPipe()
 	if err != nil {
@@ -104,7 +107,7 @@ func (d *runningDemo) end(t *testing.T) int {
 	for d.lines.Scan() {
 		d.output = append(d.output, d.lines.Text())
 	}
-	err := d.Wait()
+	err := testutil.Exit(t, d.Cmd)
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
@@ -196,11 +199,14 @@ func TestDemoUnread(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Close()
+	if err := r.SetReadDeadline(time.Now().Add(testutil.Patience)); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := r.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
 	r.Close()
-	if err := cmd.Wait(); err != nil {
+	if err := testutil.Exit(t, cmd); err != nil {
 		t.Error(err)
 	}
 	wantNothingLeft(t, cmd.Process.Pid)

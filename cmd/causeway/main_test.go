@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,12 +13,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/causeway-net/causeway/internal/testbed"
 	"github.com/causeway-net/causeway/internal/testutil"
+	"github.com/causeway-net/causeway/test/process"
 )
 
 func TestMain(m *testing.M) {
@@ -66,10 +66,9 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 // cmdFreePort sets variables to loopback ports that nobody listens on.
 func cmdFreePort(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range args {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		addr, err := process.FreePort()
 		ts.Check(err)
-		defer l.Close()
-		_, port, err := net.SplitHostPort(l.Addr().String())
+		_, port, err := net.SplitHostPort(addr)
 		ts.Check(err)
 		ts.Setenv(name, port)
 	}
@@ -94,36 +93,19 @@ func cmdExits(ts *testscript.TestScript, _ bool, args []string) {
 
 // cmdSite starts a controller and sets NAME to the root URL of its API: site NAME
 func cmdSite(ts *testscript.TestScript, _ bool, args []string) {
-	cmdFreePort(ts, false, []string{"SITE_PORT"})
-	addr := "127.0.0.1:" + ts.Getenv("SITE_PORT")
 	dir, err := os.MkdirTemp("", "causeway-script-")
 	ts.Check(err)
 	path, err := exec.LookPath("causeway")
 	ts.Check(err)
-	log := new(bytes.Buffer)
-	cmd := exec.Command(path, "controller", "--api-listen", addr, "--data-dir", dir+"/data", "--agent-socket", dir+"/agents.sock", "--metrics-listen", "")
-	cmd.Stdout, cmd.Stderr = log, log
-	ts.Check(cmd.Start())
+	p, url, err := process.StartController(context.Background(), path, dir)
+	ts.Check(err)
 	ts.Defer(func() {
-		ts.Check(cmd.Process.Signal(os.Interrupt))
-		if err := cmd.Wait(); err != nil {
-			ts.Logf("the controller ended: %v\n%s", err, log)
+		ts.Check(p.Stop())
+		if !p.Succeeded() {
+			ts.Logf("%v", p.Ended())
 		}
 		ts.Check(os.RemoveAll(dir))
 	})
-	url := "http://" + addr
-	deadline := time.Now().Add(time.Minute)
-	for {
-		resp, err := http.Get(url)
-		if err == nil {
-			resp.Body.Close()
-			break
-		}
-		if time.Now().After(deadline) {
-			ts.Fatalf("the controller's API does not come up: %v", err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
 	ts.Setenv(args[0], url)
 }
 

@@ -16,47 +16,35 @@ import (
 	"time"
 
 	"github.com/causeway-net/causeway/internal/client"
+	"github.com/causeway-net/causeway/internal/testutil"
+	"github.com/causeway-net/causeway/test/process"
 )
-
-// eventually waits until ok says so.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
 
 // controllerProcess is a site without hosts; it ends with the test.
 func controllerProcess(t *testing.T) *client.Client {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	program, err := exec.LookPath("causeway")
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := l.Addr().String()
-	l.Close()
 	dir, err := os.MkdirTemp("", "causeway-lead-") // short enough for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("causeway", "controller", "--api-listen", addr, "--data-dir", dir+"/data", "--agent-socket", dir+"/a.sock", "--metrics-listen", "")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		_ = cmd.Wait()
-		os.RemoveAll(dir)
-	})
-	c, err := client.New(t.Context(), client.Options{Endpoint: "http://" + addr, Getenv: func(string) string { return "" }})
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	p, url, err := process.StartController(t.Context(), program, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the controller", func() bool { return c.Up(t.Context()) == nil })
+	t.Cleanup(func() {
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	c, err := client.New(t.Context(), client.Options{Endpoint: url, Getenv: func(string) string { return "" }})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return c
 }
 
@@ -77,7 +65,7 @@ func startRunner(t *testing.T, file, name string) *runner {
 	}
 	t.Cleanup(func() {
 		_ = r.Process.Kill()
-		_ = r.Wait()
+		_ = testutil.Exit(t, r.Cmd)
 		if t.Failed() {
 			t.Logf("%s:\n%s", name, r.log)
 		}
@@ -147,24 +135,24 @@ func TestPeerRunLeaderIsKilled(t *testing.T) {
 		return err == nil && len(list) == 1 && strings.Contains(fmt.Sprint(list[0]["routes"]), "destination:"+cidr+" ")
 	}
 	one := startRunner(t, file, "one")
-	eventually(t, "the first to lead", one.leads)
+	testutil.Eventually(t, "the first to lead", one.leads)
 	two := startRunner(t, file, "two")
-	eventually(t, "the peering", func() bool { return routed(0, "10.0.1.0/24") && routed(1, "10.0.0.0/24") })
+	testutil.Eventually(t, "the peering", func() bool { return routed(0, "10.0.1.0/24") && routed(1, "10.0.0.0/24") })
 	if two.leads() {
 		t.Error("both lead")
 	}
 	if err := one.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = one.Wait()
+	_ = testutil.Exit(t, one.Cmd)
 	begin := time.Now()
 	subnet(0, "10.7.0.0/24")
-	eventually(t, "the second to go on", func() bool { return two.leads() && routed(1, "10.7.0.0/24") })
+	testutil.Eventually(t, "the second to go on", func() bool { return two.leads() && routed(1, "10.7.0.0/24") })
 	t.Logf("taken over after %v", time.Since(begin).Round(time.Millisecond))
 	if err := two.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	if err := two.Wait(); err != nil {
+	if err := testutil.Exit(t, two.Cmd); err != nil {
 		t.Errorf("the second ends with %v", err)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // TestPeerRun: the service answers, and ends with 0 on SIGTERM. Its files may come later.
@@ -36,23 +38,17 @@ func TestPeerRun(t *testing.T) {
 		b, err := io.ReadAll(resp.Body)
 		return string(b), err
 	}
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		if body, err := get("/healthz"); err == nil && strings.Contains(body, `"status":"ok"`) {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("it does not answer: %s", &log)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	testutil.Eventually(t, "its answer", func() bool {
+		body, err := get("/healthz")
+		return err == nil && strings.Contains(body, `"status":"ok"`)
+	})
 	if body, err := get("/metrics"); err != nil || !strings.Contains(body, "causeway_peer_files_ok 1") {
 		t.Errorf("metrics: %v\n%s", err, body)
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Wait(); err != nil {
+	if err := testutil.Exit(t, cmd); err != nil {
 		t.Errorf("%v: %s", err, &log)
 	}
 	if !strings.Contains(log.String(), `"msg":"ended"`) {

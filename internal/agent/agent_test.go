@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -275,7 +274,7 @@ func TestWorkloadPatterns(t *testing.T) {
 		t.Fatal(err)
 	}
 	pin := filepath.Join(cfg.PinDir, "links", "workload-"+itoa(l.Index))
-	untilTrue(t, "the program is on tap1", func() bool { _, err := os.Stat(pin); return err == nil })
+	testutil.Eventually(t, "the program is on tap1", func() bool { _, err := os.Stat(pin); return err == nil })
 	vm.cannotPing(t, "before a port is bound")
 }
 
@@ -323,7 +322,7 @@ func TestNameTakenByAStranger(t *testing.T) {
 	takers := []func(sock int) error{
 		func(sock int) error { // an ordinary user
 
-			done := make(chan error)
+			done := make(chan error, 1)
 			go func() {
 				runtime.LockOSThread() // for good: the thread ends with its user
 				const nobody = 65534
@@ -334,7 +333,7 @@ func TestNameTakenByAStranger(t *testing.T) {
 				}
 				done <- unix.Listen(sock, 0)
 			}()
-			return <-done
+			return testutil.Receive(t, "the stranger's thread", done)
 		},
 		func(int) error { return nil }, // somebody who does not listen
 	}
@@ -437,9 +436,9 @@ func TestTunnelIPMoves(t *testing.T) {
 	}
 	// Somebody takes it away: it comes back by itself.
 	sh(t, "ip addr del 200.200.0.5/32 dev cw-vxlan")
-	untilTrue(t, "the tunnel IP is back", func() bool { return strings.Contains(sh(t, "ip addr show dev cw-vxlan"), "200.200.0.5/32") })
+	testutil.Eventually(t, "the tunnel IP is back", func() bool { return strings.Contains(sh(t, "ip addr show dev cw-vxlan"), "200.200.0.5/32") })
 	sh(t, "echo 0 > /proc/sys/net/ipv4/conf/cw-vxlan/forwarding")
-	untilTrue(t, "the forwarding switch is back", func() bool { return sh(t, "cat /proc/sys/net/ipv4/conf/cw-vxlan/forwarding") == "1\n" })
+	testutil.Eventually(t, "the forwarding switch is back", func() bool { return sh(t, "cat /proc/sys/net/ipv4/conf/cw-vxlan/forwarding") == "1\n" })
 	c.set(func(s *hoststate.State) { delete(s.Gateways, "gw-1") })
 	if out := sh(t, "ip addr show dev cw-vxlan"); strings.Contains(out, "inet ") {
 		t.Errorf("addresses without a gateway device: %s", out)
@@ -465,19 +464,9 @@ func TestDevicesAreMadeAnew(t *testing.T) {
 	}
 	for _, dev := range []string{"cw-slow", "cw-vxlan"} {
 		sh(t, "ip link del "+dev)
-		untilTrue(t, dev+" is back", func() bool { return strings.Contains(sh(t, "ip -o link"), dev) })
-		untilTrue(t, "the tunnel IP is there", func() bool { return strings.Contains(sh(t, "ip addr"), "200.200.0.1/32") })
-		untilTrue(t, "ICMP errors come after "+dev+" was deleted", unreachable)
-	}
-}
-
-// untilTrue looks again and again at what sends no event to the test.
-func untilTrue(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(wait); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
+		testutil.Eventually(t, dev+" is back", func() bool { return strings.Contains(sh(t, "ip -o link"), dev) })
+		testutil.Eventually(t, "the tunnel IP is there", func() bool { return strings.Contains(sh(t, "ip addr"), "200.200.0.1/32") })
+		testutil.Eventually(t, "ICMP errors come after "+dev+" was deleted", unreachable)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // The tests run real agents, with real programs, in a network namespace of their own; only
@@ -54,20 +55,17 @@ func newNamespace(t *testing.T) namespace {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = testutil.Exit(t, cmd) })
 	own, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := namespace{strconv.Itoa(cmd.Process.Pid)}
-	for deadline := time.Now().Add(wait); ; time.Sleep(2 * time.Millisecond) {
-		if ns, err := os.Readlink("/proc/" + n.pid + "/ns/net"); err == nil && ns != own {
-			return n
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("no second namespace")
-		}
-	}
+	testutil.Eventually(t, "a second namespace", func() bool {
+		ns, err := os.Readlink("/proc/" + n.pid + "/ns/net")
+		return err == nil && ns != own
+	})
+	return n
 }
 
 func (n namespace) in(cmd string) string { return "nsenter -t " + n.pid + " -n " + cmd }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/testutil"
+	"github.com/causeway-net/causeway/test/process"
 )
 
 const (
@@ -74,7 +77,9 @@ func agentProcess(t *testing.T, cfg Config) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(os.Args[0])
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, os.Args[0])
 	cmd.Env = append(os.Environ(), asAgent+"="+string(b))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -84,6 +89,8 @@ func agentProcess(t *testing.T, cfg Config) *exec.Cmd {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	hangs := time.AfterFunc(testutil.Patience, cancel)
+	defer hangs.Stop()
 	sc := bufio.NewScanner(out)
 	for sc.Scan() {
 		if strings.Contains(sc.Text(), "agent is running") {
@@ -95,7 +102,7 @@ func agentProcess(t *testing.T, cfg Config) *exec.Cmd {
 		}
 	}
 	_ = cmd.Process.Kill()
-	t.Fatalf("the agent does not run: %v", cmd.Wait())
+	t.Fatalf("the agent does not run: %v", testutil.Exit(t, cmd))
 	return nil
 }
 
@@ -135,17 +142,20 @@ func lost(t *testing.T, from, to namespace, during func()) (sent, lost uint64) {
 	}
 	during()
 	in.Close()
-	if err := cmd.Wait(); err != nil {
+	if err := testutil.Exit(t, cmd); err != nil {
 		t.Fatal(err)
 	}
 	// What is on its way arrives; a packet that has not by then is lost.
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	err = process.Poll(t.Context(), 10*time.Millisecond, 20*time.Second, "the last packet", func() (bool, error) {
 		sent = from.packets(t, "tx") - tx
 		got := to.packets(t, "rx") - rx
-		if got >= sent || time.Now().After(deadline) {
-			return sent, sent - min(got, sent)
-		}
+		lost = sent - min(got, sent)
+		return lost == 0, nil
+	})
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
 	}
+	return sent, lost
 }
 
 func TestKillLosesNoPacket(t *testing.T) {
@@ -171,7 +181,10 @@ func TestKillLosesNoPacket(t *testing.T) {
 	sh(t, two.in("ip neigh add 10.0.0.3 lladdr "+vm1.MAC.String()+" dev eth0"))
 	a.stop()
 
-	sent, gone := lost(t, one, two, func() { time.Sleep(time.Second) })
+	sent, gone := lost(t, one, two, func() {
+		begin := one.packets(t, "tx")
+		testutil.Eventually(t, "the flow's packets", func() bool { return one.packets(t, "tx") >= begin+10_000 })
+	})
 	t.Logf("control: %d packets sent, %d lost", sent, gone)
 	if gone != 0 || sent < 1000 {
 		t.Fatalf("the control run lost %d of %d packets", gone, sent)
@@ -182,7 +195,7 @@ func TestKillLosesNoPacket(t *testing.T) {
 			if err := p.Process.Kill(); err != nil {
 				t.Error(err)
 			}
-			_ = p.Wait()
+			_ = testutil.Exit(t, p)
 		}
 	})
 	t.Logf("killed four times: %d packets sent, %d lost", sent, gone)

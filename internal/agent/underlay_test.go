@@ -12,6 +12,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // addPeering has router 1 reach 10.0.1.0/24 over VNI 100 at 200.200.0.2.
@@ -71,7 +72,7 @@ func TestPathMTU(t *testing.T) {
 	c.until("the underlay's MTU is reported", func() bool { return c.mtu == 1500 })
 	// The router's ICMP about the outer packet lowers the path's MTU, and the
 	// workload learns of it from its own router.
-	untilTrue(t, "the workload is told the path's MTU", func() bool {
+	testutil.Eventually(t, "the workload is told the path's MTU", func() bool {
 		err := try(vm.in(pingTooBig))
 		return err != nil && strings.Contains(err.Error(), "mtu = 1250")
 	})
@@ -79,7 +80,7 @@ func TestPathMTU(t *testing.T) {
 	sh(t, vm.in("ip route flush cache")) // else the workload cuts it itself
 	_ = try(vm.in("ping -n -c 1 -W 0.1 -M dont -s 1372 10.0.1.3"))
 	socket := strings.TrimPrefix(cfg.MetricsListen, "unix:")
-	untilTrue(t, "fragments are made", func() bool {
+	testutil.Eventually(t, "fragments are made", func() bool {
 		m := scrape(t, socket)
 		return strings.Contains(m, `slow_path_frames_total{kind="fragment"} 1`) && !strings.Contains(m, `slow_path_frames_total{kind="sent"} 0`)
 	})
@@ -90,7 +91,7 @@ func TestPathMTU(t *testing.T) {
 	sh(t, "ip link set eth1 mtu 1200")
 	c.until("the smaller MTU is reported", func() bool { return c.mtu == 1200 })
 	sh(t, vm.in("ip route flush cache"))
-	untilTrue(t, "the workload is told the smaller MTU", func() bool {
+	testutil.Eventually(t, "the workload is told the smaller MTU", func() bool {
 		err := try(vm.in(pingTooBig))
 		return err != nil && strings.Contains(err.Error(), "mtu = 1150")
 	})
@@ -121,7 +122,7 @@ func TestUplink(t *testing.T) {
 		return sh(t, r.in("sh -c \"ip -s -j link show dev rc | tr -d ' \\n' | sed 's/.*\\(\\\"rx\\\":{[^}]*}\\).*/\\1/'\""))
 	}
 	before := received()
-	untilTrue(t, "packets leave by the uplink", func() bool {
+	testutil.Eventually(t, "packets leave by the uplink", func() bool {
 		_ = try(vm.in("ping -n -c 1 -W 0.1 10.0.1.3"))
 		return received() != before
 	})
@@ -130,7 +131,7 @@ func TestUplink(t *testing.T) {
 	c.untilPort("up", model.PortDown, "is down")
 	sh(t, "ip link set eth1 up")
 	c.untilPort("up", model.PortActive, "")
-	untilTrue(t, "the routes are back", func() bool { return strings.Contains(sh(t, "ip route show table 10000"), "200.200.0.2") })
+	testutil.Eventually(t, "the routes are back", func() bool { return strings.Contains(sh(t, "ip route show table 10000"), "200.200.0.2") })
 	sh(t, r.in("ping -n -c 1 -W 20 172.31.0.1"))
 	// Another way: admin state down takes the routes away.
 	c.set(func(s *hoststate.State) {
@@ -163,7 +164,7 @@ func TestAbsentUnderlayInterface(t *testing.T) {
 			}
 		}
 	}()
-	t.Cleanup(func() { w.Close(); <-done })
+	t.Cleanup(func() { w.Close(); testutil.Receive(t, "the end of the log", done) })
 	cfg := testConfig(t)
 	cfg.UnderlayInterfaces = []string{"eth9"}
 	cfg.Log = slog.New(slog.NewTextHandler(w, nil))

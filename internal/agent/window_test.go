@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // While an agent starts for the first time, tunnel packets from anybody come to no
@@ -35,12 +37,12 @@ func TestNothingReachesTheHostDuringTheStart(t *testing.T) {
 	if err := sender.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = sender.Process.Kill(); _ = sender.Wait() }()
+	defer func() { _ = sender.Process.Kill(); _ = testutil.Exit(t, sender) }()
 
 	cfg := testConfig(t)
 	cfg.MetricsListen = "unix:" + filepath.Join(t.TempDir(), "metrics")
 	startAgent(t, cfg, newController(t))
-	untilTrue(t, "the vxlan device's program sees them", func() bool {
+	testutil.Eventually(t, "the vxlan device's program sees them", func() bool {
 		_, err := os.Stat(strings.TrimPrefix(cfg.MetricsListen, "unix:"))
 		return err == nil && !strings.Contains(scrape(t, strings.TrimPrefix(cfg.MetricsListen, "unix:")), `drops_total{reason="tunnel_ip_unknown"} 0`)
 	})

@@ -3,17 +3,11 @@ package apiserver
 import (
 	"bufio"
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -22,51 +16,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/causeway-net/causeway/internal/testutil"
 )
-
-// issue writes a certificate, its own authority, with a name and its key.
-func issue(t *testing.T, dir, name string) (cert tls.Certificate, pool *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"api"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage:    x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private})
-	write(t, filepath.Join(dir, "cert.pem"), certPEM)
-	write(t, filepath.Join(dir, "key.pem"), keyPEM)
-	if cert, err = tls.X509KeyPair(certPEM, keyPEM); err != nil {
-		t.Fatal(err)
-	}
-	pool = x509.NewCertPool()
-	pool.AppendCertsFromPEM(certPEM)
-	return cert, pool
-}
-
-// write replaces a file as tools do it: under another name first.
-func write(t *testing.T, path string, b []byte) {
-	t.Helper()
-	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // logged is a log that tests read while it is written.
 type logged struct {
@@ -105,7 +57,7 @@ func serveTelling(t *testing.T, h http.Handler, o Options, tell func(net.Conn, h
 	go func() { done <- Serve(s, l, o.Connections) }()
 	t.Cleanup(func() {
 		_ = s.Close()
-		if err := <-done; err != http.ErrServerClosed {
+		if err := testutil.Receive(t, "the server's end", done); err != http.ErrServerClosed {
 			t.Error(err)
 		}
 	})
@@ -125,7 +77,7 @@ func (c *Certs) look() {
 func TestReload(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name string) string { return filepath.Join(dir, name) }
-	cert, pool := issue(t, dir, "first")
+	first := testutil.SelfSigned(t, dir, "first")
 	var log logged
 	certs, err := LoadCerts(file("cert.pem"), file("key.pem"), file("cert.pem"), slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
@@ -133,9 +85,10 @@ func TestReload(t *testing.T) {
 	}
 	addr := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }), Options{Certs: certs})
 	dial := func(cert tls.Certificate, pool *x509.CertPool) (*tls.Conn, error) {
-		c, err := tls.Dial("tcp", addr.String(), &tls.Config{RootCAs: pool, ServerName: "api", Certificates: []tls.Certificate{cert}})
+		c, err := tls.Dial("tcp", addr.String(), &tls.Config{RootCAs: pool, ServerName: "127.0.0.1", Certificates: []tls.Certificate{cert}})
 		if err == nil {
 			t.Cleanup(func() { c.Close() })
+			err = c.SetDeadline(time.Now().Add(testutil.Patience))
 		}
 		return c, err
 	}
@@ -154,7 +107,7 @@ func TestReload(t *testing.T) {
 		return nil
 	}
 	name := func(c *tls.Conn) string { return c.ConnectionState().PeerCertificates[0].Subject.CommonName }
-	live, err := dial(cert, pool)
+	live, err := dial(first.TLS, first.CA)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,24 +115,24 @@ func TestReload(t *testing.T) {
 		t.Fatal(err, name(live))
 	}
 
-	cert2, pool2 := issue(t, dir, "second")
+	second := testutil.SelfSigned(t, dir, "second")
 	certs.look()
-	if c, err := dial(cert2, pool2); err != nil {
+	if c, err := dial(second.TLS, second.CA); err != nil {
 		t.Error(err)
 	} else if err := ask(c); err != nil || name(c) != "second" {
 		t.Errorf("after the change: %s, %v", name(c), err)
 	}
-	if c, err := dial(cert, pool2); err == nil && ask(c) == nil {
+	if c, err := dial(first.TLS, second.CA); err == nil && ask(c) == nil {
 		t.Error("a client of the old authority is served")
 	}
 	if err := ask(live); err != nil {
 		t.Errorf("the connection from before the change: %v", err)
 	}
 
-	write(t, file("cert.pem"), []byte("no certificate"))
+	testutil.Replace(t, file("cert.pem"), []byte("no certificate"))
 	for range 3 {
 		certs.look()
-		c, err := dial(cert2, pool2)
+		c, err := dial(second.TLS, second.CA)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -195,13 +148,13 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	certs.look()
-	if c, err := dial(cert2, pool2); err != nil || name(c) != "second" {
+	if c, err := dial(second.TLS, second.CA); err != nil || name(c) != "second" {
 		t.Errorf("without a key: %v", err)
 	}
 
-	cert3, pool3 := issue(t, dir, "third")
+	third := testutil.SelfSigned(t, dir, "third")
 	certs.look()
-	if c, err := dial(cert3, pool3); err != nil || name(c) != "third" {
+	if c, err := dial(third.TLS, third.CA); err != nil || name(c) != "third" {
 		t.Errorf("whole again: %v", err)
 	}
 	if n := log.count("has changed"); n != 2 {
@@ -211,7 +164,7 @@ func TestReload(t *testing.T) {
 
 func TestBadCertsAtStart(t *testing.T) {
 	dir := t.TempDir()
-	issue(t, dir, "x")
+	testutil.SelfSigned(t, dir, "x")
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	for _, c := range [][3]string{{"none", key, ""}, {cert, "none", ""}, {cert, key, "none"}, {cert, key, key}, {key, cert, ""}} {
 		if _, err := LoadCerts(c[0], c[1], c[2], nil); err == nil {

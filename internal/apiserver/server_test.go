@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // short are limits that a test can wait for.
@@ -134,20 +136,12 @@ func TestConnections(t *testing.T) {
 			idle <- struct{}{}
 		}
 	})
-	await := func(c <-chan struct{}, what string) {
-		t.Helper()
-		select {
-		case <-c:
-		case <-time.After(patience):
-			t.Fatal("waited in vain for ", what)
-		}
-	}
 	served := func(c net.Conn) {
 		t.Helper()
 		if err := get(t, c); err != nil {
 			t.Fatal(err)
 		}
-		await(idle, "an idle connection")
+		testutil.Receive(t, "an idle connection", idle)
 	}
 	var first net.Conn
 	for range 3 {
@@ -171,7 +165,7 @@ func TestConnections(t *testing.T) {
 		if _, err := io.WriteString(c, "GET /work HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
-		await(started, "a request's handler")
+		testutil.Receive(t, "a request's handler", started)
 		busy = append(busy, c)
 	}
 	if err := get(t, dial(t, addr)); err == nil {
@@ -184,7 +178,7 @@ func TestConnections(t *testing.T) {
 			t.Fatalf("a connection at work was cut: %v", err)
 		}
 		resp.Body.Close()
-		await(idle, "an idle connection")
+		testutil.Receive(t, "an idle connection", idle)
 	}
 	served(dial(t, addr)) // there is room again
 }

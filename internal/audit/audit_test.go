@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 func lines(t *testing.T, path string) []Entry {
@@ -44,7 +46,7 @@ func TestFile(t *testing.T) {
 			}
 		})
 	}
-	wg.Wait()
+	testutil.Wait(t, "the writers", wg.Wait)
 	if n := len(lines(t, path)); n != 400 {
 		t.Errorf("%d lines", n)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/causeway-net/causeway/internal/identity"
 	"github.com/causeway-net/causeway/internal/metrics"
 	"github.com/causeway-net/causeway/internal/policy"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // logLines passes each line of a log on.
@@ -60,14 +61,13 @@ func TestPolicyFileIsFollowed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l := <-lines.line; !strings.Contains(l, "spelt_wrong") {
+	if l := testutil.Receive(t, "a line of the log", lines.line); !strings.Contains(l, "spelt_wrong") {
 		t.Errorf("no warning of a rule that nothing asks for: %s", l)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var done sync.WaitGroup
 	done.Go(func() { _ = p.watch(ctx, 5*time.Millisecond) })
-	defer done.Wait()
-	defer stop()
+	defer func() { stop(); testutil.Wait(t, "the end of the watch", done.Wait) }()
 	allowed := func() bool {
 		return p.rules.Load().For(identity.Caller{Roles: []string{"member"}}).Allowed("create_network", none{})
 	}
@@ -84,7 +84,7 @@ func TestPolicyFileIsFollowed(t *testing.T) {
 		{"create_network: '!' # now\n", "read again", false},
 	} {
 		write(step.file)
-		if l := <-lines.line; !strings.Contains(l, step.log) {
+		if l := testutil.Receive(t, "a line of the log", lines.line); !strings.Contains(l, step.log) {
 			t.Errorf("%q: log %s", step.file, l)
 		}
 		if allowed() != step.want {
@@ -94,7 +94,7 @@ func TestPolicyFileIsFollowed(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if l := <-lines.line; !strings.Contains(l, "refused") || allowed() {
+	if l := testutil.Receive(t, "a line of the log", lines.line); !strings.Contains(l, "refused") || allowed() {
 		t.Errorf("without the file: %s", l)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // portWatch tells when a port's row arrives.
@@ -54,13 +55,13 @@ func BenchmarkPortToHost(b *testing.B) {
 			ctx, cancel := context.WithCancel(b.Context())
 			done := make(chan error, 1)
 			go func() { done <- client.Run(ctx, w) }()
-			defer func() { cancel(); <-done }()
+			defer func() { cancel(); _ = testutil.Receive(b, "the agent's end", done) }()
 			waitMetric(b, l, `causeway_controller_host_connected{host="h0"} 1`)
 			i := n
 			for b.Loop() {
 				i++
 				id := l.create("/v2.0/ports", "port", port(i))
-				for string(<-w) != id {
+				for string(testutil.Receive(b, "the port at the host", w)) != id {
 				}
 			}
 		})

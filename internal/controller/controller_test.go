@@ -21,6 +21,7 @@ import (
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/store"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 const deadline = 30 * time.Second
@@ -165,7 +166,7 @@ func (l *lab) agent() *agent {
 	}()
 	a.stop = sync.OnceFunc(func() {
 		cancel()
-		<-done
+		testutil.Receive(l.t, "the agent's end", done)
 	})
 	l.t.Cleanup(a.stop)
 	return a
@@ -206,22 +207,6 @@ func (a *agent) waitFull(t testing.TB, networks int) {
 	}
 }
 
-// eventually asks again until the answer is right. What it waits for has no event
-// that a client could see.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	timeout := time.After(deadline)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-timeout:
-			t.Fatalf("not within %v: %s", deadline, what)
-		}
-	}
-}
-
 func (l *lab) portStatus(id string) string {
 	return l.do("GET", "/v2.0/ports/"+id, nil, 200)["port"].(m)["status"].(string)
 }
@@ -245,15 +230,15 @@ func TestFromAPIToHostAndBack(t *testing.T) {
 		}
 	}
 	a.Report(hostsync.Report{Revision: u.Delta.Revision, UnderlayMTU: 1500, Ports: []hostsync.PortReport{{ID: model.PortID(port), Status: model.PortActive}}})
-	eventually(t, "the port is ACTIVE", func() bool { return l.portStatus(port) == "ACTIVE" })
+	testutil.Eventually(t, "the port is ACTIVE", func() bool { return l.portStatus(port) == "ACTIVE" })
 
 	// Unbound and bound again, while the agent looks elsewhere: it must be ACTIVE again.
 	l.do("PUT", "/v2.0/ports/"+port, m{"port": m{"binding:host_id": ""}}, 200)
-	eventually(t, "the unbound port is DOWN", func() bool { return l.portStatus(port) == "DOWN" })
+	testutil.Eventually(t, "the unbound port is DOWN", func() bool { return l.portStatus(port) == "DOWN" })
 	l.do("PUT", "/v2.0/ports/"+port, m{"port": m{"binding:host_id": "h0"}}, 200)
 	u = a.until(t, "the port bound again", func(s hoststate.State) bool { return len(s.Ports) == 1 })
 	a.Report(hostsync.Report{Revision: u.Delta.Revision, Ports: []hostsync.PortReport{{ID: model.PortID(port), Status: model.PortActive}}})
-	eventually(t, "the port bound again is ACTIVE", func() bool { return l.portStatus(port) == "ACTIVE" })
+	testutil.Eventually(t, "the port bound again is ACTIVE", func() bool { return l.portStatus(port) == "ACTIVE" })
 
 	l.do("DELETE", "/v2.0/ports/"+port, nil, http.StatusNoContent)
 	a.until(t, "the port gone", func(s hoststate.State) bool { _, there := s.Ports[key]; return !there })
@@ -288,7 +273,7 @@ func TestFreedKeys(t *testing.T) {
 			if c.agent {
 				a.until(t, "no network", func(s hoststate.State) bool { return len(s.Networks) == 0 })
 				// The commit that gives the key back has no event here: its count tells.
-				eventually(t, "the key is given back", func() bool { return l.keys() == 0 })
+				testutil.Eventually(t, "the key is given back", func() bool { return l.keys() == 0 })
 			}
 			if got := l.keys(); got != c.want {
 				t.Errorf("%d keys are taken, want %d", got, c.want)
@@ -317,7 +302,7 @@ func waitMetric(t testing.TB, l *lab, line string) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", l.metrics)
 	}}}
 	defer client.CloseIdleConnections()
-	eventually(t, line, func() bool {
+	testutil.Eventually(t, line, func() bool {
 		resp, err := client.Get("http://x/metrics")
 		if err != nil {
 			t.Fatal(err)

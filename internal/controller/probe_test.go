@@ -15,6 +15,7 @@ import (
 	"github.com/causeway-net/causeway/internal/config"
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/probe"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // probingAgent serves probes by a function.
@@ -44,7 +45,7 @@ func (l *lab) probingAgent(serve func(probe.Request) (probe.Result, error)) {
 	}()
 	l.t.Cleanup(sync.OnceFunc(func() {
 		cancel()
-		<-done
+		testutil.Receive(l.t, "the agent's end", done)
 	}))
 	waitMetric(l.t, l, `causeway_controller_host_connected{host="h0"} 1`)
 }
@@ -83,7 +84,7 @@ func TestProbe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := l.do("POST", "/v2.0/routers/"+id+"/probe", m{"probe": c.probe}, http.StatusOK)["probe"].(m)
-			r := <-asked
+			r := testutil.Receive(t, "the probe at the agent", asked)
 			if r.Source.String() != c.source || got["source"] != c.source || r.Router == 0 || r.MaxMTU != 1450 {
 				t.Errorf("asked %+v, answered %v", r, got)
 			}

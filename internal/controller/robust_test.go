@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/causeway-net/causeway/internal/site"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // rawRequests are what no client library would send; each is answered below 500, or
@@ -147,7 +148,7 @@ func TestRobust(t *testing.T) {
 	large := strings.Repeat("x", 10<<20)
 	send("10 MB", fmt.Sprintf("POST /v2.0/networks HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", len(large))+large, half)
 	http.DefaultClient.CloseIdleConnections()
-	eventually(t, fmt.Sprintf("%d goroutines", before), func() bool { return runtime.NumGoroutine() <= before })
+	testutil.Eventually(t, fmt.Sprintf("%d goroutines", before), func() bool { return runtime.NumGoroutine() <= before })
 	after, err := l.st.View(context.Background())
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +166,7 @@ func TestRobust(t *testing.T) {
 func goroutines(t *testing.T) int {
 	t.Helper()
 	n := 0
-	eventually(t, "as many goroutines as before", func() bool {
+	testutil.Eventually(t, "as many goroutines as before", func() bool {
 		was := n
 		n = runtime.NumGoroutine()
 		return n == was

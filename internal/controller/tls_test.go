@@ -2,63 +2,23 @@ package controller
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"log/slog"
-	"math/big"
-	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/causeway-net/causeway/internal/config"
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
-
-// selfSigned is a certificate that is its own authority, for both ends of a
-// connection, with the names of host h0 and of loopback.
-func selfSigned(t testing.TB, dir string) config.TLSFiles {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "h0"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage:    x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := config.TLSFiles{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem"), CA: filepath.Join(dir, "cert.pem")}
-	for path, block := range map[string]*pem.Block{f.Cert: {Type: "CERTIFICATE", Bytes: cert}, f.Key: {Type: "EC PRIVATE KEY", Bytes: private}} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return f
-}
 
 // TestTLS: the API wants a certificate of its clients where it has authorities,
 // and an agent comes over a network with one.
 func TestTLS(t *testing.T) {
 	dir := socketDir(t)
-	files := selfSigned(t, dir)
+	made := testutil.SelfSigned(t, dir, "h0")
+	files := config.TLSFiles{Cert: made.CertFile, Key: made.KeyFile, CA: made.CAFile}
 	l := startWith(t, dir, func(c *config.Controller) {
 		c.APITLS, c.AgentTLS, c.AgentListen, c.AgentSocket = files, files, "127.0.0.1:0", ""
 	})
@@ -94,7 +54,7 @@ func TestTLS(t *testing.T) {
 	a.until(t, "anything", func(hoststate.State) bool { return true })
 	waitMetric(t, l, `causeway_controller_host_connected{host="h0"} 1`)
 	cancel()
-	if err := <-done; err != nil {
+	if err := testutil.Receive(t, "the agent's end", done); err != nil {
 		t.Error(err)
 	}
 }

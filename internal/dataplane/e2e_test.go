@@ -45,7 +45,7 @@ func (l *lab) bulk(serverNS, to string) {
 		if err := server.Process.Kill(); err != nil {
 			l.t.Error(err)
 		}
-		_ = server.Wait() // killed
+		_ = testutil.Exit(l.t, server) // killed
 	}()
 	for r := bufio.NewReader(out); ; {
 		line, err := r.ReadString('\n')
@@ -146,15 +146,9 @@ func TestUDPSegment(t *testing.T) {
 	l := newLab(t, 1450, 1500)
 	defer func() { t.Logf("drops: A %s; B %s", l.drops("A"), l.drops("B")) }()
 	l.exec("vA", "ping -c 1 -W 5 -q 10.0.1.3")
-	to, err := socketIn(l.ns("vB"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	to := socketIn(t, l.ns("vB"))
 	defer unix.Close(to)
-	from, err := socketIn(l.ns("vA"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	from := socketIn(t, l.ns("vA"))
 	defer unix.Close(from)
 	const segment, segments = 1400, 10
 	addr := &unix.SockaddrInet4{Port: 7000, Addr: l.sites["B"].vm.As4()}

@@ -64,7 +64,7 @@ func enter(ns string) error {
 // inNS runs f on a thread in a network namespace.
 func inNS(t testing.TB, ns string, f func() error) {
 	t.Helper()
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() {
 		err := enter(ns)
 		if err == nil {
@@ -72,7 +72,7 @@ func inNS(t testing.TB, ns string, f func() error) {
 		}
 		done <- err
 	}()
-	if err := <-done; err != nil {
+	if err := testutil.Receive(t, "what runs in "+ns, done); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -173,15 +173,12 @@ func TestLearnedTimes(t *testing.T) {
 	}
 	l := newLearning(t, Config{LearnHold: time.Nanosecond, LearnAge: 300 * time.Millisecond})
 	l.speak(1, "10.8.0.1", true)
-	deadline := time.Now().Add(20 * time.Second)
-	for slices.Equal(l.holders(), []string{"10.8.0.1:1"}) && time.Now().Before(deadline) {
+	testutil.Eventually(t, "another to be heard", func() bool {
 		l.speak(2, "10.8.0.1", false)
-	}
+		return !slices.Equal(l.holders(), []string{"10.8.0.1:1"})
+	})
 	l.want("a packet takes it from one who is silent", "10.8.0.1:2")
-	for len(l.holders()) > 0 && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Millisecond)
-	}
-	l.want("nobody has spoken")
+	testutil.Eventually(t, "the one who is silent to be forgotten", func() bool { return len(l.holders()) == 0 })
 	if err := l.dp.Forget(l.st, l.env); err != nil {
 		t.Fatal(err)
 	}

@@ -99,7 +99,7 @@ func TestRowsThatAreStillRead(t *testing.T) {
 			for i := range uint32(3) {
 				check(marks.Put(i, uint32(0)))
 			}
-			done := make(chan error)
+			done := make(chan error, 1)
 			onOneCPU(func() {
 				go func() {
 					_, err := reader.Run(&ebpf.RunOptions{Data: make([]byte, 64)})
@@ -114,7 +114,7 @@ func TestRowsThatAreStillRead(t *testing.T) {
 					seen++
 				}
 			})
-			check(<-done)
+			check(testutil.Receive(t, "the reader's end", done))
 			if v := read(1); v>>8&0xff == flag {
 				t.Fatalf("the memory of a row that was %s, and is still read, is another's: %#x", what, v)
 			}

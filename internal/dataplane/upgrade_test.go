@@ -10,24 +10,20 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // flood sends 64-byte UDP from vA to vB as fast as one thread can until stop is
 // set, and returns a channel that tells how it ended.
 func (l *lab) flood(stop *atomic.Bool) <-chan error {
+	l.t.Helper()
+	sock := socketIn(l.t, l.ns("vA"))
 	done := make(chan error, 1)
-	ready := make(chan struct{})
 	go func() {
-		sock, err := socketIn(l.ns("vA"))
-		close(ready)
-		if err != nil {
-			done <- err
-			return
-		}
 		defer unix.Close(sock)
 		to := &unix.SockaddrInet4{Port: 9, Addr: l.sites["B"].vm.As4()}
 		payload := make([]byte, 22) // 64 bytes with all headers
@@ -41,24 +37,19 @@ func (l *lab) flood(stop *atomic.Bool) <-chan error {
 		}
 		done <- nil
 	}()
-	<-ready
 	return done
 }
 
 // socketIn opens a UDP socket in a namespace: it stays there whatever thread uses
 // it.
-func socketIn(ns string) (int, error) {
-	fd := make(chan int, 1)
-	errs := make(chan error, 1)
-	go func() {
-		s, err := -1, enter(ns)
-		if err == nil {
-			s, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
-		}
-		fd <- s
-		errs <- err
-	}()
-	return <-fd, <-errs
+func socketIn(t testing.TB, ns string) int {
+	t.Helper()
+	var s int
+	inNS(t, ns, func() (err error) {
+		s, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+		return err
+	})
+	return s
 }
 
 func (l *lab) packets(ns, what string) uint64 {
@@ -79,10 +70,7 @@ func TestUpgrade(t *testing.T) {
 		l.exec("v"+s, "ip neigh replace 10.0.%d.1 lladdr %s nud permanent dev eth0", i, labGW)
 	}
 	l.exec("vA", "ping -c 1 -W 5 -q 10.0.1.3")
-	sink, err := socketIn(l.ns("vB"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	sink := socketIn(t, l.ns("vB"))
 	defer unix.Close(sink)
 	if err := unix.Bind(sink, &unix.SockaddrInet4{Port: 9}); err != nil {
 		t.Fatal(err)
@@ -92,7 +80,7 @@ func TestUpgrade(t *testing.T) {
 		name    string
 		replace func(s string)
 	}{
-		{"control", func(string) { time.Sleep(50 * time.Millisecond) }},
+		{"control", func(string) {}},
 		{"same layout", func(s string) { l.open(s, version); l.sync(s) }},
 		{"other layout", func(s string) { version++; l.open(s, version); l.sync(s) }},
 		{"other limits", func(s string) {
@@ -108,21 +96,24 @@ func TestUpgrade(t *testing.T) {
 			done := l.flood(&stop)
 			defer stop.Store(true)
 			for range 3 {
-				c.replace("A")
-				c.replace("B")
+				for _, s := range []string{"A", "B"} {
+					c.replace(s)
+					now := l.packets("vA", "tx")
+					testutil.Eventually(t, "more packets", func() bool { return l.packets("vA", "tx") >= now+200 })
+				}
 			}
 			stop.Store(true)
-			if err := <-done; err != nil {
+			if err := testutil.Receive(t, "the sender's end", done); err != nil {
 				t.Fatal(err)
 			}
 			sent = l.packets("vA", "tx") - sent
 			var got uint64
-			for deadline := time.Now().Add(20 * time.Second); ; {
-				if got = l.packets("vB", "rx") - received; got >= sent || time.Now().After(deadline) {
-					break
+			testutil.Succeeds(t, "every packet to arrive", func() error {
+				if got = l.packets("vB", "rx") - received; got < sent {
+					return fmt.Errorf("%d packets sent, %d received; drops: A %s; B %s", sent, got, l.drops("A"), l.drops("B"))
 				}
-				time.Sleep(20 * time.Millisecond)
-			}
+				return nil
+			})
 			t.Logf("%d packets sent, %d received", sent, got)
 			if got != sent || sent < 1000 {
 				t.Errorf("%d packets sent, %d received; drops: A %s; B %s", sent, got, l.drops("A"), l.drops("B"))

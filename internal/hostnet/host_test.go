@@ -399,17 +399,13 @@ func TestLinkKinds(t *testing.T) {
 	ip(t, "link add away type veth peer name away2")
 	cmd := exec.Command("unshare", "-n", "sleep", "60")
 	must(t, cmd.Start())
-	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	defer func() { _ = cmd.Process.Kill(); _ = testutil.Exit(t, cmd) }()
 	pid := strconv.Itoa(cmd.Process.Pid)
 	own, _ := os.Readlink("/proc/self/ns/net")
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if ns, err := os.Readlink("/proc/" + pid + "/ns/net"); err == nil && ns != own {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("no second namespace")
-		}
-	}
+	testutil.Eventually(t, "a second namespace", func() bool {
+		ns, err := os.Readlink("/proc/" + pid + "/ns/net")
+		return err == nil && ns != own
+	})
 	ip(t, "link set away2 netns "+pid)
 	for name, elsewhere := range map[string]bool{"here": false, "away": true} {
 		l, ok, err := h.Link(name)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/testutil"
+	"github.com/causeway-net/causeway/test/process"
 )
 
 const (
@@ -52,12 +53,11 @@ func prepareOVS(t *testing.T) *ovs {
 	t.Helper()
 	testutil.RequireTool(t, "ovsdb-server", "ovsdb-tool", "vtep-ctl")
 	testutil.RequireFile(t, schemaFile)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := process.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &ovs{t: t, dir: t.TempDir(), address: netip.MustParseAddrPort(l.Addr().String())}
-	_ = l.Close()
+	o := &ovs{t: t, dir: t.TempDir(), address: netip.MustParseAddrPort(addr)}
 	o.run("ovsdb-tool", "create", o.path("db"), schemaFile)
 	return o
 }
@@ -126,7 +126,7 @@ func (o *ovs) answers() {
 func (o *ovs) stop() {
 	if o.cmd.ProcessState == nil {
 		_ = o.cmd.Process.Kill()
-		_ = o.cmd.Wait()
+		_ = testutil.Exit(o.t, o.cmd)
 	}
 }
 
@@ -315,7 +315,7 @@ func driveWith(t *testing.T, opts Options) (targets chan<- []Target, stop func()
 	}()
 	stop = func() {
 		cancel()
-		<-done
+		testutil.Receive(t, "the driver's end", done)
 	}
 	t.Cleanup(stop)
 	return ch, stop

@@ -17,6 +17,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/identity"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // cloud is a Keystone in this process: of its v3 API, authentication by password
@@ -411,18 +412,18 @@ func TestOneQuestion(t *testing.T) {
 		_, err := s.Authenticate(r)
 		gone <- err
 	}()
-	<-s.holding
+	testutil.Receive(t, "a question", s.holding)
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() { s.wants("good", 200) })
 	}
 	cancel()
-	if err := <-gone; !errors.Is(err, context.Canceled) {
+	if err := testutil.Receive(t, "the end of who gave up", gone); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 	s.do(func() { s.hold = nil })
 	close(hold)
-	wg.Wait()
+	testutil.Wait(t, "the answers", wg.Wait)
 	if n := s.askedFor("good"); n > 2 {
 		t.Errorf("asked %d times", n) // whoever came between answer and cache asks again
 	}
@@ -440,11 +441,11 @@ func TestBoundedQuestions(t *testing.T) {
 		wg.Go(func() { s.wants(fmt.Sprint("t", i), 401) })
 	}
 	for range maxCalls {
-		<-s.holding
+		testutil.Receive(t, "a question", s.holding)
 	}
 	s.do(func() { s.hold = nil })
 	close(hold)
-	wg.Wait()
+	testutil.Wait(t, "the answers", wg.Wait)
 	if n := s.most.Load(); n > maxCalls {
 		t.Errorf("%d questions at a time", n)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/site/sitetest"
 	"github.com/causeway-net/causeway/internal/store/etcdstore"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // newQuotaServer has Neutron's default limits.
@@ -149,7 +150,7 @@ func TestRaceQuota(t *testing.T) {
 				}
 			})
 		}
-		wg.Wait()
+		testutil.Wait(t, "the requests", wg.Wait)
 		if int(made.Load()) != limit {
 			t.Errorf("%d networks were made, the quota is %d", made.Load(), limit)
 		}
@@ -229,7 +230,7 @@ func TestQuotaChurn(t *testing.T) {
 			}
 		})
 	}
-	wg.Wait()
+	testutil.Wait(t, "the requests", wg.Wait)
 	if refused.Load() == 0 {
 		t.Error("the quota was never reached")
 	}

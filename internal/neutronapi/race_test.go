@@ -18,6 +18,7 @@ import (
 	"github.com/causeway-net/causeway/internal/neutronapi"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store/etcdstore"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // etcdAPI is the API over a real store.
@@ -114,7 +115,7 @@ func (a *etcdAPI) race(what, typ string, n int, request func(i int) (method, pat
 		})
 	}
 	close(start)
-	wg.Wait()
+	testutil.Wait(a.t, what, wg.Wait)
 	won := 0
 	for _, x := range answers {
 		switch {
@@ -223,7 +224,7 @@ func TestAllocationUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	wg.Wait()
+	testutil.Wait(t, "the requests", wg.Wait)
 	if len(ips) != free || refused != clients-free {
 		t.Errorf("%d addresses given and %d refused, want %d and %d", len(ips), refused, free, clients-free)
 	}
@@ -260,7 +261,7 @@ func TestDeleteAgainstCreate(t *testing.T) {
 				}
 			})
 		}
-		wg.Wait()
+		testutil.Wait(t, "the requests", wg.Wait)
 		a.checkSound()
 		_, out := a.call("GET", "/v2.0/gw/gateway_devices", "")
 		for _, d := range out["gateway_devices"].([]any) {
@@ -284,7 +285,7 @@ func TestLargeRemoteMACTable(t *testing.T) {
 			}
 		})
 	}
-	wg.Wait()
+	testutil.Wait(t, "the requests", wg.Wait)
 	lg := a.post("l2-gateways", fill(`{"l2_gateway":{"devices":[{"device_id":"$D","segmentation_id":"7"}]}}`, "$D", dev))
 	macs := func() int {
 		_, out := a.call("GET", "/v2.0/gw/gateway_devices/"+dev+"/remote_mac_entries", "")
@@ -327,7 +328,7 @@ func TestUpdateAgainstConnect(t *testing.T) {
 		wg.Go(func() {
 			connected, _ = pair[1].call("POST", "/v2.0/l2-gateway-connections", fill(`{"l2_gateway_connection":{"l2_gateway_id":"$G","network_id":"$N"}}`, "$G", gw, "$N", net))
 		})
-		wg.Wait()
+		testutil.Wait(t, "the requests", wg.Wait)
 		if moved != 200 && moved != 409 || connected != 201 {
 			t.Errorf("moved: %d, connected: %d", moved, connected)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/store"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // ids lists the ids that a caller sees in a collection.
@@ -251,7 +252,7 @@ func TestUnsharingRacesWithPorts(t *testing.T) {
 		}
 	}
 	close(stop)
-	done.Wait()
+	testutil.Wait(t, "the requests", done.Wait)
 	checkSound(w.server)
 }
 

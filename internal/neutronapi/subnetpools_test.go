@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 func TestSubnetPool(t *testing.T) {
@@ -151,7 +153,7 @@ func TestRacePool(t *testing.T) {
 			}
 		})
 	}
-	wg.Wait()
+	testutil.Wait(t, "the requests", wg.Wait)
 	close(got)
 	var all []netip.Prefix
 	for p := range got {

@@ -8,6 +8,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // longList makes an API with ports enough for many pieces of a list.
@@ -77,7 +79,7 @@ func TestTurns(t *testing.T) {
 		t.Error(err)
 	}
 	for range cap(a.turns) {
-		<-a.turns
+		testutil.Receive(t, "a turn", a.turns)
 	}
 	func() {
 		defer func() { _ = recover() }()

@@ -323,7 +323,7 @@ func onlyMakes(p *plan.Plan) bool {
 	})
 }
 
-// statesWithoutLease are the states without what a lease leaves that could not be
+// statesWithoutLease are the states, with routes in order, without what a lease leaves that could not be
 // given back.
 func (w *world) statesWithoutLease() []map[string]object {
 	out := w.states()
@@ -331,6 +331,10 @@ func (w *world) statesWithoutLease() []map[string]object {
 		for _, o := range s {
 			if tags, ok := o["tags"].([]any); ok {
 				o["tags"] = slices.DeleteFunc(tags, func(t any) bool { return strings.HasPrefix(t.(string), "causeway:lease:") })
+			}
+			if routes, ok := o["routes"].([]any); ok {
+				// One that was taken away and is put back is the last.
+				slices.SortFunc(routes, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 			}
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/causeway-net/causeway/internal/orchestrator/lease"
 	"github.com/causeway-net/causeway/internal/orchestrator/peering"
 	"github.com/causeway-net/causeway/internal/orchestrator/plan"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // TestShare: peerings share sites, routers and a gateway device that was made for
@@ -39,7 +40,7 @@ func TestShare(t *testing.T) {
 			}
 		})
 	}
-	all.Wait()
+	testutil.Wait(t, "both", all.Wait)
 	a, b := l.apply(acme), l.apply(beta)
 	if a.Plan.Choices.VNI == b.Plan.Choices.VNI {
 		t.Errorf("both have VNI %d", a.Plan.Choices.VNI)
@@ -95,7 +96,7 @@ func TestTwoAtOnce(t *testing.T) {
 		_, err := orchestrator.New(options("first")).Run(t.Context(), p, applied, orchestrator.RunOptions{})
 		first <- err
 	}()
-	<-inside
+	testutil.Receive(t, "the first request", inside)
 	_, err := orchestrator.New(options("second")).Run(t.Context(), p, applied, orchestrator.RunOptions{})
 	var held lease.Held
 	if !errors.As(err, &held) || held.Holder != "first" || !strings.Contains(err.Error(), "site-a: another run has the lease of peering acme: first") {
@@ -109,12 +110,12 @@ func TestTwoAtOnce(t *testing.T) {
 		})
 		third <- err
 	}()
-	<-waits
+	testutil.Receive(t, "the third to wait", waits)
 	close(goOn)
-	if err := <-first; err != nil {
+	if err := testutil.Receive(t, "the first", first); err != nil {
 		t.Errorf("the first: %v", err)
 	}
-	if err := <-third; err != nil {
+	if err := testutil.Receive(t, "the third", third); err != nil {
 		t.Errorf("the third: %v", err)
 	}
 	if st := l.status(p); !st.InSync {

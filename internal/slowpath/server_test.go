@@ -12,6 +12,7 @@ import (
 	"github.com/causeway-net/causeway/internal/packet"
 	"github.com/causeway-net/causeway/internal/probe"
 	"github.com/causeway-net/causeway/internal/reason"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // A SEQPACKET pair keeps frames whole, as a tap device does.
@@ -69,7 +70,7 @@ func TestServer(t *testing.T) {
 		t.Errorf("counters %+v", got)
 	}
 	cancel()
-	if err := <-done; err != nil {
+	if err := testutil.Receive(t, "the server's end", done); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.Counters(); got.Sent != 1 {
@@ -155,7 +156,7 @@ func TestProbes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	a, b := <-got, <-got
+	a, b := testutil.Receive(t, "the reply", got), testutil.Receive(t, "the failure", got)
 	if a.router != 7 || a.failure != nil || !bytes.Equal(a.ip, reply) {
 		t.Errorf("%+v", a)
 	}
@@ -178,7 +179,7 @@ func TestProbes(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	cancel()
-	if err := <-done; err != nil {
+	if err := testutil.Receive(t, "the server's end", done); err != nil {
 		t.Error(err)
 	}
 }

@@ -207,7 +207,7 @@ func TestUpStatusDown(t *testing.T) {
 		if err := l.Start("core", cmd); err != nil {
 			t.Fatal(err)
 		}
-		if err := cmd.Wait(); err != nil || out.String() != "1\n" {
+		if err := testutil.Exit(t, cmd); err != nil || out.String() != "1\n" {
 			t.Errorf("ip_forward of core is %q, %v", out, err)
 		}
 		// What a command leaves running ends with the lab.
@@ -215,7 +215,7 @@ func TestUpStatusDown(t *testing.T) {
 		if err := l.Start("a1", daemon); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { daemon.Wait() })
+		t.Cleanup(func() { testutil.Exit(t, daemon) })
 	}
 	if err := Down(names[0]); err != nil {
 		t.Fatal(err)
@@ -304,7 +304,7 @@ func TestDownAfterKill(t *testing.T) {
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		cmd.Wait()
+		testutil.Exit(t, cmd)
 		if step%2 == 0 {
 			if _, err := Sweep(); err != nil {
 				t.Fatal(err)
@@ -354,7 +354,7 @@ func TestForeignProcessLives(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	defer func() { cmd.Process.Kill(); testutil.Exit(t, cmd) }()
 	it := item{Kind: itemProcess, Name: "x", PID: cmd.Process.Pid, Start: startTime(cmd.Process.Pid) + 1}
 	if err := stop([]item{it}); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-// Package testutil says what a test needs of the machine. On a developer's
+// Package testutil says what a test needs of the machine, and waits for what must happen. On a developer's
 // machine a test whose need is not met skips itself; with CI set it fails,
 // so that nothing is green only because nothing ran.
 package testutil

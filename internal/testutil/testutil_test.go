@@ -1,6 +1,7 @@
 package testutil
 
 import (
+	"fmt"
 	"runtime"
 	"testing"
 )
@@ -9,11 +10,15 @@ import (
 type probe struct {
 	testing.TB
 	skipped, failed bool
+	words           string // of the failure
 }
 
-func (p *probe) Helper()               {}
-func (p *probe) Skip(...any)           { p.skipped = true; runtime.Goexit() }
-func (p *probe) Fatalf(string, ...any) { p.failed = true; runtime.Goexit() }
+func (p *probe) Helper()     {}
+func (p *probe) Skip(...any) { p.skipped = true; runtime.Goexit() }
+func (p *probe) Fatalf(format string, args ...any) {
+	p.failed, p.words = true, fmt.Sprintf(format, args...)
+	runtime.Goexit()
+}
 
 func run(t *testing.T, fn func(testing.TB)) *probe {
 	p := &probe{TB: t}

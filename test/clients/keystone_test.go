@@ -232,7 +232,5 @@ func (k *keystone) controller(t *testing.T, args ...string) string {
 	if err := os.WriteFile(password, []byte(serviceUser+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	addr := freePort(t)
-	startController(t, addr, append([]string{"--auth", "keystone", "--keystone-url", k.url, "--keystone-user", serviceUser, "--keystone-password-file", password}, args...)...)
-	return "http://" + addr
+	return newController(t, append([]string{"--auth", "keystone", "--keystone-url", k.url, "--keystone-user", serviceUser, "--keystone-password-file", password}, args...)...)
 }

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -52,6 +51,12 @@ func run(t *testing.T, cmd *exec.Cmd, log string) *process.Process {
 	if err != nil {
 		t.Fatal(err)
 	}
+	untilEnd(t, p)
+	return p
+}
+
+// untilEnd lets a process run as long as the test.
+func untilEnd(t *testing.T, p *process.Process) {
 	t.Cleanup(func() {
 		if err := p.Ended(); err != nil {
 			t.Error(err)
@@ -61,7 +66,6 @@ func run(t *testing.T, cmd *exec.Cmd, log string) *process.Process {
 			t.Error(err)
 		}
 	})
-	return p
 }
 
 func freePort(t *testing.T) string {
@@ -73,25 +77,16 @@ func freePort(t *testing.T) string {
 	return addr
 }
 
-// startController starts a controller at addr and waits until it answers.
-func startController(t *testing.T, addr string, args ...string) *process.Process {
+// newController starts a controller, without authentication if args do not say so, and
+// returns its URL.
+func newController(t *testing.T, args ...string) string {
 	t.Helper()
-	dir := tempDir(t)
-	p := run(t, process.Controller(program, dir, addr, "host", args...), filepath.Join(dir, "controller.log"))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := p.Answers(ctx, 10*time.Millisecond, "http://"+addr+"/"); err != nil {
-		t.Fatalf("%v\n%s", err, p.Tail())
+	p, url, err := process.StartController(t.Context(), program, tempDir(t), args...)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return p
-}
-
-// newController starts a controller without authentication and returns its URL.
-func newController(t *testing.T) string {
-	t.Helper()
-	addr := freePort(t)
-	startController(t, addr)
-	return "http://" + addr
+	untilEnd(t, p)
+	return url
 }
 
 // recorder stands between clients and a controller and keeps what goes by.

@@ -96,7 +96,7 @@ func (k *keystone) tempest(t *testing.T) {
 			}
 		})
 	}
-	shares.Wait()
+	testutil.Wait(t, "tempest", shares.Wait)
 	b, err := os.ReadFile("testdata/tempest/not-passing.txt")
 	if err != nil {
 		t.Fatal(err)

@@ -13,11 +13,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/causeway-net/causeway/internal/neutronapi"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store/etcdstore"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // cluster is an etcd with several controllers on it.
@@ -43,7 +43,7 @@ func newCluster(t *testing.T, n int, quota int64) *cluster {
 	})
 	c := &cluster{t: t, owner: owner}
 	for range n {
-		_, url := start(t, "127.0.0.1:0", "--etcd-endpoints", "unix://"+socket)
+		url := start(t, "--etcd-endpoints", "unix://"+socket)
 		a := newAPI(url)
 		t.Cleanup(a.close)
 		c.apis = append(c.apis, a)
@@ -147,9 +147,9 @@ func TestReadsThroughAnyController(t *testing.T) {
 			}
 		})
 	}
-	writing.Wait()
+	testutil.Wait(t, "the writers", writing.Wait)
 	cancel()
-	readers.Wait()
+	testutil.Wait(t, "the readers", readers.Wait)
 	t.Logf("%d reads beside %d writes", reads.Load(), rounds)
 	if reads.Load() < rounds {
 		t.Error("too little was read for this to prove anything")
@@ -167,7 +167,7 @@ func everywhere(ctx context.Context, t *testing.T, apis []*api, path string, wan
 			}
 		})
 	}
-	wg.Wait()
+	testutil.Wait(t, "the requests", wg.Wait)
 }
 
 // race sends n requests at once, over all controllers in turn, and wants one to win
@@ -192,7 +192,7 @@ func (c *cluster) race(what, typ string, n int, request func(i int) (method, pat
 		})
 	}
 	close(begin)
-	wg.Wait()
+	testutil.Wait(c.t, what, wg.Wait)
 	if won.Load() != 1 {
 		c.t.Errorf("%s: %d requests won", what, won.Load())
 	}
@@ -257,7 +257,7 @@ func TestRacesAcrossControllers(t *testing.T) {
 			}
 		})
 	}
-	wg.Wait()
+	testutil.Wait(t, "the requests", wg.Wait)
 	c.sound() // no key twice
 }
 
@@ -283,7 +283,7 @@ func bulk(n int) attrs {
 // anything is written, with the limit named.
 func TestTransactionTooLarge(t *testing.T) {
 	c := newCluster(t, 1, 0)
-	_, embedded := start(t, "127.0.0.1:0")
+	embedded := start(t)
 	for name, x := range map[string]struct {
 		a     *api
 		n     int
@@ -429,15 +429,14 @@ func readsGoOn(t *testing.T, a *api) {
 // untilRoom writes until a write goes through.
 func untilRoom(t *testing.T, write func() (int, attrs, error)) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
+	testutil.Succeeds(t, "room", func() error {
 		status, out, err := write()
 		if err == nil && status < 300 {
-			return
+			return nil
 		}
-		if err != nil || status != http.StatusServiceUnavailable || time.Now().After(deadline) {
-			t.Fatal(errors.Join(fmt.Errorf("no room again: %d %v", status, out), err))
+		if err = errors.Join(fmt.Errorf("%d %v", status, out), err); status != http.StatusServiceUnavailable {
+			t.Fatal(err)
 		}
-		time.Sleep(50 * time.Millisecond)
-	}
+		return err
+	})
 }

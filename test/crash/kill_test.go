@@ -5,15 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store/etcdstore"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 const (
@@ -23,6 +25,7 @@ const (
 
 // chain is one controller's life of many deaths.
 type chain struct {
+	t           *testing.T
 	dir, listen string
 	rng         *rand.Rand
 	base        *model // what all writers share
@@ -37,14 +40,14 @@ type chain struct {
 func newChain(t *testing.T, number int) (*chain, error) {
 	seed := rand.Uint64()
 	c := &chain{
-		dir: tempDir(t), listen: fmt.Sprintf("127.0.1.%d:0", number+1), rng: rand.New(rand.NewPCG(seed, 0)),
+		t: t, dir: tempDir(t), listen: fmt.Sprintf("127.0.1.%d:0", number+1), rng: rand.New(rand.NewPCG(seed, 0)),
 		base: &model{objects: map[string]*object{}},
 	}
 	p, err := launch(c.dir, c.listen)
 	if err != nil {
 		return nil, err
 	}
-	url, err := p.wait()
+	url, err := p.Serving(t.Context())
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +76,7 @@ func newChain(t *testing.T, number int) (*chain, error) {
 			rng: rand.New(rand.NewPCG(seed, uint64(i)+1)), sharedNet: net, sharedSubnet: sub, acked: map[string]int{}}
 		c.writers, c.models = append(c.writers, w), append(c.models, &w.model)
 	}
-	return c, p.kill()
+	return c, p.Kill()
 }
 
 // cycle starts the controller, compares, writes, and kills it.
@@ -87,9 +90,9 @@ func (c *chain) cycle(ctx context.Context) error {
 		time.Sleep(time.Duration(c.rng.Int64N(int64(300 * time.Millisecond))))
 		c.kills++
 		c.atStart++
-		return p.kill()
+		return p.Kill()
 	}
-	url, err := p.wait()
+	url, err := p.Serving(ctx)
 	if err != nil {
 		return err
 	}
@@ -98,7 +101,7 @@ func (c *chain) cycle(ctx context.Context) error {
 	a := newAPI(url)
 	defer a.close()
 	if err := c.compare(ctx, a); err != nil {
-		return errors.Join(err, p.kill())
+		return errors.Join(err, p.Kill())
 	}
 	var wg sync.WaitGroup
 	errs := make([]error, len(c.writers))
@@ -107,18 +110,18 @@ func (c *chain) cycle(ctx context.Context) error {
 	}
 	time.Sleep(time.Duration(c.rng.Int64N(int64(250 * time.Millisecond))))
 	if c.rng.IntN(10) == 0 { // while it ends
-		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		p.Terminate()
 		time.Sleep(time.Duration(c.rng.Int64N(int64(20 * time.Millisecond))))
-		if err = p.kill(); err != nil && p.cmd.ProcessState.Success() {
+		if err = p.Kill(); err != nil && p.Succeeded() {
 			err = nil // it was quicker, which is no kill
 		} else {
 			c.kills++
 		}
 	} else {
-		err = p.kill()
+		err = p.Kill()
 		c.kills++
 	}
-	wg.Wait()
+	testutil.Wait(c.t, "the writers", wg.Wait)
 	for _, w := range c.writers {
 		if w.pending != nil {
 			c.unanswered++
@@ -137,11 +140,23 @@ func (c *chain) compare(ctx context.Context, a *api) error {
 	return err
 }
 
-// sound looks into the store that a killed controller left.
+// sound looks into the store that a killed controller left. Another process does so: the
+// lock on a store that is open here would pass to the children of other chains, until
+// they have become controllers, and keep this chain's next one out.
 func (c *chain) sound(ctx context.Context) error {
-	s, err := etcdstore.Open(ctx, etcdstore.Options{DataDir: filepath.Join(c.dir, "data"), Migrations: site.Migrations()})
+	cmd := exec.CommandContext(ctx, "/proc/self/exe")
+	cmd.Env = append(os.Environ(), asChecker+"="+filepath.Join(c.dir, "data"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("look into what a killed controller left: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// check is the work of that process.
+func check(ctx context.Context, dir string) error {
+	s, err := etcdstore.Open(ctx, etcdstore.Options{DataDir: dir, Migrations: site.Migrations()})
 	if err != nil {
-		return fmt.Errorf("open what a killed controller left: %w", err)
+		return fmt.Errorf("open it: %w", err)
 	}
 	snap, err := s.View(ctx)
 	if err == nil {
@@ -177,7 +192,7 @@ func TestKill(t *testing.T) {
 			}
 		})
 	}
-	wg.Wait()
+	testutil.Wait(t, "the chains", wg.Wait)
 	if t.Failed() {
 		return
 	}
@@ -242,11 +257,11 @@ func (c *chain) live(ctx context.Context, deaths int) error {
 	if err != nil {
 		return err
 	}
-	url, err := p.wait()
+	url, err := p.Serving(ctx)
 	if err != nil {
 		return err
 	}
 	a := newAPI(url)
 	defer a.close()
-	return errors.Join(c.compare(ctx, a), p.stop(), c.sound(ctx))
+	return errors.Join(c.compare(ctx, a), stop(p), c.sound(ctx))
 }

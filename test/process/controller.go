@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// Controller is the command of a site's controller with its data below dir. Flags
-// in args win over those given here.
+// Controller is the command of a site's controller with its data below dir, which ends
+// with whoever starts it. Flags in args win over those given here.
 func Controller(binary, dir, api, host string, args ...string) *exec.Cmd {
-	return exec.Command(binary, append([]string{
+	cmd := exec.Command(binary, append([]string{
 		"controller",
 		"--api-listen", api,
 		"--data-dir", filepath.Join(dir, "data"),
@@ -23,41 +23,47 @@ func Controller(binary, dir, api, host string, args ...string) *exec.Cmd {
 		"--local-host", host,
 		"--metrics-listen", "unix:" + filepath.Join(dir, "controller-metrics.sock"),
 	}, args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
 }
 
-// StartController starts a controller at a loopback port that it chooses, with its
-// data and its log below dir, and waits until it answers. It ends with the caller's
-// process, however that ends.
-func StartController(ctx context.Context, binary, dir string, args ...string) (p *Process, url string, err error) {
-	cmd := Controller(binary, dir, "127.0.0.1:0", "host", append([]string{"--log-format", "json"}, args...)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	log := filepath.Join(dir, "controller.log")
-	if p, err = Start(cmd, log); err != nil {
+// LaunchController starts a controller and does not wait for it. listen may have port 0.
+func LaunchController(binary, dir, listen string, args ...string) (*Process, error) {
+	return Start(Controller(binary, dir, listen, "h0", append([]string{"--log-format", "json"}, args...)...), filepath.Join(dir, "controller.log"))
+}
+
+// StartController starts a controller at a port of the kernel's choice, so that nobody
+// else can have taken it, and returns the URL of its API when that answers.
+func StartController(ctx context.Context, binary, dir string, args ...string) (*Process, string, error) {
+	p, err := LaunchController(binary, dir, "127.0.0.1:0", args...)
+	if err != nil {
 		return nil, "", err
 	}
-	err = Poll(ctx, 5*time.Millisecond, time.Minute, "the controller in "+dir, func() (bool, error) {
-		if err := p.Ended(); err != nil {
-			return false, err
-		}
-		b, err := os.ReadFile(log)
-		url = readyAt(b)
-		return url != "", err
-	})
+	url, err := p.Serving(ctx)
 	if err != nil {
-		err = fmt.Errorf("%w\n%s", err, p.Tail())
-		p.Kill()
-		return nil, "", err
+		return nil, "", errors.Join(err, p.Stop())
 	}
 	return p, url, nil
 }
 
-// readyAt is the URL of the API by a controller's log, "" as long as it is not ready.
-func readyAt(log []byte) string {
-	for line := range bytes.Lines(log) {
-		var entry struct{ Msg, API string }
-		if json.Unmarshal(line, &entry) == nil && entry.Msg == "controller ready" {
-			return "http://" + entry.API
+// Serving waits until a controller that was launched says where its API is.
+func (p *Process) Serving(ctx context.Context) (url string, err error) {
+	err = Poll(ctx, 2*time.Millisecond, time.Minute, "the controller's API", func() (bool, error) {
+		log, err := os.ReadFile(p.log)
+		if err != nil {
+			return false, err
 		}
+		for line := range bytes.Lines(log) {
+			var entry struct{ Msg, API string }
+			if json.Unmarshal(line, &entry) == nil && entry.Msg == "controller ready" {
+				url = "http://" + entry.API
+				return true, nil
+			}
+		}
+		return false, p.Ended()
+	})
+	if err != nil && p.Ended() == nil {
+		err = errors.Join(err, errors.New(p.Tail()))
 	}
-	return ""
+	return url, err
 }

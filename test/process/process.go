@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -52,17 +53,34 @@ func (p *Process) Stop() error {
 	select {
 	case <-p.done:
 		return nil
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 	}
-	err := p.cmd.Process.Kill()
+	_ = p.cmd.Process.Kill()
 	<-p.done
-	return errors.Join(fmt.Errorf("%s did not end when asked", p.cmd), err)
+	return fmt.Errorf("%s did not end when asked\n%s", p.cmd, p.Tail())
 }
 
-// Kill ends the process as the kernel does where it has to: at once.
-func (p *Process) Kill() {
-	_ = p.cmd.Process.Kill() // fails if it has ended
+// Kill ends the process with SIGKILL. That it had ended before is an error.
+func (p *Process) Kill() error {
+	_ = p.cmd.Process.Kill()
 	<-p.done
+	if s, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && s.Signaled() && s.Signal() == syscall.SIGKILL {
+		return nil
+	}
+	return p.Ended()
+}
+
+// Terminate asks the process to end and does not wait.
+func (p *Process) Terminate() { _ = p.cmd.Process.Signal(syscall.SIGTERM) }
+
+// Succeeded tells whether the process has ended by itself and without an error.
+func (p *Process) Succeeded() bool {
+	select {
+	case <-p.done:
+		return p.err == nil
+	default:
+		return false
+	}
 }
 
 // Ended tells of a process that ended by itself, with the end of its log.
@@ -132,13 +150,17 @@ func Poll(ctx context.Context, every, limit time.Duration, what string, fn func(
 	}
 }
 
-// FreePort finds a loopback port that nobody has.
+// FreePort finds a loopback port that nobody has. The kernel gives it to nobody by itself,
+// neither for a connection nor for port 0: it is below the range for that.
 func FreePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	var err error
+	for range 100 {
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))); err == nil {
+			return l.Addr().String(), l.Close()
+		}
 	}
-	return l.Addr().String(), l.Close()
+	return "", err
 }
 
 // Answers waits for a server's first 200 at url.

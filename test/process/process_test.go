@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 func TestProcess(t *testing.T) {
@@ -30,8 +32,48 @@ func TestProcess(t *testing.T) {
 	if err := p.Stop(); err != nil {
 		t.Errorf("the second time: %v", err)
 	}
+	if err := p.Kill(); err == nil || p.Succeeded() {
+		t.Errorf("of a process that was ended by SIGTERM: %v, succeeded %v", err, p.Succeeded())
+	}
 	if err := p.Ended(); err == nil || !strings.Contains(err.Error(), "one\ntwo") {
 		t.Errorf("of a process that has ended: %v", err)
+	}
+}
+
+func TestKill(t *testing.T) {
+	start := func(script string) *Process {
+		p, err := Start(exec.Command("sh", "-c", script), filepath.Join(t.TempDir(), "log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	if p := start("exec sleep 60"); p.Succeeded() || p.Kill() != nil || p.Succeeded() {
+		t.Error("a process that was killed")
+	}
+	p := start("true")
+	testutil.Receive(t, "the end of true", p.done)
+	if err := p.Kill(); err == nil || !p.Succeeded() {
+		t.Errorf("of a process that had ended: %v, succeeded %v", err, p.Succeeded())
+	}
+}
+
+func TestServing(t *testing.T) {
+	for script, want := range map[string]string{
+		`echo '{"msg":"controller re'; echo '{"msg":"controller ready","api":"127.0.0.1:7"}'; exec sleep 60`: "http://127.0.0.1:7",
+		`echo broken; exit 1`: "",
+	} {
+		p, err := Start(exec.Command("sh", "-c", script), filepath.Join(t.TempDir(), "log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		url, err := p.Serving(t.Context())
+		if url != want || (err == nil) != (want != "") || err != nil && !strings.Contains(err.Error(), "broken") {
+			t.Errorf("%s: %q, %v", script, url, err)
+		}
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

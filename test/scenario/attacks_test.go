@@ -13,6 +13,7 @@ import (
 	"github.com/causeway-net/causeway/internal/client"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/testbed/probe"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // forged is a VXLAN packet from site B to site A as site A takes it; a test
@@ -94,7 +95,7 @@ func TestAttacksFromUnderlay(t *testing.T) {
 
 	before := seen()
 	s.send(genuine().frame(t, to))
-	eventually(t, "the genuine packet to arrive", func() error {
+	testutil.Succeeds(t, "the genuine packet to arrive", func() error {
 		if seen() == before {
 			return fmt.Errorf("it has not")
 		}
@@ -126,7 +127,7 @@ func TestAttacksFromUnderlay(t *testing.T) {
 			for range n {
 				s.send(frame)
 			}
-			eventually(t, "the drops to be counted", func() error {
+			testutil.Succeeds(t, "the drops to be counted", func() error {
 				if d := risen(drops, p.a.site.drops()); len(d) != 1 || d[c.reason] != n {
 					return fmt.Errorf("counters that rose: %v; want %s by %d", d, c.reason, n)
 				}
@@ -198,7 +199,7 @@ func TestAttacksFromWorkload(t *testing.T) {
 		for range n {
 			s.send(frame)
 		}
-		eventually(t, "the drops to be counted", func() error {
+		testutil.Succeeds(t, "the drops to be counted", func() error {
 			if d := risen(drops, p.a.site.drops()); len(d) != 1 || d[reason] != n {
 				return fmt.Errorf("counters that rose: %v; want %s by %d", d, reason, n)
 			}
@@ -251,7 +252,7 @@ func TestAttacksFromWorkload(t *testing.T) {
 		p.mustRun("a1", "ip", "link", "set", "new0", "up")
 		p.mustRun(p.vmB, "ip", "link", "set", "new1", "up")
 		s = p.newSender(p.vmB, "new1")
-		eventually(t, "the interface to be guarded", func() error {
+		testutil.Succeeds(t, "the interface to be guarded", func() error {
 			drops := p.a.site.drops()
 			s.send(udp(own, gw, "10.0.0.3", "10.0.1.3"))
 			if d := risen(drops, p.a.site.drops()); d["port_unbound"] == 0 {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // TestControllerKilledAfterAnswer kills a controller right after it has
@@ -28,7 +30,7 @@ func TestControllerKilledAfterAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.waitSynced("a1")
-		eventually(t, fmt.Sprintf("round %d: the change to apply", round), func() error {
+		testutil.Succeeds(t, fmt.Sprintf("round %d: the change to apply", round), func() error {
 			if got := p.ping(p.vmA, p.addrB, 1); (got == 1) != routed {
 				return fmt.Errorf("routed %v, %d of 1 pings came back", routed, got)
 			}

@@ -2,14 +2,8 @@ package scenario
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -17,77 +11,18 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/causeway-net/causeway/internal/testutil"
 )
-
-// authority signs certificates into a directory of the test.
-type authority struct {
-	t    *testing.T
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	made int64
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{t: t, dir: t.TempDir()}
-	a.key = newKey(t)
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &a.key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	a.write("ca.pem", "CERTIFICATE", der)
-	return a
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func (a *authority) write(name, kind string, der []byte) string {
-	a.t.Helper()
-	path := filepath.Join(a.dir, name)
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		a.t.Fatal(err)
-	}
-	return path
-}
 
 // issue makes a certificate for one use and returns the three flags that name it,
 // its key and the authorities of the other end.
-func (a *authority) issue(prefix string, use x509.ExtKeyUsage, name string, ips ...net.IP) []string {
-	a.t.Helper()
-	a.made++
-	key := newKey(a.t)
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1 + a.made), DNSNames: []string{name}, IPAddresses: ips,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{use},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return []string{
-		prefix + "tls-cert", a.write(fmt.Sprint(a.made, ".pem"), "CERTIFICATE", der),
-		prefix + "tls-key", a.write(fmt.Sprint(a.made, ".key"), "PRIVATE KEY", private),
-		prefix + "tls-ca", filepath.Join(a.dir, "ca.pem"),
-	}
+func issue(t *testing.T, by testutil.Certificate, prefix string, use x509.ExtKeyUsage, name string, ips ...net.IP) []string {
+	t.Helper()
+	c := by.Issue(t, "", func(c *x509.Certificate) {
+		c.DNSNames, c.IPAddresses, c.ExtKeyUsage = []string{name}, ips, []x509.ExtKeyUsage{use}
+	})
+	return []string{prefix + "tls-cert", c.CertFile, prefix + "tls-key", c.KeyFile, prefix + "tls-ca", c.CAFile}
 }
 
 // TestAgentOverTLS has an agent come over a network: its certificate says which host
@@ -115,7 +50,7 @@ func TestAgentOverTLS(t *testing.T) {
 	p.mustRun("a1", "sh", "-ec", "ip addr add "+there+" dev mgmt; ip link set mgmt up")
 	at := fmt.Sprintf("%s:%d", here, freePorts(t, 1)[0])
 
-	ca, other := newAuthority(t), newAuthority(t)
+	ca, other := testutil.SelfSigned(t, t.TempDir(), "authority"), testutil.SelfSigned(t, t.TempDir(), "authority")
 	restart := func(server string, args ...string) {
 		t.Helper()
 		if err := p.Restart(t.Context(), server, args...); err != nil {
@@ -130,31 +65,31 @@ func TestAgentOverTLS(t *testing.T) {
 		}
 		return string(b)
 	}
-	restart("site-a", append([]string{"--agent-socket", "", "--agent-listen", at}, ca.issue("--agent-", x509.ExtKeyUsageServerAuth, "controller", here)...)...)
+	restart("site-a", append([]string{"--agent-socket", "", "--agent-listen", at}, issue(t, ca, "--agent-", x509.ExtKeyUsageServerAuth, "controller", here)...)...)
 
-	good := ca.issue("--", x509.ExtKeyUsageClientAuth, "a1")
+	good := issue(t, ca, "--", x509.ExtKeyUsageClientAuth, "a1")
 	for name, c := range map[string]struct {
 		files []string
 		words string // of the agent's log
 	}{
 		"another host": {
-			ca.issue("--", x509.ExtKeyUsageClientAuth, "b9"),
+			issue(t, ca, "--", x509.ExtKeyUsageClientAuth, "b9"),
 			"host b9 is refused: this site's host is a1",
 		},
 		// The agent trusts the controller here, but not the other way round.
 		"a stranger": {
-			append(other.issue("--", x509.ExtKeyUsageClientAuth, "a1")[:4], "--tls-ca", filepath.Join(ca.dir, "ca.pem")),
+			append(issue(t, other, "--", x509.ExtKeyUsageClientAuth, "a1")[:4], "--tls-ca", ca.CAFile),
 			"unknown certificate authority",
 		},
 		"a controller that is a stranger": {
-			append(ca.issue("--", x509.ExtKeyUsageClientAuth, "a1")[:4], "--tls-ca", filepath.Join(other.dir, "ca.pem")),
+			append(issue(t, ca, "--", x509.ExtKeyUsageClientAuth, "a1")[:4], "--tls-ca", other.CAFile),
 			"certificate signed by unknown authority",
 		},
 	} {
 		p.sub(name, func(t *testing.T) {
 			before := len(logs("agent-a1"))
 			agent(c.files)
-			eventually(t, "the agent to be told", func() error {
+			testutil.Succeeds(t, "the agent to be told", func() error {
 				if said := logs("agent-a1")[before:]; !strings.Contains(said, c.words) {
 					return fmt.Errorf("%q is not in its log:\n%s", c.words, said)
 				}
@@ -172,14 +107,14 @@ func TestAgentOverTLS(t *testing.T) {
 		p.waitSynced("a1")
 		p.mustPing(p.vmA, p.addrB)
 		p.a.setRoutes()
-		eventually(t, "the change to apply", func() error { return mustFail(p.ping(p.vmA, p.addrB, 1)) })
+		testutil.Succeeds(t, "the change to apply", func() error { return mustFail(p.ping(p.vmA, p.addrB, 1)) })
 		p.a.setRoutes(p.b)
 		p.reach(p.vmA, p.addrB)
 		// A controller that is killed is found again.
 		if err := p.Kill("site-a"); err != nil {
 			t.Fatal(err)
 		}
-		restart("site-a", append([]string{"--agent-socket", "", "--agent-listen", at}, ca.issue("--agent-", x509.ExtKeyUsageServerAuth, "controller", here)...)...)
+		restart("site-a", append([]string{"--agent-socket", "", "--agent-listen", at}, issue(t, ca, "--agent-", x509.ExtKeyUsageServerAuth, "controller", here)...)...)
 		p.waitSynced("a1")
 		p.reach(p.a.attach("vm-a2", 4, ""), p.addrB)
 	})

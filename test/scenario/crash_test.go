@@ -7,13 +7,15 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
+
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 func unmarshal(s string, v any) error { return json.Unmarshal([]byte(s), v) }
 
 // flood sends 64-byte UDP datagrams from a workload as fast as one thread can.
 type flood struct {
+	t    testing.TB
 	sent atomic.Uint64
 	stop chan struct{}
 	done chan error
@@ -30,7 +32,7 @@ func (l *lab) startFlood(from, to string) *flood {
 	if err := ns.Do(func() (err error) { conn, err = net.Dial("udp", to); return err }); err != nil {
 		l.t.Fatal(err)
 	}
-	f := &flood{stop: make(chan struct{}), done: make(chan error, 1)}
+	f := &flood{t: l.t, stop: make(chan struct{}), done: make(chan error, 1)}
 	go func() {
 		defer conn.Close()
 		payload := make([]byte, 64)
@@ -53,7 +55,7 @@ func (l *lab) startFlood(from, to string) *flood {
 
 func (f *flood) end() error {
 	close(f.stop)
-	return <-f.done
+	return testutil.Receive(f.t, "the flood's end", f.done)
 }
 
 // sink opens a UDP port in a workload, so that what comes is not answered by ICMP.
@@ -83,7 +85,7 @@ func (p *pair) underFlood(t *testing.T, during func()) (sent, received uint64) {
 	tx, rx := p.interfaceCount(p.vmA, "eth0", "tx_packets"), p.interfaceCount(p.vmB, "eth0", "rx_packets")
 	f := p.startFlood(p.vmA, p.addrB+":9999")
 	// The flood is at its rate when it has sent some.
-	eventually(t, "the flood to flow", func() error {
+	testutil.Succeeds(t, "the flood to flow", func() error {
 		if n := f.sent.Load(); n < 20000 {
 			return fmt.Errorf("%d packets so far", n)
 		}
@@ -94,7 +96,7 @@ func (p *pair) underFlood(t *testing.T, during func()) (sent, received uint64) {
 		t.Fatalf("the flood: %v", err)
 	}
 	sent = p.interfaceCount(p.vmA, "eth0", "tx_packets") - tx
-	eventually(t, "the last packets to arrive", func() error {
+	testutil.Succeeds(t, "the last packets to arrive", func() error {
 		received = p.interfaceCount(p.vmB, "eth0", "rx_packets") - rx
 		if received < sent {
 			return fmt.Errorf("%d of %d", received, sent)
@@ -136,7 +138,10 @@ func TestNoPacketLost(t *testing.T) {
 		name   string
 		during func(t *testing.T)
 	}{
-		{"control run", func(*testing.T) { time.Sleep(2 * time.Second) }},
+		{"control run", func(t *testing.T) {
+			begin := p.interfaceCount(p.vmA, "eth0", "tx_packets")
+			testutil.Eventually(t, "as many packets again", func() bool { return p.interfaceCount(p.vmA, "eth0", "tx_packets") >= begin+50000 })
+		}},
 		{"agents killed and restarted", func(t *testing.T) {
 			for _, h := range []string{"a1", "b1"} {
 				kill(t, h)
@@ -173,7 +178,7 @@ func TestNoPacketLost(t *testing.T) {
 // waitSynced waits until a host's agent has applied all that its controller sent.
 func (l *lab) waitSynced(host string) {
 	l.t.Helper()
-	eventually(l.t, host+" to be in sync", func() error {
+	testutil.Succeeds(l.t, host+" to be in sync", func() error {
 		m, err := l.metrics(host)
 		if err != nil {
 			return err
@@ -209,9 +214,9 @@ func TestControllerLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.a.setRoutes()
-	eventually(t, "the change to apply", func() error { return mustFail(p.ping(p.vmA, p.addrB, 1)) })
+	testutil.Succeeds(t, "the change to apply", func() error { return mustFail(p.ping(p.vmA, p.addrB, 1)) })
 	p.a.setRoutes(p.b)
-	eventually(t, "the change to apply", func() error {
+	testutil.Succeeds(t, "the change to apply", func() error {
 		if p.ping(p.vmA, p.addrB, 1) != 1 {
 			return fmt.Errorf("the ping is lost")
 		}
@@ -229,7 +234,7 @@ func TestPinsGone(t *testing.T) {
 	if strings.TrimSpace(out) != "" {
 		t.Fatalf("pins left: %s", out)
 	}
-	eventually(t, "the programs to go with their pins", func() error { return mustFail(p.ping(p.vmA, p.addrB, 1)) })
+	testutil.Succeeds(t, "the programs to go with their pins", func() error { return mustFail(p.ping(p.vmA, p.addrB, 1)) })
 	if err := p.Restart(t.Context(), "a1"); err != nil {
 		t.Fatal(err)
 	}

@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,6 +18,7 @@ import (
 	"github.com/causeway-net/causeway/internal/client"
 	"github.com/causeway-net/causeway/internal/testbed"
 	"github.com/causeway-net/causeway/internal/testutil"
+	"github.com/causeway-net/causeway/test/process"
 )
 
 // program is the causeway program under test, built once for all tests.
@@ -126,14 +127,14 @@ func tunnelIP(i int) netip.Addr { return netip.AddrFrom4([4]byte{200, 200, 0, by
 func freePorts(t *testing.T, n int) []int {
 	t.Helper()
 	var ports []int
-	for range n {
-		// Held until all are found, so that none comes twice.
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+	for len(ports) < n {
+		addr, err := process.FreePort()
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer ln.Close()
-		ports = append(ports, ln.Addr().(*net.TCPAddr).Port)
+		if port := int(netip.MustParseAddrPort(addr).Port()); !slices.Contains(ports, port) {
+			ports = append(ports, port)
+		}
 	}
 	return ports
 }
@@ -171,7 +172,7 @@ func (l *lab) run(node string, argv ...string) (string, error) {
 	if err := l.Start(node, cmd); err != nil {
 		return "", err
 	}
-	err := cmd.Wait()
+	err := testutil.Exit(l.t, cmd)
 	if err != nil {
 		err = fmt.Errorf("%s in %s: %w\n%s", strings.Join(argv, " "), node, err, out.String())
 	}
@@ -217,26 +218,10 @@ func (l *lab) mustPing(from, to string, args ...string) {
 // hosts a moment later.
 func (l *lab) reach(from, to string, args ...string) {
 	l.t.Helper()
-	eventually(l.t, "pings from "+from+" to "+to, func() error {
+	testutil.Succeeds(l.t, "pings from "+from+" to "+to, func() error {
 		if got := l.ping(from, to, 3, args...); got != 3 {
 			return fmt.Errorf("%d of 3 came back", got)
 		}
 		return nil
 	})
-}
-
-// eventually tries until it works; the deadline is far beyond the usual.
-func eventually(t *testing.T, what string, try func() error) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
 }

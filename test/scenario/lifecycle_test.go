@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/causeway-net/causeway/internal/client"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // TestInterfaceComesAndGoes takes a workload's interface away, moves it to another
@@ -75,7 +76,7 @@ func TestTunnelIPMoves(t *testing.T) {
 		p.b.site.remove(client.RemoteMACEntries(p.b.device), p.b.remoteMACs[p.a])
 		p.a.site.update(client.GatewayDevices, p.a.device, client.Attrs{"tunnel_ips": []string{to}})
 		p.b.addRemoteMAC(p.a, to)
-		eventually(t, "traffic to flow by "+to, func() error {
+		testutil.Succeeds(t, "traffic to flow by "+to, func() error {
 			if p.ping(p.vmA, p.addrB, 1) != 1 || p.ping(p.vmB, p.addrA, 1) != 1 {
 				return fmt.Errorf("a ping is lost")
 			}
@@ -89,7 +90,7 @@ func TestTunnelIPMoves(t *testing.T) {
 	// Site B sends to the old one: nothing of it is accepted.
 	p.b.site.remove(client.RemoteMACEntries(p.b.device), p.b.remoteMACs[p.a])
 	p.b.addRemoteMAC(p.a, "200.200.0.1")
-	eventually(t, "the old tunnel IP to be dead", func() error { return mustFail(p.ping(p.vmB, p.addrA, 1)) })
+	testutil.Succeeds(t, "the old tunnel IP to be dead", func() error { return mustFail(p.ping(p.vmB, p.addrA, 1)) })
 	p.b.site.remove(client.RemoteMACEntries(p.b.device), p.b.remoteMACs[p.a])
 	p.b.addRemoteMAC(p.a, "200.200.0.50")
 	move("200.200.0.1")

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/gopacket/gopacket/layers"
+
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // TestNextHopChangesMAC gives the underlay's router another MAC, as when a standby
@@ -28,7 +30,7 @@ func TestNextHopChangesMAC(t *testing.T) {
 			Operation: 1, SourceHwAddress: mac(standby), SourceProtAddress: []byte{172, 16, 1, 1},
 			DstHwAddress: make([]byte, 6), DstProtAddress: []byte{172, 16, 1, 1},
 		})
-	eventually(t, "traffic to flow by the new address", func() error {
+	testutil.Succeeds(t, "traffic to flow by the new address", func() error {
 		s.send(announcement)
 		if p.ping(p.vmA, p.addrB, 1) != 1 {
 			return fmt.Errorf("a ping is lost")

@@ -17,6 +17,7 @@ import (
 	"github.com/causeway-net/causeway/internal/orchestrator/peering"
 	"github.com/causeway-net/causeway/internal/orchestrator/plan"
 	"github.com/causeway-net/causeway/internal/orchestrator/verify"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // orchestrated is a lab whose sites have a tenant router and workload each, and a peering
@@ -143,7 +144,7 @@ func TestVerify(t *testing.T) {
 	brokenAs := func(name string, breaks func(), words ...string) {
 		o.sub(name, func(t *testing.T) {
 			breaks()
-			eventually(t, "the way to break", func() error {
+			testutil.Succeeds(t, "the way to break", func() error {
 				res := o.verify()
 				for _, w := range []verify.Way{way(res, "site-a", "site-b"), way(res, "site-b", "site-a")} {
 					if w.State != verify.Broken {
@@ -168,7 +169,7 @@ func TestVerify(t *testing.T) {
 				return nil
 			})
 			o.apply()
-			eventually(t, "the way to be whole again", func() error {
+			testutil.Succeeds(t, "the way to be whole again", func() error {
 				if res := o.verify(); !res.Passes {
 					return fmt.Errorf("%+v", res.Pairs)
 				}
@@ -224,7 +225,7 @@ func TestVerify(t *testing.T) {
 	})
 	o.sub("a smaller underlay", func(t *testing.T) {
 		o.mustRun("core", "ip", "link", "set", "to-b1", "mtu", "1400")
-		eventually(t, "the path MTU to be found", func() error {
+		testutil.Succeeds(t, "the path MTU to be found", func() error {
 			if w := way(o.verify(), "site-a", "site-b"); w.State != verify.Small || w.Probe.PathMTU != 1350 {
 				return fmt.Errorf("%s %+v", w.State, w.Probe)
 			}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/causeway-net/causeway/internal/client"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // TestEachPiece takes away, or makes wrong, one piece of the peering at site A at a
@@ -133,7 +134,7 @@ func TestEachPiece(t *testing.T) {
 		var got []string
 		var before map[string]map[string]int
 		// The API has answered; the host applies the change a moment later.
-		eventually(t, "the ping from "+workload+" to fail", func() error {
+		testutil.Succeeds(t, "the ping from "+workload+" to fail", func() error {
 			before = readDrops()
 			if n := p.ping(workload, to, 1); n != 0 {
 				return fmt.Errorf("it was answered")
@@ -171,7 +172,7 @@ func TestEachPiece(t *testing.T) {
 			check(t, p.a, p.vmA, p.addrB, c.fromA)
 			check(t, p.b, p.vmB, p.addrA, c.fromB)
 			c.put()
-			eventually(t, "traffic to flow again", func() error {
+			testutil.Succeeds(t, "traffic to flow again", func() error {
 				if p.ping(p.vmA, p.addrB, 1) != 1 || p.ping(p.vmB, p.addrA, 1) != 1 {
 					return fmt.Errorf("a ping is lost")
 				}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/client"
 	"github.com/causeway-net/causeway/internal/probe"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // probe has the tenant's router send to an address of the other site.
@@ -55,7 +56,7 @@ func TestProbe(t *testing.T) {
 		defer p.mustRun("core", "ip", "link", "set", "to-b1", "mtu", "1500")
 		q := quick()
 		q.PathMTU = true
-		eventually(t, "the path MTU to be found", func() error {
+		testutil.Succeeds(t, "the path MTU to be found", func() error {
 			if r := p.a.probe(q, p.b.peerIP); r.PathMTU != 1300 {
 				return fmt.Errorf("path MTU %d, want 1300: %+v", r.PathMTU, r)
 			}
@@ -65,7 +66,7 @@ func TestProbe(t *testing.T) {
 	p.sub("pieces missing", func(t *testing.T) {
 		lost := func(what string, from *tenant, to, reason string) {
 			t.Helper()
-			eventually(t, what, func() error {
+			testutil.Succeeds(t, what, func() error {
 				r := from.probe(quick(), to)
 				if r.Received != 0 || r.Loss != 1 {
 					return fmt.Errorf("%+v", r)
@@ -82,7 +83,7 @@ func TestProbe(t *testing.T) {
 		}
 		back := func(from *tenant, to string) {
 			t.Helper()
-			eventually(t, "the way to be whole again", func() error {
+			testutil.Succeeds(t, "the way to be whole again", func() error {
 				if r := from.probe(quick(), to); r.Received != r.Sent {
 					return fmt.Errorf("%+v", r)
 				}
@@ -106,7 +107,7 @@ func TestProbe(t *testing.T) {
 		b.setRoutes()
 		q := quick()
 		q.Source = netip.MustParseAddr(a.gatewayIP)
-		eventually(t, "no way back", func() error {
+		testutil.Succeeds(t, "no way back", func() error {
 			if r := a.probe(q, p.addrB); r.Received != 0 {
 				return fmt.Errorf("%+v", r)
 			}
@@ -120,7 +121,7 @@ func TestProbe(t *testing.T) {
 		a.site.update(client.Routers, a.router, client.Attrs{"routes": []client.Attrs{
 			{"destination": b.cidr, "nexthop": b.peerIP}, {"destination": "172.31.0.0/24", "nexthop": b.peerIP},
 		}})
-		eventually(t, "the other router to say that it has no route", func() error {
+		testutil.Succeeds(t, "the other router to say that it has no route", func() error {
 			r := a.probe(q, "172.31.0.1")
 			if len(r.Errors) != 1 || r.Errors[0].From.String() != b.peerIP || r.Errors[0].Count != r.Sent {
 				return fmt.Errorf("%+v", r)

@@ -11,6 +11,7 @@ import (
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/packet"
 	"github.com/causeway-net/causeway/internal/testbed/probe"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // allow sets the allowed address pairs of a workload's port.
@@ -34,7 +35,7 @@ func announce(src model.MAC, ip string) []byte {
 // counted waits until a drop counter of the host has risen from before.
 func (s *site) counted(before map[string]int, why string) {
 	s.lab.t.Helper()
-	eventually(s.lab.t, why+" is counted", func() error {
+	testutil.Succeeds(s.lab.t, why+" is counted", func() error {
 		if s.drops()[why] == before[why] {
 			return fmt.Errorf("still %d", before[why])
 		}
@@ -69,7 +70,7 @@ func TestSharedAddress(t *testing.T) {
 
 	// Its holder has never said a word of it: the first packet makes the router ask.
 	p.mustRun("one", "ip", "addr", "add", vip+"/32", "dev", "eth0")
-	eventually(t, "the other site finds the holder", func() error {
+	testutil.Succeeds(t, "the other site finds the holder", func() error {
 		if p.ping(p.vmB, vip, 1) != 1 {
 			return fmt.Errorf("no answer")
 		}
@@ -109,7 +110,7 @@ func TestSharedAddress(t *testing.T) {
 	if err := p.Restart(t.Context(), "a1"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the agent is back", func() error { _, err := p.metrics("a1"); return err })
+	testutil.Succeeds(t, "the agent is back", func() error { _, err := p.metrics("a1"); return err })
 	holder("one")
 	two.send(announce(p.a.macOf("two"), vip))
 	holder("two")
@@ -137,7 +138,7 @@ func TestSharedAddress(t *testing.T) {
 
 	// A pair that is taken away is over at once.
 	p.a.allow("two")
-	eventually(t, "the address is nobody's", func() error { return mustFail(p.ping(p.vmB, vip, 1)) })
+	testutil.Succeeds(t, "the address is nobody's", func() error { return mustFail(p.ping(p.vmB, vip, 1)) })
 	before = site.drops()
 	two.send(announce(p.a.macOf("two"), vip))
 	site.counted(before, "spoof_arp")
@@ -182,7 +183,7 @@ func TestSharedMAC(t *testing.T) {
 		}
 	}
 	one, two := p.newSender("one", "eth0"), p.newSender("two", "eth0")
-	eventually(t, "the first announcement is let in", func() error {
+	testutil.Succeeds(t, "the first announcement is let in", func() error {
 		before := p.a.site.drops()["spoof_mac"]
 		one.send(announce(vmac, vip))
 		if p.a.site.drops()["spoof_mac"] != before {

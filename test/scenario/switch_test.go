@@ -78,7 +78,7 @@ func newTor(l *lab) *tor {
 	s.startDB()
 	l.t.Cleanup(func() {
 		for _, c := range []*exec.Cmd{s.emu, s.sw, s.db} {
-			end(c)
+			s.end(c)
 		}
 	})
 	for node, ifaces := range map[string][]string{"tor": {"up0", "p0", "p1"}, "wl": {"eth0"}, "wl2": {"eth0"}, "core": {"to-tor"}} {
@@ -130,10 +130,10 @@ func (s *tor) try(name string, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-func end(c *exec.Cmd) {
+func (s *tor) end(c *exec.Cmd) {
 	if c != nil && c.ProcessState == nil {
 		_ = c.Process.Kill()
-		_ = c.Wait()
+		_ = testutil.Exit(s.t, c)
 	}
 }
 
@@ -145,7 +145,7 @@ func (s *tor) startDB() {
 	if err := s.db.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	eventually(s.t, "the switch's database answers", func() error {
+	testutil.Succeeds(s.t, "the switch's database answers", func() error {
 		c, err := net.Dial("unix", s.path("db.sock"))
 		if err == nil {
 			_ = c.Close()
@@ -217,7 +217,7 @@ func (s *site) switchView(device string) switchView {
 
 func (s *site) untilSwitch(device, what string, ok func(switchView) bool) {
 	s.lab.t.Helper()
-	eventually(s.lab.t, what, func() error {
+	testutil.Succeeds(s.lab.t, what, func() error {
 		if v := s.switchView(device); !ok(v) {
 			return fmt.Errorf("%+v", v)
 		}
@@ -287,7 +287,7 @@ func TestHardwareVTEP(t *testing.T) {
 		s := l.newSender("wl2", "eth0")
 		ask := arpRequest(own, "192.168.0.60", "192.168.0.1")
 		tagged := slices.Concat(ask[:12], []byte{0x81, 0, 0, 10}, ask[12:])
-		eventually(t, "an answer for VLAN 10", func() error {
+		testutil.Succeeds(t, "an answer for VLAN 10", func() error {
 			s.send(tagged)
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			defer cancel()
@@ -317,10 +317,10 @@ func TestHardwareVTEP(t *testing.T) {
 		both(t)
 	})
 	l.sub("the switch restarts", func(t *testing.T) {
-		end(tor.emu)
-		end(tor.sw)
+		tor.end(tor.emu)
+		tor.end(tor.sw)
 		tor.startSwitch()
-		eventually(t, "the switch forwards again", func() error {
+		testutil.Succeeds(t, "the switch forwards again", func() error {
 			_, err := tor.try("ovs-vsctl", "--timeout=2", "show")
 			return err
 		})
@@ -344,8 +344,8 @@ func TestHardwareVTEP(t *testing.T) {
 		both(t)
 	})
 	l.sub("its database restarts", func(t *testing.T) {
-		end(tor.emu) // it would take a database that does not answer for an empty one
-		end(tor.db)
+		tor.end(tor.emu) // it would take a database that does not answer for an empty one
+		tor.end(tor.db)
 		a.untilSwitch(device, "the site sees it", func(v switchView) bool { return !v.Connected && v.Error != "" })
 		tor.startDB()
 		tor.startEmulator()
@@ -367,7 +367,7 @@ func TestHardwareVTEP(t *testing.T) {
 	})
 	l.sub("without the connection nothing is left", func(t *testing.T) {
 		a.remove(client.L2GatewayConnections, connection)
-		eventually(t, "the switch is clean", func() error {
+		testutil.Succeeds(t, "the switch is clean", func() error {
 			if left := tor.tool("vtep-ctl", "list-ls"); left != "" {
 				return fmt.Errorf("logical switches %s", left)
 			}

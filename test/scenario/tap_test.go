@@ -15,6 +15,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/client"
 	"github.com/causeway-net/causeway/internal/testbed"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // openTap makes a TAP device in a node. With offload, frames carry a
@@ -65,7 +66,7 @@ func (l *lab) hypervisor(host, guest *os.File) {
 		host.Close()
 		guest.Close()
 		for range 2 {
-			if err := <-done; err != nil && !errors.Is(err, os.ErrClosed) {
+			if err := testutil.Receive(l.t, "the hypervisor's end", done); err != nil && !errors.Is(err, os.ErrClosed) {
 				l.t.Logf("the hypervisor: %v", err)
 			}
 		}
@@ -142,7 +143,7 @@ func (l *lab) tryCauseway(s *site, args ...string) (string, error) {
 // waitStatus waits for a port's status.
 func (s *site) waitStatus(port, want string) {
 	s.lab.t.Helper()
-	eventually(s.lab.t, "port "+port+" to be "+want, func() error {
+	testutil.Succeeds(s.lab.t, "port "+port+" to be "+want, func() error {
 		if got := client.Str(s.get(client.Ports, port), "status"); got != want {
 			return fmt.Errorf("it is %s", got)
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 
 	"github.com/causeway-net/causeway/internal/testbed/probe"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // TestTenantsWithEqualCIDRs peers two tenants with the same addresses everywhere,
@@ -47,7 +48,7 @@ func TestTenantsWithEqualCIDRs(t *testing.T) {
 	// Only one tenant's workload at site B is left: the other's packets must not
 	// find their way to it.
 	red[1].site.update(portsCollection, red[1].workloadPorts["red-b"], map[string]any{"admin_state_up": false})
-	eventually(t, "red-b to be cut off", func() error { return mustFail(l.ping("red-a", "10.0.1.3", 1, "-s", "101")) })
+	testutil.Succeeds(t, "red-b to be cut off", func() error { return mustFail(l.ping("red-a", "10.0.1.3", 1, "-s", "101")) })
 
 	for w, c := range captures {
 		frames, err := c.Stop()

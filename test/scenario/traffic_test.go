@@ -18,6 +18,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/testbed"
 	"github.com/causeway-net/causeway/internal/testbed/probe"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // bulkTCP sends random bytes from one workload to another and compares what
@@ -39,7 +40,7 @@ func (l *lab) bulkTCP(from, to, addr string, n int64) {
 	}()
 	got := sha256.New()
 	m, err := io.Copy(got, server)
-	if err = errors.Join(err, <-sent); err != nil || m != n {
+	if err = errors.Join(err, testutil.Receive(l.t, "the sender's end", sent)); err != nil || m != n {
 		l.t.Fatalf("bulk TCP from %s to %s: %d of %d bytes: %v", from, to, m, n, err)
 	}
 	if !bytes.Equal(sum.Sum(nil), got.Sum(nil)) {

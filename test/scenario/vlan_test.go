@@ -106,7 +106,7 @@ func (l *lab) newSwitch(vlan uint16) *vlanSwitch {
 			s.trunk.try(withTag(f, vlan))
 		}
 	})
-	l.t.Cleanup(func() { close(stop); s.wg.Wait() })
+	l.t.Cleanup(func() { close(stop); testutil.Wait(l.t, "the switch's end", s.wg.Wait) })
 	return s
 }
 
@@ -173,7 +173,7 @@ func TestNetworkVLAN(t *testing.T) {
 		// Nobody has heard of this one, and it answers for itself.
 		p.mustRun("server", "ip", "addr", "add", "10.0.0.51/32", "dev", "eth0")
 		before := site.drops()
-		eventually(t, "the router finds it", func() error {
+		testutil.Succeeds(t, "the router finds it", func() error {
 			if p.ping(p.vmB, "10.0.0.51", 1) != 1 {
 				return errors.New("no answer")
 			}
@@ -256,7 +256,7 @@ func TestNetworkVLAN(t *testing.T) {
 	p.reach(p.vmB, "10.0.0.50")
 
 	site.remove(client.L2GatewayConnections, connection)
-	eventually(t, "the VLAN is off", func() error { return mustFail(p.ping(p.vmA, "10.0.0.50", 1)) })
+	testutil.Succeeds(t, "the VLAN is off", func() error { return mustFail(p.ping(p.vmA, "10.0.0.50", 1)) })
 	if out := p.mustRun("a1", "ip", "-d", "link", "show", "dev", "eth2"); !strings.Contains(out, "promiscuity 0") {
 		t.Errorf("eth2 is left promiscuous: %s", out)
 	}

@@ -23,10 +23,10 @@ var (
 )
 
 // onThread runs f on a thread that ends afterwards, with its namespace.
-func onThread(f func() error) error {
-	done := make(chan error)
-	go func() { done <- f() }()
-	return <-done
+func onThread(t testing.TB, f func() error) (err error) {
+	t.Helper()
+	testutil.Wait(t, "the thread's end", func() { err = f() })
+	return err
 }
 
 func TestDifferential(t *testing.T) {
@@ -34,7 +34,7 @@ func TestDifferential(t *testing.T) {
 	testutil.RequireKernel(t, 6, 6)
 	testutil.RequireTool(t, "ip")
 	t.Logf("seed %d", *flagSeed)
-	err := onThread(func() (err error) {
+	err := onThread(t, func() (err error) {
 		cfg := dataplane.Config{PinDir: pinDir(t)}
 		if *flagObject != "" {
 			b, err := os.ReadFile(*flagObject)

@@ -18,7 +18,7 @@ func TestRateLimit(t *testing.T) {
 	testutil.RequireKernel(t, 6, 6)
 	testutil.RequireTool(t, "ip")
 	const packets = 40_000
-	err := onThread(func() error {
+	err := onThread(t, func() error {
 		r, err := NewRunner(dataplane.Config{PinDir: pinDir(t), ICMPRate: 1, ICMPBurst: 1})
 		if err != nil {
 			return err

@@ -67,7 +67,7 @@ func TestMutants(t *testing.T) {
 	for _, m := range mutants {
 		t.Run(m.name, func(t *testing.T) {
 			object := compile(t, m.file, m.from, m.to)
-			err := onThread(func() error {
+			err := onThread(t, func() error {
 				r, err := NewRunner(dataplane.Config{PinDir: pinDir(t), Object: bytes.NewReader(object)})
 				if err != nil {
 					return err

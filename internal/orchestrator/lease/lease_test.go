@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // routers keep tags as an API does: each call is one step, and answers may be lost.
@@ -102,7 +104,7 @@ func TestOneAtATime(t *testing.T) {
 			l.Release(t.Context())
 		})
 	}
-	all.Wait()
+	testutil.Wait(t, "the runs", all.Wait)
 	if turns.Load() != 8 || strings.Contains(r.all(), "lease") {
 		t.Errorf("%d turns; left: %s", turns.Load(), r.all())
 	}
@@ -239,7 +241,7 @@ func TestLostAnswers(t *testing.T) {
 			}
 		})
 	}
-	all.Wait()
+	testutil.Wait(t, "the runs", all.Wait)
 	if turns.Load() < 3 {
 		t.Errorf("%d turns only", turns.Load())
 	}
@@ -261,12 +263,10 @@ func TestSelf(t *testing.T) {
 	start, _ := startOf(cmd.Process.Pid)
 	f[2], f[3] = fmt.Sprint(cmd.Process.Pid), start
 	// First nobody has asked how it ended, then somebody has.
-	for deadline := time.Now().Add(10 * time.Second); f[3] != "" && !Ended(strings.Join(f, ".")); {
-		if time.Now().After(deadline) {
-			t.Fatal("a process that has ended and is still listed is said to run")
-		}
+	if f[3] != "" {
+		testutil.Eventually(t, "a process that has ended and is still listed to be said to have ended", func() bool { return Ended(strings.Join(f, ".")) })
 	}
-	if err := cmd.Wait(); err != nil {
+	if err := testutil.Exit(t, cmd); err != nil {
 		t.Fatal(err)
 	}
 	if f[3] != "" && !Ended(strings.Join(f, ".")) {

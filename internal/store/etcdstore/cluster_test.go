@@ -2,19 +2,10 @@ package etcdstore
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -22,60 +13,27 @@ import (
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/store"
+	"github.com/causeway-net/causeway/internal/testutil"
+	"github.com/causeway-net/causeway/test/process"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 )
 
-// certificate makes a self-signed certificate for 127.0.0.1, as files and pool.
-func certificate(t testing.TB) (cert, key string, pool *x509.CertPool) {
-	t.Helper()
-	priv, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "etcd"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &priv.PublicKey, priv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(priv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	cert, key = filepath.Join(dir, "cert"), filepath.Join(dir, "key")
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	pool = x509.NewCertPool()
-	pool.AppendCertsFromPEM(certPEM)
-	for path, b := range map[string][]byte{cert: certPEM, key: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})} {
-		if err := os.WriteFile(path, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return cert, key, pool
-}
-
 func freeURL(t testing.TB, scheme string) url.URL {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := process.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return url.URL{Scheme: scheme, Host: l.Addr().String()}
+	return url.URL{Scheme: scheme, Host: addr}
 }
 
 // startCluster starts etcd as operators run it: n members with TLS, users and
 // etcd's own limits.
 func startCluster(t testing.TB, n int) (members []*embed.Etcd, opt Options) {
 	t.Helper()
-	cert, key, pool := certificate(t)
+	cert := testutil.SelfSigned(t, t.TempDir(), "etcd")
 	var cfgs []*embed.Config
 	var initial []string
 	for i := range n {
@@ -87,7 +45,7 @@ func startCluster(t testing.TB, n int) (members []*embed.Etcd, opt Options) {
 		cfg.AdvertiseClientUrls = cfg.ListenClientUrls
 		cfg.ListenPeerUrls = []url.URL{freeURL(t, "http")}
 		cfg.AdvertisePeerUrls = cfg.ListenPeerUrls
-		cfg.ClientTLSInfo = transport.TLSInfo{CertFile: cert, KeyFile: key}
+		cfg.ClientTLSInfo = transport.TLSInfo{CertFile: cert.CertFile, KeyFile: cert.KeyFile}
 		cfg.LogLevel = "fatal"
 		initial = append(initial, cfg.Name+"="+cfg.ListenPeerUrls[0].String())
 		opt.Endpoints = append(opt.Endpoints, cfg.ListenClientUrls[0].String())
@@ -115,7 +73,7 @@ func startCluster(t testing.TB, n int) (members []*embed.Etcd, opt Options) {
 			t.Fatal("the cluster does not start")
 		}
 	}
-	opt.TLS = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	opt.TLS = &tls.Config{RootCAs: cert.CA, MinVersion: tls.VersionTLS12}
 	admin, err := clientv3.New(clientv3.Config{Endpoints: opt.Endpoints, TLS: opt.TLS, DialTimeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
@@ -253,7 +211,7 @@ func TestClusterLosesLeader(t *testing.T) {
 	}
 	wait(50)
 	close(stop)
-	wg.Wait()
+	testutil.Wait(t, "the writers", wg.Wait)
 	for i, s := range stores {
 		v, err := s.view(t.Context())
 		if err != nil {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/store"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // The tests that kill a process run this test binary again, as one of these.
@@ -177,12 +178,12 @@ func crashChild(dir string) error {
 		return err
 	}
 	fmt.Println("found", strings.Trim(fmt.Sprint(done), "[]"))
-	failed := make(chan error)
+	ctx, fail := context.WithCancelCause(context.Background())
 	for w := range crashWriters {
 		go func() {
 			for n := done[w] + 1; ; n++ {
 				if _, err := s.Update(context.Background(), crashStep(w, n)); err != nil {
-					failed <- err
+					fail(err)
 				}
 				// One write call: a line is there whole or not at all.
 				fmt.Printf("ack %d %d\n", w, n)
@@ -198,11 +199,12 @@ func crashChild(dir string) error {
 				continue
 			}
 			if err := s.maintain.defragment(context.Background(), memberName); err != nil {
-				failed <- err
+				fail(err)
 			}
 		}
 	}()
-	return <-failed
+	<-ctx.Done()
+	return context.Cause(ctx)
 }
 
 func startChild(role, dir string) (*exec.Cmd, io.ReadCloser, *strings.Builder, error) {
@@ -219,7 +221,7 @@ func startChild(role, dir string) (*exec.Cmd, io.ReadCloser, *strings.Builder, e
 
 // crashCycle runs a child on dir, kills it, and compares what it found with what
 // was acknowledged before; acked becomes what is acknowledged now.
-func crashCycle(dir string, rng *rand.Rand, acked *[crashWriters]int) (found bool, err error) {
+func crashCycle(t *testing.T, dir string, rng *rand.Rand, acked *[crashWriters]int) (found bool, err error) {
 	cmd, out, stderr, err := startChild("crash", dir)
 	if err != nil {
 		return false, err
@@ -258,7 +260,7 @@ func crashCycle(dir string, rng *rand.Rand, acked *[crashWriters]int) (found boo
 			err = errors.Join(err, fmt.Errorf("unexpected line %q", lines.Text()))
 		}
 	}
-	werr := cmd.Wait()
+	werr := testutil.Exit(t, cmd)
 	if exit := new(exec.ExitError); !errors.As(werr, &exit) || exit.ExitCode() != -1 || stderr.Len() > 0 {
 		err = errors.Join(err, fmt.Errorf("the child was not killed but ended (%v): %s", werr, stderr))
 	}
@@ -287,7 +289,7 @@ func TestKill(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 0))
 			var acked [crashWriters]int
 			for i := range cycles {
-				found, err := crashCycle(dir, rng, &acked)
+				found, err := crashCycle(t, dir, rng, &acked)
 				if err != nil {
 					t.Errorf("chain %d, seed %d, cycle %d: %v", c, seed, i, err)
 					return
@@ -317,7 +319,7 @@ func TestKill(t *testing.T) {
 			}
 		})
 	}
-	wg.Wait()
+	testutil.Wait(t, "the chains", wg.Wait)
 	t.Logf("%d kills, %d of them after opening, %d acknowledged transactions, in %v",
 		kills.Load(), opens.Load(), acks.Load(), time.Since(start).Round(time.Millisecond))
 	if acks.Load() < kills.Load() {

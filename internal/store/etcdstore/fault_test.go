@@ -15,6 +15,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/store"
+	"github.com/causeway-net/causeway/internal/testutil"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -114,8 +115,8 @@ func TestLostAnswers(t *testing.T) {
 			}
 		})
 	}
-	wg.Wait()
-	kv.late.Wait()
+	testutil.Wait(t, "the writers", wg.Wait)
+	testutil.Wait(t, "what comes late", kv.late.Wait)
 	v, err := s.View(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -191,8 +192,13 @@ func TestCompactedWatch(t *testing.T) {
 	if err := s.reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, open := <-feed; open {
-		t.Error("a batch came from a feed that must have broken")
+	select {
+	case _, open := <-feed:
+		if open {
+			t.Error("a batch came from a feed that must have broken")
+		}
+	case <-time.After(testutil.Patience):
+		t.Error("the feed does not break")
 	}
 	if _, _, err := s.Watch(t.Context()); err != nil {
 		t.Error(err)

@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/store"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 func wantFull(t testing.TB, err error) {
@@ -18,22 +18,6 @@ func wantFull(t testing.TB, err error) {
 	var e *model.Error
 	if !errors.As(err, &e) || e.Kind != model.KindUnavailable || e.Type != "StoreFull" {
 		t.Fatalf("error is %v, want StoreFull", err)
-	}
-}
-
-// eventually calls fn until it succeeds.
-func eventually(t testing.TB, what string, fn func() error) {
-	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for {
-		err := fn()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }
 
@@ -57,7 +41,7 @@ func TestFull(t *testing.T) {
 	wantFull(t, err)
 	// The history that a compaction throws away is not in the way for long, the
 	// resources are: it is still full afterwards.
-	eventually(t, "full of resources", func() error {
+	testutil.Succeeds(t, "full of resources", func() error {
 		for range 20 {
 			if _, err := s.Update(t.Context(), putNetwork(fmt.Sprint(n), fmt.Sprint(n, "-", big))); err != nil {
 				continue
@@ -108,7 +92,7 @@ func TestFull(t *testing.T) {
 	}); err != nil {
 		t.Errorf("a deletion that also writes was refused: %v", err)
 	}
-	eventually(t, "write again", func() error {
+	testutil.Succeeds(t, "write again", func() error {
 		_, err := s.Update(t.Context(), putNetwork("more", "more"))
 		return err
 	})
@@ -120,7 +104,7 @@ func TestHistoryIsCompacted(t *testing.T) {
 	s := openAt(t, Options{DataDir: t.TempDir(), QuotaBytes: 8 << 20})
 	big := strings.Repeat("x", 1<<20)
 	for i := range 60 {
-		eventually(t, "write", func() error {
+		testutil.Succeeds(t, "write", func() error {
 			_, err := s.Update(t.Context(), func(tx store.Tx) error {
 				n := &model.Network{}
 				n.Name = fmt.Sprint(i, big)
@@ -169,7 +153,7 @@ func TestAlarm(t *testing.T) {
 	if nameAt(t, s, "kept") != "kept" || nameAt(t, owner, "kept") != "kept" {
 		t.Error("a read failed on a full etcd")
 	}
-	eventually(t, "write again", write)
+	testutil.Succeeds(t, "write again", write)
 	alarms, err := s.maintain.alarms(t.Context())
 	if err != nil || len(alarms) > 0 {
 		t.Errorf("alarms %v, %v", alarms, err)

@@ -1,6 +1,7 @@
 package etcdstore
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/store"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 func openAt(t testing.TB, opt Options) *Store {
@@ -125,17 +127,13 @@ func TestCorruptValue(t *testing.T) {
 	if _, err := s.client.Put(t.Context(), key, `{"mtu":"many"}`); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(time.Minute)
-	for {
+	testutil.Succeeds(t, "the view's error to name the key", func() error {
 		_, err := s.View(t.Context())
-		if err != nil && strings.Contains(err.Error(), key) {
-			break
+		if err == nil || !strings.Contains(err.Error(), key) {
+			return fmt.Errorf("it is %v", err)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the view's error is %v", err)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+		return nil
+	})
 	if _, err := s.Update(t.Context(), putNetwork("b", "2")); err == nil {
 		t.Error("a write went through on a state that cannot be read")
 	}
@@ -143,16 +141,16 @@ func TestCorruptValue(t *testing.T) {
 	if _, err := s.client.Put(t.Context(), key, `{"id":"a","name":"repaired"}`); err != nil {
 		t.Fatal(err)
 	}
-	for {
+	testutil.Succeeds(t, "the repaired object", func() error {
 		v, err := s.View(t.Context())
-		if err == nil && store.Get[model.Network](v, store.Networks, "a").Name == "repaired" {
-			break
+		if err != nil {
+			return err
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not repaired: %v", err)
+		if got := store.Get[model.Network](v, store.Networks, "a").Name; got != "repaired" {
+			return fmt.Errorf("its name is %q", got)
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return nil
+	})
 	// Keys of kinds that a later version adds are left alone.
 	if _, err := s.client.Put(t.Context(), s.keys.abs("firewall/x"), `?`); err != nil {
 		t.Fatal(err)
