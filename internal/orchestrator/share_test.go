@@ -303,3 +303,36 @@ func TestTwoNetworks(t *testing.T) {
 		t.Errorf("after destroy: %s", d)
 	}
 }
+
+// TestVTEPRouterInUse: a VTEP router that the peering made, and that somebody has connected to an
+// uplink since, stays with its interface; all else goes.
+func TestVTEPRouterInUse(t *testing.T) {
+	l, p := madeLab(t, 2)
+	l.apply(p)
+	c := l.clouds[1]
+	router := id(c.one("routers", object{"name": "vtep"}))
+	net := c.make("networks", "network", object{"name": "uplink", "provider:network_type": "uplink"})
+	sub := c.make("subnets", "subnet", object{"network_id": net, "ip_version": 4, "cidr": "172.16.0.0/24"})
+	c.call(http.MethodPut, "routers/"+router+"/add_router_interface", object{"subnet_id": sub})
+	if st := l.status(p); !st.InSync {
+		t.Errorf("%v %v", st.Drift, st.Problems)
+	}
+	out := l.destroy(p)
+	if n := len(out.Plan.Warnings); n != 1 || !strings.Contains(out.Plan.Warnings[0].String(), "site-b: router vtep") {
+		t.Errorf("%v", out.Plan.Warnings)
+	}
+	r := c.one("routers", object{"name": "vtep"})
+	if tags := r["tags"].([]any); len(tags) != 0 {
+		t.Errorf("it keeps %v", tags)
+	}
+	if n := len(c.list("gw/gateway_devices")); n != 0 {
+		t.Errorf("%d gateway devices stay", n)
+	}
+	if out := l.destroy(p); out.Steps != 0 {
+		t.Errorf("destroyed twice: %d steps", out.Steps)
+	}
+	l.apply(p)
+	if n := len(c.all("routers", object{"name": "vtep"})); n != 1 {
+		t.Errorf("%d VTEP routers", n)
+	}
+}

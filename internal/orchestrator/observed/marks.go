@@ -66,6 +66,12 @@ func Users(tags []string) []string {
 	return out
 }
 
+// UserOf is the peering that a tag of Users names.
+func UserOf(tag string) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(tag, usesMark), ":")
+	return name
+}
+
 // IsMark tells whether a tag is one of ours.
 func IsMark(tag string) bool { return strings.HasPrefix(tag, prefix) }
 

@@ -25,6 +25,8 @@ type Site struct {
 	Interfaces []Port `json:"interfaces"`
 	// GatewayRouters are those that the file's gateway.router means.
 	GatewayRouters []Router `json:"gateway_routers,omitempty"`
+	// GatewayPorts are the interfaces of the one that the gateway device is on.
+	GatewayPorts []Port `json:"gateway_ports,omitempty"`
 	// FormerRouters are other routers that a port of the peering is on.
 	FormerRouters []Router `json:"former_routers,omitempty"`
 	// Devices, L2Gateways and Connections are all of the site.

@@ -18,7 +18,7 @@ func TakeOver(p *peering.Peering, obs []observed.Site) *Plan {
 			b.checkDown(v)
 			continue
 		}
-		if b.checkOne(v, "router", v.spec.Router, routerIDs(v.obs.Routers)) {
+		if b.checkOne(v, "router", v.spec.Router, routerIDs(v.obs.Routers)) && !b.checkName(v) {
 			cands[i] = b.candidate(v)
 		}
 	}
@@ -52,7 +52,8 @@ func (b *builder) candidate(v *view) *candidate {
 				continue
 			}
 			if observed.AnyPeering(n.Tags, n.Description) && !v.isOwn(n.ID) {
-				b.block(Problem{Site: v.spec.Name, Resource: named("network", n.Name, n.ID), Text: "it bears the mark of another peering already"})
+				b.block(Problem{Site: v.spec.Name, Resource: named("network", n.Name, n.ID), Text: "it bears the mark of another peering already",
+					Hint: "Correct the file's cidr or name; or destroy that peering first."})
 				return nil
 			}
 			return &candidate{n, s, p}

@@ -123,7 +123,7 @@ func TestAround(t *testing.T) {
 		{"a site has another name in the file", func(p *peering.Peering, obs []observed.Site) {
 			p.Sites[2].Name, obs[2].Name = "renamed", "renamed"
 			withoutRoute(&obs[1], tenantCIDR(0))
-		}, []string{"site-1/routes:site-0 1"}, "renamed: router r (r): it already is on 192.168.0.0/24", LeftAlone{Sites: []string{"renamed"}}},
+		}, []string{"site-1/routes:site-0 1"}, "renamed: router r (r): it is on the network of site site-2", LeftAlone{Sites: []string{"renamed"}}},
 		{"the VNI changes in the file meanwhile", func(p *peering.Peering, obs []observed.Site) {
 			more(&obs[2], "10.0.0.0/25")
 			p.Network.VNI = 101

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -398,16 +399,25 @@ type ownMAC struct {
 	site string
 }
 
-// ownMACs are the rows that are the peering's: those whose VNI is that of its
-// connection and whose MAC is that of a port with its mark, here or at the site
+// ownMACs are the rows that are the peering's: those on the device and with the VNI of its
+// connection whose MAC is that of a port with its mark, here or at the site
 // that the port stands for.
 func (b *builder) ownMACs(v *view) []ownMAC {
-	vnis := map[model.VNI]bool{}
+	type place struct {
+		device string
+		vni    model.VNI
+	}
+	places, devices := map[place]bool{}, map[string]bool{}
 	for _, c := range v.conns {
-		vnis[v.obs.VNIOf(c)] = true
+		if g := v.obs.L2Gateway(c.L2GatewayID); g != nil {
+			places[place{g.DeviceID, v.obs.VNIOf(c)}], devices[g.DeviceID] = true, true
+		}
 	}
 	for _, g := range v.l2gws {
-		vnis[g.VNI] = true
+		places[place{g.DeviceID, g.VNI}], devices[g.DeviceID] = true, true
+	}
+	if len(devices) == 0 && v.device != nil {
+		devices[v.device.ID] = true // somebody took the L2 gateway away
 	}
 	here := map[model.MAC]string{}
 	for site, p := range v.remote {
@@ -430,7 +440,7 @@ func (b *builder) ownMACs(v *view) []ownMAC {
 		if !isHere {
 			site = there[e.MAC.MAC]
 		}
-		if site != "" && e.VNI != 0 && (vnis[e.VNI] || isHere && e.VNI == b.plan.Choices.VNI) {
+		if site != "" && e.VNI != 0 && (places[place{e.DeviceID, e.VNI}] || isHere && e.VNI == b.plan.Choices.VNI && devices[e.DeviceID]) {
 			out = append(out, ownMAC{e, site})
 		}
 	}
@@ -486,7 +496,7 @@ func (b *builder) hops(v *view) map[netip.Addr]string {
 	for site, p := range v.remote {
 		out[p.Addr()] = site
 	}
-	delete(out, netip.Addr{})
+	maps.DeleteFunc(out, func(a netip.Addr, _ string) bool { return !b.spec.Network.CIDR.Contains(a) })
 	v.hops = out
 	return out
 }

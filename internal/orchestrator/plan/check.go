@@ -17,6 +17,9 @@ func (b *builder) check() {
 			b.checkDown(v)
 			continue
 		}
+		if b.checkName(v) {
+			continue // all else follows from it
+		}
 		b.checkRouter(v)
 		b.checkGateway(v)
 		b.checkNetwork(v)
@@ -39,6 +42,18 @@ func (b *builder) checkDown(v *view) {
 		return
 	}
 	b.block(p)
+}
+
+// checkName refuses a site that has another name at the sites than in the file.
+func (b *builder) checkName(v *view) bool {
+	was := v.formerName()
+	if was == "" || b.spec.Site(was) != nil {
+		return false
+	}
+	b.block(Problem{Site: v.spec.Name, Resource: named("router", v.router.Name, v.router.ID),
+		Text: fmt.Sprintf("it is on the network of site %s of this peering, which the file does not have", was),
+		Hint: "A site keeps its name while it is peered. Call it that again; or take it away with the former file first: causeway peer destroy --site " + was + "."})
+	return true
 }
 
 // checkOne refuses a name that means nothing, or several things.
@@ -117,7 +132,18 @@ func (b *builder) checkGateway(v *view) {
 				Hint: "Name this device as the gateway, or correct tunnelIP."})
 			return
 		}
-		if uses := observed.UsesTag(v.peering, v.spec.Name); !v.ownDevice() && (v.ownVTEP() || slices.Contains(v.vtep.Tags, uses)) {
+		uses := observed.UsesTag(v.peering, v.spec.Name)
+		if ip := v.device.TunnelIP(); ip != g.TunnelIP {
+			for _, t := range observed.Users(v.vtep.Tags) {
+				if t != uses {
+					b.block(Problem{Site: v.spec.Name, Resource: named("gateway device", v.device.Name, v.device.ID),
+						Text: fmt.Sprintf("its tunnel IP is %s, not %s, and peering %s uses it too", ip, g.TunnelIP, observed.UserOf(t)),
+						Hint: "Correct tunnelIP. To change it, change it in the files of all that use it, and set it with: causeway gateway-device update --tunnel-ip " + g.TunnelIP.String() + "."})
+					break
+				}
+			}
+		}
+		if !v.ownDevice() && (v.ownVTEP() || slices.Contains(v.vtep.Tags, uses)) {
 			b.warn(Problem{Site: v.spec.Name, Resource: named("gateway device", v.device.Name, v.device.ID),
 				Text: fmt.Sprintf("it is not called %s any more, so that destroy will leave it", observed.DeviceName(v.vtep.Name)),
 				Hint: "Give it that name again if it is to go with the peering."})

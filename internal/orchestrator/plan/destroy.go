@@ -142,6 +142,10 @@ func (b *builder) teardownGateway(v *view, after []string) {
 			Target: Ref{ID: v.device.ID}}, after...))
 	}
 	if v.ownVTEP() && (v.device == nil || v.ownDevice()) {
+		for _, p := range v.obs.GatewayPorts {
+			b.warn(Problem{Site: v.spec.Name, Resource: named("router", v.vtep.Name, v.vtep.ID), Text: "it stays, since " + named("port", p.Name, p.ID) + " is on it"})
+			return
+		}
 		b.add(v, "gateway-router-delete", Action{Op: Delete, Kind: Router, What: "VTEP router " + v.vtep.Name, Target: Ref{ID: v.vtep.ID}}, after...)
 	}
 }

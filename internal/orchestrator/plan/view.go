@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 // view is one site as a peering sees it: what of it is the peering's own.
 type view struct {
 	peering string
+	vni     model.VNI // that the file says; 0: none
 	spec    *peering.Site
 	obs     *observed.Site
 	// down tells that the site did not answer: nothing is known of it.
@@ -40,7 +42,7 @@ type view struct {
 }
 
 func newView(p *peering.Peering, spec *peering.Site, obs *observed.Site) *view {
-	v := &view{peering: p.Name, spec: spec, obs: obs, remote: map[string]*observed.Port{}}
+	v := &view{peering: p.Name, vni: p.Network.VNI, spec: spec, obs: obs, remote: map[string]*observed.Port{}}
 	if obs == nil || obs.Problem != nil {
 		v.down = true
 		return v
@@ -48,7 +50,7 @@ func newView(p *peering.Peering, spec *peering.Site, obs *observed.Site) *view {
 	if len(obs.Routers) == 1 {
 		v.router = &obs.Routers[0]
 	}
-	v.vtep = gatewayRouter(obs)
+	v.vtep = GatewayRouter(obs)
 	v.device = FindDevice(spec, obs)
 	v.findNetworks()
 	v.findPorts()
@@ -59,7 +61,7 @@ func newView(p *peering.Peering, spec *peering.Site, obs *observed.Site) *view {
 // FindDevice is the gateway device of a site, nil if there is none or not exactly one.
 func FindDevice(spec *peering.Site, obs *observed.Site) *observed.Device {
 	if spec.Gateway.Make() {
-		if r := gatewayRouter(obs); r != nil {
+		if r := GatewayRouter(obs); r != nil {
 			return deviceOn(obs, r.ID)
 		}
 		return nil
@@ -78,10 +80,10 @@ func deviceOn(obs *observed.Site, routerID string) *observed.Device {
 	return &obs.Devices[i]
 }
 
-// gatewayRouter is the router that the gateway device is, or is to be, on; nil if
+// GatewayRouter is the router that the gateway device is, or is to be, on; nil if
 // there is none, or nobody can say which. Of several that were all made for peerings
 // (two runs may have met, or an answer was lost) it is the one in use.
-func gatewayRouter(obs *observed.Site) *observed.Router {
+func GatewayRouter(obs *observed.Site) *observed.Router {
 	var best *observed.Router
 	score := func(r *observed.Router) int {
 		n := len(observed.Users(r.Tags))
@@ -228,7 +230,7 @@ func (v *view) findPorts() {
 
 // findL2 finds L2 gateways and connections. An L2 gateway is the peering's by its
 // name; one that was made by hand and taken over, by its connection to a network
-// that was taken over.
+// that was taken over (see tookOver).
 func (v *view) findL2() {
 	name := observed.Tag(v.peering, v.spec.Name)
 	own := map[string]bool{}
@@ -242,11 +244,8 @@ func (v *view) findL2() {
 		if !v.isOwn(c.NetworkID) {
 			continue
 		}
-		n := v.obs.Network(c.NetworkID)
-		if adopted := n.Description != name; adopted {
+		if own[c.L2GatewayID] || c == v.tookOver(v.obs.Network(c.NetworkID), own) {
 			own[c.L2GatewayID] = true
-		}
-		if own[c.L2GatewayID] {
 			v.conns = append(v.conns, c)
 		} else {
 			v.foreignConns = append(v.foreignConns, c)
@@ -260,6 +259,66 @@ func (v *view) findL2() {
 	byID := func(a, b *observed.L2Gateway) int { return cmp.Compare(a.ID, b.ID) }
 	slices.SortFunc(v.l2gws, byID)
 	slices.SortFunc(v.conns, func(a, b *observed.Connection) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// tookOver is the connection of a network that was taken over which leads to the other sites;
+// nil if there is none, or nobody can say which. Such a network does not have the description of
+// one that was made. There may be others on it: a VLAN of the site's, or a VNI to somebody else.
+func (v *view) tookOver(n *observed.Network, made map[string]bool) *observed.Connection {
+	if n.Description == observed.Tag(v.peering, v.spec.Name) {
+		return nil
+	}
+	var found []*observed.Connection
+	for i := range v.obs.Connections {
+		c := &v.obs.Connections[i]
+		g := v.obs.L2Gateway(c.L2GatewayID)
+		if c.NetworkID != n.ID || g == nil {
+			continue
+		}
+		if made[g.ID] && g.Name == observed.Tag(v.peering, v.spec.Name) {
+			return nil // it was made anew since
+		}
+		if d := v.obs.Device(g.DeviceID); d == nil || d.Type == routerVTEP {
+			found = append(found, c)
+		}
+	}
+	narrow := func(fits func(deviceID string, vni model.VNI) bool) {
+		var fit []*observed.Connection
+		for _, c := range found {
+			if fits(v.obs.L2Gateway(c.L2GatewayID).DeviceID, v.obs.VNIOf(c)) {
+				fit = append(fit, c)
+			}
+		}
+		if len(fit) > 0 {
+			found = fit
+		}
+	}
+	narrow(func(deviceID string, vni model.VNI) bool {
+		return slices.ContainsFunc(v.obs.RemoteMACs, func(e observed.RemoteMAC) bool {
+			return e.DeviceID == deviceID && e.VNI == vni && slices.ContainsFunc(slices.Collect(maps.Values(v.remote)), func(p *observed.Port) bool { return p.MAC.MAC == e.MAC.MAC })
+		})
+	})
+	narrow(func(deviceID string, _ model.VNI) bool { return v.device != nil && deviceID == v.device.ID })
+	narrow(func(_ string, vni model.VNI) bool { return vni == v.vni })
+	if len(found) != 1 {
+		return nil
+	}
+	return found[0]
+}
+
+// formerName is the name of the site of the peering that the router is on the network of, where it
+// is not this one.
+func (v *view) formerName() string {
+	for _, p := range v.obs.Interfaces {
+		n := v.obs.Network(p.NetworkID)
+		if n == nil {
+			continue
+		}
+		if site, _ := v.siteOf(n.Tags, n.Description); site != "" && site != v.spec.Name {
+			return site
+		}
+	}
+	return ""
 }
 
 // subnetOf finds the multi-site subnet on the network.

@@ -156,6 +156,13 @@ func (o *observer) second(ctx context.Context) error {
 			return err
 		})
 	}
+	if r := plan.GatewayRouter(&o.out); r != nil {
+		g.Go(func() error {
+			err := listInto(ctx, o, client.Ports, url.Values{"device_id": {r.ID}}, &o.out.GatewayPorts, port)
+			o.out.GatewayPorts = slices.DeleteFunc(o.out.GatewayPorts, func(p observed.Port) bool { return p.DeviceID != r.ID })
+			return err
+		})
+	}
 	ports := make([][]observed.Port, len(o.out.Networks))
 	subnets := make([][]observed.Subnet, len(o.out.Networks))
 	for i, n := range o.out.Networks {
