@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -37,6 +38,7 @@ done; 6 another run has the lease; 1 a step failed; 2 and 130 as everywhere.`,
 type peerFlags struct {
 	files   []string
 	only    []string
+	sites   []string // that a teardown is narrowed to
 	timeout time.Duration
 }
 
@@ -50,13 +52,21 @@ func (p *peerFlags) register(cmd *cobra.Command) {
 	cmd.Args = cobra.NoArgs
 }
 
+// registerSites lets a teardown be narrowed.
+func (p *peerFlags) registerSites(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&p.sites, "site", nil, "only what is at the `SITE`, to take one out of a peering; repeatable")
+}
+
 // read gives the peerings that are meant.
 func (p *peerFlags) read(stdin io.Reader) ([]peering.Peering, error) {
 	all, err := peering.ReadFiles(p.files, stdin)
-	if err != nil || len(p.only) == 0 {
-		return all, err
+	if err != nil {
+		return nil, err
 	}
-	var out []peering.Peering
+	out := all
+	if len(p.only) > 0 {
+		out = nil
+	}
 	for _, name := range p.only {
 		i := slices.IndexFunc(all, func(q peering.Peering) bool { return q.Name == name })
 		if i < 0 {
@@ -67,6 +77,11 @@ func (p *peerFlags) read(stdin io.Reader) ([]peering.Peering, error) {
 			return nil, &cli.Error{Err: errors.New("no peering is called " + name), Code: cli.ExitNotFound, Hint: "There are " + strings.Join(names, ", ") + "."}
 		}
 		out = append(out, all[i])
+	}
+	for _, name := range p.sites {
+		if !slices.ContainsFunc(out, func(q peering.Peering) bool { return q.Site(name) != nil }) {
+			return nil, &cli.Error{Err: fmt.Errorf("no site of the file is called %s", name), Code: cli.ExitNotFound}
+		}
 	}
 	return out, nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -71,42 +70,15 @@ failed, run it again.
 Exit codes as of apply.`,
 	}
 	d.register(cmd)
-	only := siteFlag(cmd)
+	d.registerSites(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		well := "Nothing of the peering is left"
-		if len(*only) > 0 {
-			well += " at " + strings.Join(*only, ", ")
+		if len(d.sites) > 0 {
+			well += " at " + strings.Join(d.sites, ", ")
 		}
-		if err := d.checkSites(cmd, *only); err != nil {
-			return named(cmd, err)
-		}
-		return d.run(cmd, orchestrator.ForDestroy(plan.Options{Only: *only}), well)
+		return d.run(cmd, orchestrator.ForDestroy(plan.Options{Only: d.sites}), well)
 	}
 	return cmd
-}
-
-// siteFlag narrows a teardown.
-func siteFlag(cmd *cobra.Command) *[]string {
-	only := new([]string)
-	cmd.Flags().StringArrayVar(only, "site", nil, "only what is at the `SITE`, to take one out of a peering; repeatable")
-	return only
-}
-
-// checkSites refuses the names of sites that no peering has.
-func (p *peerFlags) checkSites(cmd *cobra.Command, only []string) error {
-	if len(only) == 0 || slices.Contains(p.files, "-") {
-		return nil
-	}
-	specs, err := p.read(cmd.InOrStdin())
-	if err != nil {
-		return err
-	}
-	for _, name := range only {
-		if !slices.ContainsFunc(specs, func(s peering.Peering) bool { return s.Site(name) != nil }) {
-			return &cli.Error{Err: fmt.Errorf("no site of the file is called %s", name), Code: cli.ExitNotFound}
-		}
-	}
-	return nil
 }
 
 func newPeerAdopt() *cobra.Command {
@@ -134,7 +106,7 @@ func (d *doFlags) run(cmd *cobra.Command, planner orchestrator.Planner, well str
 	out := cmd.OutOrStdout()
 	return d.eachPeering(cmd, func(ctx context.Context, o *orchestrator.Orchestrator, spec *peering.Peering) (int, error) {
 		st := style(cmd)
-		progress := show.NewProgress(out, st, isTerminal(out))
+		progress := show.NewProgress(out, st, columns(out))
 		ro := orchestrator.RunOptions{
 			Progress: progress.Tell, KeepPartial: d.keep, Wait: d.wait,
 			OnWait: func(h lease.Held) { fmt.Fprintf(out, "%v; waiting up to %v\n", h, d.wait) },
@@ -213,6 +185,20 @@ func (d *doFlags) ask(cmd *cobra.Command) (bool, error) {
 		return true, nil
 	}
 	return false, nil
+}
+
+// columns tells how wide a terminal is; nil: w is none.
+func columns(w any) func() int {
+	if !isTerminal(w) {
+		return nil
+	}
+	return func() int {
+		size, err := unix.IoctlGetWinsize(int(w.(*os.File).Fd()), unix.TIOCGWINSZ)
+		if err != nil || size.Col == 0 {
+			return 80
+		}
+		return int(size.Col)
+	}
 }
 
 // isTerminal tells whether lines on it can be rewritten.

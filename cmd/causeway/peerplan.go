@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -27,17 +30,14 @@ Exit codes: 0 nothing is to be done; 4 something is; 5 something stands in the w
 	p.register(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the plans as JSON, a list")
 	cmd.Flags().BoolVar(&destroy, "destroy", false, "say what destroy would do")
-	only := siteFlag(cmd)
+	p.registerSites(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if len(*only) > 0 && !destroy {
+		if len(p.sites) > 0 && !destroy {
 			return named(cmd, cli.Usagef("--site goes with --destroy"))
-		}
-		if err := p.checkSites(cmd, *only); err != nil {
-			return named(cmd, err)
 		}
 		planner := orchestrator.ForApply(plan.Options{})
 		if destroy {
-			planner = orchestrator.ForDestroy(plan.Options{Only: *only})
+			planner = orchestrator.ForDestroy(plan.Options{Only: p.sites})
 		}
 		all := []*plan.Plan{}
 		err := p.eachPeering(cmd, func(ctx context.Context, o *orchestrator.Orchestrator, spec *peering.Peering) (int, error) {
@@ -145,6 +145,9 @@ The script is for the sites as they are now. Exit codes as of plan.`,
 	cmd.Flags().BoolVar(&destroy, "destroy", false, "write what destroy would do")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(show.Formats(), cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if !slices.Contains(show.Formats(), format) {
+			return usageError(cmd, fmt.Errorf("--format %s: one of %s", format, strings.Join(show.Formats(), ", ")))
+		}
 		planner := orchestrator.ForApply(plan.Options{})
 		if destroy {
 			planner = orchestrator.ForDestroy(plan.Options{})

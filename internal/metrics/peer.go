@@ -102,4 +102,7 @@ func (p *Peer) Gone(peering string) {
 	for _, g := range []*prometheus.GaugeVec{p.leader, p.inSync, p.drift, p.problems, p.siteUp, p.lastLook} {
 		g.DeletePartialMatch(of)
 	}
+	for _, c := range []*prometheus.CounterVec{p.looks, p.applies, p.steps} {
+		c.DeletePartialMatch(of)
+	}
 }

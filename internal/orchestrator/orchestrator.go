@@ -96,6 +96,33 @@ func AccessKey(a peering.Access) string {
 	return b.String()
 }
 
+// AccessKeys are those of all sites of some peerings.
+func AccessKeys(specs []peering.Peering) map[string]bool {
+	used := map[string]bool{}
+	for i := range specs {
+		for _, s := range specs[i].Sites {
+			used[AccessKey(s.Access)] = true
+		}
+	}
+	return used
+}
+
+// Keep forgets the connections, and the accounts, that none of the peerings has.
+func (o *Orchestrator) Keep(specs []peering.Peering) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	used := AccessKeys(specs)
+	maps.DeleteFunc(o.conns, func(key string, _ *connection) bool { return !used[key] })
+}
+
+// forget lets the next one connect anew: clouds.yaml may say something else by now, such as another
+// password, and Keystone another endpoint.
+func (o *Orchestrator) forget(s *peering.Site) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.conns, AccessKey(s.Access))
+}
+
 // parallelSites bounds the sites that are read at once.
 const parallelSites = 16
 
@@ -141,7 +168,11 @@ func (o *Orchestrator) ObserveSite(ctx context.Context, p *peering.Peering, spec
 	if err != nil {
 		return observed.Site{Name: spec.Name, Endpoint: spec.Access.Endpoint, Problem: sites.ProblemOf(err)}, nil
 	}
-	return s.Observe(ctx, p)
+	out, err := s.Observe(ctx, p)
+	if out.Problem != nil {
+		o.forget(spec)
+	}
+	return out, err
 }
 
 // Planner makes a plan of what was observed.

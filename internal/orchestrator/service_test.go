@@ -414,6 +414,89 @@ func TestServiceIsBlocked(t *testing.T) {
 	testutil.Eventually(t, "the peering", func() bool { return l.inSync(2) })
 }
 
+// TestServiceWithABadFile: a file with a mistake holds up no other, from the start on; and of a site
+// that goes out of its file no metric stays.
+func TestServiceWithABadFile(t *testing.T) {
+	l := newLab(t, 3)
+	dir := t.TempDir()
+	l.write(dir, 3)
+	bad := filepath.Join(dir, "bad.yaml")
+	if err := os.WriteFile(bad, []byte("apiVersion: causeway/v1\nkind: Pee"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k := keep(t, dir, "one")
+	until(t, "the peering of three", func() bool { return l.inSync(3) })
+	metrics := func() string {
+		w := httptest.NewRecorder()
+		k.svc.Handler(k.counts.Handler()).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		return w.Body.String()
+	}
+	const third = `causeway_peer_site_up{peering="acme",site="site-c"} 1`
+	until(t, "the metrics", func() bool {
+		return strings.Contains(metrics(), third) && strings.Contains(metrics(), "causeway_peer_files_ok 0") && strings.Contains(metrics(), "causeway_peer_peerings 1")
+	})
+	if n := strings.Count(k.log.String(), "cannot be read"); n != 1 {
+		t.Errorf("the bad file is told of %d times", n)
+	}
+	l.write(dir, 2)
+	until(t, "the peering of two", func() bool { return l.inSync(2) })
+	if strings.Contains(metrics(), third) {
+		t.Error("the metric of a site stays that is in no file")
+	}
+	if err := os.Remove(bad); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the files to be well", func() bool { return strings.Contains(metrics(), "causeway_peer_files_ok 1") })
+}
+
+// TestNewPassword: an account that changes in clouds.yaml is used without a restart.
+func TestNewPassword(t *testing.T) {
+	l := newLab(t, 2)
+	p := l.peering()
+	path := filepath.Join(t.TempDir(), "clouds.yaml")
+	account := func(token string) {
+		yaml := fmt.Sprintf("clouds:\n  east:\n    auth_type: admin_token\n    auth: {endpoint: %q, token: %s}\n", l.clouds[1].srv.URL, token)
+		if err := os.WriteFile(path, []byte(yaml), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var valid atomic.Value
+	valid.Store("first")
+	l.clouds[1].interpose(func(w http.ResponseWriter, r *http.Request, next func(http.ResponseWriter)) {
+		if r.Header.Get("X-Auth-Token") != valid.Load() {
+			refuse(w, http.StatusUnauthorized)
+			return
+		}
+		next(w)
+	})
+	account("first")
+	p.Sites[1].Access.Endpoint, p.Sites[1].Access.Cloud = "", "east"
+	o := options("")
+	o.Sites.Getenv = func(k string) string { return map[string]string{"OS_CLIENT_CONFIG_FILE": path}[k] }
+	orch := orchestrator.New(o)
+	problems := func() (out []string) {
+		pl, _, err := orch.Plan(t.Context(), p, applied)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range pl.Blockers {
+			out = append(out, b.String())
+		}
+		return out
+	}
+	if got := problems(); len(got) != 0 {
+		t.Fatal(got)
+	}
+	valid.Store("second")
+	if got := problems(); len(got) != 1 || !strings.HasPrefix(got[0], "site-b: the API does not know the account") {
+		t.Errorf("the old token: %q", got)
+	}
+	account("second")
+	if got := problems(); len(got) != 0 {
+		t.Errorf("the new token: %q", got)
+	}
+}
+
 func TestServiceAnswers(t *testing.T) {
 	l := newLab(t, 2)
 	dir := t.TempDir()

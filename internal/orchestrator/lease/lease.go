@@ -15,6 +15,7 @@
 //     by its own clock. No two clocks are ever compared.
 //   - The holder trusts its lease for less than the term after it began to write its
 //     last tag, by its own clock. So it has stopped before anybody takes the tag away.
+//     The clock is the one that goes on while the machine is suspended.
 package lease
 
 import (
@@ -63,6 +64,8 @@ type Options struct {
 	OnWait func(Held)
 	// Dead, if not nil, tells whether a holder is known to have ended.
 	Dead func(holder string) bool
+	// now is sinceBoot but in tests.
+	now func() time.Duration
 }
 
 // Held says who has the lease.
@@ -99,7 +102,7 @@ type spot struct {
 	n int // number of the present tag
 
 	mu    sync.Mutex
-	until time.Time // trusted until then
+	until time.Duration // since the boot; trusted until then
 }
 
 // margin is the part of the term by which the holder stops early.
@@ -114,6 +117,9 @@ func Take(ctx context.Context, peering string, places []Place, o Options) (*Leas
 	}
 	if o.Holder == "" {
 		o.Holder = Self()
+	}
+	if o.now == nil {
+		o.now = sinceBoot
 	}
 	places = slices.Clone(places)
 	slices.SortFunc(places, func(a, b Place) int { return strings.Compare(a.Site, b.Site) })
@@ -233,14 +239,14 @@ func (l *Lease) take(ctx context.Context, s *spot, deadline time.Time, w *waiter
 
 // try writes the first tag and looks whether somebody else did as well.
 func (l *Lease) try(ctx context.Context, s *spot) (bool, error) {
-	begin := time.Now()
+	begin := l.opts.now()
 	s.n = 1
 	if err := s.Router.TagRouter(ctx, s.RouterID, l.tag(s.n)); err != nil {
 		return false, fmt.Errorf("%s: take the lease: %w", s.Site, err)
 	}
 	tags, err := s.Router.RouterTags(ctx, s.RouterID)
 	if err == nil && len(l.others(tags)) == 0 && slices.Contains(tags, l.tag(s.n)) {
-		s.trust(begin.Add(l.opts.Term - l.opts.Term/margin))
+		s.trust(begin + l.opts.Term - l.opts.Term/margin)
 		return true, nil
 	}
 	if _, _, uerr := s.Router.UntagRouter(context.WithoutCancel(ctx), s.RouterID, l.tag(s.n)); err == nil {
@@ -250,13 +256,13 @@ func (l *Lease) try(ctx context.Context, s *spot) (bool, error) {
 	return false, err
 }
 
-func (s *spot) trust(until time.Time) {
+func (s *spot) trust(until time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.until = until
 }
 
-func (s *spot) trusted() time.Time {
+func (s *spot) trusted() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.until
@@ -269,7 +275,7 @@ func (l *Lease) keep(s *spot) {
 			if pause(l.ctx, l.opts.Term/4) != nil {
 				return
 			}
-			ctx, cancel := context.WithDeadline(l.ctx, s.trusted())
+			ctx, cancel := context.WithTimeout(l.ctx, s.trusted()-l.opts.now())
 			err := l.renew(ctx, s)
 			cancel()
 			if l.ctx.Err() != nil {
@@ -287,7 +293,7 @@ func (l *Lease) keep(s *spot) {
 // nobody can say whose.
 func (l *Lease) renew(ctx context.Context, s *spot) error {
 	for {
-		begin := time.Now()
+		begin := l.opts.now()
 		err := s.Router.TagRouter(ctx, s.RouterID, l.tag(s.n+1))
 		if err == nil {
 			var was, sure bool
@@ -302,7 +308,7 @@ func (l *Lease) renew(ctx context.Context, s *spot) error {
 						return ErrLost
 					}
 				}
-				s.trust(begin.Add(l.opts.Term - l.opts.Term/margin))
+				s.trust(begin + l.opts.Term - l.opts.Term/margin)
 				return nil
 			}
 		}
@@ -325,9 +331,9 @@ func (l *Lease) Check() error {
 	if l.ctx.Err() != nil {
 		return context.Cause(l.ctx)
 	}
-	now := time.Now()
+	now := l.opts.now()
 	for _, s := range l.spots {
-		if !now.Before(s.trusted()) {
+		if now >= s.trusted() {
 			return fmt.Errorf("%s: %w", s.Site, ErrLost)
 		}
 	}

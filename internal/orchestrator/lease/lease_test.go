@@ -278,3 +278,22 @@ func TestSelf(t *testing.T) {
 		}
 	}
 }
+
+// TestSuspended: who wakes up after the machine was suspended does not trust its lease, though its
+// own timers have stood still.
+func TestSuspended(t *testing.T) {
+	r := newRouters()
+	var asleep atomic.Int64
+	l, err := Take(t.Context(), "acme", places(r, 2), Options{Holder: "one", Term: time.Hour, now: func() time.Duration { return sinceBoot() + time.Duration(asleep.Load()) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Release(t.Context())
+	if err := l.Check(); err != nil {
+		t.Fatal(err)
+	}
+	asleep.Store(int64(50 * time.Minute))
+	if err := l.Check(); !errors.Is(err, ErrLost) {
+		t.Errorf("trusted after the term: %v", err)
+	}
+}

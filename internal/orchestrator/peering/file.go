@@ -43,16 +43,12 @@ func ReadFiles(paths []string, stdin io.Reader) ([]Peering, error) {
 	var errs []error
 	where := map[string]string{}
 	for _, path := range paths {
-		files, err := expand(path)
+		files, err := Files(path)
 		if err != nil {
 			return nil, err
 		}
 		for _, f := range files {
-			b, err := read(f, stdin)
-			if err != nil {
-				return nil, err
-			}
-			ps, err := Parse(f, b)
+			ps, err := ReadFile(f, stdin)
 			if err != nil {
 				errs = append(errs, err)
 			}
@@ -74,7 +70,8 @@ func ReadFiles(paths []string, stdin io.Reader) ([]Peering, error) {
 	return out, nil
 }
 
-func expand(path string) ([]string, error) {
+// Files are the files that a path means: those that end in .yaml or .yml of a directory.
+func Files(path string) ([]string, error) {
 	if path == "-" {
 		return []string{path}, nil
 	}
@@ -94,6 +91,15 @@ func expand(path string) ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// ReadFile reads one file.
+func ReadFile(path string, stdin io.Reader) ([]Peering, error) {
+	b, err := read(path, stdin)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, b)
 }
 
 func read(path string, stdin io.Reader) ([]byte, error) {

@@ -1,34 +1,52 @@
 package service
 
 import (
-	"os"
-	"path/filepath"
+	"errors"
+	"fmt"
 
 	"github.com/causeway-net/causeway/internal/orchestrator/peering"
 )
 
-// readFiles reads the peerings. A directory without files has none, which is no error
-// here: they may come yet.
-func readFiles(paths []string) ([]peering.Peering, error) {
-	var full []string
-	for _, p := range paths {
-		st, err := os.Stat(p)
+// files reads the peerings, and remembers what each file said when it could last be read: one that
+// is being written, or has a mistake, ends no peering and holds up no other file.
+type files struct {
+	paths []string
+	said  map[string][]peering.Peering // by file
+}
+
+// read gives the peerings of all files. The error names those that could not be read; ok is false
+// where not even the files' names could be, so that nothing is known.
+func (f *files) read() (specs []peering.Peering, ok bool, err error) {
+	var names []string
+	for _, p := range f.paths {
+		some, err := peering.Files(p)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		if st.IsDir() {
-			yaml, err := filepath.Glob(filepath.Join(p, "[^.]*.y*ml"))
-			if err != nil {
-				return nil, err
-			}
-			if len(yaml) == 0 {
+		names = append(names, some...)
+	}
+	var errs []error
+	said := map[string][]peering.Peering{}
+	where := map[string]string{}
+	for _, name := range names {
+		now, err := peering.ReadFile(name, nil)
+		if err == nil && len(now) == 0 {
+			err = fmt.Errorf("%s: no peering in it", name) // it is being written, say
+		}
+		if err != nil {
+			errs = append(errs, err)
+			now = f.said[name]
+		}
+		said[name] = now
+		for _, p := range now {
+			if other, twice := where[p.Name]; twice {
+				errs = append(errs, fmt.Errorf("%s: a peering %s is in %s already", p.Place, p.Name, other))
 				continue
 			}
+			where[p.Name] = p.Place
+			specs = append(specs, p)
 		}
-		full = append(full, p)
 	}
-	if len(full) == 0 {
-		return nil, nil
-	}
-	return peering.ReadFiles(full, nil)
+	f.said = said
+	return specs, true, errors.Join(errs...)
 }

@@ -2,6 +2,7 @@ package service
 
 import (
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -86,6 +87,14 @@ func (g *gate) giveUp(s *peering.Site) {
 	if c := g.sites[orchestrator.AccessKey(s.Access)]; c != nil {
 		c.checking = false
 	}
+}
+
+// keep forgets the sites that no peering has any more.
+func (g *gate) keep(specs []peering.Peering) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	used := orchestrator.AccessKeys(specs)
+	maps.DeleteFunc(g.sites, func(key string, _ *closed) bool { return !used[key] })
 }
 
 // jitter is between half of d and d, so that many do not come back at once.

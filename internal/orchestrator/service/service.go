@@ -115,28 +115,23 @@ func (s *Service) Run(ctx context.Context) error {
 	defer s.setWorkers(ctx, nil)
 	tick := time.NewTicker(s.opts.Poll)
 	defer tick.Stop()
+	f := files{paths: s.opts.Paths}
 	last := ""
 	for {
-		specs, err := readFiles(s.opts.Paths)
-		if err == nil {
-			if last != "" {
-				s.opts.Log.Info("the files can be read again")
-				last = ""
-			}
+		specs, ok, err := f.read()
+		switch {
+		case err == nil && last != "":
+			s.opts.Log.Info("the files can be read again")
+			last = ""
+		case err != nil && err.Error() != last:
+			last = err.Error()
+			s.opts.Log.Error("files cannot be read; their peerings stay as they were last read", "error", err)
+		}
+		if ok {
 			s.setWorkers(ctx, specs)
-			s.opts.Counts.Files(true, len(specs))
-		} else {
-			// What was read last stays true: a file that is being written must end no peering.
-			if err.Error() != last {
-				last = err.Error()
-				s.opts.Log.Error("the files cannot be read; the peerings stay as they were last read", "error", err)
-			}
-			s.mu.Lock()
-			n := len(s.workers)
-			s.mu.Unlock()
-			s.opts.Counts.Files(false, n)
 		}
 		s.mu.Lock()
+		s.opts.Counts.Files(err == nil, len(s.workers))
 		s.beat = time.Now()
 		s.mu.Unlock()
 		select {
@@ -176,9 +171,11 @@ func (s *Service) setWorkers(ctx context.Context, specs []peering.Peering) {
 	}
 	for _, w := range ended {
 		<-w.done
-		if want[w.spec.Name] == nil {
-			s.opts.Counts.Gone(w.spec.Name)
-		}
+		s.opts.Counts.Gone(w.spec.Name) // with the sites that it has no more
+	}
+	if len(ended) > 0 {
+		s.orch.Keep(specs)
+		s.gate.keep(specs)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,9 +14,10 @@ import (
 // Progress tells how far a run is. On a terminal the last line is rewritten; else
 // each step is a line when it ends.
 type Progress struct {
-	w    io.Writer
-	st   Style
-	live bool
+	w  io.Writer
+	st Style
+	// width is that of the terminal, in columns; nil where there is none.
+	width func() int
 
 	mu      sync.Mutex
 	begin   time.Time
@@ -25,9 +26,10 @@ type Progress struct {
 	open    bool // a line without an end is on the screen
 }
 
-// NewProgress writes to w; live says that w is a terminal.
-func NewProgress(w io.Writer, st Style, live bool) *Progress {
-	return &Progress{w: w, st: st, live: live, begin: time.Now()}
+// NewProgress writes to w. width tells how many columns it has, at any time, if it is a terminal;
+// else it is nil.
+func NewProgress(w io.Writer, st Style, width func() int) *Progress {
+	return &Progress{w: w, st: st, width: width, begin: time.Now()}
 }
 
 // frame is how often a live line is rewritten at most.
@@ -53,7 +55,7 @@ func (p *Progress) Tell(e apply.Event) {
 		p.line(p.st.paint(yellow, "↶ ") + what + ": taken back")
 	case e.State == apply.Stays:
 		p.line(p.st.paint(red, "✗ ") + what + ": cannot be taken back: " + e.Err.Error())
-	case p.live:
+	case p.width != nil:
 		p.status(e, time.Since(p.shown) >= frame || e.Done == e.All)
 	case e.State == apply.Done:
 		p.line(fmt.Sprintf("%*d/%d %s (%d ms)", len(fmt.Sprint(e.All)), e.Done, e.All, what, e.Took.Milliseconds()))
@@ -90,8 +92,8 @@ func (p *Progress) status(e apply.Event, now bool) {
 	}
 	text := fmt.Sprintf("%s%s %d/%d  %s", strings.Repeat("█", full), strings.Repeat("░", barWidth-full), e.Done, e.All, at)
 	// A line that wraps could not be rewritten.
-	if r := []rune(text); len(r) > 100 {
-		text = string(r[:99]) + "…"
+	if r, most := []rune(text), max(p.width()-1, 1); len(r) > most {
+		text = string(r[:most-1]) + "…"
 	}
 	fmt.Fprint(p.w, "\r\x1b[K"+text)
 	p.open = true

@@ -141,7 +141,7 @@ func TestProgress(t *testing.T) {
 		{Action: a, State: apply.Stays, Err: errors.New("no answer")},
 	}
 	var b bytes.Buffer
-	p := NewProgress(&b, Style{}, false)
+	p := NewProgress(&b, Style{}, nil)
 	for _, e := range events {
 		p.Tell(e)
 	}
@@ -151,7 +151,7 @@ func TestProgress(t *testing.T) {
 		t.Error(d)
 	}
 	b.Reset()
-	p = NewProgress(&b, Style{}, true)
+	p = NewProgress(&b, Style{}, func() int { return 40 })
 	for _, e := range events[:3] {
 		p.Tell(e)
 	}
@@ -162,6 +162,12 @@ func TestProgress(t *testing.T) {
 	// is clean.
 	if strings.Count(got, "\n") != 1 || !strings.Contains(got, "\r\x1b[K") || !strings.Contains(got, "✗ site-a: create network n: refused\n") {
 		t.Errorf("%q", got)
+	}
+	// A line that wraps could not be rewritten.
+	for _, line := range strings.FieldsFunc(got, func(r rune) bool { return r == '\r' || r == '\n' }) {
+		if n := len([]rune(strings.TrimPrefix(line, "\x1b[K"))); n >= 40 && !strings.HasPrefix(strings.TrimPrefix(line, "\x1b[K"), "✗") {
+			t.Errorf("%d columns on a terminal of 40: %q", n, line)
+		}
 	}
 }
 
