@@ -29,7 +29,8 @@ func newPeerRun() *cobra.Command {
 		Long: `Keep peerings as the files say, for as long as it runs: watch the files and the sites,
 mend what has drifted, advertise the subnets that tenants add to their peer routers and
 withdraw those that go. A site that is down is left alone for a while, and caught up
-with when it is back. A peering whose file goes is left as it is.
+with when it is back. Two sites between which something stands in the way are left as
+they are, and all else is mended. A peering whose file goes is left as it is.
 
 Several instances may run with the same files: for each peering one leads, and another
 takes over when it is gone. Events are logged (--log-format json), metrics are at

@@ -32,6 +32,7 @@ func TestReport(t *testing.T) {
 		{Hinted(base, "do %s", "that"), 1, "causeway: cause\n  do that\n"},
 		{Hinted(nil, "x"), 0, ""},
 		{Exit(7), 7, ""},
+		{Hinted(errors.New("name\x1b[2Jä\u009b"), "a\r"), 1, "causeway: name\\x1b[2Jä\\u009b\n  a\\r\n"},
 		{&Error{What: "x", Err: context.Canceled}, 130, "causeway: interrupted\n"},
 	} {
 		var b bytes.Buffer

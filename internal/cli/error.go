@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Exit codes. They are documented in the root command's help.
@@ -112,11 +114,25 @@ func Report(w io.Writer, err error) int {
 		fmt.Fprintln(w, "causeway: interrupted")
 		return code
 	}
-	fmt.Fprintf(w, "causeway: %s\n", strings.TrimSpace(err.Error()))
+	fmt.Fprintf(w, "causeway: %s\n", harmless(strings.TrimSpace(err.Error())))
 	for _, h := range hints(err) {
-		fmt.Fprintf(w, "  %s\n", strings.ReplaceAll(h, "\n", "\n  "))
+		fmt.Fprintf(w, "  %s\n", strings.ReplaceAll(harmless(h), "\n", "\n  "))
 	}
 	return code
+}
+
+// harmless writes out what would steer a terminal: errors have names that tenants chose.
+func harmless(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		q := strconv.QuoteRune(r)
+		b.WriteString(q[1 : len(q)-1])
+	}
+	return b.String()
 }
 
 // hints collects the ways out of the chain, the outermost last: it knows most

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // cloud is a Keystone and a Neutron, as far as a client sees them at log-in.
@@ -168,6 +169,28 @@ func TestKeystone(t *testing.T) {
 			t.Errorf("request: %q", got)
 		}
 	})
+}
+
+// TestNoAnswerInTime: the words are those of an operator, with a way out.
+func TestNoAnswerInTime(t *testing.T) {
+	over := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-over:
+		case <-r.Context().Done():
+		}
+	}))
+	defer srv.Close()
+	defer close(over)
+	cl, err := New(t.Context(), Options{Endpoint: srv.URL, Timeout: 50 * time.Millisecond, Getenv: env(nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = cl.List(t.Context(), Networks, nil)
+	var h interface{ Hint() string }
+	if err == nil || !strings.HasSuffix(err.Error(), ": no answer came in time") || !errors.As(err, &h) || h.Hint() == "" || !IsTemporary(err) {
+		t.Errorf("%v", err)
+	}
 }
 
 func fixedClient(t *testing.T, c *cloud) *Client {

@@ -118,8 +118,28 @@ type cutOff struct {
 	err  error
 }
 
-func (e cutOff) Error() string { return fmt.Sprintf("ask the API at %s: %v", e.host, e.err) }
+func (e cutOff) Error() string {
+	if e.late() {
+		return fmt.Sprintf("ask the API at %s: no answer came in time", e.host)
+	}
+	return fmt.Sprintf("ask the API at %s: %v", e.host, e.err)
+}
+
 func (e cutOff) Unwrap() error { return e.err }
+
+// late tells whether the time for the answer was over.
+func (e cutOff) late() bool {
+	var t interface{ Timeout() bool }
+	return errors.As(e.err, &t) && t.Timeout()
+}
+
+// Hint is the way out.
+func (e cutOff) Hint() string {
+	if !e.late() {
+		return ""
+	}
+	return "It may hang or be overloaded, or packets are lost on the way to it."
+}
 
 // IsTemporary tells whether the same request may succeed later: the API did not
 // answer, or says itself that it is busy.

@@ -340,12 +340,15 @@ func (l *Lease) Check() error {
 	return nil
 }
 
+// releaseTime bounds Release: whoever interrupts a run waits for it.
+const releaseTime = 5 * time.Second
+
 // Release gives the lease back. What cannot be taken away in time stays and is taken
 // over by whoever comes.
 func (l *Lease) Release(ctx context.Context) {
 	l.cancel(errors.New("the lease was given back"))
 	l.done.Wait()
-	ctx, cancel := context.WithTimeout(ctx, l.opts.Term)
+	ctx, cancel := context.WithTimeout(ctx, min(l.opts.Term, releaseTime))
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(16)

@@ -297,3 +297,36 @@ func TestSuspended(t *testing.T) {
 		t.Errorf("trusted after the term: %v", err)
 	}
 }
+
+// hanging is a router that answers until it hangs; then it tells how long it is waited for.
+type hanging struct {
+	*routers
+	hangs  atomic.Bool
+	waited chan time.Duration
+}
+
+func (h *hanging) UntagRouter(ctx context.Context, id, tag string) (was, sure bool, err error) {
+	if !h.hangs.Load() {
+		return h.routers.UntagRouter(ctx, id, tag)
+	}
+	end, _ := ctx.Deadline()
+	select {
+	case h.waited <- time.Until(end):
+	default:
+	}
+	return false, false, context.DeadlineExceeded
+}
+
+// TestReleaseIsBounded: a site that hangs does not keep who gives the lease back for a term.
+func TestReleaseIsBounded(t *testing.T) {
+	h := &hanging{routers: newRouters(), waited: make(chan time.Duration, 1)}
+	l, err := Take(t.Context(), "acme", []Place{{Site: "site", Router: h, RouterID: "r"}}, Options{Holder: "one", Term: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.hangs.Store(true)
+	l.Release(t.Context())
+	if d := <-h.waited; d > releaseTime {
+		t.Errorf("waited for %v", d)
+	}
+}

@@ -94,7 +94,7 @@ func steps(b *strings.Builder, st Style, p *plan.Plan, site string) {
 				fmt.Fprintf(b, "%s\n", st.paint(bold, site))
 			}
 			code := map[byte]string{'+': green, '~': yellow, '-': red}[l[0]]
-			fmt.Fprintf(b, "  %s %s\n", st.paint(code, l[:1]), l[2:])
+			fmt.Fprintf(b, "  %s %s\n", st.paint(code, l[:1]), plain(l[2:]))
 		}
 	}
 }
@@ -141,9 +141,9 @@ func problems(b *strings.Builder, st Style, title, colour string, ps []plan.Prob
 	}
 	fmt.Fprintf(b, "%s\n", st.paint(colour, title))
 	for _, p := range ps {
-		fmt.Fprintf(b, "  %s\n", p)
+		fmt.Fprintf(b, "  %s\n", plain(p.String()))
 		if p.Hint != "" {
-			fmt.Fprintf(b, "    %s\n", p.Hint)
+			fmt.Fprintf(b, "    %s\n", plain(p.Hint))
 		}
 	}
 }

@@ -39,7 +39,11 @@ const frame = 50 * time.Millisecond
 func (p *Progress) Tell(e apply.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	what := fmt.Sprintf("%s: %s %s", e.Action.Site, e.Action.Op, e.Action.What)
+	what := plain(fmt.Sprintf("%s: %s %s", e.Action.Site, e.Action.Op, e.Action.What))
+	why := ""
+	if e.Err != nil {
+		why = plain(e.Err.Error())
+	}
 	switch e.State {
 	case apply.Started:
 		p.running = append(p.running, what)
@@ -50,11 +54,11 @@ func (p *Progress) Tell(e apply.Event) {
 	}
 	switch {
 	case e.State == apply.Failed:
-		p.line(p.st.paint(red, "✗ ") + what + ": " + e.Err.Error())
+		p.line(p.st.paint(red, "✗ ") + what + ": " + why)
 	case e.State == apply.Undone:
 		p.line(p.st.paint(yellow, "↶ ") + what + ": taken back")
 	case e.State == apply.Stays:
-		p.line(p.st.paint(red, "✗ ") + what + ": cannot be taken back: " + e.Err.Error())
+		p.line(p.st.paint(red, "✗ ") + what + ": cannot be taken back: " + why)
 	case p.width != nil:
 		p.status(e, time.Since(p.shown) >= frame || e.Done == e.All)
 	case e.State == apply.Done:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -40,7 +41,7 @@ func Render(w io.Writer, format string, p *plan.Plan, spec *peering.Peering, obs
 			site = a.Site
 			r.enter(spec.Site(site))
 		}
-		r.linef("# %s %s", a.Op, a.What)
+		r.linef("# %s %s", a.Op, plain(a.What))
 		r.action(a)
 	}
 	_, err := io.WriteString(w, r.b.String())
@@ -170,13 +171,25 @@ func join(words []string) string {
 	return strings.Join(out, " ")
 }
 
-// quote makes one word of a text for a shell; variables stay what they are.
+// bare is a word that a shell takes as it is; variables are the script's own.
+var (
+	bare      = regexp.MustCompile(`^([A-Za-z0-9_./:=,%+@-]|\$ID_[A-Z0-9_]+)+$`)
+	variables = regexp.MustCompile(`\$ID_[A-Z0-9_]+`)
+)
+
+// quote makes one word of a text for a shell; the script's variables stay what they are.
 func quote(s string) string {
-	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=,$%+@") == "" {
+	if bare.MatchString(s) {
 		return s
 	}
-	if strings.Contains(s, "$ID_") {
-		return `"` + s + `"`
+	if at := variables.FindAllStringIndex(s, -1); at != nil {
+		inside := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "`", "\\`", "$", `\$`)
+		word, last := `"`, 0
+		for _, a := range at {
+			word += inside.Replace(s[last:a[0]]) + s[a[0]:a[1]]
+			last = a[1]
+		}
+		return word + inside.Replace(s[last:]) + `"`
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

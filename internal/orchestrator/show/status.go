@@ -45,7 +45,7 @@ func Status(w io.Writer, st Style, s *plan.Status) error {
 		}
 	}
 	for _, d := range s.Drift {
-		fmt.Fprintf(&b, "  %s\n", d)
+		fmt.Fprintf(&b, "  %s\n", plain(d.String()))
 	}
 	problems(&b, st, "In the way:", red, s.Problems)
 	problems(&b, st, "Note:", yellow, s.Warnings)

@@ -52,7 +52,7 @@ func Verified(w io.Writer, st Style, r *verify.Result) error {
 		}
 		fmt.Fprintf(&b, "%s → %s: %s\n", p.From, p.To, st.paint(red, string(p.State)))
 		for _, why := range p.Why {
-			fmt.Fprintf(&b, "  %s\n", why)
+			fmt.Fprintf(&b, "  %s\n", plain(why))
 		}
 		if len(p.Traces) > 0 && traced < maxTraces {
 			traced++
@@ -92,9 +92,9 @@ func verifiedTrace(b *strings.Builder, t verify.SiteTrace) {
 		case h.Result != "":
 			line += " → " + h.Result
 		}
-		fmt.Fprintf(b, "    %s\n", line)
+		fmt.Fprintf(b, "    %s\n", plain(line))
 		if h.Remedy != "" {
-			fmt.Fprintf(b, "      %s\n", h.Remedy)
+			fmt.Fprintf(b, "      %s\n", plain(h.Remedy))
 		}
 	}
 }
