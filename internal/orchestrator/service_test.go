@@ -497,6 +497,30 @@ func TestNewPassword(t *testing.T) {
 	}
 }
 
+// TestServiceThatMayNotLead: where the leader's lease cannot be taken the service says why, once, and
+// goes on when it can.
+func TestServiceThatMayNotLead(t *testing.T) {
+	l := newLab(t, 2)
+	dir := t.TempDir()
+	l.write(dir, 2)
+	var tries atomic.Int64
+	l.clouds[0].interpose(func(w http.ResponseWriter, r *http.Request, next func(http.ResponseWriter)) {
+		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/tags/") {
+			tries.Add(1)
+			refuse(w, http.StatusForbidden)
+			return
+		}
+		next(w)
+	})
+	k := keep(t, dir, "one")
+	until(t, "it to have tried some times", func() bool { return tries.Load() >= 3 })
+	if n := strings.Count(k.log.String(), "cannot lead"); n != 1 || !strings.Contains(k.log.String(), "site-a: take the lease: refused") {
+		t.Errorf("told %d times", n)
+	}
+	l.clouds[0].interpose(nil)
+	until(t, "the peering", func() bool { return l.inSync(2) })
+}
+
 func TestServiceAnswers(t *testing.T) {
 	l := newLab(t, 2)
 	dir := t.TempDir()

@@ -85,14 +85,26 @@ func (w *worker) set(change func(*Summary)) {
 // run leads whenever nobody else does.
 func (w *worker) run(ctx context.Context) {
 	w.log.Info("looking after the peering", "place", w.spec.Place, "sites", len(w.spec.Sites))
+	said, rest := "", w.opts.Poll
 	for ctx.Err() == nil {
 		l, at, err := w.elect(ctx)
 		if err != nil {
-			if !sleep(ctx, jitter(w.opts.Poll)) {
+			// That another instance leads is as it should be.
+			if errors.As(err, new(lease.Held)) {
+				said, rest = "", w.opts.Poll
+			} else if ctx.Err() == nil {
+				if text := err.Error(); text != said {
+					said = text
+					w.log.Error("this instance cannot lead; it is tried again", "error", err)
+				}
+				rest = min(2*rest, maxPause)
+			}
+			if !sleep(ctx, jitter(rest)) {
 				return
 			}
 			continue
 		}
+		said, rest = "", w.opts.Poll
 		w.log.Info("leading", "lease_at", at.site)
 		w.set(func(s *Summary) { s.Leader = true })
 		work, stop := l.Context(ctx)
