@@ -425,28 +425,28 @@ func TestServiceWithABadFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := keep(t, dir, "one")
-	until(t, "the peering of three", func() bool { return l.inSync(3) })
+	testutil.Eventually(t, "the peering of three", func() bool { return l.inSync(3) })
 	metrics := func() string {
 		w := httptest.NewRecorder()
 		k.svc.Handler(k.counts.Handler()).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 		return w.Body.String()
 	}
 	const third = `causeway_peer_site_up{peering="acme",site="site-c"} 1`
-	until(t, "the metrics", func() bool {
+	testutil.Eventually(t, "the metrics", func() bool {
 		return strings.Contains(metrics(), third) && strings.Contains(metrics(), "causeway_peer_files_ok 0") && strings.Contains(metrics(), "causeway_peer_peerings 1")
 	})
 	if n := strings.Count(k.log.String(), "cannot be read"); n != 1 {
 		t.Errorf("the bad file is told of %d times", n)
 	}
 	l.write(dir, 2)
-	until(t, "the peering of two", func() bool { return l.inSync(2) })
+	testutil.Eventually(t, "the peering of two", func() bool { return l.inSync(2) })
 	if strings.Contains(metrics(), third) {
 		t.Error("the metric of a site stays that is in no file")
 	}
 	if err := os.Remove(bad); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the files to be well", func() bool { return strings.Contains(metrics(), "causeway_peer_files_ok 1") })
+	testutil.Eventually(t, "the files to be well", func() bool { return strings.Contains(metrics(), "causeway_peer_files_ok 1") })
 }
 
 // TestNewPassword: an account that changes in clouds.yaml is used without a restart.
@@ -513,12 +513,12 @@ func TestServiceThatMayNotLead(t *testing.T) {
 		next(w)
 	})
 	k := keep(t, dir, "one")
-	until(t, "it to have tried some times", func() bool { return tries.Load() >= 3 })
+	testutil.Eventually(t, "it to have tried some times", func() bool { return tries.Load() >= 3 })
 	if n := strings.Count(k.log.String(), "cannot lead"); n != 1 || !strings.Contains(k.log.String(), "site-a: take the lease: refused") {
 		t.Errorf("told %d times", n)
 	}
 	l.clouds[0].interpose(nil)
-	until(t, "the peering", func() bool { return l.inSync(2) })
+	testutil.Eventually(t, "the peering", func() bool { return l.inSync(2) })
 }
 
 func TestServiceAnswers(t *testing.T) {

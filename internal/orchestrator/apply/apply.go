@@ -15,7 +15,7 @@ import (
 
 // Doer does single steps at a site.
 type Doer interface {
-	Do(ctx context.Context, a *plan.Action, id sites.Resolver) (made string, sure bool, err error)
+	Do(ctx context.Context, a *plan.Action, id sites.Resolver) (sites.Did, error)
 }
 
 // State is how far an action has come.
@@ -93,12 +93,13 @@ type work struct {
 	done   []int             // in the order of their completion
 	failed []int             // some may have been done all the same
 	unsure map[int]bool      // some requests for them may still be on their way
+	found  map[int]bool      // somebody else had made what they make
 }
 
 // Do carries out a plan. It may be called again, with what is left then. It returns the number of steps done, and a StepError if
 // one failed for good. An end of ctx takes nothing back: the next run goes on.
 func (r *Run) Do(ctx context.Context, p *plan.Plan) (int, error) {
-	w := &work{Run: r, plan: p, ids: map[string]string{}, alias: map[string]string{}, unsure: map[int]bool{}}
+	w := &work{Run: r, plan: p, ids: map[string]string{}, alias: map[string]string{}, unsure: map[int]bool{}, found: map[int]bool{}}
 	failed, err := w.all(ctx)
 	n := len(w.done)
 	r.rounds = append(r.rounds, w)
@@ -202,8 +203,8 @@ func (w *work) one(ctx context.Context, i int) error {
 	}
 	w.tell(Event{Action: a, State: Started})
 	begin := time.Now()
-	id, sure, err := site.Do(ctx, a, w.resolve)
-	if !sure {
+	did, err := site.Do(ctx, a, w.resolve)
+	if !did.Sure {
 		w.mu.Lock()
 		w.unsure[i] = true
 		w.mu.Unlock()
@@ -216,7 +217,8 @@ func (w *work) one(ctx context.Context, i int) error {
 		return err
 	}
 	w.mu.Lock()
-	w.ids[a.ID] = id
+	w.ids[a.ID] = did.ID
+	w.found[i] = did.Found
 	w.done = append(w.done, i)
 	w.mu.Unlock()
 	w.tell(Event{Action: a, State: Done, Took: time.Since(begin)})

@@ -21,25 +21,27 @@ type recorder struct {
 	fails map[string]error
 	// unsure are the actions of which some requests got no answer.
 	unsure map[string]bool
+	// found are those whose result is there already.
+	found map[string]bool
 	// still is what Create answers where the resource never went.
 	still string
 }
 
-func (r *recorder) Do(_ context.Context, a *plan.Action, id sites.Resolver) (made string, sure bool, err error) {
+func (r *recorder) Do(_ context.Context, a *plan.Action, id sites.Resolver) (sites.Did, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	target := id(a.Target)
 	if err := r.fails[a.ID]; err != nil {
-		return "", !r.unsure[a.ID], err
+		return sites.Did{Sure: !r.unsure[a.ID]}, err
 	}
 	r.did = append(r.did, strings.TrimSpace(fmt.Sprintf("%s %s %s", a.Op, a.Kind, target)))
 	switch {
 	case a.Op == plan.Create && r.still != "":
-		return r.still, true, nil
+		return sites.Did{ID: r.still, Sure: true}, nil
 	case a.Op == plan.Create:
-		return "made-" + a.ID, !r.unsure[a.ID], nil
+		return sites.Did{ID: "made-" + a.ID, Sure: !r.unsure[a.ID], Found: r.found[a.ID]}, nil
 	}
-	return target, !r.unsure[a.ID], nil
+	return sites.Did{ID: target, Sure: !r.unsure[a.ID], Found: r.found[a.ID]}, nil
 }
 
 func run(t *testing.T, r *recorder, goal plan.Goal, change func(*Run), actions ...plan.Action) (int, error) {
@@ -215,5 +217,41 @@ func TestMayCome(t *testing.T) {
 		if !slices.Equal(back, want) || !slices.Equal(other.did, []string{"create port", "delete port made-else"}) {
 			t.Errorf("%s: took back %q, want %q; at the other site %q", kind, back, want, other.did)
 		}
+	}
+}
+
+// TestWhatStaysCanBeTold: where a step cannot be taken back, what it is told by stays.
+func TestWhatStaysCanBeTold(t *testing.T) {
+	r := &recorder{fails: map[string]error{"last": errRefused, "entry/back": errRefused}}
+	_, err := run(t, r, plan.Apply, nil,
+		plan.Action{ID: "port", Op: plan.Create, Kind: plan.Port},
+		plan.Action{ID: "mark", Op: plan.AddTag, Kind: plan.Port, Target: plan.Ref{From: "port"}, After: []string{"port"}},
+		plan.Action{ID: "other", Op: plan.Create, Kind: plan.Router, After: []string{"mark"}},
+		plan.Action{ID: "entry", Op: plan.Create, Kind: plan.RemoteMAC, After: []string{"mark"}},
+		plan.Action{ID: "last", Op: plan.Update, Kind: plan.Port, Target: plan.Ref{ID: "z"}, After: []string{"entry", "other"}})
+	var step *StepError
+	if !errors.As(err, &step) || step.TakenBack || len(step.Left) != 3 {
+		t.Fatalf("%v, left %q", err, step.Left)
+	}
+	if want := []string{"update port z", "delete router made-other"}; !slices.Equal(r.did[4:], want) {
+		t.Errorf("took back %q, want %q", r.did[4:], want)
+	}
+}
+
+// TestFoundIsNotTakenBack: what another run has made is not this one's to take away, though this one
+// goes on with it.
+func TestFoundIsNotTakenBack(t *testing.T) {
+	r := &recorder{fails: map[string]error{"last": errRefused}, found: map[string]bool{"device": true, "attach": true}}
+	n, err := run(t, r, plan.Apply, nil,
+		plan.Action{ID: "device", Op: plan.Create, Kind: plan.Device},
+		plan.Action{ID: "gateway", Op: plan.Create, Kind: plan.L2Gateway, After: []string{"device"}},
+		plan.Action{ID: "attach", Op: plan.Attach, Kind: plan.Port, Target: plan.Ref{ID: "p"}, After: []string{"gateway"}},
+		plan.Action{ID: "last", Op: plan.Update, Kind: plan.Port, Target: plan.Ref{ID: "z"}, After: []string{"attach"}})
+	var step *StepError
+	if !errors.As(err, &step) || !step.TakenBack || n != 3 {
+		t.Fatalf("%d steps, %v", n, err)
+	}
+	if want := []string{"update port z", "delete l2_gateway made-gateway"}; !slices.Equal(r.did[3:], want) {
+		t.Errorf("took back %q, want %q", r.did[3:], want)
 	}
 }

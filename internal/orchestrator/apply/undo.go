@@ -18,6 +18,7 @@ type finder interface {
 
 var (
 	errNotKept = errors.New("how it was made is not known any more")
+	errHeld    = errors.New("what hangs on it could not be taken back")
 	errMayCome = errors.New("no answer came to a request for it and it may be made yet; what shows that it is the peering's stays")
 )
 
@@ -44,7 +45,8 @@ func (r *Run) late() []string {
 }
 
 // takeBack undoes what was done, each site for itself, the last step first. It
-// returns what could not be undone. At the sites in stays nothing is touched; those at
+// returns what could not be undone, and with it what that hangs on: without its port, nobody could tell
+// a remote MAC entry to be the peering's. At the sites in stays nothing is touched; those at
 // which no more may be are added.
 func (w *work) takeBack(ctx context.Context, stays map[string]bool) []string {
 	bySite := map[string][]int{}
@@ -63,9 +65,16 @@ func (w *work) takeBack(ctx context.Context, stays map[string]bool) []string {
 	}
 	for site, actions := range bySite {
 		all.Go(func() {
+			held := map[string]bool{} // what something that stays hangs on
 			for _, i := range actions {
 				a, maybe := &w.plan.Actions[i], slices.Contains(w.failed, i)
-				err := w.undo(ctx, w.Sites[site], a, maybe)
+				if w.found[i] {
+					continue // another run's
+				}
+				err := errHeld
+				if !held[a.ID] {
+					err = w.undo(ctx, w.Sites[site], a, maybe)
+				}
 				// A remote MAC entry bears no mark: it is the peering's by the connection
 				// and the remote-site port that it belongs to.
 				mayCome := err == nil && w.unsure[i] && a.Op == plan.Create && a.Kind == plan.RemoteMAC
@@ -75,6 +84,9 @@ func (w *work) takeBack(ctx context.Context, stays map[string]bool) []string {
 				state := Undone
 				if err != nil {
 					state = Stays
+					for _, id := range a.After {
+						held[id] = true
+					}
 					mu.Lock()
 					left = append(left, fmt.Sprintf("%s: %s: %v", site, a.What, err))
 					if mayCome {
@@ -121,10 +133,11 @@ func (w *work) undo(ctx context.Context, site Doer, a *plan.Action, maybe bool) 
 		if back.Op == "" {
 			return errNotKept
 		}
-		id, _, err := site.Do(ctx, &back, w.resolve)
+		did, err := site.Do(ctx, &back, w.resolve)
 		if err != nil {
 			return fmt.Errorf("%s: %w", back.Op, err)
 		}
+		id := did.ID
 		w.mu.Lock()
 		w.ids[back.ID] = id
 		// A create that finds the old one still there gives its id.

@@ -15,40 +15,48 @@ import (
 // Resolver gives the id that a reference of an action means by now.
 type Resolver func(plan.Ref) string
 
+// Did is what became of an action.
+type Did struct {
+	ID string // of the resource
+	// Sure tells that no request for it is still on its way.
+	Sure bool
+	// Found tells that the API said at once that it was there before: somebody else has made it.
+	Found bool
+}
+
 // Do does one action, once if all goes well. Where an answer does not come, it looks
-// for what the action would have made before it makes it again. It returns the id of
-// the resource, and whether it is sure that no request for it is still on its way.
-func (s *Conn) Do(ctx context.Context, a *plan.Action, id Resolver) (made string, sure bool, err error) {
+// for what the action would have made before it makes it again. What it returns holds with an error too.
+func (s *Conn) Do(ctx context.Context, a *plan.Action, id Resolver) (Did, error) {
 	lost := false
-	sure = true
-	err = s.retry(ctx, s.opts.Attempts, func(ctx context.Context) error {
+	out := Did{Sure: true}
+	err := s.retry(ctx, s.opts.Attempts, func(ctx context.Context) error {
 		if lost {
 			found, err := s.Find(ctx, a, id)
 			if err != nil || found != "" {
-				made = found
+				out.ID = found
 				return err
 			}
 		}
 		got, err := s.step(ctx, a, id)
 		if err == nil {
-			made = got
+			out.ID = got
 			return nil
 		}
 		// A conflict may be with what an earlier attempt made after all, in this run
 		// or in one that was killed.
 		if client.Status(err) == http.StatusConflict || client.Status(err) == http.StatusBadRequest && a.Op == plan.Attach {
 			if found, ferr := s.Find(ctx, a, id); ferr == nil && found != "" {
-				made = found
+				out.ID, out.Found = found, !lost
 				return nil
 			}
 		}
-		sure = sure && !client.IsUnanswered(err)
+		out.Sure = out.Sure && !client.IsUnanswered(err)
 		// A site that is busy has not done it; after any other error nobody knows.
 		_, busy := client.Busy(err)
 		lost = lost || client.IsTemporary(err) && !busy
 		return err
 	})
-	return made, sure, err
+	return out, err
 }
 
 func collection(k plan.Kind, parent string) client.Collection {

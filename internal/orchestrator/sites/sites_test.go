@@ -13,6 +13,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/client"
 	"github.com/causeway-net/causeway/internal/orchestrator/peering"
+	"github.com/causeway-net/causeway/internal/orchestrator/plan"
 	"github.com/causeway-net/causeway/internal/testutil"
 )
 
@@ -102,6 +103,41 @@ func TestRetry(t *testing.T) {
 	cancel()
 	if err := testutil.Receive(t, "the end of the tries", ended); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// TestFound: a step tells where somebody else has made what it was to make. Where an answer was lost it may
+// have been this one.
+func TestFound(t *testing.T) {
+	a := &plan.Action{Op: plan.Create, Kind: plan.Device, Attrs: plan.Attrs{"name": "n", "resource_id": "r"}}
+	const there = `{"gateway_devices":[{"id":"there","name":"n","resource_id":"r"}]}`
+	for _, tc := range []struct {
+		name   string
+		status []int // of the attempts to create it
+		want   string
+		found  bool
+	}{
+		{"made", []int{201}, "new", false},
+		{"there before", []int{409}, "there", true},
+		{"an answer was lost", []int{500, 409}, "there", false},
+	} {
+		n := 0
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodPost {
+				fmt.Fprint(w, there)
+				return
+			}
+			w.WriteHeader(tc.status[n])
+			if n++; tc.status[n-1] == 201 {
+				fmt.Fprint(w, `{"gateway_device":{"id":"new"}}`)
+			}
+		}))
+		c := connect(t, peering.Access{Endpoint: srv.URL}, Options{Backoff: time.Millisecond})
+		did, err := c.Do(t.Context(), a, func(r plan.Ref) string { return r.ID })
+		if err != nil || did.ID != tc.want || did.Found != tc.found {
+			t.Errorf("%s: %+v, %v", tc.name, did, err)
+		}
+		srv.Close()
 	}
 }
 
