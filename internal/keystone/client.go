@@ -135,13 +135,19 @@ func (c *client) question(ctx context.Context, own, token string) (identity.Call
 	if err != nil || status != http.StatusOK {
 		return identity.Caller{}, status, err
 	}
+	who, err := callerOf(body)
+	return who, status, err
+}
+
+// callerOf reads Keystone's answer.
+func callerOf(body []byte) (identity.Caller, error) {
 	var a answer
 	if err := json.Unmarshal(body, &a); err != nil {
-		return identity.Caller{}, status, fmt.Errorf("validate a token: the answer is not JSON of a token: %w", errAnswer)
+		return identity.Caller{}, fmt.Errorf("validate a token: the answer is not JSON of a token: %w", errAnswer)
 	}
 	t := a.Token
 	if t.User.ID == "" || t.ExpiresAt.IsZero() {
-		return identity.Caller{}, status, fmt.Errorf("validate a token: the answer names no user or no end: %w", errAnswer)
+		return identity.Caller{}, fmt.Errorf("validate a token: the answer names no user or no end: %w", errAnswer)
 	}
 	who := identity.Caller{
 		UserID: t.User.ID, UserName: t.User.Name, UserDomainID: t.User.Domain.ID,
@@ -153,7 +159,7 @@ func (c *client) question(ctx context.Context, own, token string) (identity.Call
 	for _, r := range t.Roles {
 		who.Roles = append(who.Roles, r.Name)
 	}
-	return who, status, nil
+	return who, nil
 }
 
 // serviceToken is the service user's token; another one than old.

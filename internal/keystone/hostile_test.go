@@ -1,6 +1,7 @@
 package keystone
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -121,4 +122,24 @@ func TestRogueKeystone(t *testing.T) {
 	if c, err := s.request("token"); err != nil || !c.HasRole("admin") {
 		t.Errorf("what the others are made of is no good answer: %+v, %v", c, err)
 	}
+}
+
+// FuzzAnswer: an answer is a caller with a name and an end, or it is refused.
+func FuzzAnswer(f *testing.F) {
+	for _, s := range []string{
+		`{"token":{"user":{"id":"u","name":"n","domain":{"id":"d"}},"project":{"id":"p","domain":{}},"expires_at":"2030-01-01T00:00:00.000000Z","roles":[{"name":"admin"}],"system":{"all":true}}}`,
+		`{"token":{"user":{"id":"u"},"expires_at":"2030-01-01T00:00:00Z","project":null,"roles":null,"system":null}}`,
+		`{"token":{"user":null}}`, `{"TOKEN":{"User":{"ID":"u"},"Expires_At":"0001-01-01T00:00:01+14:00"}}`, `{"token":[]}`, `[]`, ``,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		c, err := callerOf(body)
+		switch {
+		case err != nil && (!errors.Is(err, errAnswer) || c.UserID != "" || c.Roles != nil):
+			t.Errorf("%q: %+v, %v", body, c, err)
+		case err == nil && (c.UserID == "" || c.Expires.IsZero() || c.Admin || c.Method != "keystone"):
+			t.Errorf("%q: %+v", body, c)
+		}
+	})
 }

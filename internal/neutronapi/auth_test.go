@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -113,4 +115,34 @@ func mapKeys(m map[string]string) iter.Seq[string] { return maps.Keys(m) }
 func text(o object) string {
 	b, _ := json.Marshal(o)
 	return string(b)
+}
+
+// FuzzWithoutToken asks for whatever without a token: only what is for everybody is
+// answered otherwise than with 401, however the path is written.
+func FuzzWithoutToken(f *testing.F) {
+	for _, x := range []string{"/", "//", "/.", "/..", "/.json", "/openapi.json", "/openapi.json/", "//openapi.json", "/%6fpenapi.json", "/openapi.json%2f..%2fv2.0",
+		"/v2.0/networks/../../openapi.json", "/v2.0/networks/..%2f..%2fopenapi.json", "/openapi.json/../v2.0/networks", "/openapi.json.json", "/v2.0/networks?x=/openapi.json",
+		"*", "http://site/v2.0", "/v2.0/networks/%00", "/%2f", "/;/v2.0", "/v2.0//networks", "/V2.0/networks", "/?/v2.0/networks"} {
+		for _, method := range []string{"GET", "POST", "HEAD", "CONNECT", "OPTIONS"} {
+			f.Add(method, x)
+		}
+	}
+	route, path := "", ""
+	s := newAuthServer(f, everyCaller(), func(o *neutronapi.Options) {
+		o.Observe = func(x neutronapi.Observation) { route, path = x.Route, x.Path }
+	})
+	f.Fuzz(func(t *testing.T, method, target string) {
+		u, err := url.ParseRequestURI(target)
+		if err != nil {
+			return
+		}
+		w := httptest.NewRecorder()
+		s.h.ServeHTTP(w, &http.Request{Method: method, URL: u, Host: "site", Header: http.Header{}, Body: http.NoBody, RemoteAddr: "192.0.2.1:1"})
+		public := (route == "/{$}" || route == "/openapi.json") && (method == "GET" || method == "HEAD") && w.Code == 200
+		// Slashes and the like are made one by ServeMux, for what is there for everybody.
+		moved := w.Code/100 == 3 && (w.Header().Get("Location") == "/" || w.Header().Get("Location") == "/openapi.json")
+		if w.Code != 401 && !public && !moved {
+			t.Errorf("%s %s: %d by %q of %q, %v: %s", method, target, w.Code, route, path, w.Header(), w.Body)
+		}
+	})
 }
