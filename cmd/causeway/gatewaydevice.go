@@ -69,7 +69,8 @@ func newGatewayDeviceCommand() *cobra.Command {
 	update.Flags().StringArrayVar(&newTunnelIPs, "tunnel-ip", nil, "new `IP` address")
 
 	return needSubcommand("gateway-device", "VXLAN endpoints, switches and VLAN uplinks of the site", "",
-		create, newListCommand(k, columns), newShowCommand(k, columns), update, newDeleteCommand(k), newSwitchStatusCommand())
+		create, newListCommand(k, columns), newShowCommand(k, columns), update, newDeleteCommand(k), newSwitchStatusCommand(),
+		newRetiredCommand(), newForgetCommand())
 }
 
 // newSwitchStatusCommand shows how it stands with the switch of a hw_vtep.
@@ -83,6 +84,24 @@ func newSwitchStatusCommand() *cobra.Command {
 			return nil, err
 		}
 		return c.Get(ctx, client.Switch(id), "switch")
+	})
+}
+
+// newRetiredCommand lists what deleted devices have left on switches that are away.
+func newRetiredCommand() *cobra.Command {
+	columns := []string{"id", "name", "management_ip", "connected", "error"}
+	return showing(&cobra.Command{
+		Use: "retired", Short: "List the deleted devices of type hw_vtep whose switches are still to be cleaned", Args: cobra.NoArgs,
+	}, columns, func(ctx context.Context, c *client.Client, _ []string) (any, error) {
+		return c.List(ctx, client.RetiredSwitches, nil)
+	})
+}
+
+func newForgetCommand() *cobra.Command {
+	return siteCommand(&cobra.Command{
+		Use: "forget ID...", Short: "Stop trying to clean the switches of deleted devices: they are not coming back", Args: cobra.MinimumNArgs(1),
+	}, func(ctx context.Context, c *client.Client, args []string) error {
+		return each(args, func(id string) error { return c.Delete(ctx, client.RetiredSwitches, id) })
 	})
 }
 

@@ -27,6 +27,7 @@ var (
 	Ports                = Collection{"ports", "port", "ports", "port"}
 	Routers              = Collection{"routers", "router", "routers", "router"}
 	GatewayDevices       = Collection{"gw/gateway_devices", "gateway_device", "gateway_devices", "gateway device"}
+	RetiredSwitches      = Collection{"gw/retired_switches", "retired_switch", "retired_switches", "deleted gateway device with a switch to clean"}
 	L2Gateways           = Collection{"l2-gateways", "l2_gateway", "l2_gateways", "L2 gateway"}
 	L2GatewayConnections = Collection{"l2-gateway-connections", "l2_gateway_connection", "l2_gateway_connections", "L2 gateway connection"}
 )

@@ -18,7 +18,7 @@ func Description() []byte {
 
 // extra is what the API serves beside the resources.
 func extra(t tracer, p prober, s switches) []neutronapi.Extra {
-	return append(t.extra(), p.extra(), s.extra())
+	return append(append(t.extra(), p.extra()), s.extra()...)
 }
 
 // keyed describes a body, which has one key.

@@ -100,6 +100,12 @@ func followSwitches(ctx context.Context, snap store.Snapshot, feed <-chan store.
 func concernsSwitches(b store.Batch) bool {
 	for _, c := range b.Changes {
 		switch c.Kind {
+		case store.SwitchStates: // those of deleted devices are targets
+			for _, o := range []store.Object{c.Object, c.Old} {
+				if st, _ := o.(*model.SwitchState); st != nil && st.Retired != nil {
+					return true
+				}
+			}
 		case store.GatewayDevices, store.RemoteMACEntries, store.L2Gateways, store.L2GatewayConnections, store.Ports, store.LearnedMACs:
 			return true
 		}
@@ -109,11 +115,16 @@ func concernsSwitches(b store.Batch) bool {
 
 func switchTargets(r store.Reader) []hwvtep.Target {
 	var out []hwvtep.Target
+	var gone []model.GatewayDeviceID
+	for _, st := range site.RetiredSwitches(r) {
+		gone = append(gone, st.DeviceID)
+		out = append(out, hwvtep.Target{Address: endpoint(&st.Retired.Management), Want: hwvtep.Want{Device: st.DeviceID}, Retired: true})
+	}
 	for d := range store.All[model.GatewayDevice](r, store.GatewayDevices) {
 		if d.Type != model.HWVTEP || d.Management == nil {
 			continue
 		}
-		w := hwvtep.Want{Device: d.ID, TunnelIP: d.TunnelIP}
+		w := hwvtep.Want{Device: d.ID, TunnelIP: d.TunnelIP, Gone: gone}
 		for _, s := range site.SwitchSegments(r, d) {
 			seg := hwvtep.Segment{Connection: s.Connection, Network: s.Network, VNI: s.VNI, VTEPs: s.VTEPs}
 			for _, i := range s.Interfaces {
@@ -126,7 +137,9 @@ func switchTargets(r store.Reader) []hwvtep.Target {
 			}
 			w.Segments = append(w.Segments, seg)
 		}
-		out = append(out, hwvtep.Target{Address: netip.AddrPortFrom(d.Management.IP, d.Management.Port), Want: w})
+		out = append(out, hwvtep.Target{Address: endpoint(d.Management), Want: w})
 	}
 	return out
 }
+
+func endpoint(m *model.Management) netip.AddrPort { return netip.AddrPortFrom(m.IP, m.Port) }

@@ -34,7 +34,58 @@ type learnedMAC struct {
 	Silent  bool            `json:"silent"`
 }
 
-func (s switches) extra() neutronapi.Extra {
+// retiredSwitch is the switch of a deleted gateway device, which may still have what
+// was made for the device.
+type retiredSwitch struct {
+	ID           model.GatewayDeviceID `json:"id"` // of the device
+	Name         string                `json:"name"`
+	ManagementIP string                `json:"management_ip"`
+	Port         int                   `json:"management_port"`
+	Driver       string                `json:"driver"`
+	Connected    bool                  `json:"connected"`
+	Error        string                `json:"error"`
+	ChangedAt    string                `json:"changed_at"`
+}
+
+func (s switches) extra() []neutronapi.Extra {
+	return []neutronapi.Extra{s.show(), {
+		Method: http.MethodGet, Path: "/v2.0/gw/retired_switches", Name: "list_retired_switches",
+		Summary: "List the switches of deleted gateway devices that are not known to be clean.",
+		Reply:   keyed("retired_switches", openapi.Written[[]retiredSwitch]()),
+		Answer: func(r *http.Request) (any, error) {
+			snap, err := s.rules.View(r.Context())
+			if err != nil {
+				return nil, err
+			}
+			out := []retiredSwitch{}
+			for _, st := range site.RetiredSwitches(snap) {
+				out = append(out, viewRetired(st))
+			}
+			return map[string]any{"retired_switches": out}, nil
+		},
+	}, {
+		Method: http.MethodDelete, Path: "/v2.0/gw/retired_switches/{id}", Name: "forget_retired_switch",
+		Summary: "Stop trying to clean the switch of a deleted gateway device: it is not coming back.",
+		Reply:   keyed("retired_switch", openapi.Written[retiredSwitch]()),
+		Answer: func(r *http.Request) (any, error) {
+			st, err := s.rules.ForgetSwitch(r.Context(), model.GatewayDeviceID(r.PathValue("id")))
+			if err != nil {
+				return nil, err
+			}
+			return map[string]any{"retired_switch": viewRetired(st)}, nil
+		},
+	}}
+}
+
+func viewRetired(st *model.SwitchState) retiredSwitch {
+	m := st.Retired.Management
+	return retiredSwitch{
+		ID: st.DeviceID, Name: st.Retired.Name, ManagementIP: m.IP.String(), Port: int(m.Port), Driver: st.Driver,
+		Connected: st.Connected, Error: st.Error, ChangedAt: st.ChangedAt.UTC().Format(time.RFC3339),
+	}
+}
+
+func (s switches) show() neutronapi.Extra {
 	return neutronapi.Extra{
 		Method: http.MethodGet, Path: "/v2.0/gw/gateway_devices/{id}/switch", Name: "show_switch",
 		Summary: "Say how it stands with the switch of a gateway device of type hw_vtep, and which MACs are behind it.",

@@ -11,7 +11,8 @@
 //
 // What is ours is told by name: the logical switches whose name begins with
 // "causeway-" and the gateway device's id, with all that refers to them. Nothing
-// else is changed or deleted.
+// else is changed or deleted. A device that is deleted stays a target, a retired one,
+// until its switch has nothing of it any more, whenever that comes back.
 //
 // The types of the wire are those of libovsdb. What a switch sends is read by this
 // package itself, since it may be anything.

@@ -20,6 +20,7 @@ type Site interface {
 	TakeSwitch(ctx context.Context, id model.GatewayDeviceID, driver string) (epoch uint64, err error)
 	SetSwitchStatus(ctx context.Context, id model.GatewayDeviceID, driver string, epoch uint64, status model.SwitchStatus) error
 	SetLearnedMACs(ctx context.Context, id model.GatewayDeviceID, epoch uint64, conn model.L2GatewayConnectionID, macs []model.MAC) error
+	SwitchCleaned(ctx context.Context, id model.GatewayDeviceID, epoch uint64) error
 }
 
 // Counts are a driver's metrics.
@@ -50,6 +51,9 @@ type Options struct {
 type Target struct {
 	Address netip.AddrPort
 	Want    Want
+	// Retired: the device has been deleted. Its want is empty, and the switch is
+	// driven until it has nothing of the device any more and the site knows.
+	Retired bool
 }
 
 // Pauses between attempts to reach a switch.
@@ -58,9 +62,6 @@ const (
 	mostPause   = 30 * time.Second
 	dialTimeout = 5 * time.Second
 	tellTimeout = 3 * time.Second
-	// retireTime is how long a switch that is to have nothing any more is tried to
-	// be told so.
-	retireTime = 15 * time.Second
 )
 
 // driver keeps one switch as it is to be. Each has a goroutine of its own, so that
@@ -70,11 +71,10 @@ type driver struct {
 	device  model.GatewayDeviceID
 	address netip.AddrPort
 	log     *slog.Logger
-	wake    chan struct{} // capacity 1: the want has changed
-	retired chan struct{} // closed: end once nothing of ours is left
+	wake    chan struct{} // capacity 1: the target has changed
 
-	mu   sync.Mutex
-	want Want
+	mu     sync.Mutex
+	target Target
 
 	// Of the goroutine.
 	told model.SwitchStatus // what the site was last told, or has refused
@@ -83,61 +83,36 @@ type driver struct {
 
 func newDriver(opts Options, t Target) *driver {
 	return &driver{
-		opts: opts, device: t.Want.Device, address: t.Address, want: t.Want,
+		opts: opts, device: t.Want.Device, address: t.Address, target: t,
 		log:  opts.Logger.With("gateway_device", t.Want.Device, "switch", t.Address),
-		wake: make(chan struct{}, 1), retired: make(chan struct{}),
+		wake: make(chan struct{}, 1),
 	}
 }
 
-func (d *driver) set(w Want) {
+func (d *driver) set(t Target) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.want = w
+	d.target = t
 	select {
 	case d.wake <- struct{}{}:
 	default:
 	}
 }
 
-func (d *driver) wanted() Want {
+func (d *driver) wanted() Target {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.want
+	return d.target
 }
 
-// retire takes everything off the switch and ends the driver, in a bounded time.
-func (d *driver) retire() {
-	d.set(Want{Device: d.device, TunnelIP: d.wanted().TunnelIP})
-	close(d.retired)
-}
-
-func (d *driver) retiring() bool {
-	select {
-	case <-d.retired:
-		return true
-	default:
-		return false
-	}
-}
-
-// run drives the switch until ctx ends or the driver is retired.
+// run drives the switch until ctx ends or a retired one is clean.
 func (d *driver) run(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		select {
-		case <-d.retired:
-			sleep(ctx, retireTime)
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
 	defer d.opts.Counts.SwitchGone(string(d.device))
 	pause := leastPause
 	for {
 		begin := time.Now()
 		err := d.session(ctx)
-		if ctx.Err() != nil || err == nil || d.retiring() {
+		if ctx.Err() != nil || err == nil {
 			return
 		}
 		if time.Since(begin) > mostPause {
@@ -147,8 +122,6 @@ func (d *driver) run(ctx context.Context) {
 		// Half of the pause at random, so that controllers do not come all at once.
 		select {
 		case <-time.After(pause/2 + rand.N(pause/2)):
-		case <-d.retired:
-			return // nothing can be taken off it
 		case <-ctx.Done():
 			return
 		}
@@ -167,7 +140,7 @@ func sleep(ctx context.Context, pause time.Duration) {
 }
 
 // session is one connection to the switch, from dialing to its end. It returns nil
-// only for a driver that is retired.
+// only for a retired switch that is clean.
 func (d *driver) session(ctx context.Context) error {
 	stream, err := d.dial(ctx)
 	if err != nil {

@@ -32,7 +32,12 @@ func example() Want {
 // target is w as it is now: the test may go on changing it.
 func (o *ovs) target(w Want) []Target {
 	w.Segments = slices.Clone(w.Segments)
-	return []Target{{o.address, w}}
+	return []Target{{Address: o.address, Want: w}}
+}
+
+// retired is the device after its deletion.
+func (o *ovs) retired() []Target {
+	return []Target{{Address: o.address, Want: Want{Device: device}, Retired: true}}
 }
 
 // foreign puts rows of somebody else into the database, and returns a function that
@@ -128,15 +133,9 @@ func TestDriver(t *testing.T) {
 	want.Segments = want.Segments[:1]
 	targets <- o.target(want)
 	w.has(want)
-	targets <- nil
-	w.until("nothing of ours is left", func(h *have) string {
-		for _, l := range h.logical {
-			if strings.HasPrefix(l.name, "causeway-") {
-				return l.name
-			}
-		}
-		return ""
-	})
+	targets <- o.retired()
+	site.until(t, "the site knows that it is clean", cleaned)
+	o.watch().until("nothing of ours is left", noneOf(device))
 	check()
 }
 
@@ -300,7 +299,7 @@ func TestOthersAway(t *testing.T) {
 	for i, at := range []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1"), addrPort(dumb)} {
 		w := example()
 		w.Device = model.GatewayDeviceID(fmt.Sprint("away", i))
-		all = append(all, Target{at, w})
+		all = append(all, Target{Address: at, Want: w})
 	}
 	targets <- all
 	o.watch().has(example())

@@ -206,6 +206,7 @@ type fakeSite struct {
 	driver  string
 	status  model.SwitchStatus
 	learned map[model.L2GatewayConnectionID][]model.MAC
+	cleaned []model.GatewayDeviceID
 	changed chan struct{}
 }
 
@@ -257,6 +258,17 @@ func (s *fakeSite) SetLearnedMACs(_ context.Context, _ model.GatewayDeviceID, ep
 		return err
 	}
 	s.learned[conn] = macs
+	s.signal()
+	return nil
+}
+
+func (s *fakeSite) SwitchCleaned(_ context.Context, id model.GatewayDeviceID, epoch uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.taken(epoch); err != nil {
+		return err
+	}
+	s.cleaned = append(s.cleaned, id)
 	s.signal()
 	return nil
 }

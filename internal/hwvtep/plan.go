@@ -31,16 +31,19 @@ const unknown = "unknown-dst"
 // lead from one to the other, in order, none where there is nothing to do; and what
 // of it cannot be, in words.
 func plan(w *Want, h *have) (steps []step, problems []string) {
-	ps := h.physical(w.TunnelIP)
-	if ps == nil {
-		return nil, []string{fmt.Sprintf("the switch has no Physical_Switch with the tunnel IP %s", w.TunnelIP)}
-	}
 	// What goes first makes room: VLANs of ports and tunnel keys.
 	for _, id := range sortedBy(h.logical, func(l logicalSwitch) string { return l.name }) {
 		l := h.logical[id]
-		if strings.HasPrefix(l.name, ours(w.Device)) && w.segment(l.name) == nil {
+		if w.leftOver(l.name) {
 			steps = append(steps, step{l.name, h.removal(id)})
 		}
+	}
+	if !w.TunnelIP.IsValid() {
+		return steps, nil
+	}
+	ps := h.physical(w.TunnelIP)
+	if ps == nil {
+		return steps, []string{fmt.Sprintf("the switch has no Physical_Switch with the tunnel IP %s", w.TunnelIP)}
 	}
 	for i := range w.Segments {
 		b := segmentPlan{w: w, s: &w.Segments[i], h: h, ps: ps, locators: map[netip.Addr]ovsdb.UUID{}}

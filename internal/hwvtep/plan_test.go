@@ -15,6 +15,10 @@ import (
 	"github.com/causeway-net/causeway/internal/model"
 )
 
+// Devices that are not the one that is driven: one that the site has deleted, and one
+// of another site.
+const gone, elsewhere = model.GatewayDeviceID("11111111-3b8f-4f0e-8f0c-1d2e3f405162"), model.GatewayDeviceID("22222222-3b8f-4f0e-8f0c-1d2e3f405162")
+
 // drawWorld is a switch's database as anybody may have left it: rows of ours, whole
 // and broken, and rows of others.
 func drawWorld(t *rapid.T) *world {
@@ -27,8 +31,11 @@ func drawWorld(t *rapid.T) *world {
 	var lss []uuid
 	for i := range pick("logical switches", 6) {
 		l := logicalSwitch{name: fmt.Sprintf("theirs%d", i), key: int64(pick("key", 6)), replicates: w.h.replicates}
-		if pick("ours", 3) > 0 {
+		switch pick("ours", 5) {
+		case 0, 1, 2:
 			l.name = fmt.Sprintf("%s%d", ours(device), i+1)
+		case 3: // of a deleted device, or of another site's
+			l.name = fmt.Sprintf("%s%d", ours(rapid.SampledFrom([]model.GatewayDeviceID{gone, elsewhere}).Draw(t, "device")), i+1)
 		}
 		if pick("mode", 2) > 0 && w.h.replicates {
 			l.replication = sourceNode
@@ -77,7 +84,7 @@ func drawWorld(t *rapid.T) *world {
 
 func drawWant(t *rapid.T) Want {
 	pick := func(label string, n int) int { return rapid.IntRange(0, n-1).Draw(t, label) }
-	want := Want{Device: device, TunnelIP: tunnelIP()}
+	want := Want{Device: device, TunnelIP: tunnelIP(), Gone: []model.GatewayDeviceID{gone}}
 	taken := map[Binding]bool{}
 	for vni := range model.VNI(5) {
 		if pick("wanted", 2) == 0 {
@@ -108,7 +115,10 @@ func drawWant(t *rapid.T) Want {
 
 // others is what of a database is not ours, in words.
 func others(h *have) []string {
-	mine := func(ls uuid) bool { return strings.HasPrefix(h.logical[ls].name, "causeway-") }
+	mine := func(ls uuid) bool {
+		name := h.logical[ls].name
+		return strings.HasPrefix(name, ours(device)) || strings.HasPrefix(name, ours(gone))
+	}
 	var out []string
 	for id, l := range h.logical {
 		if !mine(id) {
@@ -142,7 +152,7 @@ func others(h *have) []string {
 func exact(w *Want, h *have) []string {
 	var out []string
 	for id, l := range h.logical {
-		if strings.HasPrefix(l.name, ours(w.Device)) && w.segment(l.name) == nil {
+		if w.leftOver(l.name) {
 			out = append(out, "left over: "+string(id))
 		}
 	}
@@ -277,14 +287,15 @@ func show(steps []step) string {
 	return string(b)
 }
 
-// TestPlanWithoutSwitch: a database without the switch is left alone.
+// TestPlanWithoutSwitch: a database without the switch gets nothing, and loses what
+// is ours and not wanted.
 func TestPlanWithoutSwitch(t *testing.T) {
 	h := newHave(true)
 	h.logical["x"] = logicalSwitch{name: ours(device) + "5"}
 	h.switches["y"] = physicalSwitch{name: "other", tunnelIPs: []string{"10.8.0.9", "nonsense"}}
 	want := example()
 	steps, problems := plan(&want, h)
-	if len(steps) != 0 || len(problems) != 1 || !strings.Contains(problems[0], "no Physical_Switch with the tunnel IP 10.8.0.1") {
+	if want := []string{ours(device) + "5"}; !slices.Equal(names(steps), want) || len(problems) != 1 || !strings.Contains(problems[0], "no Physical_Switch with the tunnel IP 10.8.0.1") {
 		t.Errorf("steps %v, problems %q", steps, problems)
 	}
 }

@@ -2,6 +2,7 @@ package hwvtep
 
 import (
 	"context"
+	"net/netip"
 	"reflect"
 	"sync"
 
@@ -9,11 +10,15 @@ import (
 )
 
 // Run drives the switches of the last targets that came, each on its own, until ctx
-// ends. A switch that is no more among them is cleaned, if it is there.
+// ends. A switch that is no more among them is left alone.
 func Run(ctx context.Context, opts Options, targets <-chan []Target) error {
 	var all sync.WaitGroup
 	defer all.Wait()
-	drivers := map[model.GatewayDeviceID]*driver{}
+	type running struct {
+		*driver
+		end context.CancelFunc
+	}
+	drivers := map[model.GatewayDeviceID]running{}
 	for {
 		var now []Target
 		select {
@@ -21,29 +26,31 @@ func Run(ctx context.Context, opts Options, targets <-chan []Target) error {
 		case <-ctx.Done():
 			return nil
 		}
-		wanted := make(map[model.GatewayDeviceID]bool, len(now))
+		wanted := make(map[model.GatewayDeviceID]netip.AddrPort, len(now))
+		for _, t := range now {
+			wanted[t.Want.Device] = t.Address
+		}
+		for id, d := range drivers {
+			if wanted[id] != d.address {
+				d.end()
+				delete(drivers, id)
+			}
+		}
 		for _, t := range now {
 			id := t.Want.Device
-			wanted[id] = true
-			d := drivers[id]
-			if d != nil && d.address == t.Address {
-				if old := d.wanted(); !reflect.DeepEqual(old, t.Want) {
-					d.set(t.Want)
+			if d, known := drivers[id]; known {
+				if !reflect.DeepEqual(d.wanted(), t) {
+					d.set(t)
 				}
 				continue
 			}
-			if d != nil {
-				d.retire()
-			}
-			d = newDriver(opts, t)
+			own, end := context.WithCancel(ctx)
+			d := running{newDriver(opts, t), end}
 			drivers[id] = d
-			all.Go(func() { d.run(ctx) })
-		}
-		for id, d := range drivers {
-			if !wanted[id] {
-				d.retire()
-				delete(drivers, id)
-			}
+			all.Go(func() {
+				defer end()
+				d.run(own)
+			})
 		}
 	}
 }

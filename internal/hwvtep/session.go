@@ -42,6 +42,8 @@ type session struct {
 	d     *driver
 	conn  *conn
 	epoch uint64
+	// cleaned: the switch is retired, has nothing of ours, and the site knows.
+	cleaned bool
 
 	changed chan struct{} // capacity 1: there are updates
 	lock    chan bool     // the switch gave (true) or took (false) the lock
@@ -102,16 +104,13 @@ func (s *session) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if locked, err := s.acquire(ctx); !locked {
+	if err := s.acquire(ctx); err != nil {
 		return err
 	}
 	take, cancel := context.WithTimeout(ctx, callTimeout)
 	s.epoch, err = s.d.opts.Site.TakeSwitch(take, s.d.device, s.d.opts.Driver)
 	cancel()
-	switch {
-	case model.KindOf(err) == model.KindNotFound && s.d.retiring():
-		// Gone from the site, and still to go from the switch.
-	case err != nil:
+	if err != nil {
 		return fmt.Errorf("take the switch: %w", err)
 	}
 	s.d.said = false
@@ -158,17 +157,16 @@ func (s *session) schema(ctx context.Context) (map[string][]string, error) {
 	return columns, nil
 }
 
-// acquire waits for the switch's lock, which another controller may have. A driver
-// that is retired meanwhile gives up: whoever has the lock cleans the switch.
-func (s *session) acquire(ctx context.Context) (locked bool, err error) {
+// acquire waits for the switch's lock, which another controller may have.
+func (s *session) acquire(ctx context.Context) error {
 	var got struct {
 		Locked bool `json:"locked"`
 	}
 	if err := s.conn.call(ctx, &got, "lock", lockOf(s.d.device)); err != nil {
-		return false, err
+		return err
 	}
 	if got.Locked {
-		return true, nil
+		return nil
 	}
 	s.d.log.Info("another controller drives the switch; waiting for its lock")
 	echo := time.NewTicker(echoEvery)
@@ -177,23 +175,22 @@ func (s *session) acquire(ctx context.Context) (locked bool, err error) {
 		select {
 		case locked := <-s.lock:
 			if locked {
-				return true, nil
+				return nil
 			}
 		case <-echo.C:
 			if err := s.conn.call(ctx, nil, "echo"); err != nil {
-				return false, err
+				return err
 			}
 		case <-s.conn.ended():
-			return false, s.conn.failure()
-		case <-s.d.retired:
-			return false, nil
+			return s.conn.failure()
 		case <-ctx.Done():
-			return false, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }
 
-// follow keeps the switch as it is to be until the session ends.
+// follow keeps the switch as it is to be until the session ends, or a retired one
+// is clean: then it returns nil.
 func (s *session) follow(ctx context.Context) error {
 	echo, alive := time.NewTicker(echoEvery), time.NewTicker(cmp.Or(s.d.opts.aliveEvery, aliveEvery))
 	defer echo.Stop()
@@ -230,9 +227,8 @@ func (s *session) follow(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		last := s.d.retiring() // before the want is looked at
 		next, err := s.pass(ctx)
-		if err != nil || next == 0 && last {
+		if err != nil || s.cleaned {
 			return err
 		}
 		if next > 0 {
@@ -254,7 +250,8 @@ func (s *session) pass(ctx context.Context) (again time.Duration, err error) {
 	if err := s.takeIn(); err != nil {
 		return 0, err
 	}
-	w := s.d.wanted()
+	target := s.d.wanted()
+	w := target.Want
 	refused, made := map[string]string{}, map[string]int{}
 	var problems []string
 	for {
@@ -285,10 +282,13 @@ func (s *session) pass(ctx context.Context) (again time.Duration, err error) {
 	if len(refused) > 0 {
 		var l []string
 		for name, text := range refused {
-			l = append(l, strings.TrimPrefix(name, ours(w.Device))+": "+text)
+			if vni, own := strings.CutPrefix(name, ours(w.Device)); own {
+				name = "VNI " + vni
+			}
+			l = append(l, name+": "+text)
 		}
 		slices.Sort(l)
-		st.Error = "VNI " + strings.Join(l, "; VNI ")
+		st.Error = strings.Join(l, "; ")
 		again = refusedAgain
 	}
 	wait, taken := s.learn(ctx, &w)
@@ -298,10 +298,30 @@ func (s *session) pass(ctx context.Context) (again time.Duration, err error) {
 	if wait > 0 && (again == 0 || wait < again) {
 		again = wait
 	}
-	if !s.d.said && again == 0 && !s.d.retiring() {
+	if target.Retired && st.InSync {
+		return s.cleanedUp(ctx)
+	}
+	if !s.d.said && again == 0 {
 		again = learnEvery // the site was not told
 	}
 	return again, nil
+}
+
+// cleanedUp tells the site that a retired switch has nothing of ours any more.
+func (s *session) cleanedUp(ctx context.Context) (again time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err = s.d.opts.Site.SwitchCleaned(ctx, s.d.device, s.epoch)
+	switch {
+	case err == nil || model.KindOf(err) == model.KindNotFound: // somebody has it forgotten
+		s.d.log.Info("the switch has nothing of the deleted gateway device any more")
+		s.cleaned = true
+		return 0, nil
+	case model.KindOf(err) == model.KindConflict:
+		return 0, err
+	}
+	s.d.log.Warn("the site does not know yet that the switch is clean; it is tried again", "error", err)
+	return learnEvery, nil
 }
 
 // awaitUpdate waits for what a transaction changed, as the switch's updates show it.

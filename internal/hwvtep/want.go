@@ -3,6 +3,7 @@ package hwvtep
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/causeway-net/causeway/internal/model"
@@ -11,8 +12,11 @@ import (
 // Want is what a switch is to have for a gateway device.
 type Want struct {
 	Device   model.GatewayDeviceID
-	TunnelIP netip.Addr
-	Segments []Segment // in order of VNI, which differ
+	TunnelIP netip.Addr // the zero Addr for a deleted device, which wants nothing
+	Segments []Segment  // in order of VNI, which differ
+	// Gone are the site's deleted devices whose switches are not known to be clean.
+	// This one may be such a switch, under another address.
+	Gone []model.GatewayDeviceID
 }
 
 // Segment is one VNI: a logical switch.
@@ -40,6 +44,15 @@ type RemoteMAC struct {
 
 // ours is how the names of a device's logical switches begin.
 func ours(device model.GatewayDeviceID) string { return "causeway-" + string(device) + "-" }
+
+// leftOver tells whether a logical switch is one that the site made and does not
+// want any more.
+func (w *Want) leftOver(name string) bool {
+	if strings.HasPrefix(name, ours(w.Device)) {
+		return w.segment(name) == nil
+	}
+	return slices.ContainsFunc(w.Gone, func(id model.GatewayDeviceID) bool { return strings.HasPrefix(name, ours(id)) })
+}
 
 func (w *Want) nameOf(s *Segment) string { return fmt.Sprintf("%s%d", ours(w.Device), s.VNI) }
 

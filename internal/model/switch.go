@@ -12,6 +12,16 @@ type SwitchState struct {
 	Epoch  uint64 `json:"epoch"`
 	SwitchStatus
 	ChangedAt time.Time `json:"changed_at"`
+	// Retired, if not nil: the device has been deleted, and what was made for it may
+	// still be on its switch.
+	Retired *RetiredSwitch `json:"retired,omitempty"`
+}
+
+// RetiredSwitch is what a deleted gateway device leaves behind until its switch is
+// clean: where that is.
+type RetiredSwitch struct {
+	Name       string     `json:"name,omitempty"`
+	Management Management `json:"management"`
 }
 
 // SwitchStatus says how it stands with a switch.

@@ -116,7 +116,11 @@ func (c *checker) objects() {
 		c.refer(from, store.Hosts, string(p.Host))
 	}
 	for st := range store.All[model.SwitchState](c.r, store.SwitchStates) {
-		c.refer("switch state of "+string(st.DeviceID), store.GatewayDevices, string(st.DeviceID))
+		if from := "switch state of " + string(st.DeviceID); st.Retired == nil {
+			c.refer(from, store.GatewayDevices, string(st.DeviceID))
+		} else if store.Get[model.GatewayDevice](c.r, store.GatewayDevices, string(st.DeviceID)) != nil {
+			c.problem("%s is that of a deleted device, which is there", from)
+		}
 	}
 	for l := range store.All[model.LearnedMACs](c.r, store.LearnedMACs) {
 		c.refer("learned MACs of "+string(l.ConnectionID), store.L2GatewayConnections, string(l.ConnectionID))

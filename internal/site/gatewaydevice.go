@@ -256,7 +256,7 @@ func (t *tx) deleteDevice(id string, guard func(*model.GatewayDevice) error) (go
 		return false, nil
 	}
 	t.Delete(store.Placements, id)
-	t.Delete(store.SwitchStates, id)
+	t.retireSwitch(d)
 	t.Delete(store.GatewayDevices, id)
 	return true, t.reindex(deviceEntries(d), nil)
 }

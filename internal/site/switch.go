@@ -1,6 +1,7 @@
 package site
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -140,16 +141,91 @@ func errSwitchTaken(id model.GatewayDeviceID, by string) *model.Error {
 	return conflict("SwitchTaken", "gateway device %s is driven by controller %s", id, by)
 }
 
+// switchState finds the state of a hw_vtep, nil where nothing was said of it yet. A
+// retired one has a state without a device.
+func (t *tx) switchState(id model.GatewayDeviceID) (*model.SwitchState, error) {
+	st := store.Get[model.SwitchState](t, store.SwitchStates, string(id))
+	if st != nil && st.Retired != nil {
+		return st, nil
+	}
+	_, err := find[model.GatewayDevice](t, store.GatewayDevices, string(id), GatewayDeviceNotFound)
+	return st, err
+}
+
+// retireSwitch drops the state of a device that is deleted; or, where a controller
+// has taken its switch, which then may have rows that were made for it, keeps in
+// mind that these must go.
+func (t *tx) retireSwitch(d *model.GatewayDevice) {
+	st := store.Get[model.SwitchState](t, store.SwitchStates, string(d.ID))
+	if st == nil || st.Epoch == 0 || d.Management == nil {
+		t.Delete(store.SwitchStates, string(d.ID))
+		return
+	}
+	left := *st
+	left.Retired = &model.RetiredSwitch{Name: d.Name, Management: *d.Management}
+	t.Put(store.SwitchStates, string(d.ID), &left)
+}
+
+// RetiredSwitches are the states of deleted devices whose switches are not known to
+// be clean, in order of id.
+func RetiredSwitches(r store.Reader) []*model.SwitchState {
+	var out []*model.SwitchState
+	for st := range store.All[model.SwitchState](r, store.SwitchStates) {
+		if st.Retired != nil {
+			out = append(out, st)
+		}
+	}
+	slices.SortFunc(out, func(a, b *model.SwitchState) int { return cmp.Compare(a.DeviceID, b.DeviceID) })
+	return out
+}
+
+func retiredSwitchNotFound(id model.GatewayDeviceID) *model.Error {
+	return model.Errf(model.KindNotFound, "RetiredSwitchNotFound", "no deleted gateway device %s has left anything on a switch", id)
+}
+
+// SwitchCleaned forgets a retired switch, which has nothing of ours any more. Only
+// who took it last may say so.
+func (s *Site) SwitchCleaned(ctx context.Context, id model.GatewayDeviceID, epoch uint64) error {
+	_, err := s.forgetSwitch(ctx, id, func(st *model.SwitchState) error {
+		if st.Epoch != epoch {
+			return errSwitchTaken(id, st.Driver)
+		}
+		return nil
+	})
+	return err
+}
+
+// ForgetSwitch forgets a retired switch whatever is on it: it is not coming back.
+func (s *Site) ForgetSwitch(ctx context.Context, id model.GatewayDeviceID) (*model.SwitchState, error) {
+	return s.forgetSwitch(ctx, id, func(*model.SwitchState) error { return nil })
+}
+
+func (s *Site) forgetSwitch(ctx context.Context, id model.GatewayDeviceID, may func(*model.SwitchState) error) (st *model.SwitchState, err error) {
+	err = s.update(ctx, func(t *tx) error {
+		st = store.Get[model.SwitchState](t, store.SwitchStates, string(id))
+		if st == nil || st.Retired == nil {
+			return retiredSwitchNotFound(id)
+		}
+		if err := may(st); err != nil {
+			return err
+		}
+		t.Delete(store.SwitchStates, string(id))
+		return nil
+	})
+	return st, err
+}
+
 // TakeSwitch makes driver the controller that drives a hw_vtep, and returns the
 // epoch with which it speaks from then on. Only who holds the switch's own lock
 // may call it.
 func (s *Site) TakeSwitch(ctx context.Context, id model.GatewayDeviceID, driver string) (epoch uint64, err error) {
 	err = s.update(ctx, func(t *tx) error {
-		if _, err := find[model.GatewayDevice](t, store.GatewayDevices, string(id), GatewayDeviceNotFound); err != nil {
+		old, err := t.switchState(id)
+		if err != nil {
 			return err
 		}
 		st := model.SwitchState{DeviceID: id}
-		if old := store.Get[model.SwitchState](t, store.SwitchStates, string(id)); old != nil {
+		if old != nil {
 			st = *old
 		}
 		st.Driver = driver
@@ -168,11 +244,11 @@ func (s *Site) TakeSwitch(ctx context.Context, id model.GatewayDeviceID, driver 
 // where none does, or where it did itself.
 func (s *Site) SetSwitchStatus(ctx context.Context, id model.GatewayDeviceID, driver string, epoch uint64, status model.SwitchStatus) error {
 	return s.update(ctx, func(t *tx) error {
-		if _, err := find[model.GatewayDevice](t, store.GatewayDevices, string(id), GatewayDeviceNotFound); err != nil {
+		old, err := t.switchState(id)
+		if err != nil {
 			return err
 		}
 		st := model.SwitchState{DeviceID: id, Driver: driver}
-		old := store.Get[model.SwitchState](t, store.SwitchStates, string(id))
 		switch {
 		case old == nil && epoch != 0:
 			return errSwitchTaken(id, "none")

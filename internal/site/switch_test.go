@@ -85,6 +85,21 @@ func TestSwitchSegments(t *testing.T) {
 	if got := segments(); got != want {
 		t.Errorf("with another switch: %s, want %s", got, want)
 	}
+	// The same VNI on a third switch is another segment where the network is another.
+	elsewhere := f.network(model.NetworkOverlay)
+	third := f.hwDevice("192.0.2.3", "200.0.0.4")
+	apart := f.connect(third.ID, elsewhere.ID, "7")
+	epoch, err = f.TakeSwitch(f.Context(), third.ID, "x")
+	f.ok(err)
+	f.ok(f.SetLearnedMACs(f.Context(), third.ID, epoch, apart.ID, []model.MAC{{2, 0, 0, 0, 1, 3}}))
+	if got := segments(); got != want {
+		t.Errorf("with a switch of another network: %s, want %s", got, want)
+	}
+	snap, err := f.View(f.Context())
+	f.ok(err)
+	if s := site.SwitchSegments(snap, third); len(s) != 1 || len(s[0].Remote)+len(s[0].VTEPs) > 0 {
+		t.Errorf("the third switch gets %+v", s)
+	}
 	f.ok(f.DeleteConnection(f.Context(), string(conn.ID), nil))
 	// What the table says of a port comes first.
 	f.remoteMAC(hw.ID, port.MAC.String(), "200.0.0.8", 7)
@@ -149,7 +164,8 @@ func TestSwitchState(t *testing.T) {
 	learn(many, many, nil)
 	learn(many[1:], many[1:], many[:1])
 
-	// What goes takes its state along.
+	// What goes takes what was learned along, and is kept in mind until its switch is
+	// clean.
 	before := state()
 	f.ok(f.SetSwitchStatus(ctx, hw.ID, "b", second, before.SwitchStatus))
 	if after := state(); after.ChangedAt != before.ChangedAt {
@@ -158,7 +174,23 @@ func TestSwitchState(t *testing.T) {
 	f.ok(f.DeleteConnection(ctx, string(conn.ID), nil))
 	f.ok(f.SetLearnedMACs(ctx, hw.ID, second, conn.ID, []model.MAC{mac(1)})) // passed over
 	f.ok(f.DeleteL2Gateway(ctx, string(conn.L2GatewayID), nil))
+	_, err = f.ForgetSwitch(ctx, hw.ID)
+	f.wantErr(err, model.KindNotFound, "RetiredSwitchNotFound") // it is there
+	f.wantErr(f.SwitchCleaned(ctx, hw.ID, second), model.KindNotFound, "RetiredSwitchNotFound")
 	f.ok(f.DeleteGatewayDevice(ctx, string(hw.ID), nil))
+	if st := state(); st == nil || st.Retired == nil || st.Retired.Management != *hw.Management || st.Epoch != second {
+		t.Fatalf("deleted: %+v", st)
+	}
+	f.hwDevice("192.0.2.1", "200.0.0.2") // its address is free
+	third, err := f.TakeSwitch(ctx, hw.ID, "c")
+	f.ok(err)
+	f.wantErr(f.SwitchCleaned(ctx, hw.ID, second), model.KindConflict, "SwitchTaken")
+	f.ok(f.SetSwitchStatus(ctx, hw.ID, "c", third, up))
+	if st := state(); st.Retired == nil || !st.InSync {
+		t.Errorf("driven after its deletion: %+v", st)
+	}
+	f.ok(f.SwitchCleaned(ctx, hw.ID, third))
+	f.wantErr(f.SwitchCleaned(ctx, hw.ID, third), model.KindNotFound, "RetiredSwitchNotFound")
 	snap, err := f.View(ctx)
 	f.ok(err)
 	for _, kind := range []store.Kind{store.SwitchStates, store.LearnedMACs} {
@@ -169,4 +201,28 @@ func TestSwitchState(t *testing.T) {
 	_, err = f.TakeSwitch(ctx, hw.ID, "b")
 	f.wantErr(err, model.KindNotFound, "GatewayDeviceNotFound")
 	f.wantErr(f.SetSwitchStatus(ctx, hw.ID, "b", 0, away), model.KindNotFound, "GatewayDeviceNotFound")
+
+	// One that no controller has reached leaves nothing; one that is not coming back is
+	// forgotten.
+	for i, taken := range []bool{false, true} {
+		hw := f.hwDevice("192.0.2.7", "200.0.0.7")
+		f.ok(f.SetSwitchStatus(ctx, hw.ID, "a", 0, away))
+		if taken {
+			_, err := f.TakeSwitch(ctx, hw.ID, "a")
+			f.ok(err)
+		}
+		f.ok(f.DeleteGatewayDevice(ctx, string(hw.ID), nil))
+		snap, err := f.View(ctx)
+		f.ok(err)
+		if l := site.RetiredSwitches(snap); len(l) != i {
+			t.Fatalf("taken %v: %+v are retired", taken, l)
+		}
+		if taken {
+			st, err := f.ForgetSwitch(ctx, hw.ID)
+			f.ok(err)
+			if st.Retired.Management.IP != netip.MustParseAddr("192.0.2.7") {
+				t.Errorf("forgotten: %+v", st)
+			}
+		}
+	}
 }

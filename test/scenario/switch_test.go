@@ -23,6 +23,8 @@ import (
 )
 
 const (
+	ovsShare   = "/usr/share/openvswitch/"
+	vtepSchema = ovsShare + "vtep.ovsschema"
 	torIP      = "172.16.9.2"   // the switch's tunnel IP
 	workloadIP = "192.168.0.50" // of what is behind it
 )
@@ -49,21 +51,30 @@ func withTor(f *testbed.File) {
 	f.Routes["wl"] = append(f.Routes["wl"], testbed.Route{To: prefix("10.0.0.0/16"), Via: netip.MustParseAddr("192.168.0.1")})
 }
 
+// torSpec is where a switch is: its node, its database's address on loopback, the
+// core's interface and address on its link, its tunnel IP, and what is behind its ports.
+type torSpec struct {
+	node, management, core, gateway, tunnelIP string
+	workloads                                 map[string]string // port → node
+}
+
+var firstTor = torSpec{"tor", "127.0.0.1", "to-tor", "172.16.9.1", torIP, map[string]string{"p0": "wl", "p1": "wl2"}}
+
 // tor is Open vSwitch's emulator of a hardware VTEP: a database server on loopback,
 // where controllers reach it, and the switch itself in the namespace of its node.
 type tor struct {
 	*lab
+	torSpec
 	dir     string
 	address netip.AddrPort
 	db      *exec.Cmd
 	sw, emu *exec.Cmd
 }
 
-func newTor(l *lab) *tor {
+func newTor(l *lab, spec torSpec) *tor {
 	l.t.Helper()
 	testutil.RequireTool(l.t, "ovsdb-server", "ovsdb-tool", "ovs-vswitchd", "ovs-vsctl", "vtep-ctl", "ethtool")
-	const share = "/usr/share/openvswitch/"
-	testutil.RequireFile(l.t, share+"scripts/ovs-vtep")
+	testutil.RequireFile(l.t, ovsShare+"scripts/ovs-vtep")
 	ports := freePorts(l.t, 1)
 	// The paths of unix sockets are short.
 	dir, err := os.MkdirTemp("", "tor")
@@ -71,35 +82,51 @@ func newTor(l *lab) *tor {
 		l.t.Fatal(err)
 	}
 	l.t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	s := &tor{lab: l, dir: dir, address: netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", ports[0]))}
-	for name, schema := range map[string]string{"conf": "vswitch", "vtep": "vtep"} {
-		s.tool("ovsdb-tool", "create", s.path(name), share+schema+".ovsschema")
-	}
+	s := &tor{lab: l, torSpec: spec, dir: dir, address: netip.MustParseAddrPort(fmt.Sprintf("%s:%d", spec.management, ports[0]))}
+	s.newDB("conf", ovsShare+"vswitch.ovsschema")
+	s.newDB("vtep", vtepSchema)
 	s.startDB()
 	l.t.Cleanup(func() {
 		for _, c := range []*exec.Cmd{s.emu, s.sw, s.db} {
 			s.end(c)
 		}
 	})
-	for node, ifaces := range map[string][]string{"tor": {"up0", "p0", "p1"}, "wl": {"eth0"}, "wl2": {"eth0"}, "core": {"to-tor"}} {
-		for _, i := range ifaces {
-			// What a userspace switch receives must have its checksums.
-			l.mustRun(node, "ethtool", "-K", i, "tx", "off")
-		}
+	// What a userspace switch receives must have its checksums.
+	l.mustRun("core", "ethtool", "-K", s.core, "tx", "off")
+	own := []string{"up0"}
+	for port, workload := range s.workloads {
+		own = append(own, port)
+		l.mustRun(workload, "ethtool", "-K", "eth0", "tx", "off")
 	}
-	l.mustRun("tor", "ip", "addr", "flush", "dev", "up0")
-	l.mustRun("tor", "ip", "addr", "flush", "dev", "p0")
-	l.mustRun("tor", "ip", "addr", "flush", "dev", "p1")
+	for _, i := range own {
+		l.mustRun(s.node, "ethtool", "-K", i, "tx", "off")
+		l.mustRun(s.node, "ip", "addr", "flush", "dev", i)
+	}
 	s.tool("ovs-vsctl", "--no-wait", "init")
 	s.startSwitch()
 	s.tool("ovs-vsctl", "add-br", "br-phy", "--", "set", "Bridge", "br-phy", "datapath_type=netdev", "--", "add-port", "br-phy", "up0")
-	l.mustRun("tor", "ip", "addr", "add", torIP+"/24", "dev", "br-phy")
-	l.mustRun("tor", "ip", "link", "set", "br-phy", "up")
-	l.mustRun("tor", "ip", "route", "replace", "default", "via", "172.16.9.1")
-	s.tool("ovs-vsctl", "add-br", "vt0", "--", "set", "Bridge", "vt0", "datapath_type=netdev", "--", "add-port", "vt0", "p0", "--", "add-port", "vt0", "p1")
-	s.tool("vtep-ctl", "add-ps", "vt0", "--", "set", "Physical_Switch", "vt0", "tunnel_ips="+torIP)
+	s.underlay()
+	s.tool("ovs-vsctl", "add-br", "vt0", "--", "set", "Bridge", "vt0", "datapath_type=netdev")
+	for port := range s.workloads {
+		s.tool("ovs-vsctl", "add-port", "vt0", port)
+	}
+	s.addSwitch()
 	s.startEmulator()
 	return s
+}
+
+func (s *tor) newDB(name, schema string) { s.tool("ovsdb-tool", "create", s.path(name), schema) }
+
+// addSwitch enters the switch into its database; its ports follow from the emulator.
+func (s *tor) addSwitch() {
+	s.tool("vtep-ctl", "add-ps", "vt0", "--", "set", "Physical_Switch", "vt0", "tunnel_ips="+s.tunnelIP)
+}
+
+// underlay gives the switch its tunnel IP and its way out.
+func (s *tor) underlay() {
+	s.mustRun(s.node, "ip", "addr", "replace", s.tunnelIP+"/24", "dev", "br-phy")
+	s.mustRun(s.node, "ip", "link", "set", "br-phy", "up")
+	s.mustRun(s.node, "ip", "route", "replace", "default", "via", s.gateway)
 }
 
 func (s *tor) path(name string) string { return filepath.Join(s.dir, name) }
@@ -140,7 +167,7 @@ func (s *tor) end(c *exec.Cmd) {
 func (s *tor) startDB() {
 	s.t.Helper()
 	s.db = exec.Command("ovsdb-server", s.path("conf"), s.path("vtep"), "--remote=punix:"+s.path("db.sock"),
-		fmt.Sprintf("--remote=ptcp:%d:127.0.0.1", s.address.Port()), "--unixctl="+s.path("db.ctl"), "--no-chdir", "-vconsole:off")
+		s.remote(true), "--unixctl="+s.path("db.ctl"), "--no-chdir", "-vconsole:off")
 	s.db.Env = append(os.Environ(), s.env()...)
 	if err := s.db.Start(); err != nil {
 		s.t.Fatal(err)
@@ -154,6 +181,14 @@ func (s *tor) startDB() {
 	})
 }
 
+func (s *tor) remote(flag bool) string {
+	r := fmt.Sprintf("ptcp:%d:%s", s.address.Port(), s.address.Addr())
+	if flag {
+		return "--remote=" + r
+	}
+	return r
+}
+
 // reachable opens and closes the database's way for controllers; the switch keeps
 // its own.
 func (s *tor) reachable(open bool) {
@@ -162,7 +197,7 @@ func (s *tor) reachable(open bool) {
 	if open {
 		cmd = "ovsdb-server/add-remote"
 	}
-	out, err := exec.Command("ovs-appctl", "-t", s.path("db.ctl"), cmd, fmt.Sprintf("ptcp:%d:127.0.0.1", s.address.Port())).CombinedOutput()
+	out, err := exec.Command("ovs-appctl", "-t", s.path("db.ctl"), cmd, s.remote(false)).CombinedOutput()
 	if err != nil {
 		s.t.Fatalf("%s: %v\n%s", cmd, err, out)
 	}
@@ -177,7 +212,7 @@ func (s *tor) inNode(args ...string) *exec.Cmd {
 	}
 	defer log.Close()
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := s.Start("tor", cmd); err != nil {
+	if err := s.Start(s.node, cmd); err != nil {
 		s.t.Fatal(err)
 	}
 	return cmd
@@ -189,6 +224,25 @@ func (s *tor) startSwitch() {
 
 func (s *tor) startEmulator() {
 	s.emu = s.inNode("/usr/share/openvswitch/scripts/ovs-vtep", "--log-file="+s.path("ovs-vtep.log"), "vt0")
+}
+
+// isClean waits until the switch has no logical switch.
+func (s *tor) isClean() {
+	s.t.Helper()
+	testutil.Succeeds(s.t, "the switch is clean", func() error {
+		if left := s.tool("vtep-ctl", "list-ls"); left != "" {
+			return fmt.Errorf("logical switches %s", left)
+		}
+		return nil
+	})
+}
+
+// switchDevice makes the gateway device for a switch.
+func (s *site) switchDevice(t *tor) (id string) {
+	s.lab.t.Helper()
+	return s.create(client.GatewayDevices, client.Attrs{
+		"name": t.node, "management_ip": t.address.Addr().String(), "management_port": fmt.Sprint(t.address.Port()), "tunnel_ips": []string{t.tunnelIP},
+	})
 }
 
 // switchView is what the API says of a switch.
@@ -248,19 +302,20 @@ func isARPReply(f []byte, of string) bool {
 // tells the switch the router's.
 func TestHardwareVTEP(t *testing.T) {
 	l := newLab(t, 1, withTor)
-	tor := newTor(l)
+	tor := newTor(l, firstTor)
 	a := l.sites[0]
 	tn := a.newTenant("t", 100)
 	vm := tn.attach("vm-a", 3, "")
 	mac := l.linkMAC("wl", "eth0")
 
-	device := a.create(client.GatewayDevices, client.Attrs{
-		"name": "tor", "management_ip": tor.address.Addr().String(), "management_port": fmt.Sprint(tor.address.Port()), "tunnel_ips": []string{torIP},
-	})
+	device := a.switchDevice(tor)
 	gateway := a.create(client.L2Gateways, client.Attrs{"name": "tor-l2gw", "devices": []client.Attrs{{
 		"device_id": device, "segmentation_id": "100", "interfaces": []client.Attrs{{"name": "p0"}, {"name": "p1", "segmentation_id": []string{"10"}}},
 	}}})
-	connection := a.create(client.L2GatewayConnections, client.Attrs{"l2_gateway_id": gateway, "network_id": tn.multiSite})
+	connect := func() string {
+		return a.create(client.L2GatewayConnections, client.Attrs{"l2_gateway_id": gateway, "network_id": tn.multiSite})
+	}
+	connection := connect()
 	// The router must know which MAC has the workload's address. Behind which VTEP
 	// it is, the switch says.
 	remote := a.create(client.Ports, client.Attrs{
@@ -324,9 +379,7 @@ func TestHardwareVTEP(t *testing.T) {
 			_, err := tor.try("ovs-vsctl", "--timeout=2", "show")
 			return err
 		})
-		l.mustRun("tor", "ip", "addr", "replace", torIP+"/24", "dev", "br-phy")
-		l.mustRun("tor", "ip", "link", "set", "br-phy", "up")
-		l.mustRun("tor", "ip", "route", "replace", "default", "via", "172.16.9.1")
+		tor.underlay()
 		tor.startEmulator()
 		both(t)
 	})
@@ -352,6 +405,23 @@ func TestHardwareVTEP(t *testing.T) {
 		a.untilSwitch(device, "in sync again", settled)
 		both(t)
 	})
+	l.sub("its database is lost", func(t *testing.T) {
+		tor.end(tor.emu)
+		tor.end(tor.db)
+		a.untilSwitch(device, "the site sees it", func(v switchView) bool { return !v.Connected && v.Error != "" })
+		if err := os.Remove(tor.path("vtep")); err != nil {
+			t.Fatal(err)
+		}
+		tor.newDB("vtep", vtepSchema)
+		tor.startDB()
+		a.untilSwitch(device, "the site says what is missing", func(v switchView) bool {
+			return v.Connected && !v.InSync && len(v.Problems) == 1 && strings.Contains(v.Problems[0], "no Physical_Switch with the tunnel IP "+torIP)
+		})
+		tor.addSwitch()
+		tor.startEmulator()
+		a.untilSwitch(device, "in sync again", settled)
+		both(t)
+	})
 	l.sub("a silent workload is still reached", func(t *testing.T) {
 		a.untilSwitch(device, "the switch forgets it", func(v switchView) bool {
 			return !slices.ContainsFunc(v.Learned, func(m learnedMAC) bool { return !m.Silent })
@@ -367,17 +437,47 @@ func TestHardwareVTEP(t *testing.T) {
 	})
 	l.sub("without the connection nothing is left", func(t *testing.T) {
 		a.remove(client.L2GatewayConnections, connection)
-		testutil.Succeeds(t, "the switch is clean", func() error {
-			if left := tor.tool("vtep-ctl", "list-ls"); left != "" {
-				return fmt.Errorf("logical switches %s", left)
-			}
-			return nil
-		})
+		tor.isClean()
 		if got := l.ping("wl", "10.0.0.3", 3); got != 0 {
 			t.Errorf("%d of 3 pings still come back", got)
 		}
+		connection = connect()
+		both(t)
+	})
+	away := func() {
+		tor.reachable(false)
+		a.untilSwitch(device, "the site sees that it is away", func(v switchView) bool { return !v.Connected && v.Error != "" })
+		a.remove(client.L2GatewayConnections, connection)
+	}
+	l.sub("what a connection made goes when the switch is back", func(t *testing.T) {
+		away()
+		tor.reachable(true)
+		tor.isClean()
+		connection = connect()
+		both(t)
+	})
+	l.sub("what a device made goes when the switch is back", func(t *testing.T) {
+		away()
 		a.remove(client.Ports, remote)
 		a.remove(client.L2Gateways, gateway)
 		a.remove(client.GatewayDevices, device)
+		if err := l.Restart(t.Context(), a.name); err != nil {
+			t.Fatal(err)
+		}
+		retired := func() string { return l.causeway(a, "gateway-device", "retired", "-f", "value", "-c", "id") }
+		if got := retired(); strings.TrimSpace(got) != device {
+			t.Errorf("retired are %q, want %s", got, device)
+		}
+		if tor.tool("vtep-ctl", "list-ls") == "" {
+			t.Error("nothing was left while it was away")
+		}
+		tor.reachable(true)
+		tor.isClean()
+		testutil.Succeeds(t, "the site knows", func() error {
+			if got := retired(); got != "" {
+				return fmt.Errorf("retired is %s", got)
+			}
+			return nil
+		})
 	})
 }
