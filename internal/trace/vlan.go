@@ -100,13 +100,13 @@ func (r *run) fromTrunk(iface string) Result {
 // checkStranger refuses a sender on a VLAN who is somebody else, and learns others.
 func (r *run) checkStranger(e packet.Ethernet) reason.Reason {
 	body := r.frame[packet.EthernetLen:]
-	src, moves, spoof := netip.IPv4Unspecified(), false, reason.SpoofIP
+	src, spoof := netip.IPv4Unspecified(), reason.SpoofIP
 	switch e.Type {
 	case packet.TypeARP:
 		if len(body) < packet.ARPLen {
 			return reason.FrameMalformed
 		}
-		src, moves, spoof = ip4(body[14:]), true, reason.SpoofARP
+		src, spoof = ip4(body[14:]), reason.SpoofARP
 	case packet.TypeIPv4:
 		if !packet.IPv4Readable(r.frame) {
 			return reason.FrameMalformed
@@ -129,7 +129,7 @@ func (r *run) checkStranger(e packet.Ethernet) reason.Reason {
 	}
 	if r.p.unknown(r.net, src) {
 		r.mark("vlan/address")
-		r.learnAddr(src, e.Src, moves)
+		r.learnAddr(src, e.Src, true)
 	}
 	return reason.None
 }

@@ -51,8 +51,14 @@ static __always_inline bool martian(__be32 a)
 __noinline int route_frame(struct __sk_buff *skb, struct endpoint *in, __u32 router)
 {
 	bool originator = !in, df;
-	struct route_key rk = {.plen = 32 + 128};
-	struct neighbor_key nk = {};
+	/* One after the other: a program's stack is small. */
+	union {
+		struct route_key route;
+		struct {
+			__u32 plen;
+			struct neighbor_key neighbor;
+		};
+	} k;
 	struct endpoint_key ek = {};
 	struct eth *eth = DATA(skb);
 	struct ipv4 *ip = (void *)(eth + 1);
@@ -62,7 +68,7 @@ __noinline int route_frame(struct __sk_buff *skb, struct endpoint *in, __u32 rou
 	__u32 size, mtu = 0;
 	union verdict_icmp why = {.type = ICMP_UNREACH};
 	__u8 ttl, protocol;
-	__be32 src;
+	__be32 src, dst;
 
 	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
 		return drop(DROP_FRAME_MALFORMED);
@@ -94,7 +100,7 @@ __noinline int route_frame(struct __sk_buff *skb, struct endpoint *in, __u32 rou
 	protocol = ip->protocol;
 	df = ip->frag & bpf_htons(IP_DF);
 	src = ip->src;
-	addr_v4(&rk.addr, ip->dst);
+	dst = ip->dst;
 	size = bpf_ntohs(ip->tot_len);
 	if (unlikely(skb->gso_size))
 		size = segment_len(skb, bpf_htons(ETH_P_IP));
@@ -102,8 +108,10 @@ __noinline int route_frame(struct __sk_buff *skb, struct endpoint *in, __u32 rou
 	for (int turn = 0; turn < MAX_ROUTERS; turn++) {
 		__u8 lowered = ttl;
 
-		rk.router = bpf_htonl(router);
-		r = bpf_map_lookup_elem(&routes, &rk);
+		k.route.plen = 32 + 128;
+		k.route.router = bpf_htonl(router);
+		addr_v4(&k.route.addr, dst);
+		r = bpf_map_lookup_elem(&routes, &k.route);
 		if (unlikely(!r)) {
 			why.reason = DROP_NO_ROUTE;
 			why.code = ICMP_UNREACH_NET;
@@ -126,10 +134,10 @@ __noinline int route_frame(struct __sk_buff *skb, struct endpoint *in, __u32 rou
 				originator = true;
 				ttl = 64;
 				{
-					__be32 dst = addr_to_v4(&rk.addr);
+					__be32 own = dst;
 
-					addr_v4(&rk.addr, src);
-					src = dst;
+					dst = src;
+					src = own;
 				}
 				continue;
 			}
@@ -145,17 +153,18 @@ __noinline int route_frame(struct __sk_buff *skb, struct endpoint *in, __u32 rou
 			}
 			lowered = ttl - 1;
 		}
-		nk.net = r->net;
-		addr_copy(&nk.addr, r->kind == ROUTE_VIA ? &r->nexthop : &rk.addr);
-		n = bpf_map_lookup_elem(&neighbors, &nk);
+		k.neighbor.net = r->net;
+		if (r->kind == ROUTE_VIA)
+			addr_copy(&k.neighbor.addr, &r->nexthop);
+		n = bpf_map_lookup_elem(&neighbors, &k.neighbor);
 		ek.net = r->net;
 		if (likely(n)) {
 			mac_copy(ek.mac, n->mac);
 		} else {
-			__u64 mac = learned_neighbor(r->net, &nk.addr);
+			__u64 mac = learned_neighbor(r->net, &k.neighbor.addr);
 
-			if (!mac && pair_net(r->net, &nk.addr))
-				return punt_arp(skb, router, r, addr_to_v4(&nk.addr), ttl);
+			if (!mac && pair_net(r->net, &k.neighbor.addr))
+				return punt_arp(skb, router, r, addr_to_v4(&k.neighbor.addr), ttl);
 			if (!mac) {
 				why.reason = DROP_NEIGHBOR_UNKNOWN;
 				why.code = ICMP_UNREACH_HOST;

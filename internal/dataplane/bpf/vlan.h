@@ -39,8 +39,8 @@ static __always_inline void stranger(struct port *p, const struct endpoint *vlan
 }
 
 /* Checks an address with the MAC it came with, and learns it if it can be one of the
- * network's. moves: as in learn. */
-static __noinline bool vlan_addr(const struct endpoint *vlan, __be32 v4, const __u8 *mac, bool moves)
+ * network's. */
+static __noinline bool vlan_addr(const struct endpoint *vlan, __be32 v4, const __u8 *mac)
 {
 	struct port p;
 	struct addr a;
@@ -50,7 +50,7 @@ static __noinline bool vlan_addr(const struct endpoint *vlan, __be32 v4, const _
 		return false;
 	if (pair_net(vlan->id, &a)) {
 		stranger(&p, vlan);
-		learn_addr(&p, &a, mac, moves);
+		learn_addr(&p, &a, mac, true);
 	}
 	return true;
 }
@@ -89,7 +89,7 @@ static __noinline __u32 vlan_check(struct __sk_buff *skb, const struct endpoint 
 		why = vlan_source(vlan, ifindex, eth.src);
 		if (why)
 			return why;
-		if (__builtin_memcmp(a.sender_mac, eth.src, 6) || (a.sender_ip && !vlan_addr(vlan, a.sender_ip, eth.src, true)))
+		if (__builtin_memcmp(a.sender_mac, eth.src, 6) || (a.sender_ip && !vlan_addr(vlan, a.sender_ip, eth.src)))
 			return DROP_SPOOF_ARP;
 	} else if (eth.type == bpf_htons(ETH_P_IP)) {
 		struct ipv4 ip;
@@ -99,7 +99,7 @@ static __noinline __u32 vlan_check(struct __sk_buff *skb, const struct endpoint 
 		why = vlan_source(vlan, ifindex, eth.src);
 		if (why)
 			return why;
-		if (ip.src && !vlan_addr(vlan, ip.src, eth.src, false))
+		if (ip.src && !vlan_addr(vlan, ip.src, eth.src))
 			return DROP_SPOOF_IP;
 	} else {
 		return vlan_source(vlan, ifindex, eth.src);

@@ -40,6 +40,8 @@ func (g *gen) trunk() Case {
 		src = newMAC(g.r)
 	case 6:
 		ip = netip.AddrFrom4([4]byte{198, 51, 100, byte(g.r.Uint32())})
+	case 7:
+		ip = netip.IPv4Unspecified()
 	}
 	f := g.frame(n, src, ip)
 	if g.chance(40) {
@@ -54,11 +56,22 @@ func (g *gen) trunk() Case {
 	if g.chance(20) {
 		tci = uint16(g.r.Uint32())
 	}
-	tag := binary.BigEndian.AppendUint16(nil, uint16(packet.TypeVLAN))
-	tag = binary.BigEndian.AppendUint16(tag, tci)
+	tag := g.tag(nil, tci)
 	if g.chance(30) {
-		tag = append(tag, tag...)
+		tag = g.tag(tag, tci)
 	}
 	c.Data = slices.Insert(f, 12, tag...)
+	if g.chance(100) {
+		c.Data = c.Data[:packet.EthernetLen+g.r.IntN(5)] // the tag cut off, or what is behind it
+	}
 	return c
+}
+
+// tag appends a tag, sometimes one of a provider's.
+func (g *gen) tag(b []byte, tci uint16) []byte {
+	kind := packet.TypeVLAN
+	if g.chance(12) {
+		kind = packet.TypeSVLAN
+	}
+	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, uint16(kind)), tci)
 }

@@ -182,7 +182,7 @@ func stage(seed, topology uint64) (t, last *Topology) {
 func (r *Runner) env(t *Topology) dataplane.Env {
 	env := dataplane.Env{
 		Links: map[string]dataplane.Link{}, Tables: t.Tables, PathMTU: t.PathMTU,
-		Trunks:     map[string]dataplane.Link{Trunk: {Index: r.index[Trunk], MTU: trunkMTU}, Trunk2: {Index: r.index[Trunk2]}},
+		Trunks:     map[string]dataplane.Link{Trunk: {Index: r.index[Trunk], MTU: t.trunkMTU}, Trunk2: {Index: r.index[Trunk2]}},
 		VXLANIndex: r.index["vx0"], SlowIndex: r.index["slow0"],
 	}
 	for n, l := range t.Links {
@@ -265,7 +265,7 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 	}
 	for why := range want {
 		if n := after[why] - before[why]; n != want[why] {
-			return fmt.Errorf("topology %d: the programs counted %d drops for %s, the pipeline %d", topology, n, reason.Reason(why), want[why])
+			return differ("topology %d: the programs counted %d drops for %s, the pipeline %d", topology, n, reason.Reason(why), want[why])
 		}
 		r.Reasons[why] += want[why]
 	}
@@ -285,10 +285,12 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 	return nil
 }
 
-// memoryError says that the two have not learned the same.
-type memoryError string
+// stateError says that the two have not learned or counted the same.
+type stateError string
 
-func (e memoryError) Error() string { return string(e) }
+func (e stateError) Error() string { return string(e) }
+
+func differ(format string, args ...any) error { return stateError(fmt.Sprintf(format, args...)) }
 
 // sameMemory compares what was learned.
 func (r *Runner) sameMemory() error {
@@ -309,7 +311,7 @@ func (r *Runner) sameMemory() error {
 			l.MAC = mac
 		}
 		if !have[l] {
-			err = memoryError(fmt.Sprintf("the pipeline has learned %+v, the programs have not", l))
+			err = differ("the pipeline has learned %+v, the programs have not", l)
 		}
 		delete(have, l)
 	})
@@ -317,7 +319,7 @@ func (r *Runner) sameMemory() error {
 		return err
 	}
 	for l := range have {
-		return memoryError(fmt.Sprintf("the programs have learned %+v and %d more, the pipeline has not", l, len(have)-1))
+		return differ("the programs have learned %+v and %d more, the pipeline has not", l, len(have)-1)
 	}
 	return err
 }
@@ -337,7 +339,7 @@ func add(t dataplane.Traffic, n trace.Count) dataplane.Traffic {
 func sameTraffic[K comparable](what string, before, after, want map[K]dataplane.Traffic) error {
 	for k := range want {
 		if _, ok := after[k]; !ok {
-			return fmt.Errorf("%s %v has no counter, and should have %+v", what, k, want[k])
+			return differ("%s %v has no counter, and should have %+v", what, k, want[k])
 		}
 	}
 	for k, a := range after {
@@ -347,7 +349,7 @@ func sameTraffic[K comparable](what string, before, after, want map[K]dataplane.
 			TxPackets: a.TxPackets - b.TxPackets, TxBytes: a.TxBytes - b.TxBytes,
 		}
 		if got != want[k] {
-			return fmt.Errorf("%s %v: the programs counted %+v, the pipeline %+v", what, k, got, want[k])
+			return differ("%s %v: the programs counted %+v, the pipeline %+v", what, k, got, want[k])
 		}
 	}
 	return nil
@@ -431,6 +433,6 @@ func (r *Runner) compare(got dataplane.TestRecord, want trace.Result) string {
 // IsMismatch tells whether err says that the two differ.
 func IsMismatch(err error) bool {
 	var m *Mismatch
-	var e memoryError
+	var e stateError
 	return errors.As(err, &m) || errors.As(err, &e)
 }

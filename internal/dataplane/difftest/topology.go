@@ -25,9 +25,8 @@ const Interfaces = 14
 
 // The interfaces that carry VLANs, the first of them tunnels as well.
 const (
-	Trunk    = "up0"
-	Trunk2   = "up1"
-	trunkMTU = 1500
+	Trunk  = "up0"
+	Trunk2 = "up1"
 )
 
 // InterfaceName names the i-th workload interface.
@@ -40,6 +39,7 @@ type Topology struct {
 	Tables  map[model.GatewayDeviceID]uint32
 	PathMTU map[netip.Addr]int
 
+	trunkMTU int // of Trunk; Trunk2 has none
 	nets     []network
 	vteps    []netip.Addr
 	tunnels  []netip.Addr
@@ -102,7 +102,7 @@ func (n *network) pairs(r *rand.Rand, own model.MAC) []hoststate.Pair {
 // Env is the pure half of the host.
 func (t *Topology) Env(hashKey uint64) trace.Env {
 	env := trace.Env{
-		Trunks: map[string]trace.Link{Trunk: {MTU: trunkMTU}, Trunk2: {}},
+		Trunks: map[string]trace.Link{Trunk: {MTU: t.trunkMTU}, Trunk2: {}},
 		Links:  t.Links, Tables: t.Tables, PathMTU: t.PathMTU, HashKey: hashKey,
 		NoRoute: map[trace.Underlay]bool{},
 	}
@@ -177,10 +177,12 @@ func (t *Topology) addVLANs(r *rand.Rand) {
 			n.vlans = append(n.vlans, k)
 		}
 	}
+	t.trunkMTU = []int{1500, 700}[r.IntN(2)]
 	t.State.VLANs[hoststate.VLANKey{Interface: "gone", ID: 99}] = hoststate.VLAN{Network: t.nets[0].key}
 }
 
-// Thin takes a sixth of the rows away, so that what refers to them misses them.
+// Thin takes a sixth of the rows away, so that what refers to them misses them; and shuts
+// some of the VLANs that stay, or gives them to another network.
 func (t *Topology) Thin(seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 0x7468696e))
 	thin(r, t.State.Ports)
@@ -190,6 +192,19 @@ func (t *Topology) Thin(seed uint64) {
 	thin(r, t.State.VNIs)
 	thin(r, t.State.Peers)
 	thin(r, t.State.VLANs)
+	for _, k := range t.vlans {
+		v, ok := t.State.VLANs[k]
+		if !ok {
+			continue
+		}
+		switch r.IntN(4) {
+		case 0:
+			v.Drop = reason.PortAdminDown
+		case 1:
+			v.Network = t.nets[r.IntN(4)].key
+		}
+		t.State.VLANs[k] = v
+	}
 }
 
 func thin[K comparable, V any](r *rand.Rand, m map[K]V) {
