@@ -231,7 +231,11 @@ func fromClouds(ctx context.Context, cloud string, env func(string) string, time
 		// clouds.Parse would follow a nil pointer.
 		return nil, fmt.Errorf("%s: cloud %s has no auth section (an empty one, auth: {}, will do where secure.yaml has it all)", path, cloud)
 	}
-	opts := []clouds.ParseOption{clouds.WithCloudName(cloud)}
+	// gophercloud itself would read the variables of the process.
+	opts := []clouds.ParseOption{clouds.WithCloudName(cloud), clouds.WithRegion(env("OS_REGION_NAME")), clouds.WithEndpointType(env("OS_INTERFACE"))}
+	if env("OS_CACERT") == "" && fixedAuth.CACert != "" {
+		opts = append(opts, clouds.WithCACertPath(fixedAuth.CACert))
+	}
 	if path != "" {
 		opts = append(opts, clouds.WithLocations(path))
 	}
@@ -255,8 +259,9 @@ func fromClouds(ctx context.Context, cloud string, env func(string) string, time
 }
 
 type cloudEntry struct {
-	Type string `yaml:"auth_type"`
-	Auth *struct {
+	Type   string `yaml:"auth_type"`
+	CACert string `yaml:"cacert"`
+	Auth   *struct {
 		Endpoint string `yaml:"endpoint"`
 		Token    string `yaml:"token"`
 	} `yaml:"auth"`

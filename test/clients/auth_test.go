@@ -33,6 +33,10 @@ func TestKeystone(t *testing.T) {
 		t.Parallel()
 		k.users(t)
 	})
+	t.Run("peer", func(t *testing.T) {
+		t.Parallel()
+		k.peer(t)
+	})
 	t.Run("tokens", func(t *testing.T) {
 		t.Parallel()
 		k.tokens(t)

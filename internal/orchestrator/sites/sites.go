@@ -94,12 +94,16 @@ func Connect(ctx context.Context, a peering.Access, o Options) (*Conn, error) {
 }
 
 // options turns what the file says into what the client reads: an environment of
-// its own, so that OS_* variables of the process have no part in it.
+// its own, so that OS_* variables of the process have no part in it: a region or an
+// account of one site is not another one's. They only say where clouds.yaml is.
 func options(a peering.Access, o Options) client.Options {
-	if a.Cloud != "" {
-		return client.Options{Cloud: a.Cloud, Getenv: o.Getenv, Timeout: o.Timeout}
-	}
 	vars := map[string]string{}
+	if a.Cloud != "" {
+		for _, k := range []string{"OS_CLIENT_CONFIG_FILE", "XDG_CONFIG_HOME", "HOME"} {
+			vars[k] = o.Getenv(k)
+		}
+		return client.Options{Cloud: a.Cloud, Getenv: func(k string) string { return vars[k] }, Timeout: o.Timeout}
+	}
 	for k, v := range a.Auth {
 		vars["OS_"+strings.ToUpper(k)] = v
 	}
@@ -188,6 +192,7 @@ func ProblemOf(err error) *observed.Problem {
 	switch client.Status(err) {
 	case 401:
 		p.Text = "the API does not know the account: " + p.Text
+		p.Hint = "Check the site's auth, or its cloud in clouds.yaml; a token may have expired."
 	case 403:
 		p.Text = "the account may not see or do this: " + p.Text
 		p.Hint = "Peering is for the cloud's administrator; use an account with that role."

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -193,5 +196,35 @@ func TestMissing(t *testing.T) {
 	delete(all, "tag-ext")
 	if p := ProblemOf(missing(all)); p.Text != "the API lacks the extensions standard-attr-tag" || p.Hint == "" {
 		t.Errorf("%+v", p)
+	}
+}
+
+// TestCloudAlone: for a cloud of clouds.yaml the variables of the process say where that
+// file is, and nothing that the file says. Nor do those that gophercloud reads itself.
+func TestCloudAlone(t *testing.T) {
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"versions":[{"id":"v2.0","status":"CURRENT","links":[{"rel":"self","href":"http://%s/v2.0/"}]}]}`, r.Host)
+	}))
+	t.Cleanup(api.Close)
+	keystone := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Subject-Token", "token")
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprintf(w, `{"token":{"expires_at":"2100-01-01T00:00:00.000000Z","catalog":[{"type":"network","endpoints":[
+			{"interface":"public","region":"here","region_id":"here","url":%q},{"interface":"public","region":"elsewhere","region_id":"elsewhere","url":"http://127.0.0.1:1"}]}]}}`, api.URL)
+	}))
+	t.Cleanup(keystone.Close)
+	file := filepath.Join(t.TempDir(), "clouds.yaml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, "clouds:\n  a:\n    region_name: here\n    auth: {auth_url: %s/v3, username: u, password: p, project_name: x, user_domain_id: d, project_domain_id: d}\n", keystone.URL), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("OS_CLIENT_CONFIG_FILE", file)
+	t.Setenv("OS_REGION_NAME", "elsewhere")
+	t.Setenv("OS_INTERFACE", "internal")
+	c, err := Connect(t.Context(), peering.Access{Cloud: "a"}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.TrimSuffix(c.Endpoint(), "/"); got != api.URL {
+		t.Errorf("the API is at %s, want %s", got, api.URL)
 	}
 }
