@@ -59,7 +59,7 @@ func keep(t *testing.T, dir, holder string) *keeper {
 	so.Attempts = 2
 	k.svc = service.New(service.Options{
 		Paths: []string{dir}, Poll: 20 * time.Millisecond, Full: 300 * time.Millisecond, Sites: so,
-		Lease: lease.Options{Term: 2 * time.Second, Holder: holder}, Counts: k.counts, Log: slog.New(slog.NewJSONHandler(k.log, nil)),
+		Lease: lease.Options{Term: 5 * time.Second, Holder: holder}, Counts: k.counts, Log: slog.New(slog.NewJSONHandler(k.log, nil)),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
