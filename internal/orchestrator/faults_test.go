@@ -217,7 +217,7 @@ func TestFaults(t *testing.T) {
 // TestFaultsOfControllers is the same with sites that are processes of their own.
 func TestFaultsOfControllers(t *testing.T) {
 	const atOnce = 2
-	g := newControllers(t, atOnce)
+	g := newControllers(t, atOnce, maxSites)
 	for seed := range uint64(*controllerSeeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()

@@ -130,21 +130,21 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // controllers has sites that are processes of "causeway controller", each with an etcd
 // of its own. They are emptied after each world and used again.
 type controllers struct {
-	free   chan []server // sets of maxSites
+	free   chan []server // sets of equal size
 	killed atomic.Int64
 }
 
 // maxSites is how many sites a random world has at most.
 const maxSites = 4
 
-// newControllers starts enough for so many worlds at once.
-func newControllers(t testing.TB, worlds int) *controllers {
+// newControllers starts enough for so many worlds at once, each of so many sites.
+func newControllers(t testing.TB, worlds, size int) *controllers {
 	g := &controllers{free: make(chan []server, worlds)}
 	t.Cleanup(func() { t.Logf("controllers were killed %d times", g.killed.Load()) })
 	var starting sync.WaitGroup
 	sets := make([][]server, worlds)
 	for i := range sets {
-		for range maxSites {
+		for range size {
 			c := &controller{dir: tempDir(t), killed: &g.killed, http: &http.Client{
 				Transport:     &http.Transport{MaxIdleConnsPerHost: 16},
 				Timeout:       time.Minute,

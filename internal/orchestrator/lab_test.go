@@ -244,9 +244,14 @@ func options(holder string) orchestrator.Options {
 
 // newLab makes the sites of the chapter's example, or more like them.
 func newLab(t testing.TB, n int) *lab {
+	return newLabOf(t, n, func(i int) *cloud { return newCloud(t, siteName(i)) })
+}
+
+// newLabOf has sites that hold nothing yet.
+func newLabOf(t testing.TB, n int, site func(i int) *cloud) *lab {
 	l := &lab{t: t, o: orchestrator.New(options(""))}
 	for i := range n {
-		c := newCloud(t, siteName(i))
+		c := site(i)
 		c.tenant("tenant-router", fmt.Sprintf("10.0.%d.0/24", i))
 		c.gateway("gateway", tunnelIP(i))
 		l.clouds = append(l.clouds, c)
