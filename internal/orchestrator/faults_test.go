@@ -206,7 +206,7 @@ func (w *world) original() *peering.Peering {
 // destroy as before, and nothing else is ever touched.
 func TestFaults(t *testing.T) {
 	g := newInProcess(t)
-	for seed := range uint64(*seeds) {
+	for seed := range worlds(*seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			goThrough(newWorld(t, g, seed))
@@ -218,12 +218,20 @@ func TestFaults(t *testing.T) {
 func TestFaultsOfControllers(t *testing.T) {
 	const atOnce = 2
 	g := newControllers(t, atOnce, maxSites)
-	for seed := range uint64(*controllerSeeds) {
+	for seed := range worlds(*controllerSeeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			goThrough(newWorld(t, g, seed))
 		})
 	}
+}
+
+// worlds is how many of n a run goes through: few where tests are to be short.
+func worlds(n int) uint64 {
+	if testing.Short() {
+		n = (n + 5) / 6
+	}
+	return uint64(n)
 }
 
 // goThrough makes random runs, and in the end those that have to succeed.

@@ -59,8 +59,13 @@ func TestPolicyBesideOslo(t *testing.T) {
 	var sets []policySet
 	for _, s := range []uint64{1, seed} {
 		g := ruleMaker{rand.New(rand.NewPCG(s, 2))}
-		for range each {
-			sets = append(sets, g.set())
+		for n := 0; n < each; {
+			set := g.set()
+			if _, err := policy.Parse([]byte(set.File)); err != nil && strings.Contains(err.Error(), "checks with the rules that it refers to") {
+				continue // rules that come to more than ours may; by chance some do
+			}
+			sets = append(sets, set)
+			n++
 		}
 	}
 	var in bytes.Buffer
