@@ -21,7 +21,7 @@ fuzz:
 	@scripts/fuzz $(SECONDS_EACH)
 
 bench:
-	@scripts/bench $(ROUNDS)
+	@scripts/bench "$(or $(ROUNDS),15)" $(OLDER)
 
 bench-api:
 	@scripts/bench-api $(ROUNDS)

@@ -10,8 +10,8 @@ import (
 	"github.com/causeway-net/causeway/internal/agent"
 	"github.com/causeway-net/causeway/internal/cli"
 	"github.com/causeway-net/causeway/internal/config"
-	"github.com/causeway-net/causeway/internal/dataplane"
 	"github.com/causeway-net/causeway/internal/hostsync"
+	"github.com/causeway-net/causeway/internal/pathmtu"
 )
 
 // newAgentCommand runs on each host that carries workloads or tunnels.
@@ -27,7 +27,9 @@ func newAgentCommand() *cobra.Command {
 The agent keeps eBPF programs and maps, two network devices (cw-vxlan, cw-slow),
 tunnel addresses and, for VTEP routers with uplinks, routing tables and rules. All
 of it stays when the agent ends, is killed or is replaced, and packets go on
-flowing; "causeway agent cleanup" takes it away.
+flowing; "causeway agent cleanup" takes it away. It ends cleanly on SIGTERM and SIGINT.
+SIGHUP does not end it: the files of --tls-* are read for each connection to the
+controller, settings at the start only.
 
 Each setting is a flag, an environment variable (CAUSEWAY_AGENT_ and the flag's name
 in capitals, with _ for -) and a key of the file of --config. The flag wins over the
@@ -44,7 +46,8 @@ variable, the variable over the file.`,
 		},
 	}
 	cmd.Flags().AddFlagSet(set.Flags())
-	cmd.AddCommand(newAgentCleanupCommand())
+	markServer(cmd)
+	cmd.AddCommand(newAgentCleanupCommand(), newAgentStatusCommand())
 	return cmd
 }
 
@@ -85,17 +88,24 @@ func resolveAgent(cmd *cobra.Command, set *config.Set, c *config.Agent) error {
 }
 
 func agentConfig(c config.Agent, log *slog.Logger) agent.Config {
+	mark, _ := c.Mark() // it was checked
 	return agent.Config{
 		PinDir: c.PinDir, StateDir: c.StateDir,
 		UnderlayInterfaces: c.UnderlayInterfaces, WorkloadInterfaces: c.WorkloadInterfaces,
-		ICMPRate: c.ICMPRate, ICMPBurst: c.ICMPBurst, Limits: dataplane.Limits(c.Limits),
+		AnyUnderlay: c.ReversePath == config.ReversePathOff, UnderlayMark: mark,
+		KernelOutput: c.Output == config.OutputKernel,
+		ICMPRate:     c.ICMPRate, ICMPBurst: c.ICMPBurst, FloodRate: c.FloodRate, FloodBurst: c.FloodBurst, Limits: c.Limits,
+		PathMTU:       pathmtu.Settings{Fixed: c.PathMTU, Floor: c.PathMTUFloor, Interval: c.PathMTUInterval},
 		MetricsListen: c.MetricsListen, Log: log,
 	}
 }
 
-func runAgent(ctx context.Context, c config.Agent) error {
+func runAgent(ctx context.Context, c config.Agent) (err error) {
+	defer survivePipe()()
 	log := c.Log.Logger()
 	slog.SetDefault(log)
+	defer func() { log.Info("agent ended; packets go on as they were told", endOf(ctx, err)...) }()
+	defer tellHangups(ctx, log)()
 	opts := hostsync.ClientOptions{Target: c.Controller, Version: version(), Logger: log}
 	if c.TLS.Any() {
 		opts.TLS = &hostsync.TLSFiles{Cert: c.TLS.Cert, Key: c.TLS.Key, CA: c.TLS.CA}

@@ -1,11 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"testing"
 
 	"github.com/causeway-net/causeway/internal/config"
-	"github.com/causeway-net/causeway/internal/dataplane"
+	"github.com/causeway-net/causeway/internal/maplimit"
 )
 
 // TestLimits: what the flags say without being given is what the dataplane takes
@@ -14,19 +15,17 @@ func TestLimits(t *testing.T) {
 	set := config.NewSet("agent")
 	var c config.Agent
 	c.Bind(set)
-	if got, want := agentConfig(c, slog.Default()).Limits, (dataplane.Limits{}).WithDefaults(); got != want {
+	if got, want := agentConfig(c, slog.Default()).Limits, (maplimit.Limits{}).WithDefaults(); got != want {
 		t.Errorf("the flags' defaults are\n%+v, those of the dataplane\n%+v", got, want)
 	}
-	if err := set.Flags().Parse([]string{
-		"--max-ports=1", "--max-port-addresses=2", "--max-endpoints=3", "--max-neighbors=4", "--max-routes=5", "--max-tunnel-ips=6",
-		"--max-vnis=7", "--max-peers=8", "--max-floods=9", "--max-counters=10", "--max-routers=11",
-		"--max-address-pairs=12", "--max-learned=13", "--max-vlans=14",
-	}); err != nil {
+	var want maplimit.Limits
+	var args []string
+	want.Each(func(value *uint32, flag string, _ uint32, _, _ string) {
+		*value = uint32(len(args) + 1)
+		args = append(args, fmt.Sprintf("--%s=%d", flag, *value))
+	})
+	if err := set.Flags().Parse(args); err != nil {
 		t.Fatal(err)
-	}
-	want := dataplane.Limits{
-		Ports: 1, PortAddrs: 2, Endpoints: 3, Neighbors: 4, Routes: 5, TunnelIPs: 6, VNIs: 7, Peers: 8, Floods: 9, Counters: 10, Routers: 11,
-		Pairs: 12, Learned: 13, VLANs: 14,
 	}
 	if got := agentConfig(c, slog.Default()).Limits; got != want {
 		t.Errorf("got %+v, want %+v", got, want)

@@ -2,9 +2,6 @@ package main
 
 import (
 	"os"
-	"os/signal"
-	"runtime/debug"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -12,10 +9,6 @@ import (
 	"github.com/causeway-net/causeway/internal/config"
 	"github.com/causeway-net/causeway/internal/controller"
 )
-
-// controllerGC is the garbage collector's target where GOGC is not set: a site's
-// state is small and changes seldom, so memory is worth more than the time.
-const controllerGC = 50
 
 func newControllerCommand() *cobra.Command {
 	var settings config.Controller
@@ -26,7 +19,8 @@ func newControllerCommand() *cobra.Command {
 		Short: "Run a site's controller: API, state and the agents' source",
 		Long: `Run a site's controller: the Neutron v2.0 API, the site's state in etcd
 (embedded, or a cluster), and the streams that tell the hosts' agents what to
-forward. It ends cleanly on SIGTERM and SIGINT.
+forward. It ends cleanly on SIGTERM and SIGINT. At SIGHUP it reads the files of
+certificates and policy and opens the audit log again; settings are read at the start only.
 
 Each flag is also an environment variable (--api-listen:
 CAUSEWAY_CONTROLLER_API_LISTEN) and a key of the YAML file given with --config
@@ -39,12 +33,13 @@ CAUSEWAY_CONTROLLER_API_LISTEN) and a key of the YAML file given with --config
 			if err := settings.Finish(set); err != nil {
 				return usageError(cmd, err)
 			}
+			defer survivePipe()()
+			ctx, log := cmd.Context(), settings.Log.Logger()
 			if os.Getenv("GOGC") == "" {
-				debug.SetGCPercent(controllerGC)
+				defer inBackground(ctx, tuneGC)()
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
-			defer stop()
-			err := controller.Run(ctx, controller.Config{Controller: settings, Version: version(), Logger: settings.Log.Logger()})
+			err := controller.Run(ctx, controller.Config{Controller: settings, Version: version(), Logger: log, Reload: hangups(ctx)})
+			log.Info("controller ended", endOf(ctx, err)...)
 			if err != nil {
 				return &cli.Error{What: "controller", Err: err}
 			}
@@ -52,5 +47,6 @@ CAUSEWAY_CONTROLLER_API_LISTEN) and a key of the YAML file given with --config
 		},
 	}
 	cmd.Flags().AddFlagSet(set.Flags())
+	markServer(cmd)
 	return cmd
 }

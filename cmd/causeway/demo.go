@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/causeway-net/causeway/internal/cli"
 	"github.com/causeway-net/causeway/internal/demo"
 )
 
@@ -45,9 +46,18 @@ interrupted. Needs root, and Linux 6.6 or newer.`,
 	return cmd
 }
 
+// fileOf is the file that a command writes to at last.
+func fileOf(w any) (*os.File, bool) {
+	if t, ok := w.(*cli.Terminal); ok {
+		w = t.Under()
+	}
+	f, ok := w.(*os.File)
+	return f, ok
+}
+
 // wantsColour: a terminal, unless NO_COLOR says otherwise (https://no-color.org).
 func wantsColour(w io.Writer) bool {
-	f, ok := w.(*os.File)
+	f, ok := fileOf(w)
 	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
 		return false
 	}

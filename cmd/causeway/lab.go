@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +26,7 @@ func newTestbedCommand() *cobra.Command {
 loopback port that the lab's file names; each host is a network namespace with an
 agent of its own; links are veth pairs. "ip netns" shows the namespaces as
 LAB-NODE. Any OpenStack client can drive the sites. Needs root.`,
-		newTestbedUp(), newTestbedAttach(), newTestbedExec(), newTestbedStatus(), newTestbedDown())
+		newTestbedUp(), newTestbedAttach(), newTestbedExec(), newTestbedList(), newTestbedStatus(), newTestbedRestart(), newTestbedDown())
 }
 
 func newTestbedUp() *cobra.Command {
@@ -42,7 +41,7 @@ or is interrupted, nothing of it stays.`,
 			defer survivePipe()()
 			f, err := testbed.ReadFile(args[0])
 			if err != nil {
-				return labError(cmd, err)
+				return labError(cmd, cli.BadFile(err))
 			}
 			out := cmd.OutOrStdout()
 			l, err := testbed.Up(cmd.Context(), f, testbed.Options{Progress: func(s string) { fmt.Fprintln(out, s) }})
@@ -96,7 +95,7 @@ func (f *labFlag) open() (*testbed.Lab, error) {
 func labError(cmd *cobra.Command, err error) error {
 	switch {
 	case errors.Is(err, testbed.ErrNoLab):
-		err = &cli.Error{Err: err, Code: cli.ExitNotFound, Hint: "Those that are up are the directories in /run/causeway/testbed."}
+		err = &cli.Error{Err: err, Code: cli.ExitNotFound, Hint: "Those that are up: causeway testbed list"}
 	case errors.Is(err, testbed.ErrExists):
 		err = cli.Hinted(err, "Take it away with: causeway testbed down --lab NAME; or give the lab another name in its file.")
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
@@ -135,7 +134,7 @@ port is ACTIVE. The API is the lab's own unless --endpoint or --os-cloud is give
 			return labError(cmd, err)
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, %s, MTU %d, on %s of host %s; namespace %s\n",
-			w.Name, strings.Join(w.Addresses, ", "), w.MAC, w.MTU, w.Interface, w.Host, w.NetNS)
+			w.Name, cli.Plain(strings.Join(w.Addresses, ", ")), cli.Plain(w.MAC), w.MTU, cli.Plain(w.Interface), w.Host, w.NetNS)
 		return nil
 	}
 	return cmd
@@ -210,9 +209,70 @@ namespaces, mounts, directories. Processes that "testbed exec" left running end 
 	return cmd
 }
 
+func newTestbedList() *cobra.Command {
+	var report reportFlags
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the labs of this machine",
+		Long:  "List the labs that are up on this machine, and how many of their servers run. \"testbed status\" looks closer at one.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			labs, err := testbed.List()
+			if err != nil {
+				return labError(cmd, err)
+			}
+			return report.write(cmd.OutOrStdout(), labs, func(w io.Writer) error {
+				var rows [][]string
+				for _, l := range labs {
+					servers := fmt.Sprintf("%d of %d run", l.Running, l.Servers)
+					if l.Error != "" {
+						servers = l.Error
+					}
+					rows = append(rows, []string{l.Lab, strings.Join(l.Sites, ", "), strings.Join(l.Hosts, ", "), servers, strings.Join(l.Workloads, ", ")})
+				}
+				return cli.Table(w, []string{"Lab", "Sites", "Hosts", "Servers", "Workloads"}, rows)
+			})
+		},
+	}
+	report.register(cmd)
+	return cmd
+}
+
+func newTestbedRestart() *cobra.Command {
+	one := func(kind, arg, short string, restart func(*testbed.Lab, context.Context, string) error) *cobra.Command {
+		var lab labFlag
+		cmd := &cobra.Command{
+			Use: kind + " " + arg, Short: short, Args: cobra.ExactArgs(1),
+			Long: short + ". It ends as a service manager ends it (SIGTERM), starts again with the same\nsettings, and the command returns when it answers. One that does not run is started.",
+			RunE: func(cmd *cobra.Command, args []string) error {
+				defer survivePipe()()
+				l, err := lab.open()
+				if err != nil {
+					return labError(cmd, err)
+				}
+				if err := restart(l, cmd.Context(), args[0]); err != nil {
+					return labError(cmd, err)
+				}
+				pid, err := l.PID(args[0])
+				if err != nil {
+					return labError(cmd, err)
+				}
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s runs again, pid %d\n", kind, args[0], pid)
+				return err
+			},
+		}
+		lab.register(cmd)
+		return cmd
+	}
+	return needSubcommand("restart", "Restart a controller or an agent of a lab",
+		"Restart a server of a lab, to see what becomes of packets and requests meanwhile.",
+		one("agent", "HOST", "Restart the agent of a host", (*testbed.Lab).RestartAgent),
+		one("controller", "SITE", "Restart the controller of a site", (*testbed.Lab).RestartController))
+}
+
 func newTestbedStatus() *cobra.Command {
 	var lab labFlag
-	var asJSON bool
+	var report reportFlags
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show a lab: servers, ports, underlay",
@@ -227,13 +287,7 @@ func newTestbedStatus() *cobra.Command {
 			if err != nil {
 				return labError(cmd, err)
 			}
-			if asJSON {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetIndent("", "  ")
-				err = e.Encode(st)
-			} else {
-				err = printStatus(cmd.OutOrStdout(), st)
-			}
+			err = report.write(cmd.OutOrStdout(), st, func(w io.Writer) error { return printStatus(w, st) })
 			if err == nil && !st.OK {
 				err = cli.Exit(cli.ExitFailure)
 			}
@@ -241,7 +295,7 @@ func newTestbedStatus() *cobra.Command {
 		},
 	}
 	lab.register(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	report.register(cmd)
 	return cmd
 }
 
@@ -258,9 +312,9 @@ func printStatus(w io.Writer, st *testbed.Status) error {
 		if !s.APIUp {
 			api += " does not answer"
 		}
-		servers = append(servers, []string{"controller", s.Name, running(s.Controller), api, s.Controller.Log})
+		servers = append(servers, []string{"controller", s.Name, running(s.Controller), api, s.Controller.Metrics, s.Controller.Log})
 		for _, h := range s.Hosts {
-			servers = append(servers, []string{"agent", h.Name, running(h.Agent), "netns " + h.NetNS, h.Agent.Log})
+			servers = append(servers, []string{"agent", h.Name, running(h.Agent), "netns " + h.NetNS, h.Agent.Metrics, h.Agent.Log})
 		}
 		for _, p := range s.Ports {
 			workload := ""
@@ -285,7 +339,7 @@ func printStatus(w io.Writer, st *testbed.Status) error {
 		underlay = append(underlay, []string{fmt.Sprintf("%s (%s)", u.From, u.Source), fmt.Sprintf("%s (%s)", u.To, u.Addr), result})
 	}
 	fmt.Fprintf(w, "lab %s\n", st.Lab)
-	err := cli.Table(w, []string{"Server", "Of", "State", "At", "Log"}, servers)
+	err := cli.Table(w, []string{"Server", "Of", "State", "At", "Metrics", "Log"}, servers)
 	if len(ports) > 0 {
 		err = errors.Join(err, cli.Table(w, []string{"Site", "Port", "Name", "Host", "Interface", "Status", "Workload"}, ports))
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"github.com/causeway-net/causeway/internal/orchestrator"
 	"github.com/causeway-net/causeway/internal/orchestrator/lease"
 	"github.com/causeway-net/causeway/internal/orchestrator/peering"
+	"github.com/causeway-net/causeway/internal/orchestrator/plan"
 	"github.com/causeway-net/causeway/internal/orchestrator/show"
 	"github.com/causeway-net/causeway/internal/orchestrator/sites"
 )
@@ -30,7 +30,8 @@ accounts can go on. One run at a time works on a peering.
 
 Exit codes: 0 everything is as the file says, or was made so; 4 something is to be
 done (plan) or has drifted (status); 5 something stands in the way, and nothing was
-done; 6 another run has the lease; 1 a step failed; 2 and 130 as everywhere.`,
+done; 6 another run has the lease; 1 a step failed; 2, 3 and 130 as everywhere. Of several
+peerings it is the gravest: 1, then 6, 5, 4. "verify" has its own.`,
 		newPeerPlan(), newPeerApply(), newPeerStatus(), newPeerVerify(), newPeerRun(), newPeerDestroy(), newPeerAdopt(), newPeerRender())
 }
 
@@ -40,13 +41,16 @@ type peerFlags struct {
 	only    []string
 	sites   []string // that a teardown is narrowed to
 	timeout time.Duration
+	patient func() bool // --timeout was given
+	several bool        // the files hold more than one peering
 }
 
 func (p *peerFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringArrayVarP(&p.files, "file", "f", nil, "`FILE` or directory that says what is peered; - is standard input; repeatable")
+	f.StringArrayVar(&p.files, "file", nil, "`FILE` or directory that says what is peered; - is standard input; repeatable")
 	f.StringArrayVar(&p.only, "peering", nil, "only the peering of this `NAME`; repeatable")
 	f.DurationVar(&p.timeout, "timeout", 30*time.Second, "longest wait for one answer of a site, a `DURATION`")
+	p.patient = func() bool { return f.Changed("timeout") }
 	mustRequire(cmd, "file")
 	_ = cmd.MarkFlagFilename("file", "yaml", "yml")
 	cmd.Args = cobra.NoArgs
@@ -61,8 +65,9 @@ func (p *peerFlags) registerSites(cmd *cobra.Command) {
 func (p *peerFlags) read(stdin io.Reader) ([]peering.Peering, error) {
 	all, err := peering.ReadFiles(p.files, stdin)
 	if err != nil {
-		return nil, err
+		return nil, cli.BadFile(err)
 	}
+	p.several = len(all) > 1
 	out := all
 	if len(p.only) > 0 {
 		out = nil
@@ -86,8 +91,20 @@ func (p *peerFlags) read(stdin io.Reader) ([]peering.Peering, error) {
 	return out, nil
 }
 
+// command is one of the peer commands for the same files, and for one peering of theirs.
+func (p *peerFlags) command(name string, spec *peering.Peering) string {
+	s := "causeway peer " + name
+	for _, f := range p.files {
+		s += " --file " + plan.Quote(f)
+	}
+	if len(p.only) > 0 || p.several {
+		s += " --peering " + spec.Name
+	}
+	return s
+}
+
 func (p *peerFlags) orchestrator() *orchestrator.Orchestrator {
-	return orchestrator.New(orchestrator.Options{Sites: sites.Options{Timeout: p.timeout}})
+	return orchestrator.New(orchestrator.Options{Sites: sites.Options{Timeout: p.timeout, TimeoutWins: p.patient != nil && p.patient()}})
 }
 
 // eachPeering does something with each peering and returns the gravest exit code:
@@ -104,7 +121,7 @@ func (p *peerFlags) eachPeering(cmd *cobra.Command, fn func(ctx context.Context,
 		if err != nil {
 			return named(cmd, peerError(err))
 		}
-		worst = max(worst, code)
+		worst = cli.Graver(worst, code)
 	}
 	if worst != 0 {
 		return cli.Exit(worst)
@@ -130,9 +147,32 @@ func peerError(err error) error {
 
 func style(cmd *cobra.Command) show.Style { return show.Style{Colour: wantsColour(cmd.OutOrStdout())} }
 
-func writeIndented(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
+// reportEach writes a report of each peering: for people as soon as it is there, as data one list of all.
+func reportEach[T any](cmd *cobra.Command, p *peerFlags, r *reportFlags, text func(io.Writer, T) error,
+	fn func(ctx context.Context, o *orchestrator.Orchestrator, spec *peering.Peering) (T, int, error),
+) error {
+	all := []T{}
+	err := p.eachPeering(cmd, func(ctx context.Context, o *orchestrator.Orchestrator, spec *peering.Peering) (int, error) {
+		one, code, err := fn(ctx, o, spec)
+		if err != nil {
+			return 0, err
+		}
+		all = append(all, one)
+		if r.data() == "" {
+			err = text(cmd.OutOrStdout(), one)
+		}
+		return code, err
+	})
+	if r.data() == "" || err != nil && !isExit(err) {
+		return err
+	}
+	if werr := cli.Data(cmd.OutOrStdout(), r.data(), all); werr != nil {
+		return named(cmd, werr)
+	}
+	return err
+}
+
+func isExit(err error) bool {
+	_, ok := err.(cli.Exit)
+	return ok
 }

@@ -39,7 +39,7 @@ func (d *doFlags) register(cmd *cobra.Command) {
 func newPeerApply() *cobra.Command {
 	var d doFlags
 	cmd := &cobra.Command{
-		Use:   "apply -f FILE",
+		Use:   "apply --file FILE",
 		Short: "Make the sites as the file says",
 		Long: `Make the sites as the file says: show the plan, ask, and do it, the sites side by side.
 
@@ -61,7 +61,7 @@ since the answer was no; 5 something stands in the way; 6 another run has the le
 func newPeerDestroy() *cobra.Command {
 	var d doFlags
 	cmd := &cobra.Command{
-		Use:   "destroy -f FILE",
+		Use:   "destroy --file FILE",
 		Short: "Take away what the peering made, and nothing else",
 		Long: `Take away what the peering made at every site of the file, in the right order, and
 nothing else: what bears the peering's mark, and what is told by that. Interrupted, or
@@ -84,7 +84,7 @@ Exit codes as of apply.`,
 func newPeerAdopt() *cobra.Command {
 	var d doFlags
 	cmd := &cobra.Command{
-		Use:   "adopt -f FILE",
+		Use:   "adopt --file FILE",
 		Short: "Take over a peering that was made by hand",
 		Long: `Take over a peering that was made by hand, as the guide says: give its networks,
 subnets and ports the peering's mark. Nothing else is changed, and packets go on. Then
@@ -109,7 +109,8 @@ func (d *doFlags) run(cmd *cobra.Command, planner orchestrator.Planner, well str
 		progress := show.NewProgress(out, st, columns(out))
 		ro := orchestrator.RunOptions{
 			Progress: progress.Tell, KeepPartial: d.keep, Wait: d.wait,
-			OnWait: func(h lease.Held) { fmt.Fprintf(out, "%v; waiting up to %v\n", h, d.wait) },
+			OnWait:    func(h lease.Held) { fmt.Fprintln(out, show.Waiting(h, d.wait)) },
+			AfterWait: func(w orchestrator.Waited) { fmt.Fprintln(out, show.AfterWait(w)) },
 			Confirm: func(p *plan.Plan) (bool, error) {
 				if err := show.Plan(out, st, p); err != nil {
 					return false, err
@@ -150,17 +151,26 @@ func failed(e *apply.StepError, res orchestrator.Outcome, keep bool) error {
 	case res.Plan.Goal != plan.Apply:
 		hint = "What was done stays done. Run it again when the cause is gone."
 	case e.TakenBack && len(e.Late) > 0:
-		hint = "What this run had done was taken back. " + strings.Join(e.Late, ", ") + " gave no answer to a step and may still do it:\ncauseway peer destroy takes away what comes of it."
+		hint = "What this run had done was taken back. " + cli.Plain(strings.Join(e.Late, ", ")) + " gave no answer to a step and may still do it:\ncauseway peer destroy takes away what comes of it."
 	case e.TakenBack:
 		hint = "What this run had done was taken back."
 	case keep:
 		hint = "What was done stays, for you to look at: causeway peer status says what is missing."
 	case len(e.Left) > 0:
-		hint = "These could not be taken back; apply completes them, destroy takes them away:\n" + strings.Join(e.Left, "\n")
+		hint = "These could not be taken back; apply completes them, destroy takes them away:\n" + strings.Join(plain(e.Left), "\n")
 	default:
 		hint = "What was done stays. Run it again: it completes what is left."
 	}
 	return cli.Hinted(e, "%s", hint)
+}
+
+// plain keeps each name in its line.
+func plain(names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = cli.Plain(n)
+	}
+	return out
 }
 
 // ask wants a yes.
@@ -193,7 +203,8 @@ func columns(w any) func() int {
 		return nil
 	}
 	return func() int {
-		size, err := unix.IoctlGetWinsize(int(w.(*os.File).Fd()), unix.TIOCGWINSZ)
+		f, _ := fileOf(w)
+		size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 		if err != nil || size.Col == 0 {
 			return 80
 		}
@@ -203,7 +214,7 @@ func columns(w any) func() int {
 
 // isTerminal tells whether lines on it can be rewritten.
 func isTerminal(w any) bool {
-	f, ok := w.(*os.File)
+	f, ok := fileOf(w)
 	if !ok || os.Getenv("TERM") == "dumb" {
 		return false
 	}

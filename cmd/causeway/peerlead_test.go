@@ -58,7 +58,7 @@ type runner struct {
 func startRunner(t *testing.T, file, name string) *runner {
 	t.Helper()
 	r := &runner{socket: filepath.Join(filepath.Dir(file), name), log: &bytes.Buffer{}}
-	r.Cmd = exec.Command("causeway", "peer", "run", "-f", file, "--listen", "unix:"+r.socket, "--poll", "200ms", "--resync", "1s")
+	r.Cmd = exec.Command("causeway", "peer", "run", "--file", file, "--listen", "unix:"+r.socket, "--poll", "200ms", "--resync", "1s")
 	r.Stderr = r.log
 	if err := r.Start(); err != nil {
 		t.Fatal(err)

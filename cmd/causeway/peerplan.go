@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"slices"
-	"strings"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -17,9 +15,10 @@ import (
 
 func newPeerPlan() *cobra.Command {
 	var p peerFlags
-	var asJSON, destroy bool
+	var report reportFlags
+	var destroy bool
 	cmd := &cobra.Command{
-		Use:   "plan -f FILE",
+		Use:   "plan --file FILE",
 		Short: "Say what would be done at each site, and what stands in the way",
 		Long: `Say what would be done at each site to make it as the file says: what is added (+),
 changed (~) and taken away (-). Everything that stands in the way is told at once,
@@ -28,7 +27,7 @@ with the way out. Nothing is touched.
 Exit codes: 0 nothing is to be done; 4 something is; 5 something stands in the way.`,
 	}
 	p.register(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the plans as JSON, a list")
+	report.register(cmd)
 	cmd.Flags().BoolVar(&destroy, "destroy", false, "say what destroy would do")
 	p.registerSites(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -39,33 +38,17 @@ Exit codes: 0 nothing is to be done; 4 something is; 5 something stands in the w
 		if destroy {
 			planner = orchestrator.ForDestroy(plan.Options{Only: p.sites})
 		}
-		all := []*plan.Plan{}
-		err := p.eachPeering(cmd, func(ctx context.Context, o *orchestrator.Orchestrator, spec *peering.Peering) (int, error) {
-			pl, _, err := o.Plan(ctx, spec, planner)
-			if err != nil {
-				return 0, err
-			}
-			all = append(all, pl)
-			if !asJSON {
-				if err := show.Plan(cmd.OutOrStdout(), style(cmd), pl); err != nil {
-					return 0, err
+		return reportEach(cmd, &p, &report,
+			func(w io.Writer, pl *plan.Plan) error { return show.Plan(w, style(cmd), pl) },
+			func(ctx context.Context, o *orchestrator.Orchestrator, spec *peering.Peering) (*plan.Plan, int, error) {
+				pl, _, err := o.Plan(ctx, spec, planner)
+				if err != nil {
+					return nil, 0, err
 				}
-			}
-			return planCode(pl), nil
-		})
-		if asJSON && (err == nil || isExit(err)) {
-			if werr := writeIndented(cmd.OutOrStdout(), all); werr != nil {
-				return named(cmd, werr)
-			}
-		}
-		return err
+				return pl, planCode(pl), nil
+			})
 	}
 	return cmd
-}
-
-func isExit(err error) bool {
-	_, ok := err.(cli.Exit)
-	return ok
 }
 
 func planCode(p *plan.Plan) int {
@@ -80,9 +63,9 @@ func planCode(p *plan.Plan) int {
 
 func newPeerStatus() *cobra.Command {
 	var p peerFlags
-	var asJSON bool
+	var report reportFlags
 	cmd := &cobra.Command{
-		Use:   "status -f FILE",
+		Use:   "status --file FILE",
 		Short: "Say how each pair of sites stands, and what has drifted",
 		Long: `Say how each pair of sites stands, and what differs from what the file says: each
 attribute by its name. Nothing is touched.
@@ -91,28 +74,17 @@ Exit codes: 0 in sync; 4 something has drifted; 5 something stands in the way, s
 a site that does not answer.`,
 	}
 	p.register(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the states as JSON, a list")
+	report.register(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		all := []*plan.Status{}
-		err := p.eachPeering(cmd, func(ctx context.Context, o *orchestrator.Orchestrator, spec *peering.Peering) (int, error) {
-			st, err := o.Status(ctx, spec)
-			if err != nil {
-				return 0, err
-			}
-			all = append(all, st)
-			if !asJSON {
-				if err := show.Status(cmd.OutOrStdout(), style(cmd), st); err != nil {
-					return 0, err
+		return reportEach(cmd, &p, &report,
+			func(w io.Writer, st *plan.Status) error { return show.Status(w, style(cmd), st) },
+			func(ctx context.Context, o *orchestrator.Orchestrator, spec *peering.Peering) (*plan.Status, int, error) {
+				st, err := o.Status(ctx, spec)
+				if err != nil {
+					return nil, 0, err
 				}
-			}
-			return statusCode(st), nil
-		})
-		if asJSON && (err == nil || isExit(err)) {
-			if werr := writeIndented(cmd.OutOrStdout(), all); werr != nil {
-				return named(cmd, werr)
-			}
-		}
-		return err
+				return st, statusCode(st), nil
+			})
 	}
 	return cmd
 }
@@ -132,7 +104,7 @@ func newPeerRender() *cobra.Command {
 	var format string
 	var destroy bool
 	cmd := &cobra.Command{
-		Use:   "render -f FILE --format openstack|neutron",
+		Use:   "render --file FILE -f openstack|neutron",
 		Short: "Write the plan as the commands of an OpenStack client",
 		Long: `Write the plan as a shell script of the commands of an OpenStack client, for those who
 audit it or do it by hand. "openstack" uses causeway's own commands for what the
@@ -141,13 +113,9 @@ OpenStack client does not know; "neutron" is the client of the guide, with its p
 The script is for the sites as they are now. Exit codes as of plan.`,
 	}
 	p.register(cmd)
-	cmd.Flags().StringVar(&format, "format", "openstack", "`CLIENT`: openstack or neutron")
+	registerFormat(cmd, &format, show.Formats(), "`FORMAT`: the commands of which client, openstack or neutron")
 	cmd.Flags().BoolVar(&destroy, "destroy", false, "write what destroy would do")
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(show.Formats(), cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if !slices.Contains(show.Formats(), format) {
-			return usageError(cmd, fmt.Errorf("--format %s: one of %s", format, strings.Join(show.Formats(), ", ")))
-		}
 		planner := orchestrator.ForApply(plan.Options{})
 		if destroy {
 			planner = orchestrator.ForDestroy(plan.Options{})

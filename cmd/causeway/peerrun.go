@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/causeway-net/causeway/internal/apiserver"
 	"github.com/causeway-net/causeway/internal/cli"
 	"github.com/causeway-net/causeway/internal/metrics"
 	"github.com/causeway-net/causeway/internal/orchestrator/service"
@@ -24,7 +25,7 @@ func newPeerRun() *cobra.Command {
 	var listen string
 	var o service.Options
 	cmd := &cobra.Command{
-		Use:   "run -f DIR",
+		Use:   "run --file DIR",
 		Short: "Keep peerings as the files say, for as long as it runs",
 		Long: `Keep peerings as the files say, for as long as it runs: watch the files and the sites,
 mend what has drifted, advertise the subnets that tenants add to their peer routers and
@@ -35,17 +36,19 @@ they are, and all else is mended. A peering whose file goes is left as it is.
 Several instances may run with the same files: for each peering one leads, and another
 takes over when it is gone. Events are logged (--log-format json), metrics are at
 /metrics, and /healthz says 200 while it works. It ends cleanly on SIGTERM and SIGINT,
-also in the middle of a change, which the next run completes.`,
+also in the middle of a change, which the next run completes. The files are read again
+when they change, and at SIGHUP no sooner.`,
 		Args: cobra.NoArgs,
 	}
 	f := cmd.Flags()
-	f.StringArrayVarP(&paths, "file", "f", nil, "`FILE` or directory that says what is peered; repeatable")
+	f.StringArrayVar(&paths, "file", nil, "`FILE` or directory that says what is peered; repeatable")
 	f.DurationVar(&o.Poll, "poll", 2*time.Second, "how often files and peer routers are looked at, a `DURATION`")
 	f.DurationVar(&o.Full, "resync", 30*time.Second, "how often all of a peering is looked at, a `DURATION`")
 	var timeout time.Duration
 	f.DurationVar(&timeout, "timeout", 5*time.Second, "longest wait for one answer of a site, a `DURATION`")
 	f.StringVar(&listen, "listen", "127.0.0.1:9797", "`HOST:PORT` or unix:PATH for /metrics and /healthz; empty: none")
 	mustRequire(cmd, "file")
+	markServer(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		for name, d := range map[string]time.Duration{"poll": o.Poll, "resync": o.Full, "timeout": timeout} {
 			if d < 100*time.Millisecond {
@@ -54,15 +57,17 @@ also in the middle of a change, which the next run completes.`,
 		}
 		for _, p := range paths {
 			if _, err := os.Stat(p); err != nil {
-				return named(cmd, err)
+				return named(cmd, cli.BadFile(err))
 			}
 		}
 		log, err := eventLog(cmd)
 		if err != nil {
 			return err
 		}
+		defer survivePipe()()
+		defer tellHangups(cmd.Context(), log)()
 		counts := metrics.NewPeer()
-		o.Paths, o.Log, o.Counts, o.Sites = paths, log, counts, sites.Options{Timeout: timeout}
+		o.Paths, o.Log, o.Counts, o.Sites = paths, log, counts, sites.Options{Timeout: timeout, TimeoutWins: f.Changed("timeout")}
 		svc := service.New(o)
 		var l net.Listener
 		if listen != "" {
@@ -74,10 +79,13 @@ also in the middle of a change, which the next run completes.`,
 		g.Go(func() error { return svc.Run(ctx) })
 		if l != nil {
 			log.Info("listening", "address", l.Addr().String())
+			if apiserver.Exposed(l.Addr()) {
+				log.Warn("the metrics are open to whoever reaches their address: they name peerings and sites", "address", l.Addr().String())
+			}
 			g.Go(func() error { return service.Serve(ctx, l, svc.Handler(counts.Handler())) })
 		}
 		err = g.Wait()
-		log.Info("ended")
+		log.Info("ended", endOf(cmd.Context(), err)...)
 		return named(cmd, err)
 	}
 	return cmd

@@ -20,7 +20,7 @@ import (
 func TestPeerRun(t *testing.T) {
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "s")
-	cmd := exec.CommandContext(t.Context(), "causeway", "peer", "run", "-f", dir, "--listen", "unix:"+socket, "--log-format", "json")
+	cmd := exec.CommandContext(t.Context(), "causeway", "peer", "run", "--file", dir, "--listen", "unix:"+socket, "--log-format", "json")
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {
@@ -64,9 +64,9 @@ func TestPeerRunRefuses(t *testing.T) {
 		code int
 	}{
 		"no files":     {[]string{"--listen", ""}, 2},
-		"no such file": {[]string{"-f", filepath.Join(dir, "none")}, 1},
-		"too fast":     {[]string{"-f", dir, "--poll", "1ms"}, 2},
-		"no address":   {[]string{"-f", dir, "--listen", "nowhere"}, 1},
+		"no such file": {[]string{"--file", filepath.Join(dir, "none")}, 2},
+		"too fast":     {[]string{"--file", dir, "--poll", "1ms"}, 2},
+		"no address":   {[]string{"--file", dir, "--listen", "nowhere"}, 1},
 	} {
 		var out bytes.Buffer
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

@@ -29,7 +29,9 @@ A file for --policy-file names only the rules that it changes.`,
 		Use:   "check FILE",
 		Short: "Say whether a policy file is sound",
 		Long: `Say whether a policy file is sound: the controller would take it. Rules that
-nothing asks for are named; they may be misspelt. "-" reads standard input.`,
+nothing asks for are named; they may be misspelt. "-" reads standard input.
+
+The exit code is 0 for a sound file, 2 for any other.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return checkPolicy(cmd, args[0]) },
 	}
@@ -39,11 +41,11 @@ nothing asks for are named; they may be misspelt. "-" reads standard input.`,
 func checkPolicy(cmd *cobra.Command, path string) error {
 	data, err := readPolicy(cmd.InOrStdin(), path)
 	if err != nil {
-		return &cli.Error{What: "policy check", Err: err}
+		return &cli.Error{What: "policy check", Err: err, Code: cli.ExitUsage}
 	}
 	rules, err := policy.Parse(data)
 	if err != nil {
-		return &cli.Error{What: "policy check", Err: fmt.Errorf("%s: %w", path, err)}
+		return &cli.Error{What: "policy check", Err: fmt.Errorf("%s: %w", path, err), Code: cli.ExitUsage}
 	}
 	out := "sound\n"
 	if unused := rules.Unused(); len(unused) > 0 {

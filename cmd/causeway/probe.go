@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -19,7 +18,7 @@ func newProbeCommand() *cobra.Command {
 	var router, to, from string
 	var interval, timeout time.Duration
 	var q probe.Question
-	var asJSON bool
+	var report reportFlags
 	cmd := &cobra.Command{
 		Use:   "probe --router ROUTER --to IP",
 		Short: "Send echo requests from a router, through the tunnels, and tell what comes back",
@@ -42,7 +41,7 @@ The exit code is 0 where at least one answer came, 1 where none did.`,
 	f.DurationVar(&interval, "interval", probe.DefaultInterval, "`TIME` between two packets")
 	f.DurationVar(&timeout, "wait", probe.DefaultTimeout, "`TIME` to wait for each answer")
 	f.BoolVar(&q.PathMTU, "path-mtu", false, "look for the largest packet that passes")
-	f.BoolVar(&asJSON, "json", false, "as JSON")
+	report.register(cmd)
 	mustRequire(cmd, "router", "to")
 	return siteCommand(cmd, func(ctx context.Context, c *client.Client, _ []string) (err error) {
 		if q.Target, err = parseAddr("to", to); err != nil {
@@ -62,13 +61,10 @@ The exit code is 0 where at least one answer came, 1 where none did.`,
 		if err != nil {
 			return err
 		}
-		if asJSON {
-			e := json.NewEncoder(cmd.OutOrStdout())
-			e.SetIndent("", "  ")
-			err = e.Encode(r)
-		} else {
-			_, err = io.WriteString(cmd.OutOrStdout(), probeText(r))
-		}
+		err = report.write(cmd.OutOrStdout(), r, func(w io.Writer) error {
+			_, err := io.WriteString(w, probeText(r))
+			return err
+		})
 		if err == nil && r.Received == 0 {
 			err = cli.Exit(cli.ExitFailure)
 		}
@@ -78,15 +74,18 @@ The exit code is 0 where at least one answer came, 1 where none did.`,
 
 func probeText(r probe.Report) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s → %s from host %s: %d sent, %d answered, %.0f %% lost\n", r.Source, r.Target, r.Host, r.Sent, r.Received, 100*r.Loss)
+	fmt.Fprintf(&b, "%s → %s from host %s: %d sent, %d answered, %.0f %% lost\n", r.Source, r.Target, cli.Plain(r.Host), r.Sent, r.Received, 100*r.Loss)
 	if t := r.RTT; t != nil {
 		fmt.Fprintf(&b, "round trip %.1f/%.1f/%.1f µs (least, mean, most)\n", t.Min, t.Avg, t.Max)
 	}
 	if r.PathMTU > 0 {
 		fmt.Fprintf(&b, "packets of up to %d bytes pass whole\n", r.PathMTU)
 	}
+	if r.Path != nil {
+		fmt.Fprintln(&b, r.Path)
+	}
 	for _, e := range r.Errors {
-		fmt.Fprintf(&b, "%d × %s\n", e.Count, e.Text)
+		fmt.Fprintf(&b, "%d × %s\n", e.Count, cli.Plain(e.Text))
 	}
 	return b.String()
 }

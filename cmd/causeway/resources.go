@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,7 +37,8 @@ with OS_ENDPOINT, or Keystone's.`
 
 // siteFlags say where the API is.
 type siteFlags struct {
-	opts client.Options
+	opts    client.Options
+	patient func() bool // --timeout was given
 }
 
 func (s *siteFlags) register(cmd *cobra.Command) {
@@ -44,7 +46,8 @@ func (s *siteFlags) register(cmd *cobra.Command) {
 	f.StringVar(&s.opts.Endpoint, "endpoint", "", "root `URL` of the site's API, without Keystone (http://127.0.0.1:9696)")
 	f.StringVar(&s.opts.Token, "token", "", "`TOKEN` to send with --endpoint")
 	f.StringVar(&s.opts.Cloud, "os-cloud", "", "`NAME` of a cloud in clouds.yaml")
-	f.DurationVar(&s.opts.Timeout, "timeout", time.Minute, "longest wait for one answer, a `DURATION` such as 30s")
+	f.DurationVar(&s.opts.Timeout, "timeout", time.Minute, "longest wait for one answer, a `DURATION` such as 30s; it wins over api_timeout of clouds.yaml")
+	s.patient = func() bool { return f.Changed("timeout") }
 	cmd.Long += "\n" + siteHelp
 }
 
@@ -52,17 +55,27 @@ func (s *siteFlags) client(ctx context.Context) (*client.Client, error) {
 	if s.opts.Token != "" && s.opts.Endpoint == "" {
 		return nil, cli.Usagef("--token goes with --endpoint; elsewhere the token is OS_TOKEN")
 	}
+	s.opts.TimeoutWins = s.patient != nil && s.patient()
 	return client.New(ctx, s.opts)
 }
 
-// outputFlags say how to print.
-type outputFlags struct{ out cli.Output }
+// outputFlags say how to print resources.
+type outputFlags struct {
+	out  cli.Output
+	json *bool
+}
 
 func (o *outputFlags) register(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.StringVarP(&o.out.Format, "format", "f", "table", "`FORMAT`: table, json, yaml or value")
-	f.StringArrayVarP(&o.out.Columns, "column", "c", nil, "`COLUMN` to show; repeatable")
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(cli.Formats(), cobra.ShellCompDirectiveNoFileComp))
+	registerFormat(cmd, &o.out.Format, cli.Formats(), "`FORMAT`: table, json, yaml or value")
+	o.json = registerJSON(cmd)
+	cmd.Flags().StringArrayVarP(&o.out.Columns, "column", "c", nil, "`COLUMN` to show; repeatable")
+}
+
+func (o *outputFlags) output() cli.Output {
+	if *o.json {
+		o.out.Format = cli.FormatJSON
+	}
+	return o.out
 }
 
 // siteCommand makes a command that speaks to a site's API. what names it in errors.
@@ -100,22 +113,19 @@ func showing(cmd *cobra.Command, columns []string, fn func(ctx context.Context, 
 	out := new(outputFlags)
 	out.register(cmd)
 	return siteCommand(cmd, func(ctx context.Context, c *client.Client, args []string) error {
-		if err := out.out.Validate(); err != nil {
-			return err
-		}
 		v, err := fn(ctx, c, args)
 		if err != nil {
 			return err
 		}
 		switch v := v.(type) {
 		case client.Attrs:
-			return out.out.Show(cmd.OutOrStdout(), showColumns(columns, v), v)
+			return out.output().Show(cmd.OutOrStdout(), showColumns(columns, v), v)
 		case []client.Attrs:
 			rows := make([]cli.Row, len(v))
 			for i, a := range v {
 				rows[i] = a
 			}
-			return out.out.List(cmd.OutOrStdout(), columns, rows)
+			return out.output().List(cmd.OutOrStdout(), columns, rows)
 		}
 		return fmt.Errorf("nothing to show in a %T", v)
 	})
@@ -344,5 +354,38 @@ func newL2GatewayConnectionCommand() *cobra.Command {
 	del := newDeleteCommand(k)
 	del.Use = "delete ID..."
 	return needSubcommand("l2-gateway-connection", "Networks on L2 gateways", "",
-		create, newListCommand(k, columns), show, del)
+		create, newConnectionListCommand(k, columns), show, del)
+}
+
+func newConnectionListCommand(k client.Collection, columns []string) *cobra.Command {
+	var gateway, network string
+	list := &cobra.Command{Use: "list", Short: "List the L2 gateway connections", Args: cobra.NoArgs}
+	list.Flags().StringVar(&gateway, "l2-gateway", "", "only those of this L2 `GATEWAY` (name or id)")
+	list.Flags().StringVar(&network, "network", "", "only those of this `NETWORK` (name or id)")
+	return showing(list, columns, func(ctx context.Context, c *client.Client, _ []string) (any, error) {
+		filter := url.Values{}
+		for _, f := range []struct {
+			key, value string
+			of         client.Collection
+		}{{"l2_gateway_id", gateway, client.L2Gateways}, {"network_id", network, client.Networks}} {
+			if f.value == "" {
+				continue
+			}
+			id, err := c.Find(ctx, f.of, f.value)
+			if err != nil {
+				return nil, err
+			}
+			filter.Set(f.key, id)
+		}
+		all, err := c.List(ctx, k, filter)
+		// A server that does not know a filter ignores it.
+		return slices.DeleteFunc(all, func(a client.Attrs) bool {
+			for key := range filter {
+				if client.Str(a, key) != filter.Get(key) {
+					return true
+				}
+			}
+			return false
+		}), err
+	})
 }

@@ -30,8 +30,9 @@ Each site runs one controller, which speaks the OpenStack Neutron v2.0 API with
 MidoNet's gateway-device extension, and an agent on its host, which forwards
 packets with eBPF. To see it at work on this machine, run: sudo causeway demo
 
-Exit codes: 0 done; 1 it could not be done; 2 the command was called wrongly;
-3 what was named does not exist, or the name is ambiguous; 130 interrupted.
+Exit codes: 0 done; 1 it could not be done; 2 the command was called wrongly, or a file
+that it was given cannot be read or is malformed; 3 what was named does not exist, or the
+name is ambiguous; 130 interrupted.
 "peer" has three more, which its help tells.
 "testbed exec" passes on the exit code of the command it ran.`,
 		SilenceErrors: true,
@@ -49,6 +50,7 @@ Exit codes: 0 done; 1 it could not be done; 2 the command was called wrongly;
 	var log logFlags
 	log.register(root)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		decideSignals(cmd)
 		return log.install(cmd)
 	}
 	addGroup(root, groupPeering, newPeerCommand())

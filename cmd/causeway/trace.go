@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -26,7 +26,8 @@ type traceFlags struct {
 	vni                  uint32
 	packet               trace.Packet
 	sites                []string
-	asJSON, showsHeaders bool
+	showsHeaders         bool
+	report               reportFlags
 }
 
 // siteTrace is the packet's way through one site.
@@ -71,7 +72,7 @@ packet arrives as far as the sites asked can tell, 1 where it is dropped.`,
 	f.IntVar(&t.packet.TTL, "ttl", 0, "time to live, in `HOPS` (default 64)")
 	f.BoolVar(&t.packet.DontFragment, "df", false, "set \"don't fragment\"")
 	f.StringArrayVar(&t.sites, "next-site", nil, "root `URL` of another site's API, to follow the packet to; repeatable")
-	f.BoolVar(&t.asJSON, "json", false, "as JSON; with --next-site a list, one of each site")
+	t.report.register(cmd)
 	f.BoolVar(&t.showsHeaders, "headers", false, "show the headers that were sent and that leave")
 	cmd.MarkFlagsOneRequired("port", "router", "gateway-device")
 	cmd.MarkFlagsMutuallyExclusive("port", "router", "gateway-device")
@@ -85,17 +86,7 @@ packet arrives as far as the sites asked can tell, 1 where it is dropped.`,
 		if err != nil {
 			return err
 		}
-		if t.asJSON {
-			e := json.NewEncoder(cmd.OutOrStdout())
-			e.SetIndent("", "  ")
-			if len(t.sites) == 0 {
-				err = e.Encode(ways[0].Report)
-			} else {
-				err = e.Encode(ways)
-			}
-		} else {
-			err = t.print(cmd.OutOrStdout(), ways)
-		}
+		err = t.report.write(cmd.OutOrStdout(), ways, func(w io.Writer) error { return t.print(w, ways) })
 		if err == nil && !ways[len(ways)-1].Report.Delivered {
 			err = cli.Exit(cli.ExitFailure)
 		}
@@ -121,10 +112,10 @@ func (t *traceFlags) question(ctx context.Context, c *client.Client) (path strin
 		}
 		if t.router != "" {
 			id, err := c.Find(ctx, client.Routers, t.router)
-			return client.Routers.Path + "/" + id + "/trace", trace.RouterRequest{From: from, To: to, Packet: t.packet}, err
+			return client.Routers.Path + "/" + url.PathEscape(id) + "/trace", trace.RouterRequest{From: from, To: to, Packet: t.packet}, err
 		}
 		id, err := c.Find(ctx, client.Ports, t.port)
-		return client.Ports.Path + "/" + id + "/trace", trace.Request{From: from, To: to, Packet: t.packet}, err
+		return client.Ports.Path + "/" + url.PathEscape(id) + "/trace", trace.Request{From: from, To: to, Packet: t.packet}, err
 	}
 	q := trace.TunnelRequest{VNI: model.VNI(t.vni), From: from, To: to, Packet: t.packet}
 	if !from.IsValid() || t.vni == 0 {
@@ -140,7 +131,7 @@ func (t *traceFlags) question(ctx context.Context, c *client.Client) (path strin
 		return "", nil, cli.Usagef("--dst-mac: %w", err)
 	}
 	id, err := c.Find(ctx, client.GatewayDevices, t.device)
-	return client.GatewayDevices.Path + "/" + id + "/trace", q, err
+	return client.GatewayDevices.Path + "/" + url.PathEscape(id) + "/trace", q, err
 }
 
 func parseAddr(flag, s string) (netip.Addr, error) {
@@ -233,7 +224,10 @@ func printReport(b *strings.Builder, r trace.Report, headers bool) {
 	if !r.Delivered {
 		mark = "✗"
 	}
-	fmt.Fprintf(b, "%s %s\n", mark, r.Summary)
+	fmt.Fprintf(b, "%s %s\n", mark, cli.Plain(r.Summary))
+	for _, w := range r.Warnings {
+		fmt.Fprintf(b, "! %s\n", cli.Plain(w))
+	}
 }
 
 func printHops(b *strings.Builder, hops []trace.Hop) {
@@ -242,10 +236,10 @@ func printHops(b *strings.Builder, hops []trace.Hop) {
 		if i == len(hops)-1 {
 			branch, stem = "└─", "  "
 		}
-		fmt.Fprintf(b, "%s %s\n", branch, h.At)
+		fmt.Fprintf(b, "%s %s\n", branch, cli.Plain(h.At))
 		line := func(s string) {
 			if s != "" {
-				fmt.Fprintf(b, "%s     %s\n", stem, s)
+				fmt.Fprintf(b, "%s     %s\n", stem, cli.Plain(s))
 			}
 		}
 		line(h.Decision)
@@ -265,9 +259,9 @@ func printLayers(b *strings.Builder, title string, layers []packet.Layer) {
 	}
 	b.WriteString(title + "\n")
 	for _, l := range layers {
-		fmt.Fprintf(b, "  %s:", l.Name)
+		fmt.Fprintf(b, "  %s:", cli.Plain(l.Name))
 		for _, f := range l.Fields {
-			fmt.Fprintf(b, " %s %s", f.Name, f.Value)
+			fmt.Fprintf(b, " %s %s", cli.Plain(f.Name), cli.Plain(f.Value))
 		}
 		b.WriteString("\n")
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -15,24 +16,36 @@ import (
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/pathmtu"
 )
 
 // Config says how an agent runs.
 type Config struct {
 	PinDir   string // on a BPF file system
 	StateDir string // made if need be
-	// UnderlayInterfaces carry tunnels. Empty: every Ethernet interface with an
-	// IPv4 address that is no workload's.
+	// UnderlayInterfaces carry tunnels, beside the uplinks of gateway devices. Empty: those
+	// that routes to remote VTEPs lead by.
 	UnderlayInterfaces []string
+	// AnyUnderlay takes packets of a VTEP by any of UnderlayInterfaces and the uplinks, not
+	// only by those that the route to it leads by.
+	AnyUnderlay bool
+	// KernelOutput sends and takes tunnel packets by the kernel's own output and input.
+	KernelOutput bool
+	// UnderlayMark are bits of skb->mark; 0: dataplane.DefaultMark.
+	UnderlayMark uint32
+	grace        time.Duration // 0: wayGrace
 	// WorkloadInterfaces are patterns (path.Match) of names that belong to
 	// workloads, whether a port is bound to them or not.
 	WorkloadInterfaces []string
-	// ICMPRate and ICMPBurst bound the ICMP errors of each router, a second and
-	// at once; a rate of 0 is no bound.
-	ICMPRate, ICMPBurst uint32
-	Limits              dataplane.Limits
-	MetricsListen       string // HOST:PORT or unix:PATH; empty: none
-	Log                 *slog.Logger
+	// ICMPRate and ICMPBurst bound the ICMP errors that one sender has of a router, a second
+	// and at once; a rate of 0 is no bound. FloodRate and FloodBurst are the same for
+	// copies of flooded frames.
+	ICMPRate, ICMPBurst   uint32
+	FloodRate, FloodBurst uint32
+	Limits                dataplane.Limits
+	PathMTU               pathmtu.Settings
+	MetricsListen         string // HOST:PORT or unix:PATH; empty: none
+	Log                   *slog.Logger
 }
 
 // Controller is the site's controller as the agent sees it: *hostsync.Client.
@@ -54,8 +67,11 @@ type Agent struct {
 	dp   *dataplane.Dataplane
 	slow *slowService
 
-	updates  chan updateRequest
-	tooSmall chan hostnet.PathTooSmall
+	updates chan updateRequest
+	pathMTU *pathMTU
+	trouble troubles
+	policed chan struct{} // IPsec policies have changed
+	pulse   chan struct{} // taken by the loop each time it comes round
 
 	// The rest belongs to the loop.
 
@@ -66,23 +82,31 @@ type Agent struct {
 	want    int64           // revision of state
 	have    int64           // revision that the maps are known to hold
 
+	objs    objects
+	pending pendingRows
+
 	env      dataplane.Env
-	ports    map[model.PortKey]hoststate.Port // rows of state.Ports as they were last looked at
-	byIf     map[string]map[model.PortKey]struct{}
-	sharers  map[model.PortKey]model.PortKey // port → the port that has its interface
-	unproven map[model.PortKey]error         // why rows of a port could not be written
-	// attached are the workload interfaces with a program, by index.
+	byIf     map[string]map[model.PortKey]struct{} // ports by the interface that they name
+	remote   remoteRows
+	uplinks  map[string]struct{}     // interfaces that are uplinks
+	unproven map[model.PortKey]error // why rows of a port could not be written
+	leftOut  leftOut                 // what maps have no room for
+	// attached are the interfaces with a program, by index.
 	attached    *attachments
-	refused     map[string]error  // interface → why it carries no port
-	vteps       map[vtep]struct{} // of the remote endpoints in state
-	underlay    map[int]string    // interfaces with the underlay program, by index
-	absent      map[string]bool   // configured underlay interfaces that are not there
-	defaults    []int             // interfaces of the default routes; nil: to be looked up
-	carriers    map[int]int       // interfaces that outer packets leave by → MTU
+	refused     map[string]error // interface → why it carries no port
+	out         map[dataplane.VTEP]leaving
+	locals      map[netip.Addr]map[netip.Addr]struct{} // remote → tunnel IPs from which a path leads there
+	leads       map[dataplane.VTEP]lead
+	carry       map[uint32]bool      // interfaces that lead to VTEPs
+	dropped     bool                 // a VTEP has gone since carry was worked out
+	leaving     map[uint32]time.Time // interfaces of VTEPs that have gone, and until when they keep the program
+	strays      map[stray]bool
+	underlay    map[int]string  // interfaces with the underlay program, by index
+	absent      map[string]bool // configured underlay interfaces that are not there
+	defaults    []int           // interfaces of the default routes; nil: to be looked up
+	ipsec       hostnet.IPsec
+	shut        map[dataplane.VTEP]string // VTEPs that an IPsec policy speaks of, and which
 	underlayMTU int
-	agenda      agenda
-	later       agenda // what is done at a pace of its own
-	backoff     backoff
 
 	// What to report: ports by key, all ports, uplink ports.
 	changed                    map[model.PortKey]struct{}
@@ -105,6 +129,7 @@ func Run(ctx context.Context, cfg Config, ctl Controller) error {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
+	cfg.grace = cmp.Or(cfg.grace, wayGrace)
 	for _, p := range cfg.WorkloadInterfaces {
 		if _, err := path.Match(p, "x"); err != nil {
 			return fmt.Errorf("workload interface pattern %q: %w", p, err)
@@ -151,28 +176,33 @@ func start(ctx context.Context, cfg Config, ctl Controller) (_ *Agent, err error
 	}()
 	a := &Agent{
 		cfg: cfg, log: cfg.Log, ctl: ctl, host: host,
-		updates:  make(chan updateRequest),
-		tooSmall: make(chan hostnet.PathTooSmall, 64),
-		journal:  journal{path: filepath.Join(cfg.StateDir, journalFile), life: life},
-		state:    hoststate.NewState(),
+		updates: make(chan updateRequest),
+		policed: make(chan struct{}, 1),
+		pulse:   make(chan struct{}),
+		journal: journal{path: filepath.Join(cfg.StateDir, journalFile), life: life},
+		state:   hoststate.NewState(),
 		env: dataplane.Env{
 			Links:   map[string]dataplane.Link{},
+			Shared:  map[model.PortKey]model.PortKey{},
+			Ways:    map[dataplane.VTEP]dataplane.Way{},
 			Trunks:  map[string]dataplane.Link{},
 			Tables:  map[model.GatewayDeviceID]uint32{},
 			PathMTU: map[netip.Addr]int{},
 		},
-		ports: map[model.PortKey]hoststate.Port{}, byIf: map[string]map[model.PortKey]struct{}{},
-		sharers: map[model.PortKey]model.PortKey{},
-		refused: map[string]error{}, underlay: map[int]string{}, absent: map[string]bool{}, carriers: map[int]int{},
+		byIf: map[string]map[model.PortKey]struct{}{}, remote: newRemoteRows(), uplinks: map[string]struct{}{},
+		refused: map[string]error{}, leaving: map[uint32]time.Time{}, underlay: map[int]string{}, absent: map[string]bool{}, strays: map[stray]bool{},
+		out: map[dataplane.VTEP]leaving{}, locals: map[netip.Addr]map[netip.Addr]struct{}{}, leads: map[dataplane.VTEP]lead{},
+		shut:    map[dataplane.VTEP]string{},
 		reports: newReporter(),
 	}
+	a.objs = a.newObjects()
 	// From here on no event is missed, so what is looked at below stays true.
 	if a.watcher, err = host.Watch(ctx); err != nil {
 		return nil, err
 	}
 	// The devices before the programs: an agent that cannot have its port 4789
 	// leaves no trace but a device.
-	if err := a.ensureDevices(); err != nil {
+	if err := a.openDevices(); err != nil {
 		return nil, err
 	}
 	// Programs of two agents on one device would drop each other's packets: this
@@ -182,11 +212,21 @@ func start(ctx context.Context, cfg Config, ctl Controller) (_ *Agent, err error
 		return nil, fmt.Errorf("slow path: %w", err)
 	}
 	tap.Close()
-	a.dp, err = dataplane.Open(dataplane.Config{PinDir: cfg.PinDir, ICMPRate: cfg.ICMPRate, ICMPBurst: cfg.ICMPBurst, Limits: cfg.Limits})
+	a.dp, err = dataplane.Open(dataplane.Config{PinDir: cfg.PinDir, ICMPRate: cfg.ICMPRate, ICMPBurst: cfg.ICMPBurst,
+		ProbeRate: dataplane.DefaultProbeRate, FragmentRate: dataplane.DefaultFragmentRate,
+		FloodRate: cfg.FloodRate, FloodBurst: cfg.FloodBurst, Limits: cfg.Limits, Mark: cfg.UnderlayMark})
 	if err != nil {
 		return nil, fmt.Errorf("open the dataplane: %w", err)
 	}
-	a.slow = newSlowService(host, cfg.Log)
+	a.slow = newSlowService(host, a.dp, cfg.Log)
+	if a.pathMTU, err = openPathMTU(cfg, life, a.slow); err != nil {
+		return nil, closing(err, a.dp)
+	}
+	defer func() {
+		if err != nil {
+			a.pathMTU.close(a.log)
+		}
+	}()
 	if err := a.attachOwn(); err != nil {
 		return nil, closing(err, a.dp)
 	}
@@ -202,14 +242,11 @@ func start(ctx context.Context, cfg Config, ctl Controller) (_ *Agent, err error
 	if ok {
 		a.log.Info("going on from the state before the restart", "revision", rev)
 		a.state, a.want, a.known = st, rev, true
-		a.agenda = everything()
-		a.reindex()
-		if err := a.journal.begin(st, rev); err != nil {
-			a.log.Warn("journal", "err", err)
-		}
+		a.adopt(hoststate.NewState())
+		a.kept(journalFile, a.journal.begin(st, rev), "a restart will have to wait for the controller")
+	} else {
+		a.everything()
 	}
-	a.agenda = everything()
-	a.changedAll = true
 	return a, nil
 }
 
@@ -228,6 +265,7 @@ func (a *Agent) run(ctx context.Context, cancel context.CancelCauseFunc) (err er
 		wg.Wait()
 		a.watcher.Wait()
 		a.slow.stop()
+		a.pathMTU.close(a.log)
 		a.journal.close()
 		a.host.Close()
 		err = errOr(err, a.dp.Close())
@@ -246,37 +284,30 @@ func (a *Agent) run(ctx context.Context, cancel context.CancelCauseFunc) (err er
 	feed("metrics", func() error { return serve(ctx) })
 	// What is there of the state is in place before the controller brings more.
 	a.reconcile(ctx)
-	feed("controller", func() error { return a.ctl.Run(ctx, a) })
-	feed("path MTU", func() error {
-		return a.host.WatchPathMTU(ctx, func(p hostnet.PathTooSmall) {
+	if err := a.refuseIPsec(); err != nil {
+		return err
+	}
+	feed("IPsec policies", func() error {
+		return a.host.WatchIPsec(ctx, func() {
 			select {
-			case a.tooSmall <- p:
-			default: // a flood of them: the kernel remembers, the next one tells
+			case a.policed <- struct{}{}:
+			default: // the loop looks at all of them when it comes to it
 			}
 		})
 	})
+	feed("controller", func() error { return a.ctl.Run(ctx, a) })
+	feed("path MTU", func() error { return a.pathMTU.run(ctx, a.host, a.dp) })
 	a.log.Info("agent is running", "pin_dir", a.cfg.PinDir, "state_dir", a.cfg.StateDir)
 
-	// The kernel forgets what ICMP taught it of a path after net.ipv4.route.mtu_expires
-	// (10 minutes) without an event.
-	expiry, expires := time.NewTimer(time.Hour), false
-	expiry.Stop()
-	defer expiry.Stop()
-	retry := time.NewTimer(time.Hour)
-	defer retry.Stop()
-	paced := newPace()
-	defer paced.timer.Stop()
+	due := time.NewTimer(time.Hour)
+	defer due.Stop()
 	forget := time.NewTicker(forgetEvery)
 	defer forget.Stop()
 	for {
-		if a.later.any() {
-			paced.arm()
-		}
-		if a.agenda.any() {
-			retry.Reset(a.backoff.next())
+		if at, ok := a.objs.set.Next(); ok {
+			due.Reset(max(0, time.Until(at)))
 		} else {
-			a.backoff.reset()
-			retry.Stop()
+			due.Stop()
 		}
 		select {
 		case <-ctx.Done():
@@ -297,48 +328,26 @@ func (a *Agent) run(ctx context.Context, cancel context.CancelCauseFunc) (err er
 			}
 			hostnet.Settle(ctx)
 			a.notice(a.watcher.Take())
-			if a.agenda.any() {
-				a.reconcile(ctx)
-			}
-		case p := <-a.tooSmall:
-			// Anybody can send such ICMP; who is no VTEP of ours is not asked about.
-			if _, ok := a.vteps[vtep{p.Local, p.Remote}]; !ok {
-				continue
-			}
-			a.later.vteps = add(a.later.vteps, p.Remote)
-			if !expires {
-				expires = true
-				expiry.Reset(pathMTUExpiry)
-			}
-		case <-paced.timer.C:
-			paced.fired()
-			a.agenda.gateways = a.agenda.gateways || a.later.gateways
-			a.agenda.paths = a.agenda.paths || a.later.paths
-			for ip := range a.later.vteps {
-				a.agenda.vteps = add(a.agenda.vteps, ip)
-			}
-			a.later = agenda{}
 			a.reconcile(ctx)
-		case <-expiry.C:
-			expires = false
-			a.agenda.paths = true
+		case <-a.pulse:
+		case <-a.policed:
+			a.objs.policies.Soon(single{})
+		case <-a.pathMTU.Changed():
+			a.pathsMoved()
+		case <-a.pathMTU.retarget.C:
+			a.pathMTU.SetTargets(targetsOf(a.state))
+			a.pathMTU.targeted()
+		case <-due.C:
 			a.reconcile(ctx)
 		case <-forget.C:
-			if st, _ := a.withoutSharers(hoststate.Delta{}); a.known {
-				if err := a.dp.Forget(st, a.env); err != nil {
-					a.log.Warn("what was learned of address pairs stays longer", "err", err)
-				}
-			}
-		case <-retry.C:
+			a.objs.learned.Due(single{})
 			a.reconcile(ctx)
 		}
 	}
 }
 
 // forgetEvery is how often room is made of addresses that nobody has used for long.
-const forgetEvery = time.Minute
-
-const pathMTUExpiry = 10*time.Minute + 5*time.Second
+const forgetEvery = 10 * time.Second
 
 // Update takes what the controller says; it returns when it is applied, or has
 // been tried.

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/reason"
 	"github.com/causeway-net/causeway/internal/testutil"
@@ -159,6 +160,9 @@ func TestRefusedInterfaces(t *testing.T) {
 		})
 		c.untilPort(model.PortID(x.name), model.PortError, x.words)
 	}
+	// What refused one is looked at again when it changes.
+	sh(t, "ip route del default")
+	c.untilPort("eth9", model.PortActive, "")
 }
 
 func TestTwoPortsOnOneInterface(t *testing.T) {
@@ -211,8 +215,8 @@ func TestAttachFails(t *testing.T) {
 	sh(t, vm.in(pingRouter))
 }
 
-// TestFullMap: what does not fit is an error of its port alone; it is not
-// acknowledged, and the others come and go as ever.
+// TestFullMap: what does not fit is an error of its port alone; the others come and go as
+// ever, and so do revisions.
 func TestFullMap(t *testing.T) {
 	if !requireMachine(t) {
 		return
@@ -232,16 +236,16 @@ func TestFullMap(t *testing.T) {
 	vni := func(n int) hoststate.VNIKey {
 		return hoststate.VNIKey{TunnelIP: netip.MustParseAddr("200.200.0.1"), VNI: model.VNI(n)}
 	}
-	c.setUnacked(func(s *hoststate.State) { addNetwork(s); s.VNIs[vni(1)], s.VNIs[vni(2)], s.VNIs[vni(3)] = 1, 1, 1 })
-	c.setUnacked(func(s *hoststate.State) { bind(s, 1, vm1) })
+	c.set(func(s *hoststate.State) { addNetwork(s); s.VNIs[vni(1)], s.VNIs[vni(2)], s.VNIs[vni(3)] = 1, 1, 1 })
+	c.set(func(s *hoststate.State) { bind(s, 1, vm1) })
 	c.untilPort("port-1", model.PortActive, "")
 	sh(t, vm.in(pingRouter))
-	c.setUnacked(func(s *hoststate.State) { bind(s, 2, second) })
-	c.untilPort("port-2", model.PortError, "map ports is full: it takes 1 rows, and 1 more were left out")
+	c.set(func(s *hoststate.State) { bind(s, 2, second) })
+	c.untilPort("port-2", model.PortError, "map ports is full: it takes 1 rows, and none was free for rows of this port")
 	c.untilPort("port-1", model.PortActive, "")
 	sh(t, vm.in(pingRouter))
 	m := scrape(t, strings.TrimPrefix(cfg.MetricsListen, "unix:"))
-	for _, want := range []string{`causeway_agent_step_failing{step="rows"} 1`, `causeway_agent_ports{status="ERROR"} 1`, `causeway_agent_map_rows_limit{map="vnis"} 1`} {
+	for _, want := range []string{`causeway_agent_step_failing{step="rows"} 1`, `causeway_agent_ports{status="ERROR"} 1`, `causeway_agent_map_rows_limit{map="vnis"} 1`, `causeway_agent_map_rows_left_out{map="vnis"} 2`} {
 		if !strings.Contains(m, want) {
 			t.Errorf("metrics lack %s", want)
 		}
@@ -252,6 +256,57 @@ func TestFullMap(t *testing.T) {
 	if m := scrape(t, strings.TrimPrefix(cfg.MetricsListen, "unix:")); !strings.Contains(m, `causeway_agent_step_failing{step="rows"} 0`) {
 		t.Error("the rows still fail")
 	}
+}
+
+// TestRoutesOfOthers: three routers want more routes than the map takes. Another's rows
+// are there all the same, its static route too, also after a restart with empty maps; the
+// others' ports are told, and their routes come as soon as there is room.
+func TestRoutesOfOthers(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	cfg := testConfig(t)
+	cfg.Limits.Routes = 32
+	c := newController(t)
+	agent := startAgent(t, cfg, c)
+	via := func(s *hoststate.State, router model.RouterKey, n int) {
+		s.Networks[9] = hoststate.Network{ID: "net-9", MTU: 1450}
+		for i := range n {
+			s.Routes[hoststate.RouteKey{Router: router, Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{20, byte(router), byte(i), 0}), 24)}] = hoststate.Route{
+				Kind: hoststate.RouteVia, Network: 9, MAC: model.MAC{2, 0, 0, 0, 0, byte(router)}, NextHop: netip.MustParseAddr("10.9.0.9")}
+		}
+	}
+	port := func(router byte) model.PortID { return hostsync.PortAt("net-9", model.MAC{2, 0, 0, 0, 0, router}) }
+	c.set(func(s *hoststate.State) { via(s, 11, 100); via(s, 12, 100); via(s, 13, 100) })
+	for router := byte(11); router <= 13; router++ {
+		c.untilPort(port(router), model.PortError, "map routes is full: it takes 32 rows (8 of them only for routers' own addresses and subnets), and none was free for rows of this port")
+	}
+	vm := newNamespace(t)
+	vm.vm(t, "tap1", vm1, "10.0.0.1")
+	c.set(func(s *hoststate.State) { addNetwork(s); bind(s, 1, vm1); via(s, 1, 1) })
+	c.untilPort("port-1", model.PortActive, "")
+	c.until("the route of router 1 has its place", func() bool { return c.ports[port(1)].Status != model.PortError })
+	sh(t, vm.in(pingRouter))
+	agent.stop()
+	if err := os.RemoveAll(cfg.PinDir); err != nil {
+		t.Fatal(err)
+	}
+	state := c.state
+	c = newController(t)
+	c.state = state
+	startAgent(t, cfg, c)
+	c.untilPort("port-1", model.PortActive, "")
+	c.untilPort(port(11), model.PortError, "map routes is full")
+	sh(t, vm.in(pingRouter))
+	c.set(func(s *hoststate.State) {
+		for k := range s.Routes {
+			if k.Router > 10 {
+				delete(s.Routes, k)
+			}
+		}
+	})
+	c.untilPort(port(11), model.PortActive, "")
+	c.untilPort(port(13), model.PortActive, "")
 }
 
 func TestWorkloadPatterns(t *testing.T) {

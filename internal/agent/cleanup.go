@@ -36,7 +36,7 @@ func Cleanup(cfg Config) error {
 		return errors.Join(append(errs, err)...)
 	}
 	defer host.Close()
-	if err := endPromiscuous(cfg.StateDir, host); err != nil {
+	if err := endAllPromiscuous(cfg.StateDir, host); err != nil {
 		errs = append(errs, err)
 	}
 	if err := host.Cleanup(); err != nil {
@@ -45,7 +45,7 @@ func Cleanup(cfg Config) error {
 	if len(errs) > 0 {
 		return errors.Join(errs...) // what it remembers says what is left to do
 	}
-	for _, f := range []string{journalFile, attachmentsFile, hostnet.LedgerFile, lockFile} {
+	for _, f := range []string{journalFile, attachmentsFile, pathMTUFile, hostnet.LedgerFile, lockFile} {
 		if err := os.Remove(filepath.Join(cfg.StateDir, f)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 		}

@@ -1,8 +1,14 @@
 // Package agent makes one host forward as its site's controller says. It keeps
 // three things equal to what the controller last sent: the host's network
 // (hostnet), the BPF maps and attachments (dataplane), and what is reported
-// back. One goroutine owns all of it and repeats what did not work, with a
-// bounded backoff.
+// back. One goroutine owns all of it.
+//
+// # Objects
+//
+// Each thing that is kept is an object with a status of its own (package reconcile): what is
+// wanted, what is there instead, and when it is tried again. A reconciler for each kind looks
+// at the objects that are due: those that the controller, or an event of the kernel, has
+// something new about, and those whose pause after a failure is over. The state is kept once.
 //
 // # Order
 //
@@ -11,6 +17,13 @@
 // on underlay interfaces. Going down the reverse: rows, then addresses. So a
 // tunnel IP that changes is on the host before a packet leaves with it, and is
 // refused by the programs before it is off the host.
+//
+// # Underlay interfaces
+//
+// Packets of a remote VTEP are taken by the interfaces that the host's routes to it lead
+// by. One that leads there anew is in the rows at once, one that no longer does stays for
+// wayGrace. A VTEP that an IPsec policy of the host speaks of is shut, unless the kernel
+// sends and takes its packets (Config.KernelOutput).
 //
 // # Workload interfaces
 //

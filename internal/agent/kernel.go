@@ -7,29 +7,19 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
-)
 
-// The oldest kernel with TCX, bpf_redirect_peer on it and BPF_FIB_LOOKUP_TBID.
-const minKernelMajor, minKernelMinor = 6, 6
+	"github.com/causeway-net/causeway/internal/dataplane"
+)
 
 // CheckKernel tells what the machine lacks to run an agent, all of it at once.
 func CheckKernel() error {
 	var errs []error
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return fmt.Errorf("uname: %w", err)
-	}
-	if r := unix.ByteSliceToString(u.Release[:]); !kernelAtLeast(r, minKernelMajor, minKernelMinor) {
-		errs = append(errs, fmt.Errorf("the kernel is %s, and TCX needs %d.%d or newer", r, minKernelMajor, minKernelMinor))
-	}
-	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
-		errs = append(errs, errors.New("the kernel has no BTF (/sys/kernel/btf/vmlinux is missing: CONFIG_DEBUG_INFO_BTF)"))
-	}
 	if os.Geteuid() != 0 {
 		errs = append(errs, errors.New("it must run as root"))
+	} else if err := dataplane.CheckKernel(); err != nil {
+		errs = append(errs, err)
 	}
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		errs = append(errs, errors.New("/dev/net/tun is missing (modprobe tun)"))
@@ -38,16 +28,6 @@ func CheckKernel() error {
 		return nil
 	}
 	return fmt.Errorf("this machine cannot run an agent: %w", errors.Join(errs...))
-}
-
-func kernelAtLeast(release string, major, minor int) bool {
-	parts := strings.FieldsFunc(release, func(r rune) bool { return r < '0' || r > '9' })
-	if len(parts) < 2 {
-		return false
-	}
-	a, err1 := strconv.Atoi(parts[0])
-	b, err2 := strconv.Atoi(parts[1])
-	return err1 == nil && err2 == nil && (a > major || a == major && b >= minor)
 }
 
 const lockFile = "lock"

@@ -56,7 +56,7 @@ func newNamespace(t *testing.T) namespace {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = testutil.Exit(t, cmd) })
-	own, err := os.Readlink("/proc/self/ns/net")
+	own, err := os.Readlink("/proc/thread-self/ns/net") // the main thread may have been left in another
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,8 @@ type controller struct {
 	ports   map[model.PortID]hostsync.PortReport
 	acked   int64
 	mtu     int
-	changed chan struct{} // closed and made anew at each report
+	prober  hostsync.Prober // of the agent that runs
+	changed chan struct{}   // closed and made anew at each report
 }
 
 func newController(t *testing.T) *controller {
@@ -106,6 +107,9 @@ func newController(t *testing.T) *controller {
 }
 
 func (c *controller) Run(ctx context.Context, sink hostsync.Sink) error {
+	c.mu.Lock()
+	c.prober, _ = sink.(hostsync.Prober)
+	c.mu.Unlock()
 	for {
 		select {
 		case <-ctx.Done():
@@ -153,12 +157,6 @@ func (c *controller) until(what string, ok func() bool) {
 // the agent has acknowledged it.
 func (c *controller) set(change func(*hoststate.State)) {
 	c.t.Helper()
-	c.setUnacked(change)
-	c.until("revision "+strconv.FormatInt(c.rev, 10)+" acknowledged", func() bool { return c.acked == c.rev })
-}
-
-func (c *controller) setUnacked(change func(*hoststate.State)) {
-	c.t.Helper()
 	next := c.state.Clone()
 	change(&next)
 	d := hoststate.Diff(c.state, next)
@@ -166,6 +164,7 @@ func (c *controller) setUnacked(change func(*hoststate.State)) {
 		d = hoststate.Delta{Full: true, Set: next}
 	}
 	c.send(d, next)
+	c.until("revision "+strconv.FormatInt(c.rev, 10)+" acknowledged", func() bool { return c.acked == c.rev })
 }
 
 func (c *controller) send(d hoststate.Delta, next hoststate.State) {
@@ -174,7 +173,7 @@ func (c *controller) send(d hoststate.Delta, next hoststate.State) {
 	d.Revision = c.rev
 	c.state = next
 	select {
-	case c.updates <- hostsync.Update{Delta: d, State: next}:
+	case c.updates <- hostsync.Update{Delta: d}:
 	case <-time.After(wait):
 		c.t.Fatal("the agent takes no update")
 	}

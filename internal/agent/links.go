@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"sync"
 
 	"github.com/causeway-net/causeway/internal/dataplane"
 	"github.com/causeway-net/causeway/internal/hostnet"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/reconcile"
 )
 
 // isWorkload tells whether an interface belongs to a workload: a port names it, or it is
@@ -24,70 +27,108 @@ func (a *Agent) isWorkload(name string) bool {
 	})
 }
 
-// links looks at workload interfaces: attaches programs, and touches the rows of
-// ports whose interface is another than before. It returns the names that are
-// to be looked at again.
-func (a *Agent) links(t *agenda) (failed map[string]struct{}, err error) {
+// reconcileLinks looks at workload interfaces that are due: it begins to attach programs, and
+// touches the rows of ports whose interface is another than before. attached waits for the
+// programs.
+func (a *Agent) reconcileLinks(ctx context.Context) (attached func() map[string]error) {
+	o := a.objs.links
+	due := o.Take()
 	look := a.host.Link
-	names := t.links
-	if t.allLinks {
-		all, err := a.host.Links()
-		if err != nil {
-			return nil, err
+	if slices.Contains(due, allLinks) {
+		var err error
+		if due, look, err = a.listLinks(); err != nil {
+			settle(a, o, allLinks, err)
+			return a.attachWorkloads(ctx, nil)
 		}
-		byName := make(map[string]hostnet.Link, len(all))
-		names = map[string]struct{}{}
-		for _, l := range all {
-			byName[l.Name] = l
-			if a.isWorkload(l.Name) {
-				names[l.Name] = struct{}{}
-			}
-		}
-		for n := range a.byIf {
-			names[n] = struct{}{}
-		}
-		for _, n := range a.attached.Workload {
-			names[n] = struct{}{}
-		}
-		look = func(name string) (hostnet.Link, bool, error) { l, ok := byName[name]; return l, ok, nil }
+		o.Forget(allLinks)
 	}
-	if a.defaults == nil {
+	if len(due) > 0 && a.defaults == nil {
+		var err error
 		if a.defaults, err = a.host.DefaultRouteInterfaces(); err != nil {
-			return nil, err
+			for _, name := range due {
+				settle(a, o, name, err)
+			}
+			return a.attachWorkloads(ctx, nil)
 		}
 	}
-	var errs []error
-	for name := range names {
-		if err := a.link(name, look, t); err != nil {
-			errs = append(errs, err)
-			failed = add(failed, name)
+	var attach []hostnet.Link
+	for _, name := range due {
+		if l, ok := a.link(name, look); ok {
+			attach = append(attach, l)
 		}
 	}
-	return failed, errors.Join(errs...)
+	// Noted first: a program that is attached and not known would never be taken away.
+	if err := a.attached.save(); err != nil && len(attach) > 0 {
+		failed := map[string]error{}
+		for _, l := range attach {
+			failed[l.Name] = err
+		}
+		return func() map[string]error { return failed }
+	}
+	return a.attachWorkloads(ctx, attach)
 }
 
-func (a *Agent) link(name string, look func(string) (hostnet.Link, bool, error), t *agenda) error {
-	l, ok, err := look(name)
+// listLinks are the names of all interfaces that are workloads' or were, and how to look
+// them up in the list.
+func (a *Agent) listLinks() (names []string, look func(string) (hostnet.Link, bool, error), err error) {
+	all, err := a.host.Links()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	a.share(name, t)
-	err = a.dropStale(name, l.Index)
-	var refused error
-	usable := false
-	if ok && (a.isWorkload(name) || a.attached.has(l.Index)) {
-		if refused = a.refuse(l); refused == nil {
-			if aerr := a.prepare(l); aerr != nil {
-				refused = aerr
-				err = errors.Join(err, aerr)
-			} else {
-				usable = true
-				t.attach = append(t.attach, l)
-			}
+	byName := make(map[string]hostnet.Link, len(all))
+	set := map[string]struct{}{}
+	for _, l := range all {
+		byName[l.Name] = l
+		if a.isWorkload(l.Name) {
+			set[l.Name] = struct{}{}
 		}
 	}
-	a.setLink(name, l, usable, refused, t)
-	return err
+	for n := range a.byIf {
+		set[n] = struct{}{}
+	}
+	for _, n := range a.attached.Workload {
+		set[n] = struct{}{}
+	}
+	for _, n := range a.objs.links.Keys() {
+		if n != allLinks {
+			set[n] = struct{}{}
+		}
+	}
+	look = func(name string) (hostnet.Link, bool, error) { l, ok := byName[name]; return l, ok, nil }
+	return slices.Collect(maps.Keys(set)), look, nil
+}
+
+// link looks at one interface, and tells whether the program is to be attached to it.
+func (a *Agent) link(name string, look func(string) (hostnet.Link, bool, error)) (l hostnet.Link, usable bool) {
+	o := a.objs.links
+	l, there, err := look(name)
+	if err != nil {
+		settle(a, o, name, err)
+		return l, false
+	}
+	a.share(name)
+	stale := a.dropStale(name, l.Index)
+	wanted := a.isWorkload(name) || a.attached.has(l.Index)
+	var refused, failed error
+	if there && wanted {
+		if refused = a.refuse(l); refused == nil {
+			failed = a.prepare(l)
+			refused = failed
+		}
+	}
+	usable = there && wanted && refused == nil
+	a.setLink(name, l, usable, refused)
+	switch {
+	case errors.Join(stale, failed) != nil:
+		settle(a, o, name, errors.Join(stale, failed))
+	case refused != nil:
+		o.Refused(name, refused, reconcile.Ref{})
+	case !there && len(a.byIf[name]) > 0:
+		o.Waits(name, "there is no such interface")
+	case !usable:
+		o.Forget(name)
+	}
+	return l, usable
 }
 
 // prepare does what comes before the program is attached to a workload's interface.
@@ -99,21 +140,19 @@ func (a *Agent) prepare(l hostnet.Link) error {
 		delete(a.underlay, l.Index)
 		a.attached.dropUnderlay(l.Index)
 	}
-	// Noted first: a program that is attached and not known would never be taken
-	// away.
 	a.attached.addWorkload(l.Index, l.Name)
-	return a.attached.save()
+	return nil
 }
 
 // attachWorkloads begins to attach the program to interfaces; the returned function waits for
-// the end and returns the errors by name. A new program is in effect at the
+// the end and returns what came of each, by name. A new program is in effect at the
 // beginning of its call, which then waits out a grace period: rows may be
 // written meanwhile. Many take their turns, so those are waited for here: no
 // row shall be long before its program.
 func (a *Agent) attachWorkloads(ctx context.Context, ls []hostnet.Link) (done func() map[string]error) {
-	failed := map[string]error{}
+	results := map[string]error{}
 	if len(ls) == 0 {
-		return func() map[string]error { return failed }
+		return func() map[string]error { return results }
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -121,40 +160,44 @@ func (a *Agent) attachWorkloads(ctx context.Context, ls []hostnet.Link) (done fu
 			if ctx.Err() != nil {
 				return // the next agent goes on
 			}
-			if err := a.dp.AttachWorkload(l.Index); err != nil {
-				failed[l.Name] = fmt.Errorf("attach to %s: %w", l.Name, err)
+			err := a.dp.AttachWorkload(l.Index)
+			if err != nil {
+				err = fmt.Errorf("attach to %s: %w", l.Name, err)
 			}
+			results[l.Name] = err
 		}
 	})
 	if len(ls) > fewAttachments {
 		wg.Wait()
 	}
-	return func() map[string]error { wg.Wait(); return failed }
+	return func() map[string]error { wg.Wait(); return results }
 }
 
 const fewAttachments = 2
 
-// notAttached takes back what was set up for interfaces that got no program.
-func (a *Agent) notAttached(failed map[string]error, t *agenda) error {
-	var errs []error
-	for name, err := range failed {
-		errs = append(errs, err)
+// noteAttached notes which interfaces have got their program, and takes back what was set up
+// for those that have not.
+func (a *Agent) noteAttached(attached map[string]error) {
+	for name, err := range attached {
+		settle(a, a.objs.links, name, err)
+		if err == nil {
+			continue
+		}
 		a.refused[name] = err
 		delete(a.env.Links, name)
 		for k := range a.byIf[name] {
 			a.changed = add(a.changed, k)
-			t.setPort(k, a.ports[k], a.state)
+			a.pending.setPort(k, a.state)
 		}
 	}
-	return errors.Join(errs...)
 }
 
 // dropStale forgets interfaces that had this name and have gone. One that is
 // only called otherwise now keeps its program.
 func (a *Agent) dropStale(name string, now int) error {
 	var errs []error
-	for index, n := range a.attached.Workload {
-		if n != name || index == now {
+	for _, index := range a.attached.called(name) {
+		if index == now {
 			continue
 		}
 		l, ok, err := a.host.LinkByIndex(index)
@@ -176,7 +219,7 @@ func (a *Agent) dropStale(name string, now int) error {
 
 // setLink notes what an interface is good for, and touches its ports' rows where
 // that is new.
-func (a *Agent) setLink(name string, l hostnet.Link, usable bool, refused error, t *agenda) {
+func (a *Agent) setLink(name string, l hostnet.Link, usable bool, refused error) {
 	old, had := a.env.Links[name]
 	link := dataplane.Link{Index: l.Index, PeerElsewhere: l.PeerElsewhere, MTU: l.MTU}
 	usable = usable && len(a.byIf[name]) > 0
@@ -198,7 +241,7 @@ func (a *Agent) setLink(name string, l hostnet.Link, usable bool, refused error,
 	for k := range a.byIf[name] {
 		a.changed = add(a.changed, k)
 		if moved {
-			t.setPort(k, a.ports[k], a.state)
+			a.pending.setPort(k, a.state)
 		}
 	}
 }
@@ -215,6 +258,8 @@ func (a *Agent) refuse(l hostnet.Link) error {
 		return fmt.Errorf("interface %s is no Ethernet device", l.Name)
 	case slices.Contains(a.cfg.UnderlayInterfaces, l.Name):
 		return fmt.Errorf("interface %s carries the tunnels (--underlay-interface)", l.Name)
+	case a.carry[uint32(l.Index)] && !a.attached.has(l.Index):
+		return fmt.Errorf("interface %s leads to a remote VTEP", l.Name)
 	case a.isUplink(l.Name):
 		return fmt.Errorf("interface %s is an uplink", l.Name)
 	case slices.Contains(a.defaults, l.Index):
@@ -223,13 +268,29 @@ func (a *Agent) refuse(l hostnet.Link) error {
 	return nil
 }
 
-func (a *Agent) isUplink(name string) bool {
-	for _, g := range a.state.Gateways {
-		for _, u := range g.Uplinks {
-			if u.Interface == name {
-				return true
-			}
+// share finds out anew which ports of an interface do not get it, and touches the rows
+// of those for which that is new: the one with the smallest key keeps it, and nothing is
+// mixed up.
+func (a *Agent) share(name string) {
+	ports := a.byIf[name]
+	var owner model.PortKey
+	for k := range ports {
+		if owner == 0 || k < owner {
+			owner = k
 		}
 	}
-	return false
+	for k := range ports {
+		by, was := a.env.Shared[k]
+		shares := k != owner
+		if was == shares && (!shares || by == owner) {
+			continue
+		}
+		if shares {
+			a.env.Shared[k] = owner
+		} else {
+			delete(a.env.Shared, k)
+		}
+		a.changed = add(a.changed, k)
+		a.pending.setPort(k, a.state)
+	}
 }

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -11,10 +10,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/causeway-net/causeway/internal/apiserver"
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/metrics"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/reason"
+	"github.com/causeway-net/causeway/internal/reconcile"
 )
 
 // stats is what the loop leaves for the metrics to read.
@@ -23,13 +24,26 @@ type stats struct {
 	want, have int64
 	ports      map[string]int
 	interfaces map[model.PortID]string
-	failing    map[string]bool
+	shut       int
+}
+
+// setShut keeps how many VTEPs an IPsec policy has shut.
+func (s *stats) setShut(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shut = n
 }
 
 func (s *stats) setRevision(want, have int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.want, s.have = want, have
+}
+
+func (s *stats) revisions() (want, have int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.want, s.have
 }
 
 // port counts a port under its new status; a report without a status is none.
@@ -58,21 +72,6 @@ func (s *stats) setName(id model.PortID, iface string) {
 		delete(s.interfaces, id)
 	} else {
 		s.interfaces[id] = iface
-	}
-}
-
-// setProblems keeps a step that failed once as one that works now.
-func (s *stats) setProblems(problems map[string]error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.failing == nil {
-		s.failing = map[string]bool{}
-	}
-	for step := range s.failing {
-		s.failing[step] = false
-	}
-	for step := range problems {
-		s.failing[step] = true
 	}
 }
 
@@ -111,13 +110,20 @@ func (a *Agent) snapshot() (metrics.Agent, error) {
 		return m, err
 	}
 	for _, u := range uses {
-		m.Maps = append(m.Maps, metrics.Map{Name: u.Name, Rows: u.Rows, Limit: int(u.Limit), Bytes: u.Memory})
+		m.Maps = append(m.Maps, metrics.Map{Name: u.Name, Rows: u.Rows, Limit: int(u.Limit), LeftOut: u.Waiting, Bytes: u.Memory})
 	}
 	for t, n := range counters.Tunnels {
 		m.Tunnels = append(m.Tunnels, metrics.TunnelTraffic{
 			TunnelIP: t.Local.String(), VTEP: t.Remote.String(), VNI: uint32(t.VNI), Traffic: metrics.Traffic(n),
 		})
 	}
+	for k, s := range a.pathMTU.States() {
+		m.Paths = append(m.Paths, metrics.Path{
+			TunnelIP: k.Local.String(), VTEP: k.Remote.String(), MTU: s.MTU, State: s.Kind.String(), By: s.By.Name(),
+		})
+	}
+	sent, answered := a.pathMTU.Counts()
+	m.PathProbes = map[string]uint64{"sent": sent, "answered": answered}
 	for k, n := range counters.VLANs {
 		m.VLANs = append(m.VLANs, metrics.VLANTraffic{Interface: k.Interface, VLAN: k.ID, Traffic: metrics.Traffic(n)})
 	}
@@ -129,12 +135,11 @@ func (a *Agent) snapshot() (metrics.Agent, error) {
 	}
 	m.Connected = a.ctl.Connected()
 	m.WantedRevision, m.AppliedRevision = s.want, s.have
+	m.ShutVTEPs = s.shut
 	for k, n := range s.ports {
 		m.PortStatus[k] = n
 	}
-	for k, f := range s.failing {
-		m.Failing[k] = f
-	}
+	m.Objects, m.Failing = a.objectCounts(time.Now())
 	return m, nil
 }
 
@@ -159,24 +164,32 @@ func (a *Agent) listenMetrics() (serve func(context.Context) error, err error) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics.AgentHandler(a.snapshot))
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 16}
+	a.serveStatus(mux)
+	if apiserver.Exposed(l.Addr()) {
+		a.log.Warn("the metrics are open to whoever reaches their address: they name ports, routers and addresses of tenants", "metrics", l.Addr().String())
+	}
 	return func(ctx context.Context) error {
-		stopped := make(chan struct{})
-		stop := context.AfterFunc(ctx, func() {
-			defer close(stopped)
-			c, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-			defer cancel()
-			if srv.Shutdown(c) != nil {
-				srv.Close()
-			}
-		})
-		err := srv.Serve(l)
-		if !stop() {
-			<-stopped // a scrape that is under way reads the maps
-		}
-		if errors.Is(err, http.ErrServerClosed) {
-			return nil
-		}
-		return err
+		// A scrape that is under way reads the maps, so its end is waited for.
+		return apiserver.ServeMetrics(ctx, l, mux, apiserver.Options{Logger: a.log})
 	}, nil
+}
+
+// objectCounts is how many objects of each kind are in which state, and which kinds have one
+// that fails; a kind that never had is not there. The ports are counted apart.
+func (a *Agent) objectCounts(now time.Time) (out []metrics.Objects, failing map[string]bool) {
+	failing = map[string]bool{}
+	for _, c := range a.objs.set.Counts() {
+		o := metrics.Objects{Kind: c.Kind, States: map[string]int{}, Failures: c.Failures}
+		for _, s := range reconcile.States {
+			o.States[string(s)] = c.Of[s]
+		}
+		if !c.Next.IsZero() {
+			o.NextTry = max(0, c.Next.Sub(now).Seconds())
+		}
+		out = append(out, o)
+		if c.EverFailed && c.Kind != kindPorts {
+			failing[c.Kind] = c.Of[reconcile.Failed] > 0
+		}
+	}
+	return out, failing
 }

@@ -2,256 +2,141 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/causeway-net/causeway/internal/dataplane"
 	"github.com/causeway-net/causeway/internal/hostnet"
-	"github.com/causeway-net/causeway/internal/hoststate"
-	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/reconcile"
 )
 
-// take makes what the controller says the state to be reached.
-func (a *Agent) take(u hostsync.Update) {
-	d := u.Delta
-	if !a.known && !d.Full {
-		// The controller begins with a full state; a delta before it has nothing
-		// to stand on.
-		a.log.Error("a delta came before the first full state", "revision", d.Revision)
-		return
-	}
-	// A copy of one's own: the client changes its state in place for the next
-	// update, and ours is read again when something on the host changes.
-	a.state.Apply(d)
-	a.want, a.known = d.Revision, true
-	if err := a.journal.add(d, a.state); err != nil {
-		a.log.Warn("a restart will have to wait for the controller", "err", err)
-	}
-	if d.Full {
-		a.agenda = everything()
-		a.reindex()
-		return
-	}
-	for _, k := range d.Unset.Ports {
-		a.indexPort(k, nil)
-	}
-	for k, p := range d.Set.Ports {
-		a.indexPort(k, &p)
-	}
-	if len(d.Set.Gateways) > 0 || len(d.Unset.Gateways) > 0 || len(d.Set.VLANs) > 0 || len(d.Unset.VLANs) > 0 {
-		a.agenda.allGateways()
-	}
-	for _, e := range d.Set.Endpoints {
-		if e.Kind != hoststate.EndpointRemote {
-			continue
-		}
-		if _, ok := a.vteps[vtep{e.TunnelIP, e.Addr}]; !ok {
-			a.agenda.vteps = add(a.agenda.vteps, e.Addr)
-			a.vteps = add(a.vteps, vtep{e.TunnelIP, e.Addr})
-		}
-	}
-	a.agenda.addDelta(d)
-}
-
-// reindex looks at all ports of the state anew.
-func (a *Agent) reindex() {
-	for k := range a.ports {
-		if _, ok := a.state.Ports[k]; !ok {
-			a.indexPort(k, nil)
-		}
-	}
-	for k, p := range a.state.Ports {
-		a.indexPort(k, &p)
-	}
-}
-
-// indexPort notes a port's row, or that it has gone (nil).
-func (a *Agent) indexPort(k model.PortKey, p *hoststate.Port) {
-	if old, ok := a.ports[k]; ok {
-		if p == nil || p.ID != old.ID {
-			a.forget(old.ID)
-		}
-		if p == nil || p.Interface != old.Interface {
-			delete(a.byIf[old.Interface], k)
-			if len(a.byIf[old.Interface]) == 0 {
-				delete(a.byIf, old.Interface)
-			}
-			a.agenda.links = add(a.agenda.links, old.Interface)
-			a.agenda.underlay = true
-		}
-		if p == nil {
-			a.stats.setName(old.ID, "")
-			delete(a.ports, k)
-			delete(a.sharers, k)
-			delete(a.unproven, k)
-			return
-		}
-		if p.Interface == old.Interface {
-			a.ports[k] = *p
-			a.changed = add(a.changed, k)
-			return
-		}
-	}
-	if p == nil {
-		return
-	}
-	a.stats.setName(p.ID, p.Interface)
-	a.ports[k] = *p
-	a.byIf[p.Interface] = add(a.byIf[p.Interface], k)
-	a.agenda.links = add(a.agenda.links, p.Interface)
-	a.changed = add(a.changed, k)
-}
-
-// notice turns events of the host's network into things to look at.
+// notice turns events of the host's network into objects to look at.
 func (a *Agent) notice(c hostnet.Change) {
-	t := &a.agenda
+	o := &a.objs
 	if c.AllLinks {
-		t.devices, t.allLinks, t.gateways, t.paths, t.underlay = true, true, true, true, true
+		o.devices.DueAll()
+		o.links.Due(allLinks)
+		o.gateways.DueAll()
+		o.trunks.DueAll()
+		o.vteps.DueAll()
+		o.underlay.Due(allUnderlay)
 	}
 	for name := range c.Links {
 		switch {
 		case hostnet.OwnDevice(name):
-			t.devices = true
+			o.devices.Due(name)
 		case a.isWorkload(name) || a.attached.hasName(name):
-			t.links = add(t.links, name)
+			o.links.Due(name)
 		default:
-			// It may carry tunnels, or be an uplink; its MTU may be another.
-			t.gateways, t.paths, t.underlay = true, true, true
+			a.noticeUnderlay(name)
 		}
 	}
 	if c.Addrs {
-		t.gateways, t.underlay, t.prune = true, true, true
+		o.gateways.DueAll()
+		o.underlay.Due(allUnderlay)
+		o.prune.Due(single{})
 	}
 	if c.Defaults {
 		a.defaults = nil
+		a.refusedAgain()
 	}
 	if c.Routes {
 		// A routing daemon may change thousands a second.
-		a.later.gateways, a.later.paths = true, true
+		o.gateways.SoonAll()
+		o.vteps.SoonAll()
 	}
 	if c.Conf {
-		t.devices = true
+		o.devices.Due(hostnet.VXLANDevice)
 	}
 }
 
-// pace spaces out what others can ask for in floods: the first comes at once, the
-// next not before paceGap.
-type pace struct {
-	timer *time.Timer
-	armed bool
-	last  time.Time
-}
-
-const paceGap = 100 * time.Millisecond
-
-func newPace() *pace {
-	t := time.NewTimer(time.Hour)
-	t.Stop()
-	return &pace{timer: t}
-}
-
-func (p *pace) arm() {
-	if !p.armed {
-		p.armed = true
-		p.timer.Reset(max(0, paceGap-time.Since(p.last)))
+// refusedAgain has the interfaces looked at again that were refused: what they carried may
+// be elsewhere now.
+func (a *Agent) refusedAgain() {
+	for name := range a.refused {
+		a.objs.links.DueAt(name, time.Now()) // at once, also where links have had their turn
 	}
 }
 
-func (p *pace) fired() { p.armed, p.last = false, time.Now() }
+// noticeUnderlay marks what an interface that is no workload's may concern: it may carry
+// tunnels or VLANs, be an uplink, or routes may lead by it that the kernel says nothing of.
+func (a *Agent) noticeUnderlay(name string) {
+	o := &a.objs
+	for id, g := range a.state.Gateways {
+		for _, u := range g.Uplinks {
+			if u.Interface == name {
+				o.gateways.Due(id)
+			}
+		}
+	}
+	if o.trunks.Has(name) {
+		o.trunks.Due(name)
+	}
+	o.underlay.Due(allUnderlay)
+	o.vteps.DueAll()
+	a.changedUplinks = true
+}
 
-// reconcile does what there is to do, in the order of the package comment. What fails is put
-// back and named in the status.
+// reconcile looks at what is due, in the order of the package comment. What fails is due
+// again after a pause of its own.
 func (a *Agent) reconcile(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	t := a.agenda
-	a.agenda = agenda{}
-	problems := map[string]error{}
-	fail := func(step string, err error, again func(*agenda)) {
-		if err == nil {
-			return
-		}
-		problems[step] = err
-		again(&a.agenda)
+	a.reconcileDevices()
+	if a.known && a.carry == nil {
+		// At first, what leads to VTEPs has to be known before an interface gets a program.
+		a.reconcilePolicies()
+		a.reconcileGateways()
+		a.reconcileVTEPs()
 	}
-	if t.devices {
-		replaced, err := a.devices()
-		if replaced {
-			t.full = true
-		}
-		fail("devices", err, func(t *agenda) { t.devices = true })
-	}
-	if t.allLinks || len(t.links) > 0 {
-		failed, err := a.links(&t)
-		fail("links", err, func(n *agenda) { n.addLinks(failed); n.allLinks = len(failed) == 0 })
-	}
-	attached := a.attachWorkloads(ctx, t.attach)
+	attaching := a.reconcileLinks(ctx)
+	a.reconcilePolicies()
+	written := false
 	if a.known {
-		if t.gateways {
-			fail("gateways", a.gateways(&t), func(t *agenda) { t.gateways = true })
-			fail("trunks", a.trunks(&t), func(t *agenda) { t.gateways = true })
-			t.paths = true
-		}
-		if t.paths || len(t.vteps) > 0 {
-			fail("paths", a.paths(&t), func(t *agenda) { t.paths = true })
-		}
-		if t.rows() {
-			fail("rows", a.rows(&t), func(t *agenda) { t.full = true })
-		}
+		a.reconcileGateways()
+		a.reconcileTrunks()
+		a.reconcileVTEPs()
+		written = a.reconcileRows()
+		a.reconcileLearned()
 	}
-	failed := attached()
+	attached := attaching()
 	if ctx.Err() != nil {
 		return // not everything was tried, so there is nothing to report
 	}
-	if len(failed) > 0 {
-		var undo agenda
-		fail("links", a.notAttached(failed, &undo), func(n *agenda) {
-			for name := range failed {
-				n.links = add(n.links, name)
-			}
-		})
-		if a.known && undo.rows() && problems["rows"] == nil {
-			fail("rows", a.rows(&undo), func(t *agenda) { t.full = true })
-		}
+	a.noteAttached(attached)
+	if written {
+		a.reconcileRows() // without the interfaces that got no program
 	}
 	if a.known {
-		if t.prune {
-			if problems["rows"] != nil {
-				// Rows may still point at what would go.
-				a.agenda.prune = true
-			} else {
-				fail("prune", a.prune(), func(t *agenda) { t.prune = true })
-			}
-		}
+		a.reconcilePrune()
 	}
-	if t.underlay {
-		fail("underlay", a.attachUnderlay(), func(t *agenda) { t.underlay = true })
-	}
-	if err := a.attached.save(); err != nil {
-		problems["attachments"] = err
-	}
-	a.stats.setProblems(problems)
-	for step, err := range problems {
-		a.log.Error("not as the controller says, will try again", "step", step, "err", err)
-	}
+	a.reconcileUnderlay()
+	a.reconcileFiles()
 	if a.known {
 		a.report()
 	}
 }
 
-// rows writes the maps.
-func (a *Agent) rows(t *agenda) error {
+// reconcileRows writes the maps. It tells whether they hold the state, as far as there is room.
+func (a *Agent) reconcileRows() (written bool) {
+	again := len(a.objs.rows.Take()) > 0
+	if !a.pending.any() {
+		a.have = a.want // nothing failed, so a revision without rows is in the maps too
+		return true
+	}
+	if !again && !a.pending.fresh {
+		return false
+	}
+	p := a.pending
+	a.pending = pendingRows{}
 	start := time.Now()
-	st, d := a.withoutSharers(t.delta)
 	var err error
-	if t.full {
-		err = a.dp.Sync(st, a.env)
+	if p.full {
+		err = a.dp.Sync(a.state, a.env)
 	} else {
-		err = a.dp.Update(d, st, a.env)
+		err = a.dp.Update(p.delta, a.state, a.env)
 	}
 	lacking, full := dataplane.LeftOut(err)
 	if err != nil && !full {
@@ -259,88 +144,114 @@ func (a *Agent) rows(t *agenda) error {
 		if a.unproven == nil {
 			a.unproven = map[model.PortKey]error{}
 		}
+		err = fmt.Errorf("write the maps: %w", err)
 		for k := range a.changed {
-			a.unproven[k] = fmt.Errorf("write the maps: %w", err)
+			a.unproven[k] = err
 		}
-		return fmt.Errorf("write the maps: %w", err)
+		a.pending = pendingRows{full: true}
+		settle(a, a.objs.rows, single{}, err)
+		return false
 	}
 	// Where maps are full, the ports that lack nothing are as they should be.
 	for k := range a.unproven {
 		a.changed = add(a.changed, k)
 	}
-	for k := range lacking {
+	for k := range lacking.Ports {
 		a.changed = add(a.changed, k)
 	}
-	a.unproven = lacking
+	a.unproven = lacking.Ports
+	a.changedUplinks = a.changedUplinks || len(lacking.Uplinks)+len(a.leftOut.Uplinks) > 0
+	a.leftOut.take(a.log, lacking, err, time.Now())
 	if err != nil {
-		return fmt.Errorf("write the maps: %w", err)
+		// Room comes from rows that are removed, and then what waits is written.
+		a.objs.rows.Refused(single{}, err, reconcile.Ref{})
+	} else {
+		settle(a, a.objs.rows, single{}, nil)
 	}
+	// What has gone from the state has gone from the maps, and what finds no room is told
+	// by its port: others need not wait for it.
 	a.have = a.want
-	a.log.Debug("rows written", "revision", a.have, "full", t.full, "took", time.Since(start))
-	return nil
+	a.log.Debug("rows written", "revision", a.have, "full", p.full, "took", time.Since(start))
+	return true
 }
 
-// withoutSharers leaves ports out whose interface another port has: the one with the
-// smallest key keeps it, and nothing is mixed up.
-func (a *Agent) withoutSharers(d hoststate.Delta) (hoststate.State, hoststate.Delta) {
-	if len(a.sharers) == 0 {
-		return a.state, d
-	}
-	st := a.state.Clone()
-	if !d.Full {
-		d.Set = d.Set.Clone()
-		d.Unset.Ports = slices.Clone(d.Unset.Ports)
-	}
-	for k := range a.sharers {
-		delete(st.Ports, k)
-		if _, ok := d.Set.Ports[k]; ok {
-			delete(d.Set.Ports, k)
-			d.Unset.Ports = append(d.Unset.Ports, k)
-		}
-	}
-	return st, d
-}
-
-// share finds out anew which ports of an interface do not get it, and touches the rows
-// of those for which that is new.
-func (a *Agent) share(name string, t *agenda) {
-	ports := a.byIf[name]
-	var owner model.PortKey
-	for k := range ports {
-		if owner == 0 || k < owner {
-			owner = k
-		}
-	}
-	for k := range ports {
-		by, was := a.sharers[k]
-		shares := k != owner
-		if was == shares && (!shares || by == owner) {
-			continue
-		}
-		if shares {
-			a.sharers[k] = owner
-		} else {
-			delete(a.sharers, k)
-		}
-		a.changed = add(a.changed, k)
-		t.setPort(k, a.ports[k], a.state)
+// reconcileLearned makes room of addresses that nobody has used for long.
+func (a *Agent) reconcileLearned() {
+	if o := a.objs.learned; len(o.Take()) > 0 {
+		settle(a, o, single{}, a.dp.Forget(a.state, a.env))
 	}
 }
 
-// devices puts the agent's own devices right; replaced tells that one has a new index.
-func (a *Agent) devices() (replaced bool, err error) {
-	oldVXLAN, oldSlow := a.env.VXLANIndex, a.env.SlowIndex
-	if err := a.ensureDevices(); err != nil {
-		return false, err
+// reconcilePrune takes away what the state no longer needs on the host's network, once rows
+// do not point at it any more.
+func (a *Agent) reconcilePrune() {
+	o := &a.objs
+	if len(o.prune.Take()) == 0 {
+		return
 	}
-	if a.env.VXLANIndex != oldVXLAN || a.env.SlowIndex != oldSlow || !a.slow.running() {
-		return true, a.attachOwn()
+	if a.pending.any() {
+		o.prune.Waits(single{}, "the maps could not be written: rows may still point at what would go")
+		o.prune.Due(single{}) // with the pass that writes them
+		return
+	}
+	settle(a, o.prune, single{}, a.prune())
+}
+
+// reconcileDevices puts the agent's own devices right, with their programs.
+func (a *Agent) reconcileDevices() {
+	for _, d := range a.objs.devices.Take() {
+		var err error
+		switch d {
+		case hostnet.VXLANDevice:
+			err = a.vxlanDevice()
+		case hostnet.SlowDevice:
+			err = a.slowDevice()
+		case localICMP:
+			err = a.dp.AttachLocalICMP()
+		}
+		settle(a, a.objs.devices, d, err)
+	}
+}
+
+// vxlanDevice sets the device up, if it is new, after its program is attached.
+func (a *Agent) vxlanDevice() error {
+	index, err := a.host.PrepareVXLAN()
+	if err != nil {
+		return err
+	}
+	if index != a.env.VXLANIndex {
+		a.env.VXLANIndex = index
+		a.pending.all()
+	}
+	if err := a.dp.AttachVXLAN(index); err != nil {
+		return err
 	}
 	_, err = a.host.EnsureVXLAN()
-	return false, err
+	return err
 }
 
-func (a *Agent) ensureDevices() (err error) {
+// slowDevice serves the slow path: without its program, the tap would hand what is written
+// to it to the host's stack.
+func (a *Agent) slowDevice() error {
+	index, err := a.host.EnsureSlow()
+	if err != nil {
+		return err
+	}
+	if index == a.env.SlowIndex && a.slow.running() {
+		return nil
+	}
+	if index != a.env.SlowIndex {
+		a.env.SlowIndex = index
+		a.pending.all()
+	}
+	if err := a.dp.AttachSlow(index); err != nil {
+		return err
+	}
+	return a.slow.restart()
+}
+
+// openDevices makes the devices, where there are none, before anything is attached.
+func (a *Agent) openDevices() (err error) {
 	if a.env.VXLANIndex, err = a.host.PrepareVXLAN(); err != nil {
 		return err
 	}
@@ -348,19 +259,13 @@ func (a *Agent) ensureDevices() (err error) {
 	return err
 }
 
-// attachOwn attaches the programs of the agent's own devices, sets the vxlan device up if
-// it is new, and serves the slow path: without its program, the tap would hand what is written to it to the host's stack.
+// attachOwn attaches the programs of the agent's own devices, and keeps the host's stack
+// from ICMP errors about tunnels.
 func (a *Agent) attachOwn() error {
-	err := a.dp.AttachVXLAN(a.env.VXLANIndex)
-	if err == nil {
-		_, err = a.host.EnsureVXLAN()
+	for _, f := range []func() error{a.vxlanDevice, a.dp.AttachLocalICMP, a.slowDevice} {
+		if err := f(); err != nil {
+			return err
+		}
 	}
-	return errors.Join(err, a.attachSlow())
-}
-
-func (a *Agent) attachSlow() error {
-	if err := a.dp.AttachSlow(a.env.SlowIndex); err != nil {
-		return err
-	}
-	return a.slow.restart()
+	return nil
 }

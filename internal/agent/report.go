@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/reason"
+	"github.com/causeway-net/causeway/internal/reconcile"
 )
 
 // reporter remembers what was reported, so that only what changed is again.
@@ -25,13 +27,22 @@ func newReporter() reporter {
 func (a *Agent) forget(id model.PortID) {
 	a.stats.port(a.reports.said[id], hostsync.PortReport{})
 	delete(a.reports.said, id)
+	a.objs.ports.Forget(id)
 }
 
 // report tells the controller of ports whose state has changed and of the
 // revision that the maps hold.
 func (a *Agent) report() {
 	var out []hostsync.PortReport
-	say := func(p hostsync.PortReport) {
+	say := func(p hostsync.PortReport, s reconcile.State, on reconcile.Ref) {
+		switch s {
+		case reconcile.Failed:
+			a.objs.ports.Refused(p.ID, errors.New(p.Reason), on)
+		case reconcile.Waiting:
+			a.objs.ports.Waits(p.ID, p.Reason)
+		default:
+			a.objs.ports.Done(p.ID)
+		}
 		if old, ok := a.reports.said[p.ID]; !ok || old != p {
 			a.stats.port(old, p)
 			a.reports.said[p.ID] = p
@@ -69,52 +80,71 @@ func (a *Agent) report() {
 			}
 		}
 	}
+	a.reportOthers(say)
 	a.changed, a.changedAll, a.changedUplinks = nil, false, false
+	a.stats.setRevision(a.want, a.have) // also where there is nothing to report
 	if len(out) == 0 && a.have == a.reports.revision && a.underlayMTU == a.reports.mtu {
 		return
 	}
 	a.reports.revision, a.reports.mtu = a.have, a.underlayMTU
-	a.stats.setRevision(a.want, a.have)
 	a.ctl.Report(hostsync.Report{Revision: a.have, UnderlayMTU: a.underlayMTU, Ports: out})
 }
 
-func (a *Agent) portReport(k model.PortKey, p hoststate.Port) hostsync.PortReport {
-	r := hostsync.PortReport{ID: p.ID, Status: model.PortActive}
-	owner, shared := a.sharers[k]
+// portReport is what a port's status comes to: what the controller is told, how that is as
+// a status, and the object that keeps the port from working.
+func (a *Agent) portReport(k model.PortKey, p hoststate.Port) (r hostsync.PortReport, s reconcile.State, on reconcile.Ref) {
+	r = hostsync.PortReport{ID: p.ID, Status: model.PortActive}
+	s = reconcile.Failed
+	owner, shared := a.env.Shared[k]
 	unproven := a.unproven[k]
 	_, there := a.env.Links[p.Interface]
 	refused := a.refused[p.Interface]
 	switch {
 	case refused != nil:
 		r.Status, r.Reason = model.PortError, refused.Error()
+		on = reconcile.Ref{Kind: kindLinks, Name: p.Interface}
 	case !there:
 		r.Status, r.Reason = model.PortDown, fmt.Sprintf("interface %s does not exist on host %s", p.Interface, a.hostName())
+		s = reconcile.Waiting
 	case shared:
-		r.Status, r.Reason = model.PortError, fmt.Sprintf("interface %s carries port %s already", p.Interface, a.ports[owner].ID)
+		r.Status, r.Reason = model.PortError, fmt.Sprintf("interface %s carries port %s already", p.Interface, a.state.Ports[owner].ID)
 	case unproven != nil:
 		r.Status, r.Reason = model.PortError, unproven.Error()
+		on = reconcile.Ref{Kind: kindRows, Name: theMaps}
 	case p.Drop != reason.None:
 		r.Status, r.Reason = model.PortDown, p.Drop.Text()
+		s = reconcile.Done // as somebody has set it
+	default:
+		s = reconcile.Done
 	}
-	return r
+	return r, s, on
 }
 
-func (a *Agent) uplinkReport(u hoststate.Uplink) hostsync.PortReport {
-	r := hostsync.PortReport{ID: u.Port, Status: model.PortActive}
+func (a *Agent) uplinkReport(u hoststate.Uplink) (r hostsync.PortReport, s reconcile.State, on reconcile.Ref) {
+	r = hostsync.PortReport{ID: u.Port, Status: model.PortActive}
+	s = reconcile.Failed
 	l, ok, err := a.host.Link(u.Interface)
 	switch {
 	case err != nil:
 		r.Status, r.Reason = model.PortError, err.Error()
 	case !ok:
 		r.Status, r.Reason = model.PortDown, fmt.Sprintf("interface %s does not exist on host %s", u.Interface, a.hostName())
+		s = reconcile.Waiting
 	case a.isWorkload(u.Interface):
 		r.Status, r.Reason = model.PortError, fmt.Sprintf("interface %s belongs to a workload", u.Interface)
 	case u.Down:
 		r.Status, r.Reason = model.PortDown, "admin_state_up is false on the port, its network or its router"
+		s = reconcile.Done
+	case a.leftOut.Uplinks[u.Port] != nil:
+		r.Status, r.Reason = model.PortError, a.leftOut.Uplinks[u.Port].Error()
+		on = reconcile.Ref{Kind: kindRows, Name: theMaps}
 	case !l.Up:
 		r.Status, r.Reason = model.PortDown, fmt.Sprintf("interface %s is down", u.Interface)
+		s = reconcile.Waiting
+	default:
+		s = reconcile.Done
 	}
-	return r
+	return r, s, on
 }
 
 // hostName is what the controller calls this host, else what it calls itself.

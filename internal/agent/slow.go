@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/causeway-net/causeway/internal/dataplane"
 	"github.com/causeway-net/causeway/internal/hostnet"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/pathmtu"
 	"github.com/causeway-net/causeway/internal/probe"
 	"github.com/causeway-net/causeway/internal/slowpath"
 )
@@ -19,6 +21,7 @@ type slowService struct {
 	host   *hostnet.Host
 	log    *slog.Logger
 	prober *probe.Prober
+	paths  *pathmtu.Paths
 
 	mu     sync.Mutex
 	server *slowpath.Server
@@ -27,9 +30,9 @@ type slowService struct {
 	done   chan struct{} // closed when the present server has ended
 }
 
-func newSlowService(host *hostnet.Host, log *slog.Logger) *slowService {
+func newSlowService(host *hostnet.Host, dp *dataplane.Dataplane, log *slog.Logger) *slowService {
 	s := &slowService{host: host, log: log}
-	s.prober = probe.NewProber(s.originate)
+	s.prober = probe.NewProber(s.originate, dp.ProbesLimited)
 	return s
 }
 
@@ -46,9 +49,33 @@ func (s *slowService) originate(router model.RouterKey, ip []byte) error {
 	return server.Originate(router, ip)
 }
 
+// bridge sends a frame in a network.
+func (s *slowService) bridge(network model.NetworkKey, frame []byte) error {
+	s.mu.Lock()
+	server := s.server
+	s.mu.Unlock()
+	if server == nil {
+		return errNoSlowPath
+	}
+	return server.Bridge(network, frame)
+}
+
+// answers takes what comes back for probes of both kinds.
+type answers struct {
+	*probe.Prober
+	*pathmtu.Paths
+}
+
 // Probe implements hostsync.Prober.
 func (a *Agent) Probe(ctx context.Context, r probe.Request) (probe.Result, error) {
-	return a.slow.prober.Run(ctx, r)
+	if r.Paths {
+		return probe.Result{Paths: a.pathStates()}, nil
+	}
+	res, err := a.slow.prober.Run(ctx, r)
+	if k, s, ok := a.pathMTU.Toward(r.Router, func(t pathmtu.Target) bool { return t.Remote == r.Target }); ok {
+		res.Paths = []probe.PathState{a.pathState(k, s, res.Received == 0)}
+	}
+	return res, err
 }
 
 func (s *slowService) running() bool {
@@ -73,7 +100,7 @@ func (s *slowService) restart() error {
 		return fmt.Errorf("slow path: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	server, done := slowpath.NewServer(tap, s.prober, s.log), make(chan struct{})
+	server, done := slowpath.NewServer(tap, answers{s.prober, s.paths}, s.log), make(chan struct{})
 	s.mu.Lock()
 	s.server, s.cancel, s.done = server, cancel, done
 	s.mu.Unlock()

@@ -7,72 +7,98 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/causeway-net/causeway/internal/dataplane"
 	"github.com/causeway-net/causeway/internal/hostnet"
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/pathmtu"
 )
-
-// vtep is a remote VTEP as seen from one of our tunnel IPs.
-type vtep struct{ local, remote netip.Addr }
 
 // defaultPathMTU is what the maps hold for a VTEP whose path is not known.
 const defaultPathMTU = 1500
 
-// want of the state's gateway devices on the host's network.
-func (a *Agent) gatewayNeeds() (ips []netip.Addr, routers []hostnet.VTEPRouter) {
-	for id, g := range a.state.Gateways {
-		ips = append(ips, g.TunnelIP)
-		if len(g.Uplinks) == 0 {
-			continue
+// vtepRouter is what a gateway device with uplinks needs on the host's network.
+func vtepRouter(id model.GatewayDeviceID, g hoststate.Gateway) hostnet.VTEPRouter {
+	r := hostnet.VTEPRouter{ID: string(id), TunnelIP: g.TunnelIP}
+	for _, u := range g.Uplinks {
+		if !u.Down {
+			r.Uplinks = append(r.Uplinks, hostnet.Uplink{Interface: u.Interface, Addr: u.Addr})
 		}
-		r := hostnet.VTEPRouter{ID: string(id), TunnelIP: g.TunnelIP}
-		for _, u := range g.Uplinks {
-			if !u.Down {
-				r.Uplinks = append(r.Uplinks, hostnet.Uplink{Interface: u.Interface, Addr: u.Addr})
-			}
-		}
-		for _, rt := range g.Routes {
-			r.Routes = append(r.Routes, hostnet.Route{Prefix: rt.Prefix, NextHop: rt.NextHop})
-		}
-		routers = append(routers, r)
 	}
-	return ips, routers
+	for _, rt := range g.Routes {
+		r.Routes = append(r.Routes, hostnet.Route{Prefix: rt.Prefix, NextHop: rt.NextHop})
+	}
+	return r
 }
 
-// gateways brings up the tunnel IPs and the routing tables of VTEP routers.
-func (a *Agent) gateways(t *agenda) error {
-	ips, routers := a.gatewayNeeds()
+// reconcileGateways brings up the tunnel IPs and the routing tables of gateway devices that
+// are due, each by itself.
+func (a *Agent) reconcileGateways() {
+	o := a.objs.gateways
+	due := slices.DeleteFunc(o.Take(), func(id model.GatewayDeviceID) bool { _, ok := a.state.Gateways[id]; return !ok })
+	if len(due) == 0 {
+		return
+	}
+	errs := map[model.GatewayDeviceID]error{}
+	var ips []netip.Addr
 	// Routers first: a tunnel IP that is an uplink's address belongs on the uplink.
-	err := errors.Join(a.host.AddVTEPRouters(routers), a.host.AddTunnelIPs(ips))
-	for id := range a.env.Tables {
-		if _, ok := a.state.Gateways[id]; !ok {
-			delete(a.env.Tables, id)
+	for _, id := range due {
+		g := a.state.Gateways[id]
+		ips = append(ips, g.TunnelIP)
+		if len(g.Uplinks) > 0 {
+			errs[id] = a.host.AddVTEPRouter(vtepRouter(id, g))
 		}
 	}
-	for id, g := range a.state.Gateways {
-		table := hostnet.TableMain
-		if len(g.Uplinks) > 0 {
-			n, terr := a.host.Table(string(id))
-			if terr != nil {
-				err = errors.Join(err, terr)
-				continue
-			}
-			table = n
-		}
-		if a.env.Tables[id] == uint32(table) {
-			continue
-		}
-		a.env.Tables[id] = uint32(table)
-		a.touchRemotes(t, func(e hoststate.Endpoint) bool { return e.Gateway == id })
+	failed := a.host.AddTunnelIPs(ips)
+	for _, id := range due {
+		g := a.state.Gateways[id]
+		settle(a, o, id, errors.Join(errs[id], failed[g.TunnelIP], a.table(id, g)))
+		a.dueTunnel(g.TunnelIP)
 	}
 	a.changedUplinks = true
-	return err
+}
+
+// table notes the routing table of a gateway device, and touches the rows that name it.
+func (a *Agent) table(id model.GatewayDeviceID, g hoststate.Gateway) error {
+	table := hostnet.TableMain
+	if len(g.Uplinks) > 0 {
+		var err error
+		if table, err = a.host.Table(string(id)); err != nil {
+			return err
+		}
+	}
+	if a.env.Tables[id] == uint32(table) {
+		return nil
+	}
+	a.env.Tables[id] = uint32(table)
+	for v := range a.remote.rows {
+		if v.Local == g.TunnelIP {
+			a.touchVTEP(v)
+		}
+	}
+	return nil
+}
+
+// dueTunnel marks the VTEPs of a tunnel IP.
+func (a *Agent) dueTunnel(ip netip.Addr) {
+	for v := range a.remote.rows {
+		if v.Local == ip {
+			a.objs.vteps.Due(v)
+		}
+	}
 }
 
 // prune takes away what the state no longer needs on the host's network. Rows
 // do not point at it any more.
 func (a *Agent) prune() error {
-	ips, routers := a.gatewayNeeds()
+	var ips []netip.Addr
+	var routers []hostnet.VTEPRouter
+	for id, g := range a.state.Gateways {
+		ips = append(ips, g.TunnelIP)
+		if len(g.Uplinks) > 0 {
+			routers = append(routers, vtepRouter(id, g))
+		}
+	}
 	return errors.Join(
 		a.host.PruneTunnelIPs(ips),
 		a.host.PruneVTEPRouters(routers),
@@ -80,142 +106,230 @@ func (a *Agent) prune() error {
 	)
 }
 
-// touchRemotes puts the rows of remote VTEPs for which is holds among those to be
-// written.
-func (a *Agent) touchRemotes(t *agenda, is func(hoststate.Endpoint) bool) {
-	if t.full {
-		return
-	}
-	for k, e := range a.state.Endpoints {
-		if e.Kind == hoststate.EndpointRemote && is(e) {
-			t.setEndpoint(k, e)
-		}
-	}
+// leaving is how outer packets to a VTEP leave.
+type leaving struct {
+	index int // of the interface
+	mtu   int // that is believed of the path
 }
 
-// paths asks the kernel how large a packet each VTEP's path takes, and by which
-// interface it goes.
-func (a *Agent) paths(t *agenda) error {
-	carried := maps.Clone(a.carriers)
-	defer func() {
-		if !maps.Equal(carried, a.carriers) {
-			t.underlay = true // the MTU that is reported is theirs
-		}
-	}()
-	if t.paths {
-		a.vteps = map[vtep]struct{}{}
-		for _, e := range a.state.Endpoints {
-			if e.Kind == hoststate.EndpointRemote {
-				a.vteps[vtep{e.TunnelIP, e.Addr}] = struct{}{}
-			}
-		}
-		a.carriers = map[int]int{}
-	}
-	mtus := map[netip.Addr]int{}
-	var errs []error
-	for v := range a.vteps {
-		if _, ok := t.vteps[v.remote]; !ok && !t.paths {
-			continue
-		}
-		p, ok, err := a.host.Path(v.local, v.remote)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		if !ok {
-			continue
-		}
-		a.carriers[p.Index] = p.LinkMTU
-		// From two tunnel IPs there may be two ways: what is sent must pass both.
-		if m, ok := mtus[v.remote]; !ok || p.MTU < m {
-			mtus[v.remote] = p.MTU
-		}
-	}
-	mtuOf := func(m map[netip.Addr]int, ip netip.Addr) int {
-		if n, ok := m[ip]; ok {
-			return n
-		}
-		return defaultPathMTU
-	}
-	moved := map[netip.Addr]bool{}
-	for v := range a.vteps {
-		if _, ok := t.vteps[v.remote]; ok || t.paths {
-			if mtuOf(mtus, v.remote) != mtuOf(a.env.PathMTU, v.remote) {
-				moved[v.remote] = true
-				a.log.Info("path MTU", "vtep", v.remote, "mtu", mtuOf(mtus, v.remote))
-			}
-		}
-	}
-	if t.paths {
-		a.env.PathMTU = mtus
-	} else {
-		for ip := range t.vteps {
-			delete(a.env.PathMTU, ip)
-		}
-		for ip, m := range mtus {
-			a.env.PathMTU[ip] = m
-		}
-	}
-	if len(moved) > 0 {
-		a.touchRemotes(t, func(e hoststate.Endpoint) bool { return moved[e.Addr] })
-	}
-	return errors.Join(errs...)
-}
-
-// attachUnderlay attaches the program to each interface that carries tunnels, and
-// takes it from those that no longer do.
-func (a *Agent) attachUnderlay() error {
-	links, err := a.underlayLinks()
+// path asks the kernel by which interface the path to a VTEP goes, and takes over how
+// large a packet it takes.
+func (a *Agent) path(v dataplane.VTEP) error {
+	p, ok, err := a.host.Path(v.Local, v.Remote)
 	if err != nil {
 		return err
 	}
-	var errs []error
-	want := map[int]bool{}
-	for _, l := range links {
-		want[l.Index] = true
-		if _, ok := a.underlay[l.Index]; ok {
-			a.underlay[l.Index] = l.Name
-			continue
-		}
-		a.attached.addUnderlay(l.Index, l.Name)
-		if err := a.attached.save(); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		if err := a.dp.AttachUnderlay(l.Index); err != nil {
-			errs = append(errs, fmt.Errorf("attach to %s: %w", l.Name, err))
-			continue
-		}
-		a.underlay[l.Index] = l.Name
-		a.log.Info("interface carries tunnels", "interface", l.Name)
+	if !ok {
+		a.dropPath(v)
+		return nil
 	}
-	errs = append(errs, a.promiscuous(links))
-	for index, name := range a.attached.Underlay {
-		if want[index] {
-			continue
-		}
-		if err := a.dp.DetachUnderlay(index); err != nil {
-			errs = append(errs, fmt.Errorf("detach from %s: %w", name, err))
-			continue
-		}
-		delete(a.underlay, index)
-		a.attached.dropUnderlay(index)
-		a.log.Info("interface carries no tunnels any more", "interface", name)
+	k := pathmtu.Key(v)
+	if old, ok := a.out[v]; !ok || old.index != p.Index {
+		a.objs.underlay.Due(allUnderlay) // the MTU that is reported is of these interfaces
 	}
-	a.underlayMTU = a.smallestMTU(links)
-	return errors.Join(errs...)
+	if _, ok := a.out[v]; !ok {
+		a.pathMTU.stale()
+	}
+	a.out[v] = leaving{p.Index, a.pathMTU.Set(k, p.MTU, a.pathMTU.believed(k))}
+	a.locals[v.Remote] = add(a.locals[v.Remote], v.Local)
+	a.noteMTU(v.Remote)
+	return nil
 }
 
-// underlayLinks are the interfaces that carry tunnels, or may.
+// dropPath notes that no path leads to a VTEP.
+func (a *Agent) dropPath(v dataplane.VTEP) {
+	if _, ok := a.out[v]; !ok {
+		return
+	}
+	delete(a.out, v)
+	if delete(a.locals[v.Remote], v.Local); len(a.locals[v.Remote]) == 0 {
+		delete(a.locals, v.Remote)
+	}
+	if !a.remote.has(v) {
+		a.pathMTU.Keep(func(k pathmtu.Key) bool { return a.remote.has(dataplane.VTEP(k)) })
+	}
+	a.objs.underlay.Due(allUnderlay)
+	a.noteMTU(v.Remote)
+}
+
+// noteMTU works out how large a packet to a remote address may be: from two tunnel IPs
+// there may be two ways, and what is sent must pass both.
+func (a *Agent) noteMTU(remote netip.Addr) {
+	old, now := defaultPathMTU, 0
+	if m, ok := a.env.PathMTU[remote]; ok {
+		old = m
+	}
+	for local := range a.locals[remote] {
+		if m := a.out[dataplane.VTEP{Local: local, Remote: remote}].mtu; now == 0 || m < now {
+			now = m
+		}
+	}
+	if now == 0 {
+		delete(a.env.PathMTU, remote)
+		now = defaultPathMTU
+	} else {
+		a.env.PathMTU[remote] = now
+	}
+	if now == old {
+		return
+	}
+	a.log.Debug("path MTU", "vtep", remote, "mtu", now)
+	for _, g := range a.state.Gateways {
+		a.touchVTEP(dataplane.VTEP{Local: g.TunnelIP, Remote: remote})
+	}
+}
+
+// reconcileUnderlay attaches the program to each interface that carries tunnels, and
+// takes it from those that no longer do.
+func (a *Agent) reconcileUnderlay() {
+	o := a.objs.underlay
+	if len(o.Take()) == 0 {
+		return
+	}
+	links, err := a.underlayLinks()
+	if err != nil {
+		settle(a, o, allUnderlay, err)
+		return
+	}
+	want, errs := map[int]bool{}, map[string]error{}
+	for _, l := range links {
+		want[l.Index] = true
+		errs[l.Name] = errors.Join(a.attachUnderlay(l), a.setPromiscuous(l))
+	}
+	// What a predecessor began stays until it is known what to look for; and where the way
+	// to a VTEP is not known now, no program is taken from an interface that may lead there.
+	for index, name := range a.attached.Promiscuous {
+		if a.known && !a.carriesVLANs(name, index) {
+			errs[name] = errors.Join(errs[name], a.endPromiscuous(index, name))
+		}
+	}
+	for index, name := range a.attached.Underlay {
+		if !want[index] && !a.objs.vteps.Fails() {
+			errs[name] = errors.Join(errs[name], a.detachUnderlay(index, name))
+		}
+	}
+	for name, err := range errs {
+		settle(a, o, name, err)
+	}
+	a.tidyUnderlay(links)
+	if err := a.measureMTU(links); err != nil {
+		settle(a, o, allUnderlay, err)
+	} else {
+		o.Forget(allUnderlay)
+	}
+}
+
+// tidyUnderlay forgets the status of interfaces that carry nothing, and tells of those that
+// are named and not there.
+func (a *Agent) tidyUnderlay(links []hostnet.Link) {
+	o := a.objs.underlay
+	for _, name := range o.Keys() {
+		if name == allUnderlay {
+			continue
+		}
+		switch {
+		case slices.ContainsFunc(links, func(l hostnet.Link) bool { return l.Name == name }), a.attached.holds(name):
+		case slices.Contains(a.cfg.UnderlayInterfaces, name):
+		default:
+			o.Forget(name)
+		}
+	}
+	for name := range a.absent {
+		o.Waits(name, "there is no such interface")
+	}
+}
+
+func (a *Agent) attachUnderlay(l hostnet.Link) error {
+	if _, ok := a.underlay[l.Index]; ok {
+		a.underlay[l.Index] = l.Name
+		return nil
+	}
+	a.attached.addUnderlay(l.Index, l.Name)
+	if err := a.attached.save(); err != nil {
+		return err
+	}
+	if err := a.dp.AttachUnderlay(l.Index); err != nil {
+		return fmt.Errorf("attach to %s: %w", l.Name, err)
+	}
+	a.underlay[l.Index] = l.Name
+	a.log.Info("interface carries tunnels", "interface", l.Name, "found_by", a.foundBy(l.Name))
+	return nil
+}
+
+func (a *Agent) detachUnderlay(index int, name string) error {
+	if err := a.dp.DetachUnderlay(index); err != nil {
+		return fmt.Errorf("detach from %s: %w", name, err)
+	}
+	delete(a.underlay, index)
+	a.attached.dropUnderlay(index)
+	a.log.Info("interface carries no tunnels any more", "interface", name)
+	return nil
+}
+
+// measureMTU works out the MTU that the controller is told. The candidates are looked up
+// where they are needed only: that lists all interfaces of the host.
+func (a *Agent) measureMTU(links []hostnet.Link) error {
+	known := func(index int) bool {
+		return slices.ContainsFunc(links, func(l hostnet.Link) bool { return l.Index == index })
+	}
+	carriers := map[int]bool{}
+	enough := len(a.out) > 0
+	for _, l := range a.out {
+		carriers[l.index] = true
+		enough = enough && known(l.index)
+	}
+	var candidates []hostnet.Link
+	var err error
+	if !enough {
+		candidates, err = a.candidates()
+	}
+	a.underlayMTU = a.smallestMTU(append(candidates, links...), carriers)
+	return err
+}
+
+// foundBy tells why an interface carries tunnels, or VLANs.
+func (a *Agent) foundBy(name string) string {
+	switch {
+	case slices.Contains(a.cfg.UnderlayInterfaces, name):
+		return "--underlay-interface"
+	case a.isUplink(name):
+		return "an uplink of a gateway device"
+	case slices.ContainsFunc(slices.Collect(maps.Keys(a.state.VLANs)), func(k hoststate.VLANKey) bool { return k.Interface == name }):
+		return "a network on its VLAN"
+	}
+	return "a route to a remote VTEP"
+}
+
+// candidates are the interfaces of which some will carry tunnels, where none are named: of
+// what they can do the controller is told before there is a VTEP.
+func (a *Agent) candidates() ([]hostnet.Link, error) {
+	if len(a.cfg.UnderlayInterfaces) > 0 {
+		return nil, nil
+	}
+	ls, err := a.host.UnderlayCandidates()
+	return slices.DeleteFunc(ls, func(l hostnet.Link) bool { return a.isWorkload(l.Name) || a.attached.has(l.Index) }), err
+}
+
+// underlayLinks are the interfaces that carry tunnels.
 func (a *Agent) underlayLinks() ([]hostnet.Link, error) {
 	var out []hostnet.Link
 	if len(a.cfg.UnderlayInterfaces) == 0 {
-		ls, err := a.host.UnderlayCandidates()
-		if err != nil {
-			return nil, err
+		found := maps.Clone(a.carry)
+		if found == nil {
+			found = map[uint32]bool{}
 		}
-		for _, l := range ls {
-			if !a.isWorkload(l.Name) && !a.attached.has(l.Index) {
+		if !a.known {
+			// What a predecessor found stays until it is known what to look for.
+			for i := range a.attached.Underlay {
+				found[uint32(i)] = true
+			}
+		}
+		for i := range found {
+			l, ok, err := a.host.LinkByIndex(int(i))
+			if err != nil {
+				return nil, err
+			}
+			if ok && !a.attached.has(l.Index) {
 				out = append(out, l)
 			}
 		}
@@ -253,7 +367,7 @@ func (a *Agent) underlayLinks() ([]hostnet.Link, error) {
 // smallestMTU is the MTU that the controller is told: of the interfaces that outer packets
 // leave by; while there is no VTEP yet, of those that were configured, else of the
 // default route's, else of all candidates.
-func (a *Agent) smallestMTU(links []hostnet.Link) int {
+func (a *Agent) smallestMTU(links []hostnet.Link, carriers map[int]bool) int {
 	least := func(use func(hostnet.Link) bool) int {
 		m := 0
 		for _, l := range links {
@@ -263,7 +377,7 @@ func (a *Agent) smallestMTU(links []hostnet.Link) int {
 		}
 		return m
 	}
-	m := least(func(l hostnet.Link) bool { _, ok := a.carriers[l.Index]; return ok })
+	m := least(func(l hostnet.Link) bool { return carriers[l.Index] })
 	if m == 0 && len(a.cfg.UnderlayInterfaces) == 0 {
 		if ds, err := a.host.DefaultRouteInterfaces(); err == nil {
 			m = least(func(l hostnet.Link) bool { return slices.Contains(ds, l.Index) })

@@ -70,6 +70,15 @@ func TestPathMTU(t *testing.T) {
 		addPeering(s, hoststate.Gateway{TunnelIP: netip.MustParseAddr("200.200.0.1"), Epoch: 1, Router: 1})
 	})
 	c.until("the underlay's MTU is reported", func() bool { return c.mtu == 1500 })
+	// Nothing answers at the VTEP. An ICMP error counts there, but not one whose port is guessed.
+	socket := strings.TrimPrefix(cfg.MetricsListen, "unix:")
+	untilPath(t, socket, "unproven 1500 by none")
+	sent := probesSent(t, socket)
+	forge(t, 1, "200.200.0.2", 1400)
+	testutil.Eventually(t, "the path is looked at", func() bool { return probesSent(t, socket) > sent })
+	if s := pathState(t, socket); s != "unproven 1500 by none" {
+		t.Errorf("an error with a guessed port made it %s", s)
+	}
 	// The router's ICMP about the outer packet lowers the path's MTU, and the
 	// workload learns of it from its own router.
 	testutil.Eventually(t, "the workload is told the path's MTU", func() bool {
@@ -79,7 +88,6 @@ func TestPathMTU(t *testing.T) {
 	// What may be cut is, at the router.
 	sh(t, vm.in("ip route flush cache")) // else the workload cuts it itself
 	_ = try(vm.in("ping -n -c 1 -W 0.1 -M dont -s 1372 10.0.1.3"))
-	socket := strings.TrimPrefix(cfg.MetricsListen, "unix:")
 	testutil.Eventually(t, "fragments are made", func() bool {
 		m := scrape(t, socket)
 		return strings.Contains(m, `slow_path_frames_total{kind="fragment"} 1`) && !strings.Contains(m, `slow_path_frames_total{kind="sent"} 0`)
@@ -188,4 +196,29 @@ func TestAbsentUnderlayInterface(t *testing.T) {
 	until("interface carries tunnels")
 	sh(t, "ip link del eth9")
 	until("the underlay interface is not there")
+}
+
+// TestInterfaceOfTunnelsIsRefused: what leads to a VTEP is known before an interface gets a
+// workload's program, also where the agent hears of both at once, as at its start. When
+// nothing leads there any more, the port gets its interface.
+func TestInterfaceOfTunnelsIsRefused(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	underlayRouter(t, "1500")
+	sh(t, "ip addr add 172.31.0.1/24 dev eth1; ip route add 200.200.0.2 via 172.31.0.2")
+	c := newController(t)
+	cfg := testConfig(t)
+	cfg.grace = 300 * time.Millisecond
+	startAgent(t, cfg, c)
+	c.set(func(s *hoststate.State) {
+		addNetwork(s)
+		addPeering(s, hoststate.Gateway{TunnelIP: netip.MustParseAddr("200.200.0.1"), Epoch: 1, Router: 1})
+		p := vm1
+		p.Interface, p.ID = "eth1", "eth1"
+		bind(s, 1, p)
+	})
+	c.untilPort("eth1", model.PortError, "leads to a remote VTEP")
+	sh(t, "ip route del 200.200.0.2")
+	c.untilPort("eth1", model.PortActive, "")
 }

@@ -16,16 +16,6 @@ func itoa(n int) string { return strconv.Itoa(n) }
 // namespaceOfTest is a process in the test's own namespace.
 func namespaceOfTest() string { return itoa(os.Getpid()) }
 
-func TestKernelAtLeast(t *testing.T) {
-	for r, want := range map[string]bool{
-		"6.6.0": true, "6.12.43+deb13": true, "7.0-rc1": true, "6.5.13": false, "5.15.0-100": false, "6.18.44-fc-v669": true, "": false, "x": false,
-	} {
-		if got := kernelAtLeast(r, 6, 6); got != want {
-			t.Errorf("%q: %v", r, got)
-		}
-	}
-}
-
 func TestJournal(t *testing.T) {
 	dir := t.TempDir()
 	st := hoststate.NewState()
@@ -71,21 +61,5 @@ func TestJournal(t *testing.T) {
 		default:
 			t.Fatalf("cut at %d: revision %d and another state", n, rev)
 		}
-	}
-}
-
-func TestBackoffIsBounded(t *testing.T) {
-	var b backoff
-	for range 50 {
-		if d := b.next(); d < backoffMin || d > backoffMax {
-			t.Fatalf("waits %v", d)
-		}
-	}
-	if b.next() != backoffMax {
-		t.Error("does not reach its bound")
-	}
-	b.reset()
-	if b.next() != backoffMin {
-		t.Error("does not begin anew")
 	}
 }

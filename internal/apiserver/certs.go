@@ -60,12 +60,24 @@ func (c *Certs) config() *tls.Config {
 	}
 }
 
+// Look looks at the files now.
+func (c *Certs) Look() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.look()
+}
+
 func (c *Certs) current() *tls.Config {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if time.Since(c.checked) < checkEvery {
 		return c.now
 	}
+	return c.look()
+}
+
+// look needs mu.
+func (c *Certs) look() *tls.Config {
 	c.checked = time.Now()
 	seen := c.stamps()
 	if seen[0].same(c.seen[0]) && seen[1].same(c.seen[1]) && seen[2].same(c.seen[2]) {

@@ -64,13 +64,6 @@ func serveTelling(t *testing.T, h http.Handler, o Options, tell func(net.Conn, h
 	return l.Addr()
 }
 
-// look makes the next connection look at the files.
-func (c *Certs) look() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.checked = time.Time{}
-}
-
 // TestReload changes the certificate, and the clients' authority with it, below a
 // live connection: that goes on, new ones see the new certificate, and a broken one
 // changes nothing.
@@ -116,7 +109,7 @@ func TestReload(t *testing.T) {
 	}
 
 	second := testutil.SelfSigned(t, dir, "second")
-	certs.look()
+	certs.Look()
 	if c, err := dial(second.TLS, second.CA); err != nil {
 		t.Error(err)
 	} else if err := ask(c); err != nil || name(c) != "second" {
@@ -131,7 +124,7 @@ func TestReload(t *testing.T) {
 
 	testutil.Replace(t, file("cert.pem"), []byte("no certificate"))
 	for range 3 {
-		certs.look()
+		certs.Look()
 		c, err := dial(second.TLS, second.CA)
 		if err != nil {
 			t.Fatal(err)
@@ -147,13 +140,13 @@ func TestReload(t *testing.T) {
 	if err := os.Remove(file("key.pem")); err != nil {
 		t.Fatal(err)
 	}
-	certs.look()
+	certs.Look()
 	if c, err := dial(second.TLS, second.CA); err != nil || name(c) != "second" {
 		t.Errorf("without a key: %v", err)
 	}
 
 	third := testutil.SelfSigned(t, dir, "third")
-	certs.look()
+	certs.Look()
 	if c, err := dial(third.TLS, third.CA); err != nil || name(c) != "third" {
 		t.Errorf("whole again: %v", err)
 	}

@@ -47,7 +47,7 @@ func New(h http.Handler, o Options) *http.Server {
 		return d
 	}
 	s := &http.Server{
-		Handler:           h,
+		Handler:           fewFields(h),
 		ReadHeaderTimeout: or(o.Header, defaultHeader),
 		ReadTimeout:       or(o.Body, defaultBody),
 		WriteTimeout:      or(o.Reply, defaultReply),
@@ -61,6 +61,25 @@ func New(h http.Handler, o Options) *http.Server {
 		s.TLSConfig = o.Certs.config()
 	}
 	return s
+}
+
+// maxFields bounds the fields of a request's header. Each takes far more memory than its
+// text, for as long as the request lasts.
+const maxFields = 256
+
+func fewFields(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fields := 0
+		for _, values := range r.Header {
+			fields += len(values)
+		}
+		if fields > maxFields {
+			w.Header().Set("Connection", "close")
+			http.Error(w, "more header fields than the server takes", http.StatusRequestHeaderFieldsTooLarge)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // Serve serves connections of l, at most most at a time (0: DefaultConnections),

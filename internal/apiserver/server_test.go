@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
@@ -238,5 +239,31 @@ func TestGreedyClient(t *testing.T) {
 	}
 	if err := get(t, from("127.0.0.3")); err != nil {
 		t.Errorf("a client that has none was kept out: %v", err)
+	}
+}
+
+// TestFewFields: a header of very many fields is refused before anything looks at it.
+func TestFewFields(t *testing.T) {
+	served := 0
+	s := New(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served++ }), Options{})
+	for n, want := range map[int]int{10: http.StatusOK, maxFields: http.StatusOK, maxFields + 1: http.StatusRequestHeaderFieldsTooLarge} {
+		for _, name := range []string{"X-Same", "X-%d"} {
+			r := httptest.NewRequest("GET", "/", nil)
+			for i := range n {
+				if name == "X-%d" {
+					r.Header.Add(fmt.Sprintf(name, i), "x")
+				} else {
+					r.Header.Add(name, "x")
+				}
+			}
+			w := httptest.NewRecorder()
+			s.Handler.ServeHTTP(w, r)
+			if w.Code != want {
+				t.Errorf("%d of %s: %d", n, name, w.Code)
+			}
+		}
+	}
+	if served != 4 {
+		t.Errorf("%d were served", served)
 	}
 }

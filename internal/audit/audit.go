@@ -33,6 +33,8 @@ type Entry struct {
 	Status   int      `json:"status"`
 	Outcome  string   `json:"outcome"` // done, refused or failed
 	Client   string   `json:"client"`  // its address
+	// Certificate is the subject of that which the client showed over TLS.
+	Certificate string `json:"certificate,omitempty"`
 }
 
 // OutcomeOf sorts a status.
@@ -141,6 +143,17 @@ func (l *Log) follow() error {
 		if herr == nil && os.SameFile(there, have) {
 			return nil
 		}
+	}
+	return l.open()
+}
+
+// Reopen opens the file under its name again; until that succeeds the old one is
+// written. A log that goes to a writer stays as it is.
+func (l *Log) Reopen() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.path == "" {
+		return nil
 	}
 	return l.open()
 }

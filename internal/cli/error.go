@@ -7,9 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
+	"slices"
 	"strings"
-	"unicode"
 )
 
 // Exit codes. They are documented in the root command's help.
@@ -53,6 +52,24 @@ func Hinted(err error, format string, args ...any) error {
 		return nil
 	}
 	return &Error{Err: err, Hint: fmt.Sprintf(format, args...), Code: askedCode(err)}
+}
+
+// BadFile says that a file which the command was given cannot be read, or does not say what it
+// should: the call was wrong. nil stays nil.
+func BadFile(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Err: err, Code: ExitUsage}
+}
+
+// Graver is the exit code that is worse: what was left undone counts less than what failed.
+func Graver(a, b int) int {
+	order := []int{ExitOK, ExitChanges, ExitBlocked, ExitLeased, ExitFailure}
+	if slices.Index(order, a) > slices.Index(order, b) {
+		return a
+	}
+	return b
 }
 
 // Exit is an exit code without words: the command has said everything itself, or
@@ -114,26 +131,36 @@ func Report(w io.Writer, err error) int {
 		fmt.Fprintln(w, "causeway: interrupted")
 		return code
 	}
-	fmt.Fprintf(w, "causeway: %s\n", harmless(strings.TrimSpace(err.Error())))
+	fmt.Fprintf(w, "causeway: %s\n", words(err))
 	for _, h := range hints(err) {
-		fmt.Fprintf(w, "  %s\n", strings.ReplaceAll(harmless(h), "\n", "\n  "))
+		fmt.Fprintf(w, "  %s\n", strings.ReplaceAll(plainLines(h), "\n", "\n  "))
 	}
 	return code
 }
 
-// harmless writes out what would steer a terminal: errors have names that tenants chose.
-func harmless(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
-			b.WriteRune(r)
+// words are an error's. Of several joined errors each has its line; any other line that a text begins
+// is set in, so that none passes for one of ours.
+func words(err error) string {
+	text := err.Error()
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		joined, ok := e.(interface{ Unwrap() []error })
+		if !ok {
 			continue
 		}
-		q := strconv.QuoteRune(r)
-		b.WriteString(q[1 : len(q)-1])
+		all := joined.Unwrap()
+		before, after, found := strings.Cut(text, e.Error())
+		var lines, plain []string
+		for _, one := range all {
+			lines, plain = append(lines, words(one)), append(plain, one.Error())
+		}
+		if found && strings.Join(plain, "\n") == e.Error() {
+			return setIn(before) + strings.Join(lines, "\n") + setIn(after)
+		}
 	}
-	return b.String()
+	return setIn(strings.TrimSpace(text))
 }
+
+func setIn(s string) string { return strings.ReplaceAll(plainLines(s), "\n", "\n    ") }
 
 // hints collects the ways out of the chain, the outermost last: it knows most
 // about what the user wanted.

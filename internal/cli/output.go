@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -126,12 +127,13 @@ func (o Output) Show(w io.Writer, columns []string, row Row) error {
 	}
 	var body [][]string
 	for _, c := range cols {
-		body = append(body, []string{c, Text(row[c])})
+		body = append(body, []string{Plain(c), Text(row[c])})
 	}
 	return Table(w, []string{"Field", "Value"}, body)
 }
 
-// Table draws rows in a frame, as the OpenStack client does.
+// Table draws rows in a frame, as the OpenStack client does. What is not printable in a cell is written
+// out, but for the ends of its lines.
 func Table(w io.Writer, header []string, rows [][]string) error {
 	lines := make([][][]string, 0, len(rows)) // row → cell → lines of the cell
 	width := make([]int, len(header))
@@ -142,8 +144,9 @@ func Table(w io.Writer, header []string, rows [][]string) error {
 		cells := make([][]string, len(header))
 		for i := range header {
 			cells[i] = strings.Split(r[i], "\n")
-			for _, l := range cells[i] {
-				width[i] = max(width[i], utf8.RuneCountInString(l))
+			for j, l := range cells[i] {
+				cells[i][j] = Plain(l)
+				width[i] = max(width[i], utf8.RuneCountInString(cells[i][j]))
 			}
 		}
 		lines = append(lines, cells)
@@ -192,7 +195,7 @@ func Text(v any) string {
 	case nil:
 		return ""
 	case string:
-		return v
+		return Plain(v)
 	case bool:
 		if v {
 			return "True"
@@ -223,11 +226,11 @@ func Text(v any) string {
 		slices.Sort(keys)
 		parts := make([]string, len(keys))
 		for i, k := range keys {
-			parts[i] = k + "='" + Text(v[k]) + "'"
+			parts[i] = Plain(k) + "='" + Text(v[k]) + "'"
 		}
 		return strings.Join(parts, ", ")
 	}
-	return fmt.Sprint(v)
+	return Plain(fmt.Sprint(v))
 }
 
 // orderedRow marshals with its columns in order.
@@ -270,10 +273,15 @@ func jsonList(cols []string, rows []Row) []orderedRow {
 }
 
 func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(escapeData(b.Bytes(), false))
+	return err
 }
 
 func yamlRow(cols []string, r Row) (*yaml.Node, error) {
@@ -316,10 +324,23 @@ func plain(v any) any {
 }
 
 func writeYAML(w io.Writer, n *yaml.Node) error {
-	e := yaml.NewEncoder(w)
+	quoteUnprintable(n)
+	var b bytes.Buffer
+	e := yaml.NewEncoder(&b)
 	e.SetIndent(2)
-	if err := e.Encode(n); err != nil {
+	if err := errors.Join(e.Encode(n), e.Close()); err != nil {
 		return err
 	}
-	return e.Close()
+	_, err := w.Write(escapeData(b.Bytes(), true))
+	return err
+}
+
+// quoteUnprintable has texts in double quotes where escapes are to have a meaning.
+func quoteUnprintable(n *yaml.Node) {
+	if n.Kind == yaml.ScalarNode && Plain(n.Value) != n.Value {
+		n.Style = yaml.DoubleQuotedStyle
+	}
+	for _, c := range n.Content {
+		quoteUnprintable(c)
+	}
 }

@@ -140,13 +140,12 @@ func TestKeystone(t *testing.T) {
 	})
 	t.Run("clouds.yaml without auth", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "clouds.yaml")
-		for _, rest := range []string{"    auth_type: none\n    endpoint: http://127.0.0.1:1\n", "    region_name: R\n", "    auth:\n"} {
+		for _, rest := range []string{"    region_name: R\n", "    auth:\n", "    auth: {}\n"} {
 			if err := os.WriteFile(path, []byte("clouds:\n  east:\n"+rest), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			env := map[string]string{"OS_CLOUD": "east", "OS_CLIENT_CONFIG_FILE": path}
-			_, err := New(t.Context(), Options{Getenv: func(k string) string { return env[k] }})
-			if err == nil || !strings.Contains(err.Error(), "cloud east has no auth section") {
+			_, err := New(t.Context(), Options{Getenv: env(map[string]string{"OS_CLOUD": "east", "OS_CLIENT_CONFIG_FILE": path})})
+			if err == nil || !strings.Contains(err.Error(), "cloud east: auth.auth_url is missing") {
 				t.Errorf("%q: %v", rest, err)
 			}
 		}

@@ -1,23 +1,32 @@
 package client
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
+
+	"github.com/causeway-net/causeway/internal/outbound"
 )
 
-// exitNotFound is the exit code for what does not exist or is ambiguous.
-const exitNotFound = 3
+// Exit codes: of a wrong call, and for what does not exist or is ambiguous.
+const (
+	exitUsage    = 2
+	exitNotFound = 3
+)
 
 // APIError is an answer of the API that is no success.
 type APIError struct {
@@ -47,6 +56,10 @@ func (e *APIError) ExitCode() int {
 // Hint is a way out, where the status alone shows one.
 func (e *APIError) Hint() string {
 	switch e.Status {
+	case http.StatusBadRequest:
+		if strings.Contains(e.Message, "HTTP request to an HTTPS server") || strings.Contains(e.Message, "plain HTTP request was sent to HTTPS port") {
+			return "It speaks TLS: its URL begins with https://."
+		}
 	case http.StatusUnauthorized:
 		return "Check the OS_* variables or the cloud in clouds.yaml; the token may have expired."
 	case http.StatusForbidden:
@@ -84,7 +97,7 @@ type Ambiguous struct {
 }
 
 func (e *Ambiguous) Error() string {
-	return fmt.Sprintf("%q is ambiguous: it names %d %s: %s", e.Name, len(e.IDs), plural(e.What), strings.Join(e.IDs, ", "))
+	return fmt.Sprintf("%q is ambiguous: it names %d %s: %s", e.Name, len(e.IDs), plural(e.What), oneLine(strings.Join(e.IDs, ", ")))
 }
 
 func plural(what string) string {
@@ -100,29 +113,56 @@ func (*Ambiguous) ExitCode() int { return exitNotFound }
 // Hint is the way out.
 func (*Ambiguous) Hint() string { return "Use the id." }
 
+// unreachable is a server to which there is no connection.
 type unreachable struct {
-	host string
-	err  error
+	what, host string
+	err        error
 }
 
-func (e unreachable) Error() string { return fmt.Sprintf("reach the API at %s: %v", e.host, e.err) }
+func (e unreachable) Error() string { return fmt.Sprintf("reach %s at %s: %v", e.what, e.host, e.err) }
 func (e unreachable) Unwrap() error { return e.err }
+
+// Hint is the way out. Who is at the server's own machine can start it.
 func (e unreachable) Hint() string {
-	return fmt.Sprintf("Is a controller running there? Start one with: causeway controller --api-listen %s", e.host)
+	var dns *net.DNSError
+	switch {
+	case errors.As(e.err, &dns):
+		return "Check how the name is written, and the resolver of this machine."
+	case e.what == theAPI && onThisMachine(e.host):
+		return fmt.Sprintf("Is a controller running there? Start one with: causeway controller --api-listen %s", e.host)
+	case errors.Is(e.err, syscall.ECONNREFUSED):
+		return "The machine answers, but nothing listens at that port: check the address, and whether the service runs there."
+	}
+	return "Check the address, the way to it, and firewalls."
 }
+
+func onThisMachine(hostPort string) bool {
+	host, _, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
+// What is asked, for people.
+const (
+	theAPI   = "the API"
+	keystone = "Keystone"
+)
 
 // cutOff is a request whose answer did not come; what it asked for may have been
 // done.
 type cutOff struct {
-	host string
-	err  error
+	what, host string
+	err        error
 }
 
 func (e cutOff) Error() string {
 	if e.late() {
-		return fmt.Sprintf("ask the API at %s: no answer came in time", e.host)
+		return fmt.Sprintf("ask %s at %s: no answer came in time", e.what, e.host)
 	}
-	return fmt.Sprintf("ask the API at %s: %v", e.host, e.err)
+	return fmt.Sprintf("ask %s at %s: %v", e.what, e.host, e.err)
 }
 
 func (e cutOff) Unwrap() error { return e.err }
@@ -135,10 +175,33 @@ func (e cutOff) late() bool {
 
 // Hint is the way out.
 func (e cutOff) Hint() string {
-	if !e.late() {
-		return ""
+	if e.late() {
+		return "It may hang or be overloaded, or packets are lost on the way to it."
 	}
-	return "It may hang or be overloaded, or packets are lost on the way to it."
+	return tlsHint(e.err)
+}
+
+// tlsHint is the way out where the two ends do not agree about TLS.
+func tlsHint(err error) string {
+	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	text := err.Error()
+	switch {
+	case errors.As(err, &unknown):
+		return "Name the authority that signed its certificate: cacert (OS_CACERT)."
+	case errors.As(err, &name):
+		return "Use the name that its certificate has, or have it certified for this one."
+	case errors.As(err, &invalid):
+		return "Its certificate is to be renewed, or this machine's clock to be set."
+	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
+		return "It speaks no TLS: its URL begins with http://."
+	case strings.Contains(text, "malformed HTTP response \"\\x15\\x03"):
+		return "It speaks TLS: its URL begins with https://."
+	case strings.Contains(text, "tls: certificate required"), strings.Contains(text, "tls: bad certificate"):
+		return "It wants a certificate of its clients: cert and key (OS_CERT, OS_KEY)."
+	}
+	return ""
 }
 
 // IsTemporary tells whether the same request may succeed later: the API did not
@@ -163,8 +226,9 @@ func IsTemporary(err error) bool {
 // API came: it may do it yet.
 func IsUnanswered(err error) bool {
 	var c cutOff
+	var r *outbound.Refused
 	s := Status(err)
-	return errors.As(err, &c) || s == http.StatusBadGateway || s == http.StatusGatewayTimeout
+	return errors.As(err, &c) || errors.As(err, &r) && r.Answered() || s == http.StatusBadGateway || s == http.StatusGatewayTimeout
 }
 
 // Status is the HTTP status of the API's answer, 0 if err is something else.
@@ -204,10 +268,35 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return min(max(d, 0), maxRetryAfter)
 }
 
-// explain turns gophercloud's errors into ones for people.
-func explain(err error) error {
+// noNewToken is what Keystone answers when the token of a request in the middle has ended.
+// Where it says that the account does not exist (404) that says nothing of what the request
+// was about: the request is one without a valid token.
+func noNewToken(err error) error {
+	var a *APIError
+	if errors.As(err, &a) && a.Status == http.StatusNotFound {
+		err = &APIError{Status: http.StatusUnauthorized, Type: "Unauthorized", Message: a.Message}
+	}
+	return fmt.Errorf("take a new token: %w", err)
+}
+
+// explain turns gophercloud's errors about the API into ones for people.
+func explain(err error) error { return explainOf(theAPI, err) }
+
+func explainOf(what string, err error) error {
 	if err == nil {
 		return nil
+	}
+	var refused *outbound.Refused
+	if errors.As(err, &refused) {
+		return refused
+	}
+	var again *gophercloud.ErrUnableToReauthenticate
+	if errors.As(err, &again) {
+		return noNewToken(explainOf(keystone, again.ErrReauth))
+	}
+	var after *gophercloud.ErrErrorAfterReauthentication
+	if errors.As(err, &after) && after.ErrOriginal != nil {
+		return explainOf(what, after.ErrOriginal)
 	}
 	var unexpected gophercloud.ErrUnexpectedResponseCode
 	if errors.As(err, &unexpected) {
@@ -217,19 +306,11 @@ func explain(err error) error {
 	}
 	var u *url.Error
 	if errors.As(err, &u) {
-		host := u.URL
-		if p, perr := url.Parse(u.URL); perr == nil {
-			host = p.Host
-		}
-		var op *net.OpError
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			return unreachable{host, syscall.ECONNREFUSED}
-		}
-		// What fails later than the dialling may have been done.
-		if errors.As(err, &op) && op.Op == "dial" {
-			return unreachable{host, op.Err}
-		}
-		return cutOff{host, u.Err}
+		return unsent(what, u, err)
+	}
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return fmt.Errorf("the answer of %s is no JSON: is this a Neutron API? (%w)", what, err)
 	}
 	var n net.Error
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &n) {
@@ -238,29 +319,88 @@ func explain(err error) error {
 	return err
 }
 
-// apiError reads the bodies of Neutron and of keystonemiddleware.
-func apiError(status int, body []byte) *APIError {
-	e := &APIError{Status: status, Message: strings.TrimSpace(string(body))}
-	var b struct {
-		Neutron *struct{ Type, Message, Detail string } `json:"NeutronError"`
-		Error   *struct{ Message, Title string }        `json:"error"`
+// unsent is a request without an answer.
+func unsent(what string, u *url.Error, err error) error {
+	host := u.URL
+	if p, perr := url.Parse(u.URL); perr == nil {
+		host = p.Host
 	}
-	if json.Unmarshal(body, &b) == nil {
+	var op *net.OpError
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return unreachable{what, host, syscall.ECONNREFUSED}
+	}
+	// What fails later than the dialling may have been done.
+	if errors.As(err, &op) && op.Op == "dial" {
+		return unreachable{what, host, op.Err}
+	}
+	return cutOff{what, host, u.Err}
+}
+
+// maxMessage bounds what an error says, in bytes; maxPage what is told of an answer in no form that is
+// known.
+const (
+	maxMessage = 2000
+	maxPage    = 200
+)
+
+// apiError reads the bodies of Neutron and of keystonemiddleware. Others, a proxy's pages above
+// all, are told by their title or their first line.
+func apiError(status int, body []byte) *APIError {
+	e := &APIError{Status: status}
+	var b struct {
+		Neutron json.RawMessage                  `json:"NeutronError"`
+		Error   *struct{ Message, Title string } `json:"error"`
+		Message string                           `json:"message"`
+	}
+	most := maxMessage
+	if err := json.Unmarshal(body, &b); err == nil && (b.Neutron != nil || b.Error != nil || b.Message != "") {
+		var n struct{ Type, Message, Detail string }
 		switch {
-		case b.Neutron != nil:
-			e.Type, e.Message = b.Neutron.Type, b.Neutron.Message
-			if b.Neutron.Detail != "" {
-				e.Message += " (" + b.Neutron.Detail + ")"
+		case b.Neutron != nil && json.Unmarshal(b.Neutron, &n) == nil:
+			e.Type, e.Message = n.Type, n.Message
+			if n.Detail != "" {
+				e.Message += " (" + n.Detail + ")"
 			}
+		case b.Neutron != nil:
+			_ = json.Unmarshal(b.Neutron, &e.Message) // a text, of old
 		case b.Error != nil:
 			e.Type, e.Message = b.Error.Title, b.Error.Message
+		default:
+			e.Message = b.Message
 		}
+	} else {
+		e.Message, most = firstWords(string(body)), maxPage
 	}
-	if len(e.Message) > 2000 {
-		e.Message = e.Message[:2000] + "…"
+	if len(e.Message) > most {
+		e.Message = strings.ToValidUTF8(e.Message[:most], "") + "…"
 	}
+	// What a server says stays in its line.
+	e.Type, e.Message = oneLine(e.Type), oneLine(e.Message)
 	if e.Message == "" {
 		e.Message = http.StatusText(status)
 	}
 	return e
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+var (
+	pageTitle = regexp.MustCompile(`(?is)<title[^>]*>(.*?)</title>`)
+	pageTag   = regexp.MustCompile(`(?s)<(script|style)\b.*?</(script|style)>|<[^>]*>`)
+)
+
+// firstWords are the title of a page of HTML, else the first line that has words.
+func firstWords(body string) string {
+	if strings.HasPrefix(strings.TrimSpace(body), "<") {
+		if m := pageTitle.FindStringSubmatch(body); m != nil && strings.TrimSpace(m[1]) != "" {
+			return oneLine(html.UnescapeString(m[1]))
+		}
+		body = html.UnescapeString(pageTag.ReplaceAllString(body, "\n"))
+	}
+	for line := range strings.Lines(body) {
+		if line = strings.TrimSpace(line); line != "" {
+			return line
+		}
+	}
+	return ""
 }

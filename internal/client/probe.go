@@ -12,6 +12,7 @@ func (c *Client) Probe(ctx context.Context, routerID string, q probe.Question) (
 	var answer struct {
 		Probe probe.Report `json:"probe"`
 	}
-	err := c.Post(ctx, Routers.Path+"/"+url.PathEscape(routerID)+"/probe", map[string]any{"probe": q}, &answer)
+	// The answer comes when the packets have.
+	err := c.Post(slowly(ctx, probe.MaxDuration), Routers.Path+"/"+url.PathEscape(routerID)+"/probe", map[string]any{"probe": q}, &answer)
 	return answer.Probe, err
 }

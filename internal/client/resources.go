@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -10,6 +11,8 @@ import (
 	"slices"
 
 	"github.com/gophercloud/gophercloud/v2"
+
+	"github.com/causeway-net/causeway/internal/outbound"
 )
 
 // Collection is a kind of resource as the API names it.
@@ -145,44 +148,96 @@ func (c *Client) Delete(ctx context.Context, k Collection, id string) error {
 	return c.request(ctx, http.MethodDelete, c.url(k.Path, url.PathEscape(id)), nil, nil)
 }
 
-// maxPages bounds a list, so that an API whose pages lead in a circle ends in an
-// error.
-const maxPages = 10000
-
-// List reads all resources that match the query, page by page.
+// List reads all resources that match the query, page by page. All pages together are bounded as
+// one answer is, and the links between them lead nowhere but to the API itself.
 func (c *Client) List(ctx context.Context, k Collection, query url.Values) ([]Attrs, error) {
 	target := c.url(k.Path)
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, listPatience*c.timeout, errSlowList)
+	defer cancel()
 	var all []Attrs
+	size := outbound.Counter{}
+	bytes := int64(0)
+	seen := map[string]bool{}
 	for range maxPages {
+		seen[target] = true
 		var answer map[string]json.RawMessage
 		if err := c.request(ctx, http.MethodGet, target, nil, &answer); err != nil {
+			if context.Cause(ctx) == errSlowList {
+				err = fmt.Errorf("list the %s: %w", plural(k.What), errSlowList)
+			}
 			return nil, err
 		}
 		raw, ok := answer[k.Plural]
 		if !ok {
 			return nil, fmt.Errorf("the API's answer has no %q: is this a Neutron API?", k.Plural)
 		}
+		bytes += int64(len(raw))
+		if bytes > limits.Bytes || size.Add(raw) > limits.Values {
+			return nil, fmt.Errorf("list of %s: more than %d bytes or %d values", plural(k.What), limits.Bytes, limits.Values)
+		}
 		var page []Attrs
 		if err := decode(raw, &page); err != nil {
 			return nil, err
 		}
-		all = append(all, page...)
-		var links []gophercloud.Link
-		if raw, ok := answer[k.Plural+"_links"]; ok {
-			if err := decode(raw, &links); err != nil {
-				return nil, err
-			}
+		if all = append(all, page...); len(all) > maxItems {
+			return nil, fmt.Errorf("list of %s: more than %d", plural(k.What), maxItems)
 		}
-		i := slices.IndexFunc(links, func(l gophercloud.Link) bool { return l.Rel == "next" })
-		if i < 0 {
+		next, err := nextPage(answer[k.Plural+"_links"], target)
+		if err != nil {
+			return nil, fmt.Errorf("list of %s: %w", plural(k.What), err)
+		}
+		switch {
+		case next == "":
 			return all, nil
+		case seen[next]:
+			return nil, fmt.Errorf("list of %s: its pages lead in a circle", plural(k.What))
 		}
-		target = links[i].Href
+		target = next
 	}
-	return nil, fmt.Errorf("list of %ss: more than %d pages", k.What, maxPages)
+	return nil, fmt.Errorf("list of %s: more than %d pages", plural(k.What), maxPages)
+}
+
+// errSlowList ends a list that would take too long; a later try may be faster.
+var errSlowList = errors.New("it took too long altogether")
+
+// hinted is an error with its way out.
+type hinted struct {
+	error
+	hint string
+}
+
+func (e hinted) Hint() string { return e.hint }
+
+// nextPage is the page that follows; "" is none. The request for it carries the token, so it is
+// at the same server.
+func nextPage(raw json.RawMessage, target string) (string, error) {
+	if raw == nil {
+		return "", nil
+	}
+	var links []gophercloud.Link
+	if err := decode(raw, &links); err != nil {
+		return "", err
+	}
+	i := slices.IndexFunc(links, func(l gophercloud.Link) bool { return l.Rel == "next" })
+	if i < 0 {
+		return "", nil
+	}
+	at, err := url.Parse(target)
+	if err != nil {
+		return "", err
+	}
+	next, err := at.Parse(links[i].Href)
+	if err != nil {
+		return "", fmt.Errorf("the link to the next page: %v", err)
+	}
+	if !outbound.SameOrigin(at, next) {
+		return "", hinted{fmt.Errorf("the next page is at %s, not at %s: it is not asked", outbound.Origin(next), outbound.Origin(at)),
+			"Behind a proxy, have the API heed its headers (enable_proxy_headers_parsing in Neutron)."}
+	}
+	return next.String(), nil
 }
 
 var uuid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}$`)

@@ -8,11 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/causeway-net/causeway/internal/yamlerr"
 )
 
 // Source says where a setting's value comes from.
@@ -98,6 +101,9 @@ func (s *Set) fromEnv(environ []string) error {
 			continue
 		}
 		f := byEnv[name]
+		if f == nil && kubernetesService(strings.TrimPrefix(name, s.envPrefix()), value) {
+			continue
+		}
 		if f == nil {
 			errs = append(errs, fmt.Errorf("environment variable %s: causeway %s has no such setting", name, s.command))
 			continue
@@ -114,10 +120,22 @@ func (s *Set) fromEnv(environ []string) error {
 	return errors.Join(errs...)
 }
 
+// Kubernetes sets these variables for each service of a namespace; a service called
+// "causeway-controller" has the names of our settings.
+var (
+	serviceVariable = regexp.MustCompile(`^(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+	serviceURL      = regexp.MustCompile(`^(tcp|udp|sctp)://`)
+)
+
+// kubernetesService tells whether a variable, without our prefix, is one of those.
+func kubernetesService(name, value string) bool {
+	return serviceVariable.MatchString(name) || (name == "PORT" || strings.HasSuffix(name, "_PORT")) && serviceURL.MatchString(value)
+}
+
 func (s *Set) fromFile(data []byte) error {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return fmt.Errorf("%s: %w", s.file, err)
+		return fmt.Errorf("%s: %w", s.file, yamlerr.Explain(data, err))
 	}
 	if len(doc.Content) == 0 {
 		return nil

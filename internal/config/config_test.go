@@ -131,10 +131,20 @@ func TestAgent(t *testing.T) {
 		{[]string{"--controller", "nowhere"}, "neither unix"},
 		{[]string{"--controller", "unix://rel"}, "absolute"},
 		{[]string{"--icmp-burst", "0"}, "--icmp-rate=0"},
+		{[]string{"--path-mtu", "500"}, "--path-mtu: 500 is neither 0 nor in 576…65535"},
+		{[]string{"--path-mtu", "1400", "--path-mtu-floor", "1300", "--path-mtu-interval", "10s"}, ""},
+		{[]string{"--path-mtu-floor", "0"}, "--path-mtu-floor: 0 is not in 576…65535"},
+		{[]string{"--path-mtu-interval", "10ms"}, "--path-mtu-interval: 10ms is not in 1s…1h"},
 		{[]string{"--max-routes", "0"}, "--max-routes: 0 is not in 1…"},
 		{[]string{"--max-endpoints", "4000000000"}, "--max-endpoints: 4000000000 is not in 1…"},
 		{[]string{"--max-vnis", "1", "--max-peers", "16777216"}, ""},
 		{[]string{"--underlay-interface", "a", "--underlay-interface", "b"}, ""},
+		{[]string{"--underlay-interface", "a", "--underlay-reverse-path", "off", "--underlay-output", "kernel", "--underlay-mark", "0x1"}, ""},
+		{[]string{"--underlay-reverse-path", "off"}, "name them with --underlay-interface"},
+		{[]string{"--underlay-reverse-path", "loose"}, "neither strict nor off"},
+		{[]string{"--underlay-output", "ipsec"}, "neither direct nor kernel"},
+		{[]string{"--underlay-mark", "0"}, "--underlay-mark: \"0\" is no number"},
+		{[]string{"--underlay-mark", "0x100000000"}, "is no number of 32 bits"},
 	} {
 		var a Agent
 		s := NewSet("agent")
@@ -169,5 +179,24 @@ func TestKeystone(t *testing.T) {
 	}
 	if _, _, err := resolve(t, append(args, "--api-listen", "0.0.0.0:9696", "--insecure-api"), nil, ""); err != nil {
 		t.Error(err)
+	}
+}
+
+// What Kubernetes sets for a service called causeway-controller is nobody's mistake; what
+// only looks like it is refused as ever.
+func TestKubernetesVariables(t *testing.T) {
+	kubernetes := []string{
+		"CAUSEWAY_CONTROLLER_SERVICE_HOST=10.96.0.7", "CAUSEWAY_CONTROLLER_SERVICE_PORT=9696", "CAUSEWAY_CONTROLLER_SERVICE_PORT_API=9696",
+		"CAUSEWAY_CONTROLLER_PORT=tcp://10.96.0.7:9696", "CAUSEWAY_CONTROLLER_PORT_9696_TCP=tcp://10.96.0.7:9696",
+		"CAUSEWAY_CONTROLLER_PORT_9696_TCP_PROTO=tcp", "CAUSEWAY_CONTROLLER_PORT_9696_TCP_PORT=9696", "CAUSEWAY_CONTROLLER_PORT_9696_TCP_ADDR=10.96.0.7",
+		"CAUSEWAY_CONTROLLER_METRICS_SERVICE_HOST=10.96.0.8", "CAUSEWAY_CONTROLLER_METRICS_PORT=tcp://10.96.0.8:9697",
+	}
+	if _, _, err := resolve(t, nil, kubernetes, ""); err != nil {
+		t.Error(err)
+	}
+	for _, e := range []string{"CAUSEWAY_CONTROLLER_PORT=9696", "CAUSEWAY_CONTROLLER_API_PORT=9696", "CAUSEWAY_CONTROLLER_PORT_API=tcp://x", "CAUSEWAY_CONTROLLER_HOST=x"} {
+		if _, _, err := resolve(t, nil, []string{e}, ""); err == nil || !strings.Contains(err.Error(), "has no such setting") {
+			t.Errorf("%s: %v", e, err)
+		}
 	}
 }

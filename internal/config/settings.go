@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/causeway-net/causeway/internal/maplimit"
 )
 
 // Log says how a process logs.
@@ -68,10 +71,17 @@ func (t *TLSFiles) all(s *Set, prefix string, needed bool, why string) error {
 	return fmt.Errorf("%s: %s", why, strings.Join(missing, ", ")+" missing")
 }
 
+// Where the role of a certificate's holder is.
+const (
+	RoleInCertificate = "certificate"
+	RoleByCA          = "ca"
+)
+
 // Controller holds the settings of "causeway controller".
 type Controller struct {
 	APIListen     string
 	APITLS        TLSFiles
+	APIRole       string // RoleInCertificate or RoleByCA
 	API           API
 	InsecureAPI   bool
 	Auth          Auth
@@ -85,10 +95,12 @@ type Controller struct {
 	LocalHost     string
 	AgentListen   string
 	AgentTLS      TLSFiles
+	AgentRole     string // RoleInCertificate or RoleByCA
 	SwitchTLS     TLSFiles
 	MetricsListen string
 	UnderlayMTU   int
 	Quotas        []string // RESOURCE=LIMIT
+	Limits        ResourceLimits
 	Log           Log
 }
 
@@ -97,6 +109,7 @@ func (c *Controller) Bind(s *Set) {
 	f := s.flags
 	f.StringVar(&c.APIListen, "api-listen", "127.0.0.1:9696", "`ADDRESS` of the API (Neutron v2.0)")
 	c.APITLS.bind(s, "api-", "the API's", "the API's clients, who then must show a certificate")
+	f.StringVar(&c.APIRole, "api-tls-role", RoleInCertificate, "`WHERE` the role operator of the API's clients is: certificate (a URI in it), or ca (all that --api-tls-ca signs have it)")
 	f.BoolVar(&c.InsecureAPI, "insecure-api", false, "allow an API that whoever reaches its address may use, off loopback too")
 	c.Auth.bind(s)
 	c.API.bind(s)
@@ -110,10 +123,12 @@ func (c *Controller) Bind(s *Set) {
 	f.StringVar(&c.LocalHost, "local-host", "", "host `NAME` of the agent that comes by the unix socket (default: the machine's host name)")
 	f.StringVar(&c.AgentListen, "agent-listen", "", "`ADDRESS` for agents of other machines, who prove their host by a certificate; empty: none")
 	c.AgentTLS.bind(s, "agent-", "the controller's", "the agents")
+	f.StringVar(&c.AgentRole, "agent-tls-role", RoleInCertificate, "`WHERE` the role host of agents is: certificate (a URI in it), or ca (all that --agent-tls-ca signs have it)")
 	c.SwitchTLS.bind(s, "switch-", "the controller's", "the switches; with it OVSDB goes by TLS")
 	f.StringVar(&c.MetricsListen, "metrics-listen", "127.0.0.1:9697", "`ADDRESS` of /metrics, or unix:PATH; empty: none")
 	f.StringSliceVar(&c.Quotas, "quota", nil, "`RESOURCE=LIMIT`: how many a project may have that has no quota of its own, such as port=500; -1: any number; repeatable (default: any number of each; with Keystone, what Neutron has)")
 	f.IntVar(&c.UnderlayMTU, "underlay-mtu", 1500, "largest IP packet, in `BYTES`, that the way between the sites takes")
+	c.Limits.bind(s)
 	c.Log.bind(s)
 }
 
@@ -165,6 +180,11 @@ func (c *Controller) Finish(s *Set) error {
 			add(fmt.Errorf("%s: %w", s.Name("agent-listen"), err))
 		}
 	}
+	for name, role := range map[string]string{"api-tls-role": c.APIRole, "agent-tls-role": c.AgentRole} {
+		if role != RoleInCertificate && role != RoleByCA {
+			add(fmt.Errorf("%s: %q is neither %s nor %s", s.Name(name), role, RoleInCertificate, RoleByCA))
+		}
+	}
 	add(c.SwitchTLS.all(s, "switch-", false, "TLS to switches"))
 	add(c.AgentTLS.all(s, "agent-", c.AgentListen != "", s.Name("agent-listen")+" wants agents to prove who they are"))
 	if c.AgentListen == "" && c.AgentSocket == "" {
@@ -178,6 +198,7 @@ func (c *Controller) Finish(s *Set) error {
 	if _, err := c.QuotaLimits(); err != nil {
 		add(fmt.Errorf("%s: %w", s.Name("quota"), err))
 	}
+	add(c.Limits.validate(s))
 	add(c.Auth.validate(s))
 	add(c.Log.validate(s))
 	return errors.Join(errs...)
@@ -204,50 +225,45 @@ type Agent struct {
 	PinDir             string
 	StateDir           string
 	UnderlayInterfaces []string
+	ReversePath        string   // ReversePathStrict or ReversePathOff
+	UnderlayMark       string   // a number; see Mark
+	Output             string   // OutputDirect or OutputKernel
 	WorkloadInterfaces []string // patterns
 	MetricsListen      string
 	ICMPRate           uint32
 	ICMPBurst          uint32
-	Limits             Limits
+	FloodRate          uint32
+	FloodBurst         uint32
+	Limits             maplimit.Limits
+	PathMTU            int
+	PathMTUFloor       int
+	PathMTUInterval    time.Duration
 	Log                Log
 }
 
-// Limits are the numbers of rows that an agent's maps take.
-type Limits struct {
-	Ports, PortAddrs, Pairs, Learned, Endpoints, Neighbors, Routes, TunnelIPs, VNIs, VLANs, Peers, Floods, Counters, Routers uint32
+// Values of --underlay-reverse-path and --underlay-output.
+const (
+	OutputDirect      = "direct"
+	OutputKernel      = "kernel"
+	ReversePathStrict = "strict"
+	ReversePathOff    = "off"
+)
+
+// minPathMTU is what every path takes (RFC 791: 576 bytes, in fragments or whole).
+const minPathMTU = 576
+
+// bindRows puts the limits of maps into s.
+func bindRows(l *maplimit.Limits, s *Set) {
+	l.Each(func(value *uint32, flag string, def uint32, of, counts string) {
+		s.flags.Uint32Var(value, flag, def, "most `ROWS` of the map "+of+": "+counts)
+	})
 }
 
-// maxRows is the most that one map may have: beyond it the kernel refuses some kinds.
-const maxRows = 1 << 24
-
-// each goes through the limits with their flags, defaults and what they count.
-func (l *Limits) each(fn func(value *uint32, flag string, def uint32, usage string)) {
-	const rows = "most `ROWS` of the map "
-	fn(&l.Ports, "max-ports", 4096, rows+"ports: bound ports on this host")
-	fn(&l.PortAddrs, "max-port-addresses", 16384, rows+"port_addrs: addresses beyond the first of each bound port")
-	fn(&l.Pairs, "max-address-pairs", 16384, rows+"pairs: allowed address pairs of bound ports, up to three rows each")
-	fn(&l.Learned, "max-learned", 16384, rows+"senders: addresses and MAC addresses seen of allowed address pairs")
-	fn(&l.Endpoints, "max-endpoints", 65536, rows+"endpoints: MAC addresses of ports, router ports and remote MAC entries")
-	fn(&l.Neighbors, "max-neighbors", 65536, rows+"neighbors: IP addresses of ports and router ports")
-	fn(&l.Routes, "max-routes", 65536, rows+"routes: routes of all routers together")
-	fn(&l.Routers, "max-routers", 4096, rows+"icmp_buckets: routers that make ICMP errors; one beyond them makes none")
-	fn(&l.TunnelIPs, "max-tunnel-ips", 1024, rows+"tunnel_ips: tunnel IPs of this host")
-	fn(&l.VNIs, "max-vnis", 16384, rows+"vnis: connected VNIs of all tunnel IPs together")
-	fn(&l.VLANs, "max-vlans", 4096, rows+"vlans: networks on VLANs of this host's interfaces")
-	fn(&l.Peers, "max-peers", 65536, rows+"peers: remote VTEPs of all VNIs together")
-	fn(&l.Floods, "max-floods", 8192, rows+"floods: ports that get broadcasts and frames to unknown MAC addresses")
-	fn(&l.Counters, "max-counters", 16384, rows+"counters: ports and remote VTEPs (of each VNI) that are counted apart; the first row is for all others")
-}
-
-func (l *Limits) bind(s *Set) {
-	l.each(func(value *uint32, flag string, def uint32, usage string) { s.flags.Uint32Var(value, flag, def, usage) })
-}
-
-func (l *Limits) validate(s *Set) error {
+func validateRows(l *maplimit.Limits, s *Set) error {
 	var errs []error
-	l.each(func(value *uint32, flag string, _ uint32, _ string) {
-		if *value < 1 || *value > maxRows {
-			errs = append(errs, fmt.Errorf("%s: %d is not in 1…%d", s.Name(flag), *value, maxRows))
+	l.Each(func(value *uint32, flag string, _ uint32, _, _ string) {
+		if *value < 1 || *value > maplimit.Most {
+			errs = append(errs, fmt.Errorf("%s: %d is not in 1…%d", s.Name(flag), *value, maplimit.Most))
 		}
 	})
 	return errors.Join(errs...)
@@ -260,12 +276,20 @@ func (a *Agent) Bind(s *Set) {
 	a.TLS.bind(s, "", "this host's", "the controller")
 	f.StringVar(&a.PinDir, "pin-dir", "/sys/fs/bpf/causeway", "`DIRECTORY` of a BPF file system for maps and links that outlive the agent")
 	f.StringVar(&a.StateDir, "state-dir", "/var/lib/causeway/agent", "`DIRECTORY` of what the agent must remember")
-	f.StringSliceVar(&a.UnderlayInterfaces, "underlay-interface", nil, "`INTERFACE` that carries tunnels; repeatable (default: every Ethernet interface with an IPv4 address that is no workload's)")
+	f.StringSliceVar(&a.UnderlayInterfaces, "underlay-interface", nil, "`INTERFACE` that carries tunnels; repeatable (default: those that routes to remote VTEPs lead by); uplinks of gateway devices carry them too")
+	f.StringVar(&a.ReversePath, "underlay-reverse-path", ReversePathStrict, "`HOW` an interface is known to be right for a remote VTEP: strict (a route to it leads by it) or off (it is one of --underlay-interface, or an uplink)")
+	f.StringVar(&a.Output, "underlay-output", OutputDirect, "`HOW` tunnel packets leave and come in: direct (in front of the host's firewall and IPsec) or kernel (through them)")
+	f.StringVar(&a.UnderlayMark, "underlay-mark", "0x63770000", "`BITS` of the packet mark that tell tunnel packets of underlay interfaces from others within the kernel")
 	f.StringSliceVar(&a.WorkloadInterfaces, "workload-interface", nil, "`PATTERN` of interfaces that belong to workloads, such as 'tap*': what they send before a port is bound to them is dropped; repeatable")
 	f.StringVar(&a.MetricsListen, "metrics-listen", "127.0.0.1:9698", "`ADDRESS` of /metrics, or unix:PATH; empty: none")
-	f.Uint32Var(&a.ICMPRate, "icmp-rate", 100, "ICMP errors a second that each router may send; 0: no limit")
-	f.Uint32Var(&a.ICMPBurst, "icmp-burst", 50, "ICMP errors that each router may send at once")
-	a.Limits.bind(s)
+	f.Uint32Var(&a.ICMPRate, "icmp-rate", 100, "ICMP errors a second that a router sends about one workload's packets, and as many that say that a packet is too big; 0: no limit")
+	f.Uint32Var(&a.ICMPBurst, "icmp-burst", 50, "ICMP errors that a router sends about one workload's packets at once")
+	f.Uint32Var(&a.FloodRate, "flood-rate", 50000, "copies a second that are made of one workload's broadcasts and frames to unknown MAC addresses; 0: no limit")
+	f.Uint32Var(&a.FloodBurst, "flood-burst", 25000, "such copies that are made at once")
+	f.IntVar(&a.PathMTU, "path-mtu", 0, "`BYTES` of the largest outer IP packet to every VTEP, instead of probing; 0: probe")
+	f.IntVar(&a.PathMTUFloor, "path-mtu-floor", 1280, "`BYTES` below which no path's MTU is lowered")
+	f.DurationVar(&a.PathMTUInterval, "path-mtu-interval", 5*time.Second, "how often the MTU of each path is confirmed by a packet")
+	bindRows(&a.Limits, s)
 	a.Log.bind(s)
 }
 
@@ -291,12 +315,44 @@ func (a *Agent) Finish(s *Set) error {
 		}
 	}
 	add(metricsAddr(s, a.MetricsListen))
+	if a.ReversePath != ReversePathStrict && a.ReversePath != ReversePathOff {
+		add(fmt.Errorf("%s: %q is neither strict nor off", s.Name("underlay-reverse-path"), a.ReversePath))
+	} else if a.ReversePath == ReversePathOff && len(a.UnderlayInterfaces) == 0 {
+		add(fmt.Errorf("%s: off needs the interfaces that carry tunnels: name them with --underlay-interface", s.Name("underlay-reverse-path")))
+	}
+	if a.Output != OutputDirect && a.Output != OutputKernel {
+		add(fmt.Errorf("%s: %q is neither direct nor kernel", s.Name("underlay-output"), a.Output))
+	}
+	if _, err := a.Mark(); err != nil {
+		add(fmt.Errorf("%s: %w", s.Name("underlay-mark"), err))
+	}
 	if a.ICMPRate != 0 && a.ICMPBurst == 0 {
 		add(fmt.Errorf("%s: 0 would let no ICMP error out; --icmp-rate=0 lifts the limit", s.Name("icmp-burst")))
 	}
-	add(a.Limits.validate(s))
+	if a.PathMTU != 0 && (a.PathMTU < minPathMTU || a.PathMTU > 65535) {
+		add(fmt.Errorf("%s: %d is neither 0 nor in %d…65535", s.Name("path-mtu"), a.PathMTU, minPathMTU))
+	}
+	if a.PathMTUFloor < minPathMTU || a.PathMTUFloor > 65535 {
+		add(fmt.Errorf("%s: %d is not in %d…65535", s.Name("path-mtu-floor"), a.PathMTUFloor, minPathMTU))
+	}
+	if a.PathMTUInterval < time.Second || a.PathMTUInterval > time.Hour {
+		add(fmt.Errorf("%s: %v is not in 1s…1h", s.Name("path-mtu-interval"), a.PathMTUInterval))
+	}
+	if a.FloodRate != 0 && a.FloodBurst == 0 {
+		add(fmt.Errorf("%s: 0 would let no broadcast pass; --flood-rate=0 lifts the limit", s.Name("flood-burst")))
+	}
+	add(validateRows(&a.Limits, s))
 	add(a.Log.validate(s))
 	return errors.Join(errs...)
+}
+
+// Mark is UnderlayMark as a number.
+func (a *Agent) Mark() (uint32, error) {
+	n, err := strconv.ParseUint(a.UnderlayMark, 0, 32)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("%q is no number of 32 bits such as 0x63770000, or it is 0", a.UnderlayMark)
+	}
+	return uint32(n), nil
 }
 
 // listenAddr checks HOST:PORT and tells whether only this machine reaches it.

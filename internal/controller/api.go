@@ -38,12 +38,12 @@ type countedStore struct {
 	counts *metrics.Controller
 }
 
-func (s countedStore) Update(ctx context.Context, fn func(store.Tx) error) (int64, error) {
+func (s countedStore) Update(ctx context.Context, fn func(store.Tx) error) (store.Result, error) {
 	runs := 0
-	rev, err := s.Store.Update(ctx, func(tx store.Tx) error {
+	done, err := s.Store.Update(ctx, func(tx store.Tx) error {
 		runs++
 		return fn(tx)
 	})
 	s.counts.Transaction(runs)
-	return rev, err
+	return done, err
 }

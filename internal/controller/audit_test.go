@@ -48,7 +48,7 @@ func TestAudit(t *testing.T) {
 		{Method: "POST", Route: "/v2.0/networks", Resource: "network", IDs: []string{net}, Status: 201, Outcome: "done"},
 		{Method: "PUT", Route: "/v2.0/networks/{id}", Resource: "network", IDs: []string{net}, Status: 200, Outcome: "done"},
 		{Method: "PUT", Route: "/v2.0/networks/{id}", Resource: "network", IDs: []string{net}, Status: 400, Outcome: "refused"},
-		{Method: "POST", Route: "/v2.0/security-groups", Resource: "security-groups", Status: 400, Outcome: "refused"},
+		{Method: "POST", Route: "/v2.0/security-groups", Resource: "security_group", Status: 400, Outcome: "refused"},
 		{Method: "DELETE", Route: "/v2.0/networks/{id}", Resource: "network", IDs: []string{net}, Status: 204, Outcome: "done"},
 		{Method: "DELETE", Route: "/v2.0/networks/{id}", Resource: "network", IDs: []string{net}, Status: 404, Outcome: "refused"},
 	}
@@ -90,7 +90,7 @@ func TestAuditOfTheTurnedAway(t *testing.T) {
 	if err := json.Unmarshal([]byte(lines[1]), &e); err != nil {
 		t.Fatal(err)
 	}
-	if e.Method != "DELETE" || e.Route != "/v2.0/networks/{id}" || e.Status != http.StatusTooManyRequests || e.Outcome != "refused" {
+	if e.Method != "DELETE" || e.Route != "/v2.0/networks/{id}" || e.Status != http.StatusTooManyRequests || e.Outcome != "refused" || e.Resource != "network" {
 		t.Errorf("%+v", e)
 	}
 }

@@ -116,8 +116,9 @@ type policyFile struct {
 	counts *metrics.Controller
 	log    *slog.Logger
 	rules  atomic.Pointer[policy.Rules]
-	seen   fileState // what the rules were read from, or refused
-	last   fileState // at the last look
+	seen   fileState     // what the rules were read from, or refused
+	last   fileState     // at the last look
+	now    chan struct{} // asks for a look; has room for one
 }
 
 // fileState tells one content of a file from another, as far as that shows outside.
@@ -128,7 +129,7 @@ type fileState struct {
 }
 
 func newPolicyFile(path string, counts *metrics.Controller, log *slog.Logger) (*policyFile, error) {
-	p := &policyFile{path: path, counts: counts, log: log}
+	p := &policyFile{path: path, counts: counts, log: log, now: make(chan struct{}, 1)}
 	if path == "" {
 		p.rules.Store(policy.Defaults())
 		return p, nil
@@ -188,6 +189,8 @@ func (p *policyFile) watch(ctx context.Context, interval time.Duration) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-p.now:
+			p.last = p.look() // who asks has written all of it
 		}
 		p.follow()
 	}

@@ -41,6 +41,9 @@ type Config struct {
 	config.Controller
 	Version string
 	Logger  *slog.Logger
+	// Reload, if not nil, asks for the files of certificates, policy and audit log to
+	// be looked at now.
+	Reload <-chan struct{}
 	// OnReady, if not nil, is called once when the API answers, with the addresses
 	// in use (those of ports given as 0 are known only then).
 	OnReady func(Addresses)
@@ -52,9 +55,6 @@ type Config struct {
 type Addresses struct {
 	API, Agents, Metrics net.Addr
 }
-
-// metricsConnections bounds the connections of those who read the metrics.
-const metricsConnections = 32
 
 // shutdownTimeout bounds how long requests under way are waited for.
 const shutdownTimeout = 10 * time.Second
@@ -81,6 +81,10 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	connections, err := limitConnections(cfg.API.MaxConnections, log)
+	if err != nil {
+		return err
+	}
 	counts := metrics.NewController(cfg.Version)
 	auditLog, err := openAudit(cfg.API.AuditLog, log, counts)
 	if err != nil {
@@ -92,6 +96,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 				err = fmt.Errorf("close the audit log: %w", cerr)
 			}
 		}()
+	}
+	if err := distinctAuthorities(cfg.Controller); err != nil {
+		return err
 	}
 	gate, err := openGate(cfg.Controller, counts, log)
 	if err != nil {
@@ -115,7 +122,6 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		if cerr := etcd.Close(); cerr != nil && err == nil {
 			err = fmt.Errorf("close store: %w", cerr)
 		}
-		log.Info("controller ended")
 	}()
 	log.Info("store open", "took", time.Since(begin).Round(time.Millisecond))
 
@@ -123,19 +129,26 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if cfg.onStore != nil {
 		cfg.onStore(st)
 	}
-	rules := site.New(st, site.Options{UnderlayMTU: cfg.UnderlayMTU, Quotas: quotas, Logger: log})
+	rules := site.New(st, site.Options{UnderlayMTU: cfg.UnderlayMTU, Quotas: quotas, Limits: site.Limits(cfg.Limits), Logger: log})
 	hub := newHub(st, rules, counts, log)
 	agents, err := hostsync.NewServer(hostsync.ServerOptions{
-		Hosts: hub, LocalHost: model.HostName(cfg.LocalHost), TLS: agentTLS(cfg.Controller), Version: cfg.Version, Logger: log,
+		Hosts: hub, LocalHost: model.HostName(cfg.LocalHost), TLS: agentTLS(cfg.Controller), ByAuthority: cfg.AgentRole == config.RoleByCA,
+		Version: cfg.Version, Connections: connections.agents, Logger: log,
 	})
 	if err != nil {
 		return err
 	}
 	defer agents.Close()
-	tracer := tracer{rules: rules, local: model.HostName(cfg.LocalHost)}
+	tracer := tracer{rules: rules, hub: hub, local: model.HostName(cfg.LocalHost)}
 	apiOptions := neutronapi.Options{Logger: log, Extra: extra(tracer, prober{rules, hub, log}, switches{rules})}
 	apiOptions.MaxBody, apiOptions.Limiter = cfg.API.MaxBody, ratelimit.New(cfg.API.Rate, cfg.API.Burst, nil)
+	if apiOptions.TrustedProxies, err = cfg.API.Proxies(); err != nil {
+		return err
+	}
 	apiOptions.Observe = observer{counts, log, auditLog}.see
+	if cfg.APITLS.CA != "" {
+		apiOptions.Certificates = operators(cfg.APIRole == config.RoleByCA)
+	}
 	gate.guard(&apiOptions)
 	api := neutronapi.New(rules, apiOptions)
 
@@ -146,17 +159,26 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	group.Go(func() error { return hub.watch(work) })
 	group.Go(func() error { return hub.deliver(work) })
 	group.Go(func() error { return gate.watch(work) })
+	group.Go(func() error {
+		reload(work, cfg.Reload, certs, gate, auditLog, log)
+		return nil
+	})
 	group.Go(func() error { return hub.driveSwitches(work, cfg.Controller, counts) })
 	for _, l := range ls.agents {
 		group.Go(func() error { return served("agents at "+l.Addr().String(), agents.Serve(l)) })
 	}
 	apiServer := apiserver.New(api, apiserver.Options{Certs: certs, Logger: log})
-	group.Go(func() error { return served("API", apiserver.Serve(apiServer, ls.api, cfg.API.MaxConnections)) })
+	group.Go(func() error { return served("API", apiserver.Serve(apiServer, ls.api, connections.api)) })
 	metricsServer := apiserver.New(metricsMux(counts), apiserver.Options{Logger: log})
 	if ls.metrics != nil {
-		group.Go(func() error { return served("metrics", apiserver.Serve(metricsServer, ls.metrics, metricsConnections)) })
+		group.Go(func() error {
+			return served("metrics", apiserver.Serve(metricsServer, ls.metrics, apiserver.MetricsConnections))
+		})
 	}
 	warnOpen(cfg.Controller, log)
+	if ls.metrics != nil && apiserver.Exposed(ls.metrics.Addr()) {
+		log.Warn("the metrics are open to whoever reaches their address: they name the site's hosts", "metrics", ls.metrics.Addr().String())
+	}
 	log.Info("controller ready", "version", cfg.Version, "api", ls.api.Addr().String(), "host", cfg.LocalHost,
 		"took", time.Since(begin).Round(time.Millisecond))
 	if cfg.OnReady != nil {

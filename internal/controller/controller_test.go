@@ -140,12 +140,20 @@ func (l *lab) create(path, kind string, attrs m) string {
 // agent is an agent without a dataplane.
 type agent struct {
 	*hostsync.Client
-	updates chan hostsync.Update
+	state   hoststate.State // of the client's goroutine
+	updates chan received
 	stop    func()
 }
 
+// received is an update with the state after it.
+type received struct {
+	hostsync.Update
+	State hoststate.State
+}
+
 func (a *agent) Update(_ context.Context, u hostsync.Update) {
-	a.updates <- hostsync.Update{Delta: u.Delta, State: u.State.Clone()}
+	a.state.Apply(u.Delta)
+	a.updates <- received{u, a.state.Clone()}
 	a.Report(hostsync.Report{Revision: u.Delta.Revision})
 }
 
@@ -157,7 +165,7 @@ func (l *lab) agent() *agent {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	a := &agent{Client: c, updates: make(chan hostsync.Update, 1000)}
+	a := &agent{Client: c, updates: make(chan received, 1000)}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -173,7 +181,7 @@ func (l *lab) agent() *agent {
 }
 
 // until waits for a state with the property.
-func (a *agent) until(t testing.TB, what string, ok func(hoststate.State) bool) hostsync.Update {
+func (a *agent) until(t testing.TB, what string, ok func(hoststate.State) bool) received {
 	t.Helper()
 	timeout := time.After(deadline)
 	for {
@@ -345,6 +353,17 @@ func TestTrace(t *testing.T) {
 	report := l.do("POST", "/v2.0/ports/"+from+"/trace", m{"trace": m{"to": to}}, 200)["trace"].(m)
 	if report["delivered"] != true || len(report["hops"].([]any)) == 0 {
 		t.Errorf("%v", report)
+	}
+	// What the host says of a port on the way is told.
+	if _, err := l.st.Update(t.Context(), func(tx store.Tx) error {
+		tx.Put(store.PortStates, from, &model.PortState{PortID: model.PortID(from), Host: "h0", Status: model.PortDown, Reason: "interface tap1 does not exist on host h0"})
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	report = l.do("POST", "/v2.0/ports/"+from+"/trace", m{"trace": m{"to": to}}, 200)["trace"].(m)
+	if want := "port " + from + " is in status DOWN: interface tap1 does not exist on host h0"; fmt.Sprint(report["warnings"]) != "["+want+"]" {
+		t.Errorf("warnings %v, want %s", report["warnings"], want)
 	}
 	report = l.do("POST", "/v2.0/ports/"+from+"/trace", m{"trace": m{"to": "10.0.0.77"}}, 200)["trace"].(m)
 	if report["delivered"] != false || report["summary"] == "" {

@@ -2,19 +2,39 @@ package controller
 
 import (
 	"context"
+	"strings"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/pause"
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+// What a host reports is written to the store, whose history keeps each version for
+// minutes. So each host has a budget: enough at once for all ports of a large host, and
+// in the long run for what changes on a busy one. What is beyond waits, and is merged
+// with what the host says meanwhile.
+const (
+	reportRate  = 64 << 10 // bytes a second
+	reportBurst = 4 << 20
+	// reportCost is what a state takes in the store beside its words, in bytes.
+	reportCost = 400
+	// reportPause is when a host whose budget is spent is looked at again.
+	reportPause = 250 * time.Millisecond
 )
 
 // delivery is one host's inbox, taken out.
 type delivery struct {
 	name   model.HostName
 	host   *host
+	budget *rate.Limiter
 	acked  int64
 	mtu    int
 	writes bool
+	fresh  bool
 	ports  map[model.PortID]hostsync.PortReport
 }
 
@@ -23,53 +43,77 @@ type delivery struct {
 // unless the host has said something newer.
 func (h *hub) deliver(ctx context.Context) error {
 	const minPause, maxPause = 50 * time.Millisecond, 5 * time.Second
-	pause := minPause
+	wait := minPause
+	var again <-chan time.Time // nil: nothing waits for a budget
 	for {
 		select {
 		case <-h.wake:
+		case <-again:
 		case <-ctx.Done():
 			return nil
 		}
+		again = nil
 		failed := false
-		for _, d := range h.takeReports() {
-			if err := h.write(ctx, d); err != nil {
+		taken, spent := h.takeReports()
+		for _, d := range taken {
+			rest, err := h.write(ctx, d)
+			if err != nil {
 				if ctx.Err() != nil {
 					return nil
 				}
-				h.log.Warn("a host's report was not stored; it is tried again", "host", d.name, "error", err, "retry_in", pause)
+				h.log.Warn("a host's report was not stored; it is tried again", "host", d.name, "error", err, "retry_in", wait)
 				h.giveBack(d)
+				h.stirDelivery()
 				failed = true
+			} else if len(rest) > 0 {
+				d.ports, d.writes, d.fresh = rest, false, false
+				h.giveBack(d)
+				spent = true
 			}
 		}
+		if spent {
+			again = time.After(reportPause)
+		}
 		if !failed {
-			pause = minPause
+			wait = minPause
 			continue
 		}
-		if !sleep(ctx, pause) {
+		if pause.For(ctx, wait) != nil {
 			return nil
 		}
-		pause = min(2*pause, maxPause)
+		wait = min(2*wait, maxPause)
 	}
 }
 
-func (h *hub) takeReports() []delivery {
+// takeReports takes what hosts have said out of their inboxes. spent tells whether it
+// left some there whose budget is spent.
+func (h *hub) takeReports() (out []delivery, spent bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var out []delivery
 	for name, host := range h.hosts {
 		if !host.writes && len(host.ports) == 0 {
 			continue
 		}
-		out = append(out, delivery{name, host, host.acked, host.mtu, host.writes, host.ports})
-		host.writes, host.ports = false, nil
+		budget := h.budgets[name]
+		if budget == nil {
+			budget = rate.NewLimiter(reportRate, reportBurst)
+			h.budgets[name] = budget
+		}
+		if !budget.Allow() {
+			spent = true
+			continue
+		}
+		out = append(out, delivery{name, host, budget, host.acked, host.mtu, host.writes, host.fresh, host.ports})
+		host.writes, host.fresh, host.ports = false, false, nil
 	}
-	return out
+	return out, spent
 }
 
 func (h *hub) giveBack(d delivery) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	d.host.writes = d.host.writes || d.writes
+	d.host.fresh = d.host.fresh || d.fresh
 	if d.host.ports == nil {
 		d.host.ports = map[model.PortID]hostsync.PortReport{}
 	}
@@ -78,36 +122,86 @@ func (h *hub) giveBack(d delivery) {
 			d.host.ports[id] = p
 		}
 	}
+}
+
+// stirDelivery makes deliver go another round.
+func (h *hub) stirDelivery() {
 	select {
 	case h.wake <- struct{}{}:
 	default:
 	}
 }
 
-func (h *hub) write(ctx context.Context, d delivery) error {
-	if len(d.ports) > 0 {
-		states := make([]model.PortState, 0, len(d.ports))
-		for _, p := range d.ports {
-			states = append(states, model.PortState{PortID: p.ID, Status: p.Status, Reason: p.Reason})
+// write brings a delivery to the store, and returns what the host's budget does not
+// reach for.
+func (h *hub) write(ctx context.Context, d delivery) (rest map[model.PortID]hostsync.PortReport, err error) {
+	if d.fresh {
+		if err := h.rules.ForgetOthers(ctx, d.name); err != nil {
+			return nil, err
 		}
+	}
+	snap, err := h.rules.View(ctx)
+	if err != nil {
+		return nil, err
+	}
+	states, rest := affordable(d.budget, changed(snap, d))
+	if len(states) > 0 {
 		if err := h.rules.SetPortStates(ctx, d.name, states); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if !d.writes {
-		return nil
+		return rest, nil
 	}
 	// The site looks at freed keys in the newest snapshot, so that is what the
 	// host must acknowledge next.
-	snap, err := h.rules.View(ctx)
-	if err != nil {
-		return err
+	if snap, err = h.rules.View(ctx); err != nil {
+		return nil, err
 	}
+	d.budget.AllowN(time.Now(), reportCost) // an acknowledgement is merged, never put off
 	if err := h.rules.AckHost(ctx, d.name, d.acked, d.mtu); err != nil {
-		return err
+		return nil, err
 	}
 	h.followUp(d.host, d.name, snap.Revision(), d.acked)
-	return nil
+	return rest, nil
+}
+
+// changed are the reports about ports that are the host's, and that say what is not
+// known already.
+func changed(r store.Reader, d delivery) map[model.PortID]hostsync.PortReport {
+	out := map[model.PortID]hostsync.PortReport{}
+	for id, p := range d.ports {
+		if strings.Contains(string(id), "/") { // of a port that is not bound: the site looks it up
+			out[id] = p
+			continue
+		}
+		port := store.Get[model.Port](r, store.Ports, string(id))
+		if port == nil || port.HostID != d.name {
+			continue
+		}
+		old := store.Get[model.PortState](r, store.PortStates, string(id))
+		if old == nil || *old != stateOf(d.name, p) {
+			out[id] = p
+		}
+	}
+	return out
+}
+
+func stateOf(host model.HostName, p hostsync.PortReport) model.PortState {
+	return model.PortState{PortID: p.ID, Host: host, Status: p.Status, Reason: p.Reason}
+}
+
+// affordable takes as many reports as a budget reaches for; the rest is for later.
+func affordable(budget *rate.Limiter, ports map[model.PortID]hostsync.PortReport) (states []model.PortState, rest map[model.PortID]hostsync.PortReport) {
+	rest = map[model.PortID]hostsync.PortReport{}
+	for id, p := range ports {
+		if !budget.AllowN(time.Now(), reportCost+len(p.Reason)) {
+			rest[id] = p
+			continue
+		}
+		states = append(states, stateOf("", p))
+	}
+	return states, rest
 }
 
 // followUp asks for one more acknowledgement where keys were freed that this one

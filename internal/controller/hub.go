@@ -8,10 +8,13 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/metrics"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/pause"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
 )
@@ -29,8 +32,9 @@ type hub struct {
 	topology *hoststate.Topology
 	revision int64 // that topology is at
 	hosts    map[model.HostName]*host
-	wake     chan struct{} // capacity 1: there are reports to deliver
-	moved    chan struct{} // closed, and made anew, when revision or a host's acked has changed
+	budgets  map[model.HostName]*rate.Limiter // of what hosts have written, bytes
+	wake     chan struct{}                    // capacity 1: there are reports to deliver
+	moved    chan struct{}                    // closed, and made anew, when revision or a host's acked has changed
 }
 
 // host is a connected host.
@@ -54,6 +58,8 @@ type inbox struct {
 	mtu    int
 	ports  map[model.PortID]hostsync.PortReport
 	writes bool // acked or mtu has changed since it was last passed on
+	// fresh: it has connected, and what was said before of ports that are not bound is void.
+	fresh bool
 	// freed is how many acknowledgements the store still wants to see because
 	// keys were freed: one shows when, the next that the host knows.
 	freed int
@@ -62,18 +68,18 @@ type inbox struct {
 func newHub(st store.Store, rules *site.Site, counts *metrics.Controller, log *slog.Logger) *hub {
 	return &hub{
 		st: st, rules: rules, counts: counts, log: log, ready: make(chan struct{}),
-		hosts: map[model.HostName]*host{}, wake: make(chan struct{}, 1),
+		hosts: map[model.HostName]*host{}, budgets: map[model.HostName]*rate.Limiter{}, wake: make(chan struct{}, 1),
 		moved: make(chan struct{}),
 	}
 }
 
 // watch follows the store until ctx ends. When the feed breaks it begins anew.
 func (h *hub) watch(ctx context.Context) error {
-	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		snap, feed, err := h.st.Watch(ctx)
 		if err == nil {
 			h.reset(snap)
-			pause = 10 * time.Millisecond
+			wait = 10 * time.Millisecond
 			for b := range feed {
 				h.apply(b)
 			}
@@ -82,21 +88,9 @@ func (h *hub) watch(ctx context.Context) error {
 			return nil
 		}
 		h.log.Warn("the feed of changes broke; it begins anew", "error", err)
-		if !sleep(ctx, pause) {
+		if pause.For(ctx, wait) != nil {
 			return nil
 		}
-	}
-}
-
-// sleep tells whether the pause is over before ctx is.
-func sleep(ctx context.Context, pause time.Duration) bool {
-	t := time.NewTimer(pause)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -204,7 +198,7 @@ func (h *hub) Connect(ctx context.Context, name model.HostName, _ hostsync.Agent
 		old.queue.Close(errReplaced)
 	}
 	// Keys may have been freed while this controller did not see the host.
-	host := &host{compiler: hoststate.NewCompiler(h.topology, name), queue: hostsync.NewQueue(), inbox: inbox{freed: 2}}
+	host := &host{compiler: hoststate.NewCompiler(h.topology, name), queue: hostsync.NewQueue(), inbox: inbox{freed: 2, fresh: true}}
 	h.hosts[name] = host
 	h.push(name, host, hoststate.Delta{Full: true, Set: host.compiler.State().Clone()})
 	h.counts.HostConnected(string(name), true)
@@ -250,8 +244,5 @@ func (h *hub) Report(name model.HostName, r hostsync.Report) {
 		}
 	}
 	h.counts.HostLag(string(name), host.sent, host.acked)
-	select {
-	case h.wake <- struct{}{}:
-	default:
-	}
+	h.stirDelivery()
 }

@@ -1,14 +1,22 @@
 package controller
 
 import (
+	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/metrics"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/site"
+	"github.com/causeway-net/causeway/internal/site/sitetest"
+	"github.com/causeway-net/causeway/internal/store"
 )
 
 // hubWith makes a hub with one host and no store.
@@ -34,22 +42,22 @@ func report(rev int64, states ...string) hostsync.Report {
 func TestReportsWait(t *testing.T) {
 	h, _ := hubWith(t, "h")
 	h.Report("h", report(5, "a", "ACTIVE", "b", "ACTIVE"))
-	taken := h.takeReports()
+	taken, _ := h.takeReports()
 	if len(taken) != 1 || len(taken[0].ports) != 2 {
 		t.Fatalf("%+v", taken)
 	}
-	if again := h.takeReports(); len(again) != 0 {
+	if again, _ := h.takeReports(); len(again) != 0 {
 		t.Fatalf("taken twice: %+v", again)
 	}
 	h.Report("h", report(5, "a", "DOWN"))
 	h.giveBack(taken[0])
-	taken = h.takeReports()
+	taken, _ = h.takeReports()
 	if len(taken) != 1 || taken[0].ports["a"].Status != model.PortDown || taken[0].ports["b"].Status != model.PortActive {
 		t.Fatalf("%+v", taken)
 	}
 	// With nothing new of its own.
 	h.giveBack(taken[0])
-	if taken = h.takeReports(); len(taken) != 1 || len(taken[0].ports) != 2 {
+	if taken, _ = h.takeReports(); len(taken) != 1 || len(taken[0].ports) != 2 {
 		t.Fatalf("%+v", taken)
 	}
 }
@@ -58,21 +66,21 @@ func TestReportsWait(t *testing.T) {
 func TestAcksAreNotWrites(t *testing.T) {
 	h, ho := hubWith(t, "h")
 	h.Report("h", report(5))
-	if taken := h.takeReports(); len(taken) != 0 {
+	if taken, _ := h.takeReports(); len(taken) != 0 {
 		t.Errorf("%+v", taken)
 	}
 	ho.freed = 1
 	h.Report("h", report(6))
-	if taken := h.takeReports(); len(taken) != 1 || taken[0].acked != 6 {
+	if taken, _ := h.takeReports(); len(taken) != 1 || taken[0].acked != 6 {
 		t.Errorf("%+v", taken)
 	}
 	h.Report("h", hostsync.Report{Revision: 6, UnderlayMTU: 1400})
-	if taken := h.takeReports(); len(taken) != 1 || taken[0].mtu != 1400 {
+	if taken, _ := h.takeReports(); len(taken) != 1 || taken[0].mtu != 1400 {
 		t.Errorf("%+v", taken)
 	}
 	// A revision from the future acknowledges nothing; the rest counts.
 	h.Report("h", report(11, "a", "ACTIVE"))
-	if taken := h.takeReports(); len(taken) != 1 || taken[0].acked != 6 || len(taken[0].ports) != 1 {
+	if taken, _ := h.takeReports(); len(taken) != 1 || taken[0].acked != 6 || len(taken[0].ports) != 1 {
 		t.Errorf("%+v", taken)
 	}
 	h.Report("stranger", report(1))
@@ -104,5 +112,100 @@ func TestReportsAreBounded(t *testing.T) {
 	h.Report("h", report(5, "mine", "DOWN"))
 	if len(ho.ports) != maxWaiting || ho.ports["mine"].Status != model.PortDown {
 		t.Errorf("%d reports wait; mine is %+v", len(ho.ports), ho.ports["mine"])
+	}
+}
+
+// TestReportsHaveABudget: what a host has written in its name is bounded in time; what
+// is beyond waits, and nothing of it is lost.
+func TestReportsHaveABudget(t *testing.T) {
+	budget := rate.NewLimiter(reportRate, reportBurst)
+	ports := map[model.PortID]hostsync.PortReport{}
+	words := strings.Repeat("x", 1000)
+	const n = 10_000
+	for i := range n {
+		id := model.PortID(strconv.Itoa(i))
+		ports[id] = hostsync.PortReport{ID: id, Status: model.PortError, Reason: words}
+	}
+	states, rest := affordable(budget, ports)
+	if len(states)+len(rest) != n {
+		t.Errorf("%d written, %d wait", len(states), len(rest))
+	}
+	if most := reportBurst/(reportCost+1000) + 1000; len(states) < 1000 || len(states) > most {
+		t.Errorf("%d written at once, the most is %d", len(states), most)
+	}
+	// A large host that starts has all its ports written at once.
+	states, rest = affordable(rate.NewLimiter(reportRate, reportBurst), func() map[model.PortID]hostsync.PortReport {
+		for id, p := range ports {
+			p.Reason, p.Status = "", model.PortActive
+			ports[id] = p
+		}
+		return ports
+	}())
+	if len(rest) != 0 || len(states) != n {
+		t.Errorf("%d of a large host wait", len(rest))
+	}
+	// Whose budget is spent is left alone, and keeps nobody else waiting.
+	h, _ := hubWith(t, "spent")
+	h.hosts["other"] = &host{queue: hostsync.NewQueue()}
+	h.budgets["spent"] = rate.NewLimiter(0, 0)
+	for _, name := range []model.HostName{"spent", "other"} {
+		h.Report(name, report(5, "a", "DOWN"))
+	}
+	taken, spent := h.takeReports()
+	if len(taken) != 1 || taken[0].name != "other" || !spent {
+		t.Errorf("%+v, %v", taken, spent)
+	}
+}
+
+// TestHostileReports: a host that changes its mind about its ports all the time has a
+// bounded part of the store's history, and writes nothing about what is not its own.
+func TestHostileReports(t *testing.T) {
+	st := sitetest.New()
+	const ports, rounds = 200, 300
+	_, err := st.Update(t.Context(), func(tx store.Tx) error {
+		for i := range ports {
+			p := &model.Port{ID: model.PortID(strconv.Itoa(i)), HostID: "h"}
+			tx.Put(store.Ports, string(p.ID), p)
+		}
+		tx.Put(store.Ports, "other", &model.Port{ID: "other", HostID: "another"})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	h, _ := hubWith(t, "h")
+	h.st, h.rules = st, site.New(st, site.Options{Logger: log})
+	begin := time.Now()
+	written := 0
+	for round := range rounds {
+		r := report(5, "other", "DOWN", "none", "DOWN")
+		for i := range ports {
+			r.Ports = append(r.Ports, hostsync.PortReport{ID: model.PortID(strconv.Itoa(i)), Status: model.PortError, Reason: fmt.Sprint(round, strings.Repeat("x", 1000))})
+		}
+		h.Report("h", r)
+		taken, _ := h.takeReports()
+		for _, d := range taken {
+			rest, err := h.write(t.Context(), d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			written += ports - len(rest)
+			d.ports = rest
+			h.giveBack(d)
+		}
+	}
+	most := reportBurst + int(time.Since(begin).Seconds()+1)*reportRate
+	if bytes := written * (reportCost + 1000); bytes > most || written < ports {
+		t.Errorf("%d states of %d bytes were written, at most %d were to be", written, bytes, most)
+	}
+	snap, err := st.View(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"other", "none"} {
+		if store.Get[model.PortState](snap, store.PortStates, id) != nil {
+			t.Errorf("the host has written about %s", id)
+		}
 	}
 }

@@ -44,7 +44,7 @@ func (o observer) see(r neutronapi.Observation) {
 	o.audit.Write(audit.Entry{
 		Time: r.Begin.UTC(), RequestID: r.RequestID, UserID: r.Caller.UserID, User: r.Caller.UserName, ProjectID: string(r.Caller.ProjectID),
 		Roles: r.Caller.Roles, Authentication: r.Caller.Method, Method: r.Method, Route: route, Resource: r.Resource, IDs: r.IDs,
-		Status: r.Status, Outcome: audit.OutcomeOf(r.Status), Client: r.Client.String(),
+		Status: r.Status, Outcome: audit.OutcomeOf(r.Status), Client: r.Client.String(), Certificate: r.Certificate,
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/identity"
 	"github.com/causeway-net/causeway/internal/model"
@@ -16,6 +17,7 @@ import (
 	"github.com/causeway-net/causeway/internal/probe"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
+	"github.com/causeway-net/causeway/internal/trace"
 )
 
 // settleTimeout bounds how long a probe waits for its host to have what was sent to it: a
@@ -73,6 +75,9 @@ func (p prober) serve(r *http.Request) (probe.Report, error) {
 	p.hub.settled(settle, host, snap.Revision())
 	stop()
 	res, err := p.hub.probe(ctx, host, req)
+	if err == nil && res.Received < res.Sent && len(res.Paths) == 0 {
+		res.Paths = p.pathOf(ctx, snap, router, host, req)
+	}
 	caller, _ := identity.From(r.Context())
 	p.log.Info("probe", "router", id, "source", req.Source, "target", req.Target, "host", host, "sent", res.Sent, "received", res.Received,
 		"path_mtu", res.PathMTU, "error", err, "user_id", caller.UserID, "project_id", caller.ProjectID, "request_id", caller.RequestID)
@@ -86,6 +91,28 @@ func (p prober) serve(r *http.Request) (probe.Report, error) {
 		p.hub.counts.Probed("answered")
 	}
 	return probe.NewReport(id, string(host), req, res), nil
+}
+
+// pathOf is what the host knows of the underlay's path by which packets leave the site, if they
+// do: where the target is not the router beyond the tunnel itself, the agent does not say so.
+func (p prober) pathOf(ctx context.Context, snap store.Reader, router *model.Router, host model.HostName, req probe.Request) []probe.PathState {
+	pipeline := trace.New(hoststate.Compile(topologyOf(snap), host), trace.Env{})
+	report, err := pipeline.TraceRouter(trace.RouterRequest{Router: router.ID, From: req.Source, To: req.Target})
+	if err != nil || report.Next == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, pathsTimeout)
+	defer cancel()
+	res, err := p.hub.probe(ctx, host, probe.Request{Paths: true})
+	if err != nil {
+		return nil
+	}
+	for _, s := range res.Paths {
+		if s.VTEP == report.Next.TunnelIP && s.TunnelIP == report.Next.Request.Remote {
+			return []probe.PathState{s}
+		}
+	}
+	return nil
 }
 
 func probeError(host model.HostName, err error) error {

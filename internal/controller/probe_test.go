@@ -36,7 +36,7 @@ func (l *lab) probingAgent(serve func(probe.Request) (probe.Result, error)) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	a := probingAgent{&agent{Client: c, updates: make(chan hostsync.Update, 1000)}, serve}
+	a := probingAgent{&agent{Client: c, updates: make(chan received, 1000)}, serve}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

@@ -11,6 +11,7 @@ import (
 	"github.com/causeway-net/causeway/internal/hwvtep"
 	"github.com/causeway-net/causeway/internal/metrics"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/pause"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
 )
@@ -46,13 +47,13 @@ func (h *hub) driveSwitches(ctx context.Context, c config.Controller, counts *me
 
 // watchSwitches sends what the switches are to have whenever it may have changed.
 func (h *hub) watchSwitches(ctx context.Context, targets chan<- []hwvtep.Target) {
-	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		snap, feed, err := h.st.Watch(ctx)
 		if err == nil {
-			pause = 10 * time.Millisecond
+			wait = 10 * time.Millisecond
 			followSwitches(ctx, snap, feed, targets)
 		}
-		if !sleep(ctx, pause) {
+		if pause.For(ctx, wait) != nil {
 			return
 		}
 	}

@@ -1,24 +1,32 @@
 package controller
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
+	"slices"
+	"time"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/neutronapi"
 	"github.com/causeway-net/causeway/internal/openapi"
+	"github.com/causeway-net/causeway/internal/probe"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
 	"github.com/causeway-net/causeway/internal/trace"
 )
 
 // tracer answers what would become of a packet, from the state that the hosts are
-// to have; it sends nothing and asks no host.
+// to have, and what the host that sends knows of its paths; it sends no packet.
 type tracer struct {
 	rules *site.Site
+	hub   *hub           // nil: no host is asked
 	local model.HostName // where a port is looked at that is bound nowhere
 }
 
@@ -44,7 +52,7 @@ func (t tracer) extra() []neutronapi.Extra {
 	}
 }
 
-func (t tracer) answer(answer func(store.Reader, string, []byte) (trace.Report, error)) func(*http.Request) (any, error) {
+func (t tracer) answer(answer func(context.Context, store.Reader, string, []byte) (trace.Report, error)) func(*http.Request) (any, error) {
 	return func(r *http.Request) (any, error) {
 		report, err := t.serve(r, answer)
 		if err != nil {
@@ -58,7 +66,7 @@ func badRequest(format string, args ...any) error {
 	return model.Errf(model.KindInvalid, "HTTPBadRequest", format, args...)
 }
 
-func (t tracer) serve(r *http.Request, answer func(store.Reader, string, []byte) (trace.Report, error)) (trace.Report, error) {
+func (t tracer) serve(r *http.Request, answer func(context.Context, store.Reader, string, []byte) (trace.Report, error)) (trace.Report, error) {
 	var body struct {
 		Trace json.RawMessage `json:"trace"`
 	}
@@ -72,7 +80,11 @@ func (t tracer) serve(r *http.Request, answer func(store.Reader, string, []byte)
 	if err != nil {
 		return trace.Report{}, err
 	}
-	return answer(snap, r.PathValue("id"), body.Trace)
+	report, err := answer(r.Context(), snap, r.PathValue("id"), body.Trace)
+	if err == nil {
+		report.Warnings = append(report.Warnings, warnings(snap, report)...)
+	}
+	return report, err
 }
 
 // decodeStrict reads a body that is one value, called what.
@@ -95,7 +107,7 @@ func decodeStrict(r *http.Request, what string, into any) error {
 	return nil
 }
 
-func (t tracer) fromPort(snap store.Reader, id string, body []byte) (trace.Report, error) {
+func (t tracer) fromPort(ctx context.Context, snap store.Reader, id string, body []byte) (trace.Report, error) {
 	var req trace.Request
 	if err := json.Unmarshal(body, &req); err != nil {
 		return trace.Report{}, badRequest("The request body is not a trace: %v", err)
@@ -116,11 +128,12 @@ func (t tracer) fromPort(snap store.Reader, id string, body []byte) (trace.Repor
 			req.Subnets = append(req.Subnets, trace.Subnet{Prefix: s.CIDR, Gateway: s.Gateway, Routes: s.HostRoutes})
 		}
 	}
-	return asRequestError(t.pipeline(snap, p.HostID).Trace(req))
+	pipeline, u := t.pipeline(ctx, snap, p.HostID)
+	return u.told(pipeline.Trace(req))
 }
 
 // fromRouter is the way of a router's own packet, from the host that would send it.
-func (t tracer) fromRouter(snap store.Reader, id string, body []byte) (trace.Report, error) {
+func (t tracer) fromRouter(ctx context.Context, snap store.Reader, id string, body []byte) (trace.Report, error) {
 	var req trace.RouterRequest
 	if err := json.Unmarshal(body, &req); err != nil {
 		return trace.Report{}, badRequest("The request body is not a trace: %v", err)
@@ -134,10 +147,11 @@ func (t tracer) fromRouter(snap store.Reader, id string, body []byte) (trace.Rep
 		return trace.Report{}, err
 	}
 	req.Router, req.From = router.ID, from.addr
-	return asRequestError(t.pipeline(snap, hostOf(snap, router, from.network)).TraceRouter(req))
+	p, u := t.pipeline(ctx, snap, hostOf(snap, router, from.network))
+	return u.told(p.TraceRouter(req))
 }
 
-func (t tracer) fromTunnel(snap store.Reader, id string, body []byte) (trace.Report, error) {
+func (t tracer) fromTunnel(ctx context.Context, snap store.Reader, id string, body []byte) (trace.Report, error) {
 	var req trace.TunnelRequest
 	if err := json.Unmarshal(body, &req); err != nil {
 		return trace.Report{}, badRequest("The request body is not a trace: %v", err)
@@ -151,19 +165,29 @@ func (t tracer) fromTunnel(snap store.Reader, id string, body []byte) (trace.Rep
 	if pl := store.Get[model.Placement](snap, store.Placements, id); pl != nil {
 		host = pl.Host
 	}
-	return asRequestError(t.pipeline(snap, host).TraceTunnel(req))
+	p, u := t.pipeline(ctx, snap, host)
+	r, err := u.told(p.TraceTunnel(req))
+	if err == nil && r.Next == nil {
+		r.Warnings = u.warn(req.Remote)
+	}
+	return r, err
 }
 
-// asRequestError: what the pipeline refuses, it refuses because of the question.
-func asRequestError(r trace.Report, err error) (trace.Report, error) {
+// told adds to a trace what its host knows of the underlay. What the pipeline refuses, it refuses
+// because of the question.
+func (u underlay) told(r trace.Report, err error) (trace.Report, error) {
 	if err != nil {
 		return r, badRequest("%v", err)
+	}
+	if r.Next != nil {
+		r.Warnings = u.warn(r.Next.TunnelIP)
 	}
 	return r, nil
 }
 
-// pipeline is that of a host, as its kernel would be if all were in order.
-func (t tracer) pipeline(snap store.Reader, host model.HostName) *trace.Pipeline {
+// pipeline is that of a host, as its kernel would be if all were in order, but for what the host
+// itself says of its underlay.
+func (t tracer) pipeline(ctx context.Context, snap store.Reader, host model.HostName) (*trace.Pipeline, underlay) {
 	if host == "" {
 		host = t.local
 		for h := range store.All[model.Host](snap, store.Hosts) {
@@ -178,5 +202,94 @@ func (t tracer) pipeline(snap store.Reader, host model.HostName) *trace.Pipeline
 	for d := range store.All[model.GatewayDevice](snap, store.GatewayDevices) {
 		names[string(d.ID)] = d.Name
 	}
-	return trace.New(hoststate.Compile(topologyOf(snap), host), trace.Env{Names: names})
+	env := trace.Env{Names: names}
+	u := t.underlay(ctx, host)
+	env.PathMTU, env.PathWhy, env.Unreachable = u.mtus, u.why, u.unreachable
+	return trace.New(hoststate.Compile(topologyOf(snap), host), env), u
+}
+
+// pathsTimeout bounds how long a host is asked for its paths: a trace needs them less than it
+// needs to be answered.
+const pathsTimeout = time.Second
+
+// underlay is what a host knows of its underlay.
+type underlay struct {
+	host model.HostName
+	// unknown says why nothing is known.
+	unknown     error
+	mtus        map[netip.Addr]int
+	why         map[netip.Addr]string
+	unreachable map[trace.VTEP]string
+	problems    map[netip.Addr]string
+}
+
+// underlay is what a host knows of its paths, if it is there and says so in time.
+func (t tracer) underlay(ctx context.Context, host model.HostName) underlay {
+	u := underlay{host: host}
+	if t.hub == nil {
+		return u
+	}
+	ctx, cancel := context.WithTimeout(ctx, pathsTimeout)
+	defer cancel()
+	res, err := t.hub.probe(ctx, host, probe.Request{Paths: true})
+	if err != nil {
+		u.unknown = err
+		return u
+	}
+	u.mtus, u.why, u.unreachable, u.problems = map[netip.Addr]int{}, map[netip.Addr]string{}, map[trace.VTEP]string{}, map[netip.Addr]string{}
+	for _, p := range res.Paths {
+		switch {
+		case p.State == probe.Unreachable:
+			u.unreachable[trace.VTEP{Local: p.TunnelIP, Remote: p.VTEP}] = p.Problem
+			continue
+		case p.Problem != "":
+			u.problems[p.VTEP] = p.Problem
+		}
+		// From two tunnel IPs there may be two ways: the agent takes the smaller one.
+		if m, ok := u.mtus[p.VTEP]; !ok || p.MTU < m {
+			u.mtus[p.VTEP], u.why[p.VTEP] = p.MTU, p.State+": "+p.Why
+		}
+	}
+	return u
+}
+
+// warn says what is not as it should be on the underlay's part of a packet's way.
+func (u underlay) warn(vtep netip.Addr) []string {
+	switch {
+	case errors.Is(u.unknown, hostsync.ErrHostLeft):
+		return []string{fmt.Sprintf("whether packets pass between here and VTEP %s is not known: host %s is not connected to this controller", vtep, u.host)}
+	case u.unknown != nil:
+		return []string{fmt.Sprintf("whether packets pass between here and VTEP %s is not known: host %s: %v", vtep, u.host, u.unknown)}
+	case u.problems[vtep] != "":
+		return []string{fmt.Sprintf("host %s, VTEP %s: %s", u.host, vtep, u.problems[vtep])}
+	}
+	return nil
+}
+
+// warnings are about the ports on a packet's way that a host cannot serve: a trace reads
+// what hosts are to have, and those lack some of it.
+func warnings(snap store.Reader, r trace.Report) []string {
+	var out []string
+	seen := map[string]bool{}
+	look := func(id, what string) {
+		p := store.Get[model.Port](snap, store.Ports, id)
+		if p == nil || seen[id] {
+			return
+		}
+		seen[id] = true
+		if why := site.PortReason(snap, p); why != "" {
+			out = append(out, fmt.Sprintf("%s %s is in status %s: %s", what, id, site.PortStatus(snap, p), why))
+		}
+	}
+	for _, h := range slices.Concat(r.Hops, r.Answer) {
+		switch h.Object.Kind {
+		case "port":
+			look(h.Object.ID, "port")
+		case "router":
+			for _, id := range site.PortsOfRouter(snap, model.RouterID(h.Object.ID)) {
+				look(id, h.At+", port")
+			}
+		}
+	}
+	return out
 }

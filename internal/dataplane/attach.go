@@ -93,8 +93,31 @@ func (d *Dataplane) cleanLinks() error {
 
 // updateLinks replaces the programs of all links, each atomically: a packet sees the
 // old program or the new one.
+//
+// The mark that from_vxlan wants is set by from_underlay: what an older one has let pass
+// has to have arrived before that is asked for.
 func (d *Dataplane) updateLinks() error {
-	return d.eachLink(d.updateLink)
+	first := 0
+	err := d.eachLink(func(p linkPin, l link.Link) error {
+		if p.kind != kindUnderlay {
+			return nil
+		}
+		first++
+		return d.updateLink(p, l)
+	})
+	if err != nil {
+		return err
+	}
+	if first > 0 {
+		gracePeriod()
+	}
+	err = d.eachLink(func(p linkPin, l link.Link) error {
+		if p.kind == kindUnderlay {
+			return nil
+		}
+		return d.updateLink(p, l)
+	})
+	return errors.Join(err, d.updateLocalICMP())
 }
 
 func (d *Dataplane) updateLink(p linkPin, l link.Link) error {
@@ -179,7 +202,7 @@ func (d *Dataplane) attach(kind string, ifindex int) error {
 		Anchor:    link.Head(),
 	})
 	if errors.Is(err, link.ErrNotSupported) {
-		return fmt.Errorf("attach tcx to %s (Linux %s or newer is needed): %w", interfaceName(ifindex), leastKernel, err)
+		return fmt.Errorf("attach tcx to %s (the kernel lacks TCX links): %w", interfaceName(ifindex), err)
 	}
 	if err != nil {
 		return fmt.Errorf("attach tcx to %s: %w", interfaceName(ifindex), err)

@@ -31,10 +31,11 @@ type bpfConfig struct {
 	HashKey      uint64
 	VxlanIfindex uint32
 	SlowIfindex  uint32
-	IcmpRate     uint32
-	IcmpBurst    uint32
+	Rates        [6]bpfRates
 	LearnHold    uint64
 	LearnAge     uint64
+	Mark         uint32
+	LearnLess    uint32
 }
 
 type bpfCounter struct {
@@ -44,6 +45,18 @@ type bpfCounter struct {
 	TxPackets uint64
 	TxBytes   uint64
 }
+
+type bpfDestination uint32
+
+const (
+	bpfDestinationTO_PORT        bpfDestination = 2
+	bpfDestinationTO_ROUTER      bpfDestination = 4
+	bpfDestinationTO_REMOTE      bpfDestination = 8
+	bpfDestinationTO_VLAN        bpfDestination = 32
+	bpfDestinationTO_COPIES      bpfDestination = 64
+	bpfDestinationTO_VLAN_COPIES bpfDestination = 128
+	bpfDestinationTO_HOST        bpfDestination = 256
+)
 
 type bpfEndpoint struct {
 	_       structs.HostLayout
@@ -84,14 +97,32 @@ type bpfFloodKey struct {
 }
 
 type bpfIcmpBucket struct {
-	_     structs.HostLayout
-	Spent uint64
+	_       structs.HostLayout
+	Spent   [4]uint64
+	Limited uint64
 }
 
 type bpfLearner struct {
 	_    structs.HostLayout
 	Used uint32
 }
+
+type bpfMayAsk uint32
+
+const (
+	bpfMayAskASK_VLAN   bpfMayAsk = 6
+	bpfMayAskASK_TUNNEL bpfMayAsk = 38
+)
+
+type bpfMayFollow uint32
+
+const (
+	bpfMayFollowFROM_UPLINK   bpfMayFollow = 256
+	bpfMayFollowFROM_WORKLOAD bpfMayFollow = 238
+	bpfMayFollowFROM_VLAN     bpfMayFollow = 78
+	bpfMayFollowFROM_TUNNEL   bpfMayFollow = 102
+	bpfMayFollowFROM_SLOW     bpfMayFollow = 238
+)
 
 type bpfNeighbor struct {
 	_   structs.HostLayout
@@ -103,6 +134,12 @@ type bpfNeighborKey struct {
 	_    structs.HostLayout
 	Net  uint32
 	Addr bpfAddr
+}
+
+type bpfNextHops struct {
+	_     structs.HostLayout
+	Count uint32
+	Hop   [8]bpfRoute
 }
 
 type bpfPairKey struct {
@@ -120,7 +157,9 @@ type bpfPeer struct {
 	Net     uint32
 	Counter uint32
 	Drop    uint8
-	Pad     [3]uint8
+	Flags   uint8
+	Pad     [2]uint8
+	Ways    [8]uint32
 }
 
 type bpfPeerKey struct {
@@ -148,6 +187,19 @@ type bpfPortAddrKey struct {
 	Addr bpfAddr
 }
 
+type bpfRate struct {
+	_     structs.HostLayout
+	Rate  uint32
+	Burst uint32
+}
+
+type bpfRates struct {
+	_      structs.HostLayout
+	Source bpfRate
+	Owner  bpfRate
+	Host   bpfRate
+}
+
 type bpfRecord struct {
 	_       structs.HostLayout
 	Verdict uint8
@@ -170,6 +222,7 @@ type bpfRoute struct {
 	Mac     [6]uint8
 	Net     uint32
 	Mtu     uint32
+	Plen    uint32
 	Nexthop bpfAddr
 }
 
@@ -195,6 +248,16 @@ type bpfSenderKey struct {
 	Addr bpfAddr
 }
 
+type bpfSource uint32
+
+const (
+	bpfSourceSOURCE_UPLINK   bpfSource = 1
+	bpfSourceSOURCE_WORKLOAD bpfSource = 2
+	bpfSourceSOURCE_VLAN     bpfSource = 3
+	bpfSourceSOURCE_TUNNEL   bpfSource = 4
+	bpfSourceSOURCE_SLOW     bpfSource = 5
+)
+
 type bpfTunnelIp struct {
 	_   structs.HostLayout
 	Pad uint32
@@ -217,35 +280,56 @@ type bpfVniKey struct {
 	Vni   uint32
 }
 
+type bpfVtep struct {
+	_    structs.HostLayout
+	Ways [8]uint32
+}
+
+type bpfVtepKey struct {
+	_      structs.HostLayout
+	Local  bpfAddr
+	Remote bpfAddr
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapAskeds        = "askeds"
-	bpfMapConfigs       = "configs"
-	bpfMapCounters      = "counters"
-	bpfMapDrops         = "drops"
-	bpfMapEndpoints     = "endpoints"
-	bpfMapFloods        = "floods"
-	bpfMapIcmpBuckets   = "icmp_buckets"
-	bpfMapLearners      = "learners"
-	bpfMapNeighbors     = "neighbors"
-	bpfMapNexthops      = "nexthops"
-	bpfMapPairs         = "pairs"
-	bpfMapPeers         = "peers"
-	bpfMapPortAddrs     = "port_addrs"
-	bpfMapPorts         = "ports"
-	bpfMapRecords       = "records"
-	bpfMapRoutes        = "routes"
-	bpfMapSenders       = "senders"
-	bpfMapTunnelIps     = "tunnel_ips"
-	bpfMapVlans         = "vlans"
-	bpfMapVnis          = "vnis"
-	bpfProgFromSlow     = "from_slow"
-	bpfProgFromUnderlay = "from_underlay"
-	bpfProgFromVxlan    = "from_vxlan"
-	bpfProgFromWorkload = "from_workload"
-	bpfVarCfgRecord     = "cfg_record"
+	bpfMapAskeds            = "askeds"
+	bpfMapConfigs           = "configs"
+	bpfMapCounters          = "counters"
+	bpfMapDrops             = "drops"
+	bpfMapEndpoints         = "endpoints"
+	bpfMapFloods            = "floods"
+	bpfMapHops              = "hops"
+	bpfMapHosts             = "hosts"
+	bpfMapIcmpBuckets       = "icmp_buckets"
+	bpfMapLearners          = "learners"
+	bpfMapNeighbors         = "neighbors"
+	bpfMapNexthops          = "nexthops"
+	bpfMapPackets           = "packets"
+	bpfMapPairs             = "pairs"
+	bpfMapPeers             = "peers"
+	bpfMapPortAddrs         = "port_addrs"
+	bpfMapPorts             = "ports"
+	bpfMapRecords           = "records"
+	bpfMapRoutes            = "routes"
+	bpfMapSenders           = "senders"
+	bpfMapShares            = "shares"
+	bpfMapTunnelIps         = "tunnel_ips"
+	bpfMapVlans             = "vlans"
+	bpfMapVnis              = "vnis"
+	bpfMapVteps             = "vteps"
+	bpfProgFromSlow         = "from_slow"
+	bpfProgFromUnderlay     = "from_underlay"
+	bpfProgFromVxlan        = "from_vxlan"
+	bpfProgFromWorkload     = "from_workload"
+	bpfProgLocalIcmp        = "local_icmp"
+	bpfVarCfgRecord         = "cfg_record"
+	bpfVarUnusedDestination = "unused_destination"
+	bpfVarUnusedMayAsk      = "unused_may_ask"
+	bpfVarUnusedMayFollow   = "unused_may_follow"
+	bpfVarUnusedSource      = "unused_source"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -294,6 +378,7 @@ type bpfProgramSpecs struct {
 	FromUnderlay *ebpf.ProgramSpec `ebpf:"from_underlay"`
 	FromVxlan    *ebpf.ProgramSpec `ebpf:"from_vxlan"`
 	FromWorkload *ebpf.ProgramSpec `ebpf:"from_workload"`
+	LocalIcmp    *ebpf.ProgramSpec `ebpf:"local_icmp"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -306,10 +391,13 @@ type bpfMapSpecs struct {
 	Drops       *ebpf.MapSpec `ebpf:"drops"`
 	Endpoints   *ebpf.MapSpec `ebpf:"endpoints"`
 	Floods      *ebpf.MapSpec `ebpf:"floods"`
+	Hops        *ebpf.MapSpec `ebpf:"hops"`
+	Hosts       *ebpf.MapSpec `ebpf:"hosts"`
 	IcmpBuckets *ebpf.MapSpec `ebpf:"icmp_buckets"`
 	Learners    *ebpf.MapSpec `ebpf:"learners"`
 	Neighbors   *ebpf.MapSpec `ebpf:"neighbors"`
 	Nexthops    *ebpf.MapSpec `ebpf:"nexthops"`
+	Packets     *ebpf.MapSpec `ebpf:"packets"`
 	Pairs       *ebpf.MapSpec `ebpf:"pairs"`
 	Peers       *ebpf.MapSpec `ebpf:"peers"`
 	PortAddrs   *ebpf.MapSpec `ebpf:"port_addrs"`
@@ -317,16 +405,22 @@ type bpfMapSpecs struct {
 	Records     *ebpf.MapSpec `ebpf:"records"`
 	Routes      *ebpf.MapSpec `ebpf:"routes"`
 	Senders     *ebpf.MapSpec `ebpf:"senders"`
+	Shares      *ebpf.MapSpec `ebpf:"shares"`
 	TunnelIps   *ebpf.MapSpec `ebpf:"tunnel_ips"`
 	Vlans       *ebpf.MapSpec `ebpf:"vlans"`
 	Vnis        *ebpf.MapSpec `ebpf:"vnis"`
+	Vteps       *ebpf.MapSpec `ebpf:"vteps"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
-	CfgRecord *ebpf.VariableSpec `ebpf:"cfg_record"`
+	CfgRecord         *ebpf.VariableSpec `ebpf:"cfg_record"`
+	UnusedDestination *ebpf.VariableSpec `ebpf:"unused_destination"`
+	UnusedMayAsk      *ebpf.VariableSpec `ebpf:"unused_may_ask"`
+	UnusedMayFollow   *ebpf.VariableSpec `ebpf:"unused_may_follow"`
+	UnusedSource      *ebpf.VariableSpec `ebpf:"unused_source"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -355,10 +449,13 @@ type bpfMaps struct {
 	Drops       *ebpf.Map `ebpf:"drops"`
 	Endpoints   *ebpf.Map `ebpf:"endpoints"`
 	Floods      *ebpf.Map `ebpf:"floods"`
+	Hops        *ebpf.Map `ebpf:"hops"`
+	Hosts       *ebpf.Map `ebpf:"hosts"`
 	IcmpBuckets *ebpf.Map `ebpf:"icmp_buckets"`
 	Learners    *ebpf.Map `ebpf:"learners"`
 	Neighbors   *ebpf.Map `ebpf:"neighbors"`
 	Nexthops    *ebpf.Map `ebpf:"nexthops"`
+	Packets     *ebpf.Map `ebpf:"packets"`
 	Pairs       *ebpf.Map `ebpf:"pairs"`
 	Peers       *ebpf.Map `ebpf:"peers"`
 	PortAddrs   *ebpf.Map `ebpf:"port_addrs"`
@@ -366,9 +463,11 @@ type bpfMaps struct {
 	Records     *ebpf.Map `ebpf:"records"`
 	Routes      *ebpf.Map `ebpf:"routes"`
 	Senders     *ebpf.Map `ebpf:"senders"`
+	Shares      *ebpf.Map `ebpf:"shares"`
 	TunnelIps   *ebpf.Map `ebpf:"tunnel_ips"`
 	Vlans       *ebpf.Map `ebpf:"vlans"`
 	Vnis        *ebpf.Map `ebpf:"vnis"`
+	Vteps       *ebpf.Map `ebpf:"vteps"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -379,10 +478,13 @@ func (m *bpfMaps) Close() error {
 		m.Drops,
 		m.Endpoints,
 		m.Floods,
+		m.Hops,
+		m.Hosts,
 		m.IcmpBuckets,
 		m.Learners,
 		m.Neighbors,
 		m.Nexthops,
+		m.Packets,
 		m.Pairs,
 		m.Peers,
 		m.PortAddrs,
@@ -390,9 +492,11 @@ func (m *bpfMaps) Close() error {
 		m.Records,
 		m.Routes,
 		m.Senders,
+		m.Shares,
 		m.TunnelIps,
 		m.Vlans,
 		m.Vnis,
+		m.Vteps,
 	)
 }
 
@@ -400,7 +504,11 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
-	CfgRecord *ebpf.Variable `ebpf:"cfg_record"`
+	CfgRecord         *ebpf.Variable `ebpf:"cfg_record"`
+	UnusedDestination *ebpf.Variable `ebpf:"unused_destination"`
+	UnusedMayAsk      *ebpf.Variable `ebpf:"unused_may_ask"`
+	UnusedMayFollow   *ebpf.Variable `ebpf:"unused_may_follow"`
+	UnusedSource      *ebpf.Variable `ebpf:"unused_source"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.
@@ -411,6 +519,7 @@ type bpfPrograms struct {
 	FromUnderlay *ebpf.Program `ebpf:"from_underlay"`
 	FromVxlan    *ebpf.Program `ebpf:"from_vxlan"`
 	FromWorkload *ebpf.Program `ebpf:"from_workload"`
+	LocalIcmp    *ebpf.Program `ebpf:"local_icmp"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -419,6 +528,7 @@ func (p *bpfPrograms) Close() error {
 		p.FromUnderlay,
 		p.FromVxlan,
 		p.FromWorkload,
+		p.LocalIcmp,
 	)
 }
 

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/causeway-net/causeway/internal/hostenv"
+	"github.com/causeway-net/causeway/internal/maplimit"
 	"github.com/causeway-net/causeway/internal/model"
 )
 
@@ -16,12 +18,21 @@ type Config struct {
 	PinDir string
 	// HashKey keys the outer UDP source port. 0: a random one, kept with the maps.
 	HashKey uint64
-	// ICMPRate is how many ICMP errors a second each router may have made;
-	// 0: no limit. ICMPBurst is how many at once.
+	// ICMPRate is how many ICMP errors a second one sender may have of one router, twice: of
+	// those that say that a packet was too big, and of the others; and how many questions for
+	// unknown neighbors. 0: no limit. ICMPBurst is how many at once.
 	ICMPRate, ICMPBurst uint32
+	// ProbeRate and FragmentRate bound what one sender has the slow path look at as answers to
+	// a router's probes, and cut in fragments, a second; 0: no limit.
+	ProbeRate, FragmentRate uint32
+	// FloodRate is how many copies of flooded frames a second one sender may cause;
+	// 0: no limit. FloodBurst is how many at once.
+	FloodRate, FloodBurst uint32
 	// LearnHold is for how long after the holder of a learned address last spoke nothing
 	// but ARP gives it to another port; LearnAge, for how long the holder is known.
 	LearnHold, LearnAge time.Duration
+	// Mark are the bits of skb->mark that tell from_vxlan what from_underlay has let pass.
+	Mark uint32
 	// Limits bounds the maps. Other limits than those of the pinned maps make
 	// new maps, as another layout does.
 	Limits Limits
@@ -34,103 +45,50 @@ type Config struct {
 }
 
 // Limits are the numbers of entries that maps take. 0 is the default.
-type Limits struct {
-	Ports     uint32
-	PortAddrs uint32 // addresses beyond the first of each port
-	Pairs     uint32 // three for each allowed address pair
-	Learned   uint32 // addresses and MACs that pairs allow, once they were seen
-	Endpoints uint32
-	Neighbors uint32
-	Routes    uint32
-	TunnelIPs uint32
-	VNIs      uint32
-	VLANs     uint32
-	Peers     uint32
-	Floods    uint32 // ports that take flooded frames
-	Counters  uint32 // ports and (tunnel IP, VNI, remote VTEP) together
-	Routers   uint32 // routers with an allowance for ICMP errors
-}
-
-// WithDefaults has the defaults in place of zeros.
-func (l Limits) WithDefaults() Limits {
-	def := func(n *uint32, d uint32) {
-		if *n == 0 {
-			*n = d
-		}
-	}
-	def(&l.Ports, 4096)
-	def(&l.PortAddrs, 16384)
-	def(&l.Pairs, 16384)
-	def(&l.Learned, 16384)
-	def(&l.Endpoints, 65536)
-	def(&l.Neighbors, 65536)
-	def(&l.Routes, 65536)
-	def(&l.TunnelIPs, 1024)
-	def(&l.VNIs, 16384)
-	def(&l.VLANs, 4096)
-	def(&l.Peers, 65536)
-	def(&l.Floods, 8192)
-	def(&l.Counters, 16384)
-	def(&l.Routers, 4096)
-	return l
-}
+type Limits = maplimit.Limits
 
 // entries is max_entries by map name. Maps that are missing have a fixed size.
-func (l Limits) entries() map[string]uint32 {
+func entries(l Limits) map[string]uint32 {
 	l = l.WithDefaults()
 	n := map[string]uint32{
-		bpfMapPorts:       l.Ports,
-		bpfMapPortAddrs:   l.PortAddrs,
-		bpfMapPairs:       l.Pairs,
+		// What the programs fill themselves.
 		bpfMapSenders:     l.Learned,
-		bpfMapLearners:    l.Ports,
-		bpfMapEndpoints:   l.Endpoints,
-		bpfMapNeighbors:   l.Neighbors,
-		bpfMapRoutes:      l.Routes,
-		bpfMapTunnelIps:   l.TunnelIPs,
-		bpfMapVnis:        l.VNIs,
-		bpfMapVlans:       l.VLANs,
-		bpfMapPeers:       l.Peers,
-		bpfMapFloods:      l.Floods,
+		bpfMapLearners:    l.Ports + l.VLANs,
 		bpfMapCounters:    l.Counters,
 		bpfMapIcmpBuckets: l.Routers,
 	}
-	for name := range spared {
-		n[name] += maxSpares
+	for _, t := range newTables(nil).all {
+		n[t.mapName()] = t.maxEntries(l)
 	}
 	return n
 }
-
-// MainTable is the kernel's main routing table (RT_TABLE_MAIN).
-const MainTable = 254
-
-// overhead is what the tunnel adds to a packet: IPv4, UDP and VXLAN headers and
-// the inner Ethernet header, bytes.
-const overhead = 50
 
 // Env is what the kernel says about the names in a State.
 type Env struct {
 	// Links are the workload interfaces that are there, by name. Endpoints of
 	// one that is missing drop with destination_unbound.
 	Links map[string]Link
+	// Shared are the ports that get nothing of their interface, each with the port that has it:
+	// to them it is missing.
+	Shared map[model.PortKey]model.PortKey
 	// Trunks are the uplink interfaces of VLANs that are there, by name. MTU is that of
 	// an IP packet behind the tag.
 	Trunks map[string]Link
 	// Tables is the kernel routing table for each gateway device's outer
-	// packets; missing: MainTable.
+	// packets; missing: hostenv.MainTable.
 	Tables map[model.GatewayDeviceID]uint32
 	// PathMTU is the largest outer IP packet towards a VTEP, bytes; missing:
 	// 1500.
 	PathMTU map[netip.Addr]int
+	// Ways is how packets of each remote VTEP come and go; missing: none are taken.
+	Ways map[VTEP]Way
 	// VXLANIndex is the collect-metadata vxlan device, whose IPv4 forwarding
 	// switch must be on; SlowIndex the slow path's tap device.
 	VXLANIndex, SlowIndex int
 }
 
-// Link is a workload's host-side interface.
-type Link struct {
-	Index int
-	// PeerElsewhere: a veth whose peer is in another network namespace.
-	PeerElsewhere bool
-	MTU           int // bytes of an IP packet; 0: the network's
-}
+// What package trace goes by too.
+type (
+	Link = hostenv.Link
+	VTEP = hostenv.VTEP
+)

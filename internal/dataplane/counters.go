@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"cmp"
 	"net/netip"
 
 	"github.com/causeway-net/causeway/internal/model"
@@ -12,6 +13,10 @@ type tunnelKey struct {
 	vni           model.VNI
 }
 
+func (k tunnelKey) compare(o tunnelKey) int {
+	return cmp.Or(k.local.Compare(o.local), k.remote.Compare(o.remote), cmp.Compare(k.vni, o.vni))
+}
+
 // counterIndex hands out indices of the counters map. Index 0 is nobody's, and
 // counts for those that found none free.
 type counterIndex struct {
@@ -20,6 +25,9 @@ type counterIndex struct {
 	tunnels map[tunnelKey]uint32
 	vlans   map[vlanID]uint32
 	used    map[uint32]bool
+	// resting are indices that rows named until now: a program that has read such a row may
+	// still count there.
+	resting []uint32
 	next    uint32 // where to look for a free one
 	fresh   []uint32
 }
@@ -38,6 +46,9 @@ func newCounterIndex(size uint32) *counterIndex {
 // take finds a free index; 0 where there is none. It is put among the fresh ones,
 // to be set to zero before a row tells the programs of it.
 func (c *counterIndex) take() uint32 {
+	if uint32(len(c.used))+1 >= c.size {
+		c.rested()
+	}
 	if uint32(len(c.used))+1 >= c.size {
 		return 0
 	}
@@ -115,20 +126,33 @@ func (c *counterIndex) claim(i uint32) bool {
 func (c *counterIndex) freePort(k model.PortKey) {
 	if i, ok := c.ports[k]; ok {
 		delete(c.ports, k)
-		delete(c.used, i)
+		c.resting = append(c.resting, i)
 	}
 }
 
 func (c *counterIndex) freeVLAN(k vlanID) {
 	if i, ok := c.vlans[k]; ok {
 		delete(c.vlans, k)
-		delete(c.used, i)
+		c.resting = append(c.resting, i)
 	}
 }
 
 func (c *counterIndex) freeTunnel(k tunnelKey) {
 	if i, ok := c.tunnels[k]; ok {
 		delete(c.tunnels, k)
+		c.resting = append(c.resting, i)
+	}
+}
+
+// rested frees the indices that rest. No row names them since the change of rows that is under
+// way, or an earlier one.
+func (c *counterIndex) rested() {
+	if len(c.resting) == 0 {
+		return
+	}
+	gracePeriod()
+	for _, i := range c.resting {
 		delete(c.used, i)
 	}
+	c.resting = nil
 }

@@ -10,6 +10,7 @@
 //	maps-LAYOUT-new/   maps being filled beside those in use
 //	maps-LAYOUT-old/   maps on their way out
 //	links/KIND-IFINDEX the programs' attachments
+//	links/netfilter    that of local_icmp
 //
 // Open finds maps of its own layout and uses them: the programs are replaced at
 // once, link by link, each atomically. Maps of another layout it leaves to the

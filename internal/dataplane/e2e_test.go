@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/reason"
 	"github.com/causeway-net/causeway/internal/testutil"
 )
@@ -187,16 +186,7 @@ func TestUDPSegment(t *testing.T) {
 func TestAnyEtherType(t *testing.T) {
 	l := newLab(t, 1450, 1500)
 	defer func() { t.Logf("drops: A %s; B %s", l.drops("A"), l.drops("B")) }()
-	for i, s := range []string{"A", "B"} {
-		site := l.sites[s]
-		p := site.st.Ports[1]
-		p.Network = 2
-		site.st.Ports[1] = p
-		site.st.Endpoints[hoststate.EndpointKey{Network: 2, MAC: vmMAC(i)}] = hoststate.Endpoint{Kind: hoststate.EndpointPort, Port: 1}
-		e := site.st.Endpoints[hoststate.EndpointKey{Network: 2, MAC: msMAC(1 - i)}]
-		site.st.Endpoints[hoststate.EndpointKey{Network: 2, MAC: vmMAC(1 - i)}] = e
-		l.sync(s)
-	}
+	l.shareNetwork()
 	a, b := l.rawSocket("vA"), l.rawSocket("vB")
 	defer unix.Close(a.fd)
 	defer unix.Close(b.fd)

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
+	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/reason"
 )
 
 // errFull is what a row that finds no room comes to.
@@ -15,29 +18,61 @@ var errFull = errors.New("row left out")
 type Full struct {
 	Map   string
 	Limit uint32 // rows that the map takes
+	Kept  int    // how many of them are kept
+	For   string // for these rows
 	Rows  int    // rows left out
-	// Ports are those that lack one of them.
-	Ports map[model.PortKey]struct{}
+	Lacking
+	forPort error
+}
+
+// Lacking is who lacks rows.
+type Lacking struct {
+	Ports map[model.PortKey]error // bound to this host
+	// Others have no interface here: routers' ports, remote-site ports, ports that are not
+	// bound, by the network and the MAC.
+	Others map[hoststate.EndpointKey]error
+	// Uplinks are the ports by which the host is on its VLANs.
+	Uplinks map[model.PortID]error
+}
+
+func newLacking() Lacking {
+	return Lacking{map[model.PortKey]error{}, map[hoststate.EndpointKey]error{}, map[model.PortID]error{}}
 }
 
 func (f *Full) Error() string {
-	return fmt.Sprintf("map %s is full: it takes %d rows, and %d more were left out", f.Map, f.Limit, f.Rows)
+	return fmt.Sprintf("%s, and %d more were left out", f.words(), f.Rows)
+}
+
+func (f *Full) words() string {
+	s := fmt.Sprintf("map %s is full: it takes %d rows", f.Map, f.Limit)
+	if f.Kept > 0 {
+		s += fmt.Sprintf(" (%d of them only %s)", f.Kept, f.For)
+	}
+	return s
 }
 
 func (f *Full) Unwrap() error { return errFull }
 
+// tell makes f complete: what is said of one port are words that stay the same while
+// others come and go.
+func (f *Full) tell() *Full {
+	f.Lacking = newLacking()
+	f.forPort = errors.New(f.words() + ", and none was free for rows of this port")
+	return f
+}
+
 // LeftOut tells of an error of Sync or Update whether it comes of nothing but full
-// maps, and then which ports lack a row, each with the reason.
-func LeftOut(err error) (ports map[model.PortKey]error, only bool) {
-	ports = map[model.PortKey]error{}
+// maps, and then who lacks a row, each with the reason.
+func LeftOut(err error) (lacking Lacking, only bool) {
+	lacking = newLacking()
 	only = err != nil
 	var walk func(error)
 	walk = func(err error) {
 		switch e := err.(type) {
 		case *Full:
-			for k := range e.Ports {
-				ports[k] = errors.Join(ports[k], e)
-			}
+			joinAll(lacking.Ports, e.Ports)
+			joinAll(lacking.Others, e.Others)
+			joinAll(lacking.Uplinks, e.Uplinks)
 		case interface{ Unwrap() []error }:
 			for _, e := range e.Unwrap() {
 				walk(e)
@@ -49,55 +84,200 @@ func LeftOut(err error) (ports map[model.PortKey]error, only bool) {
 		}
 	}
 	walk(err)
-	return ports, only
+	return lacking, only
 }
 
-// join makes one of two errors about the same map.
-func (f *Full) join(g *Full) {
-	f.Rows += g.Rows
-	if f.Ports == nil {
-		f.Ports = map[model.PortKey]struct{}{}
+func joinAll[K comparable](to, from map[K]error) {
+	for k, e := range from {
+		to[k] = errors.Join(to[k], e)
 	}
-	maps.Copy(f.Ports, g.Ports)
 }
 
-// portOf are the ports that rows of a plan serve; 0 is none.
-type portOf struct {
-	t *tables
-	p *plan
-}
-
-func (o portOf) port(_ uint32, v bpfPort) model.PortKey { return model.PortKey(v.Port) }
-
-func (o portOf) portAddr(k bpfPortAddrKey, _ uint32) model.PortKey { return model.PortKey(k.Port) }
-
-func (o portOf) pair(k bpfPairKey, _ uint32) model.PortKey {
-	if k.Kind == pairNet {
-		return 0
+// leftOut tells of all rows that wait. Others are there because of them: each is told
+// whom it concerns.
+func (t *tables) leftOut(tr translator) error {
+	w := &concerned{t: t, tr: tr}
+	var errs []error
+	for _, x := range t.all {
+		if f := x.leftOut(w); f != nil {
+			errs = append(errs, f)
+		}
 	}
-	return model.PortKey(bigEndian(k.Id))
+	for _, net := range slices.Sorted(maps.Keys(t.crowded)) {
+		f := (&Full{Map: bpfMapFloods + " of one network", Limit: floodMax, Rows: len(t.crowded[net])}).tell()
+		for _, row := range t.crowded[net] {
+			w.flood(f, bpfFloodKey{Net: uint32(net)}, row)
+		}
+		errs = append(errs, f)
+	}
+	return errors.Join(errs...)
 }
 
-func (o portOf) endpoint(_ bpfEndpointKey, v bpfEndpoint) model.PortKey {
-	if v.Kind != endpointPort {
-		return 0
-	}
-	return model.PortKey(v.Id)
+// waits tells whether a row of any table has no room.
+func (t *tables) waits() bool {
+	return len(t.crowded) > 0 || slices.ContainsFunc(t.all, func(x mapTable) bool { return x.use().waiting > 0 })
 }
 
-func (o portOf) neighbor(k bpfNeighborKey, v bpfNeighbor) model.PortKey {
-	at := bpfEndpointKey{Net: k.Net, Mac: v.Mac}
-	e, ok := o.p.endpoints.put[at]
-	if !ok {
-		e = o.t.endpoints.have[at]
-	}
-	return o.endpoint(at, e)
+// concerned finds the ports that rows serve. What it looks up in the state it looks up
+// once.
+type concerned struct {
+	t  *tables
+	tr translator
+
+	interfaces map[uint32]model.PortKey              // by index
+	pairs      map[bpfPairKey][]model.PortKey        // of rows of kind pairNet
+	legs       map[routerAddr]hoststate.EndpointKey  // routers' addresses
+	remotes    map[tunnelKey][]hoststate.EndpointKey // what is behind a VTEP
+	tunnels    map[bpfAddr][]hoststate.EndpointKey   // what goes by a tunnel IP
+	uplinks    map[bpfVlanKey]model.PortID           // of VLANs
+	pairOwners map[bpfPairKey][]owner                // of rows of kind pairNet
+	vteps      map[bpfVtepKey][]owner
+	gateways   map[bpfAddr][]owner
 }
 
-func (o portOf) flood(_ bpfFloodKey, v bpfFlood) model.PortKey {
-	p, ok := o.p.ports.put[v.Ifindex]
-	if !ok {
-		p = o.t.ports.have[v.Ifindex]
+type routerAddr struct {
+	router uint32
+	addr   bpfAddr
+}
+
+func (c *concerned) add(f *Full, k model.PortKey) {
+	if k != 0 {
+		f.Ports[k] = f.forPort
 	}
-	return model.PortKey(p.Port)
+}
+
+func (c *concerned) addAt(f *Full, k hoststate.EndpointKey) {
+	e := c.tr.st.Endpoints[k]
+	switch {
+	case e.Kind == hoststate.EndpointPort:
+		c.add(f, e.Port)
+		return
+	case e.Drop == reason.DestinationUnbound:
+		return // it is DOWN, and lacks no more than that
+	}
+	f.Others[k] = f.forPort
+}
+
+func at(net uint32, mac [6]uint8) hoststate.EndpointKey {
+	return hoststate.EndpointKey{Network: model.NetworkKey(net), MAC: mac}
+}
+
+func (c *concerned) port(f *Full, _ uint32, v bpfPort) { c.add(f, model.PortKey(v.Port)) }
+
+func (c *concerned) portAddr(f *Full, k bpfPortAddrKey, _ uint32) { c.add(f, model.PortKey(k.Port)) }
+
+func (c *concerned) pair(f *Full, k bpfPairKey, _ uint32) {
+	if k.Kind != pairNet {
+		c.add(f, model.PortKey(bigEndian(k.Id)))
+		return
+	}
+	if c.pairs == nil {
+		c.pairs = map[bpfPairKey][]model.PortKey{}
+		for p := range c.tr.st.Ports {
+			for _, a := range c.tr.pairs(p) {
+				if a.Kind == pairNet {
+					c.pairs[a] = append(c.pairs[a], p)
+				}
+			}
+		}
+	}
+	for _, p := range c.pairs[k] {
+		c.add(f, p)
+	}
+}
+
+func (c *concerned) endpoint(f *Full, k bpfEndpointKey, _ bpfEndpoint) { c.addAt(f, at(k.Net, k.Mac)) }
+
+func (c *concerned) neighbor(f *Full, k bpfNeighborKey, v bpfNeighbor) { c.addAt(f, at(k.Net, v.Mac)) }
+
+// route concerns the router's port that it leads out by, and one of its own addresses the
+// port that has it.
+func (c *concerned) route(f *Full, k bpfRouteKey, v bpfRoute) {
+	switch v.Kind {
+	case routeConnected, routeVia:
+		c.addAt(f, at(v.Net, v.Mac))
+		return
+	}
+	if c.legs == nil {
+		c.legs = map[routerAddr]hoststate.EndpointKey{}
+		for ek, e := range c.tr.st.Endpoints {
+			if e.Kind == hoststate.EndpointRouter {
+				c.legs[routerAddr{uint32(e.Router), addrRow(e.Addr)}] = ek
+			}
+		}
+	}
+	if ek, ok := c.legs[routerAddr{bigEndian(k.Router), k.Addr}]; ok {
+		c.addAt(f, ek)
+	}
+}
+
+// hop concerns who the destination's route does: its flows go by one next hop alone.
+func (c *concerned) hop(f *Full, k bpfRouteKey, _ bpfNextHops) { c.route(f, k, c.t.routes.row(k)) }
+
+func (c *concerned) remote() {
+	if c.remotes != nil {
+		return
+	}
+	c.remotes, c.tunnels = map[tunnelKey][]hoststate.EndpointKey{}, map[bpfAddr][]hoststate.EndpointKey{}
+	for ek, e := range c.tr.st.Endpoints {
+		if e.Kind == hoststate.EndpointRemote {
+			k := tunnelKey{e.TunnelIP, e.Addr, e.VNI}
+			c.remotes[k] = append(c.remotes[k], ek)
+			local := addrRow(e.TunnelIP)
+			c.tunnels[local] = append(c.tunnels[local], ek)
+		}
+	}
+}
+
+func (c *concerned) peer(f *Full, k bpfPeerKey, _ bpfPeer) {
+	c.remote()
+	for _, ek := range c.remotes[tunnelOfPeer(k)] {
+		c.addAt(f, ek)
+	}
+}
+
+func (c *concerned) vtep(f *Full, k bpfVtepKey, _ bpfVtep) {
+	c.remote()
+	for _, ek := range c.tunnels[k.Local] {
+		if addrRow(c.tr.st.Endpoints[ek].Addr) == k.Remote {
+			c.addAt(f, ek)
+		}
+	}
+}
+
+func (c *concerned) tunnelIP(f *Full, k bpfAddr, _ bpfTunnelIp) {
+	c.remote()
+	for _, ek := range c.tunnels[k] {
+		c.addAt(f, ek)
+	}
+}
+
+func (c *concerned) vlan(f *Full, k bpfVlanKey, _ bpfEndpoint) {
+	if c.uplinks == nil {
+		c.uplinks = map[bpfVlanKey]model.PortID{}
+		for v, row := range c.tr.st.VLANs {
+			if l, ok := c.tr.env.Trunks[v.Interface]; ok {
+				c.uplinks[bpfVlanKey{Ifindex: uint32(l.Index), Vlan: uint32(v.ID)}] = row.Port
+			}
+		}
+	}
+	if id, ok := c.uplinks[k]; ok {
+		f.Uplinks[id] = f.forPort
+	}
+}
+
+func (c *concerned) flood(f *Full, k bpfFloodKey, v bpfFlood) {
+	if v.Vlan != 0 {
+		c.vlan(f, bpfVlanKey{Ifindex: v.Ifindex, Vlan: v.Vlan}, bpfEndpoint{})
+		return
+	}
+	if c.interfaces == nil {
+		c.interfaces = make(map[uint32]model.PortKey, len(c.tr.st.Ports))
+		for p := range c.tr.st.Ports {
+			if l, ok := c.tr.link(p); ok {
+				c.interfaces[uint32(l.Index)] = p
+			}
+		}
+	}
+	c.add(f, c.interfaces[v.Ifindex])
 }

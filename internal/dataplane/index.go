@@ -1,10 +1,7 @@
 package dataplane
 
 import (
-	"cmp"
 	"iter"
-	"maps"
-	"slices"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
@@ -23,8 +20,11 @@ type index struct {
 	ofPort    map[hoststate.EndpointKey]model.PortKey
 	routes    map[model.NetworkKey]map[hoststate.RouteKey]bool
 	ofNetwork map[hoststate.RouteKey]model.NetworkKey
+	hops      map[model.NetworkKey]map[hoststate.RouteKey]bool // of destinations with several next hops
+	hopsOn    map[hoststate.RouteKey][]model.NetworkKey
 	tunnels   map[tunnelKey]int // rows that count there
-	ofRow     map[any]tunnelKey // hoststate.EndpointKey or hoststate.PeerKey
+	ofRemote  map[hoststate.EndpointKey]tunnelKey
+	ofPeer    map[hoststate.PeerKey]tunnelKey
 }
 
 // portRows is what the maps hold of a port.
@@ -44,34 +44,69 @@ func newIndex() *index {
 		ofPort:    map[hoststate.EndpointKey]model.PortKey{},
 		routes:    map[model.NetworkKey]map[hoststate.RouteKey]bool{},
 		ofNetwork: map[hoststate.RouteKey]model.NetworkKey{},
+		hops:      map[model.NetworkKey]map[hoststate.RouteKey]bool{},
+		hopsOn:    map[hoststate.RouteKey][]model.NetworkKey{},
 		tunnels:   map[tunnelKey]int{},
-		ofRow:     map[any]tunnelKey{},
+		ofRemote:  map[hoststate.EndpointKey]tunnelKey{},
+		ofPeer:    map[hoststate.PeerKey]tunnelKey{},
 	}
 }
 
-// touched are the rows whose translation a delta may change, beyond those that it
-// touches alone.
-func (x *index) touched(d hoststate.Delta) (ports map[model.PortKey]bool, endpoints map[hoststate.EndpointKey]bool,
-	routes map[hoststate.RouteKey]bool, nets map[model.NetworkKey]bool) {
-	ports, endpoints = keysOf(d.Set.Ports, d.Unset.Ports), keysOf(d.Set.Endpoints, d.Unset.Endpoints)
-	routes, nets = keysOf(d.Set.Routes, d.Unset.Routes), map[model.NetworkKey]bool{}
-	for k := range ports {
+// indexOf is the index of a whole State.
+func indexOf(tr translator) *index {
+	x := newIndex()
+	for k := range tr.st.Ports {
+		x.port(tr, k)
+	}
+	for k := range tr.st.Endpoints {
+		x.endpoint(tr, k)
+	}
+	for k := range tr.st.Peers {
+		x.peer(tr, k)
+	}
+	for k := range tr.st.Routes {
+		x.route(tr, k)
+	}
+	for k := range tr.st.Hops {
+		x.notedHops(tr, k)
+	}
+	x.noteVLANs(tr)
+	return x
+}
+
+// touched are the rows whose translation a delta may change, and the networks whose lists
+// it may.
+type touched struct {
+	ports     map[model.PortKey]bool
+	endpoints map[hoststate.EndpointKey]bool
+	routes    map[hoststate.RouteKey]bool
+	hops      map[hoststate.RouteKey]bool
+	nets      map[model.NetworkKey]bool
+}
+
+func (x *index) touched(d hoststate.Delta) touched {
+	t := touched{
+		ports: keysOf(d.Set.Ports, d.Unset.Ports), endpoints: keysOf(d.Set.Endpoints, d.Unset.Endpoints),
+		routes: keysOf(d.Set.Routes, d.Unset.Routes), hops: keysOf(d.Set.Hops, d.Unset.Hops), nets: map[model.NetworkKey]bool{},
+	}
+	for k := range t.ports {
 		for e := range x.endpoints[k] {
-			endpoints[e] = true
+			t.endpoints[e] = true
 		}
 	}
 	for n := range keysOf(d.Set.Networks, d.Unset.Networks) {
 		for r := range x.routes[n] {
-			routes[r] = true
+			t.routes[r] = true
 		}
 		// An interface without an MTU of its own has the network's.
 		for p := range x.byNetwork[n] {
 			for e := range x.endpoints[p] {
-				endpoints[e] = true
+				t.endpoints[e] = true
 			}
 		}
 	}
-	return ports, endpoints, routes, nets
+	x.touchHops(d, t)
+	return t
 }
 
 func keysOf[K comparable, V any](set map[K]V, unset []K) map[K]bool {
@@ -137,21 +172,23 @@ func (x *index) endpoint(tr translator, k hoststate.EndpointKey) (tunnelKey, boo
 		insert(x.endpoints, e.Port, k)
 		x.ofPort[k] = e.Port
 	}
-	return x.tunnel(k, tunnelKey{e.TunnelIP, e.Addr, e.VNI}, e.Kind == hoststate.EndpointRemote)
+	return counts(x, x.ofRemote, k, tunnelKey{e.TunnelIP, e.Addr, e.VNI}, e.Kind == hoststate.EndpointRemote)
 }
 
 func (x *index) peer(tr translator, k hoststate.PeerKey) (tunnelKey, bool) {
 	_, ok := tr.st.Peers[k]
-	return x.tunnel(k, tunnelKey{k.TunnelIP, k.Remote, k.VNI}, ok)
+	return counts(x, x.ofPeer, k, tunnelKey{k.TunnelIP, k.Remote, k.VNI}, ok)
 }
 
-func (x *index) tunnel(row any, k tunnelKey, counts bool) (free tunnelKey, last bool) {
-	old, had := x.ofRow[row]
-	if counts {
+// counts notes whether a row counts at a tunnel's counter, and returns the counter that lost its
+// last row.
+func counts[K comparable](x *index, of map[K]tunnelKey, row K, k tunnelKey, yes bool) (free tunnelKey, last bool) {
+	old, had := of[row]
+	if yes {
 		x.tunnels[k]++
-		x.ofRow[row] = k
+		of[row] = k
 	} else {
-		delete(x.ofRow, row)
+		delete(of, row)
 	}
 	if !had {
 		return tunnelKey{}, false
@@ -198,17 +235,4 @@ func (x *index) paired(a bpfPairKey, others map[model.PortKey]bool) bool {
 		}
 	}
 	return false
-}
-
-func sortedFloodKeys(rows map[bpfFloodKey]bpfFlood) []bpfFloodKey {
-	return slices.SortedFunc(maps.Keys(rows), func(a, b bpfFloodKey) int {
-		return cmp.Or(cmp.Compare(a.Net, b.Net), cmp.Compare(a.Slot, b.Slot))
-	})
-}
-
-// sortFloodDels orders removals from the last slot down.
-func sortFloodDels(keys []bpfFloodKey) {
-	slices.SortFunc(keys, func(a, b bpfFloodKey) int {
-		return cmp.Or(cmp.Compare(a.Net, b.Net), cmp.Compare(b.Slot, a.Slot))
-	})
 }

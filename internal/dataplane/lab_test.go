@@ -127,6 +127,9 @@ func newLab(t testing.TB, vmMTU, underlayMTU int) *lab {
 			Links:      map[string]Link{"tap0": {Index: site.tap, PeerElsewhere: true, MTU: vmMTU}},
 			PathMTU:    map[netip.Addr]int{netip.AddrFrom4([4]byte{200, 200, 0, byte(2 - i)}): underlayMTU},
 			VXLANIndex: l.index("h"+s, "vx0"),
+			Ways: map[VTEP]Way{
+				{Local: site.tunnel, Remote: netip.AddrFrom4([4]byte{200, 200, 0, byte(2 - i)})}: {Interfaces: [MaxWays]uint32{uint32(site.ul)}},
+			},
 		}
 		site.cfg = Config{PinDir: labPins(t)}
 	}

@@ -121,12 +121,19 @@ func (d *Dataplane) Forget(st hoststate.State, env Env) error {
 func (d *Dataplane) forget(tr translator) error {
 	var gone []bpfSenderKey
 	now, rows, vlans, open := monotonic(), 0, tr.vlans(), openPrefixes(tr.st)
+	held := heldRows{}
 	err := d.eachSender(func(k bpfSenderKey, v bpfSender) {
 		rows++
-		if d.old(now, v) || !holds(tr.st, vlans, open, learnedOf(k, v), v) {
+		l := learnedOf(k, v)
+		_, shared := tr.env.Shared[l.Port]
+		if d.old(now, v) || shared || !holds(tr.st, vlans, open, l, v) {
 			gone = append(gone, k)
+		} else {
+			held.add(k, v)
 		}
 	})
+	over, lerr := d.level(held, rows-len(gone))
+	gone, err = append(gone, over...), errors.Join(err, lerr)
 	senders, learners := d.tables.maps[bpfMapSenders], d.tables.maps[bpfMapLearners]
 	changed := map[model.PortKey]bool{}
 	for _, k := range gone {
@@ -145,14 +152,14 @@ func (d *Dataplane) forget(tr translator) error {
 	}
 	d.senders = rows
 	for k := range changed {
-		if ifindex, row, ok := tr.port(k); ok && d.tables.ports.have[ifindex].Port == uint32(k) {
-			err = errors.Join(err, d.tables.ports.put(ifindex, row))
+		if ifindex, row, ok := tr.port(k); ok && d.tables.ports.row(ifindex).Port == uint32(k) {
+			err = errors.Join(err, d.tables.ports.change(ifindex, row))
 		}
 	}
 	for k, row := range vlans {
 		if changed[vlanLearner(model.NetworkKey(row.Id))] {
 			row.Table = LearnPerNetwork + d.forgotten[vlanLearner(model.NetworkKey(row.Id))]
-			err = errors.Join(err, d.tables.vlans.put(k, row))
+			err = errors.Join(err, d.tables.vlans.change(k, row))
 		}
 	}
 	return errors.Join(err, d.forgetPorts(tr.st, learners))

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -113,6 +114,18 @@ func (l *learning) holders() []string {
 	return out
 }
 
+// hold wants ports 1 and 2 to hold so many rows.
+func (l *learning) hold(what string, one, two int) {
+	l.t.Helper()
+	n := map[byte]int{}
+	for _, h := range l.holders() {
+		n[h[len(h)-1]]++
+	}
+	if n['1'] != one || n['2'] != two {
+		l.t.Errorf("%s: ports 1 and 2 hold %d and %d, want %d and %d", what, n['1'], n['2'], one, two)
+	}
+}
+
 func (l *learning) want(what string, holders ...string) {
 	l.t.Helper()
 	if got := l.holders(); !slices.Equal(got, holders) {
@@ -201,24 +214,14 @@ func TestLearnedBound(t *testing.T) {
 			l.speak(k, addr(i), true)
 		}
 	}
-	count := func(what string, one, two int) {
-		t.Helper()
-		n := map[byte]int{}
-		for _, h := range l.holders() {
-			n[h[len(h)-1]]++
-		}
-		if n['1'] != one || n['2'] != two {
-			t.Errorf("%s: ports 1 and 2 hold %d and %d, want %d and %d", what, n['1'], n['2'], one, two)
-		}
-	}
 	fill(1, 0, 1000)
-	count("one port fills its share", LearnPerPort, 0)
+	l.hold("one port fills its share", LearnPerPort, 0)
 	fill(2, 0, 100)
-	count("the other takes some over", LearnPerPort-100, 100)
+	l.hold("the other takes some over", LearnPerPort-100, 100)
 	fill(1, 1000, 2000)
-	count("and the first has room again", LearnPerPort, 100)
+	l.hold("and the first has room again", LearnPerPort, 100)
 	fill(2, 1000, 2000)
-	count("the other takes what it has room for", 156, LearnPerPort)
+	l.hold("the other takes what it has room for", 156, LearnPerPort)
 	// Rows are removed, and come anew.
 	for round := range 3 {
 		one, narrow := 100, 0
@@ -230,29 +233,113 @@ func TestLearnedBound(t *testing.T) {
 		p.Pairs = []hoststate.Pair{{MAC: p.MAC, Prefix: netip.MustParsePrefix("10.8.0.0/26")}}
 		l.st.Ports[2] = p
 		l.sync()
-		count("a narrower pair", one, narrow)
+		l.hold("a narrower pair", one, narrow)
 		p.Pairs = pairs
 		l.st.Ports[2] = p
 		l.open(layoutVersion)
 		fill(2, 3000, 4000)
-		count("the share is whole again", one, LearnPerPort)
+		l.hold("the share is whole again", one, LearnPerPort)
 		p.Pairs = nil
 		l.st.Ports[2] = p
 		l.sync()
-		count("no pair", one, 0)
+		l.hold("no pair", one, 0)
 		p.Pairs = pairs
 		l.st.Ports[2] = p
 		l.sync()
 		fill(2, 0, 1000)
-		count("whole once more", 0, LearnPerPort)
+		l.hold("whole once more", 0, LearnPerPort)
 		fill(1, 0, 100)
-		count("as at first", 100, LearnPerPort-100)
+		l.hold("as at first", 100, LearnPerPort-100)
 		fill(2, 1000, 2000)
-		count("as at first", 100, LearnPerPort)
+		l.hold("as at first", 100, LearnPerPort)
 	}
 	drops, err := l.dp.Drops()
 	if err != nil || drops[reason.LearnLimited] == 0 {
 		t.Errorf("%d were counted as limited, %v", drops[reason.LearnLimited], err)
+	}
+}
+
+// TestLearnedLevel: where the map is nearly full, who holds most of it gives way to who holds little, and
+// comes back when there is room.
+func TestLearnedLevel(t *testing.T) {
+	testutil.RequireKernel(t, 6, 6)
+	if !testutil.InNetNS(t) {
+		return
+	}
+	learnedLevel(t, nil)
+}
+
+func learnedLevel(t *testing.T, object io.ReaderAt) {
+	l := newLearning(t, Config{LearnHold: time.Hour, Limits: Limits{Learned: 300}, Object: object})
+	fill := func(k model.PortKey) {
+		for i := range LearnPerPort + 44 {
+			l.speak(k, fmt.Sprintf("10.8.%d.%d", int(k)*8+i/256, i%256), true)
+		}
+	}
+	forget := func() {
+		if err := l.dp.Forget(l.st, l.env); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill(1)
+	l.hold("alone", LearnPerPort, 0)
+	forget()
+	l.hold("three quarters", 225, 0)
+	fill(1)
+	l.hold("no more than that", 225, 0)
+	fill(2)
+	l.hold("what is kept for who comes", 225, 75)
+	forget()
+	l.hold("who holds little keeps it", 150, 75)
+	fill(1)
+	l.hold("and the other stays", 150, 75)
+	l.open(layoutVersion)
+	fill(1)
+	l.hold("after a restart too", 150, 75)
+	fill(2)
+	l.hold("each the same", 150, 150)
+	forget()
+	l.hold("each the same, with room to spare", 112, 112)
+	p := l.st.Ports[1]
+	p.Pairs = nil
+	l.st.Ports[1] = p
+	l.sync()
+	fill(2)
+	l.hold("alone again", 0, LearnPerPort)
+}
+
+// TestLevels: what a level leaves to whom.
+func TestLevels(t *testing.T) {
+	vlan := uint32(learnerVLAN | 7)
+	rows := func(n int) []heldRow {
+		r := make([]heldRow, n)
+		for i := range r {
+			r[i] = heldRow{bpfSenderKey{Net: uint32(i)}, uint64(n - i)}
+		}
+		return r
+	}
+	for _, c := range []struct {
+		name        string
+		held        heldRows
+		room, level int
+		over        int
+	}{
+		{"all fit", heldRows{1: rows(256), 2: rows(256)}, 512, 256, 0},
+		{"one gives way", heldRows{1: rows(256), 2: rows(20)}, 200, 180, 76},
+		{"a network's VLANs are as many ports", heldRows{vlan: rows(4096), 1: rows(256)}, 1700, 100, 2496 + 156},
+		{"never none", heldRows{1: rows(2), 2: rows(2), 3: rows(2)}, 2, 1, 3},
+	} {
+		if got := c.held.highest(LearnPerPort, c.room); got != c.level {
+			t.Errorf("%s: level %d, want %d", c.name, got, c.level)
+		}
+		over := c.held.above(c.level)
+		if len(over) != c.over {
+			t.Errorf("%s: %d rows too many, want %d", c.name, len(over), c.over)
+		}
+	}
+	over := heldRows{1: rows(3)}.above(2)
+	if len(over) != 1 || over[0].Net != 2 {
+		t.Errorf("not the one that was silent longest goes: %v", over)
 	}
 }
 

@@ -11,9 +11,9 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/rlimit"
 
+	"github.com/causeway-net/causeway/internal/kernel"
 	"github.com/causeway-net/causeway/internal/model"
 )
 
@@ -38,6 +38,7 @@ type Dataplane struct {
 
 	config     bpfConfig
 	configured bool // the map holds config
+	localICMP  bool // this process's local_icmp runs
 
 	// pending: the maps are new and the links run other programs with other
 	// maps, until the first Sync.
@@ -51,9 +52,6 @@ type migration struct {
 	final string
 }
 
-// leastKernel: TCX and BPF_FIB_LOOKUP_TBID are of Linux 6.6.
-const leastKernel = "6.6"
-
 // Open loads the programs. They run on the interfaces that are attached already from
 // then on, or from the first Sync on (see the package's doc). One process at a time
 // may have a pin directory open.
@@ -64,9 +62,6 @@ func Open(cfg Config) (*Dataplane, error) {
 func open(cfg Config, version int) (*Dataplane, error) {
 	if cfg.PinDir == "" {
 		return nil, errors.New("no pin directory given")
-	}
-	if err := probe(); err != nil {
-		return nil, err
 	}
 	// Kernels since 5.11 account for maps otherwise, and some sandboxes refuse.
 	_ = rlimit.RemoveMemlock()
@@ -80,7 +75,10 @@ func open(cfg Config, version int) (*Dataplane, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the programs: %w", err)
 	}
-	for name, n := range cfg.Limits.entries() {
+	if err := kernel.Check(spec); err != nil {
+		return nil, err
+	}
+	for name, n := range entries(cfg.Limits) {
 		spec.Maps[name].MaxEntries = n
 	}
 	if cfg.Record {
@@ -161,7 +159,7 @@ func (d *Dataplane) open(cfg Config, spec *ebpf.CollectionSpec, layout string) e
 func (d *Dataplane) load(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) error {
 	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: maps})
 	if err != nil {
-		return fmt.Errorf("load the programs (Linux %s or newer is needed): %w", leastKernel, err)
+		return fmt.Errorf("load the programs: %w", err)
 	}
 	d.programs = c.Programs
 	c.Programs = nil // they outlive the collection, whose maps are clones
@@ -180,7 +178,8 @@ func (d *Dataplane) configure(cfg Config) error {
 		have.HashKey = oldHashKey(d.pending.from)
 	}
 	d.config = have
-	d.config.IcmpRate, d.config.IcmpBurst = cfg.ICMPRate, max(1, cfg.ICMPBurst)
+	d.config.Rates = cfg.rates()
+	d.config.Mark = cmp.Or(cfg.Mark, DefaultMark)
 	d.config.LearnHold = uint64(cmp.Or(cfg.LearnHold, learnHold))
 	d.config.LearnAge = uint64(cmp.Or(cfg.LearnAge, learnAge))
 	switch {
@@ -275,7 +274,7 @@ func (d *Dataplane) Remove() error {
 	d.mu.Lock()
 	d.linkMu.Lock()
 	pins, err := d.linkPins()
-	for _, p := range pins {
+	for _, p := range append(pins, linkPin{path: d.localICMPPin()}, linkPin{path: d.localICMPPin() + newSuffix}) {
 		err = errors.Join(err, d.unpin(p))
 	}
 	d.linkMu.Unlock()
@@ -291,14 +290,11 @@ func (d *Dataplane) Remove() error {
 	return errors.Join(err, d.Close())
 }
 
-// probe says in words what the kernel lacks.
-func probe() error {
-	v, err := features.LinuxVersionCode()
+// CheckKernel says in words what this machine's kernel lacks of what the programs need.
+func CheckKernel() error {
+	spec, err := loadBpf()
 	if err != nil {
-		return fmt.Errorf("ask for the kernel's version: %w", err)
+		return fmt.Errorf("read the programs: %w", err)
 	}
-	if v < 6<<16|6<<8 {
-		return fmt.Errorf("linux %s or newer is needed (TCX); this is %d.%d", leastKernel, v>>16, v>>8&0xff)
-	}
-	return nil
+	return kernel.Check(spec)
 }

@@ -1,13 +1,16 @@
 package dataplane
 
 import (
+	"cmp"
 	"encoding/binary"
-	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
+	"github.com/causeway-net/causeway/internal/hostenv"
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/packet"
 	"github.com/causeway-net/causeway/internal/reason"
 )
 
@@ -32,11 +35,16 @@ const (
 	endpointDrop   = 4
 	endpointVLAN   = 5
 	endpointPeer   = 1 // flag
+	endpointKernel = 2 // flag
+
+	peerKernel = 1 // flag
 
 	routeConnected = 1
 	routeVia       = 2
 	routeLocal     = 3
 	routeDrop      = 4
+
+	hopsMost = len(bpfNextHops{}.Hop)
 
 	floodMax = 512
 )
@@ -58,8 +66,12 @@ func addrRow(a netip.Addr) bpfAddr {
 	return bpfAddr{B: a.As16()}
 }
 
-func (t translator) link(name string) (Link, bool) {
-	l, ok := t.env.Links[name]
+// link is the interface of a port; false where there is none, or another port has it.
+func (t translator) link(k model.PortKey) (Link, bool) {
+	if _, shared := t.env.Shared[k]; shared {
+		return Link{}, false
+	}
+	l, ok := t.env.Links[t.st.Ports[k].Interface]
 	return l, ok && l.Index > 0
 }
 
@@ -70,7 +82,7 @@ func (t translator) port(k model.PortKey) (uint32, bpfPort, bool) {
 	if !ok {
 		return 0, bpfPort{}, false
 	}
-	l, ok := t.link(p.Interface)
+	l, ok := t.link(k)
 	if !ok {
 		return 0, bpfPort{}, false
 	}
@@ -104,7 +116,7 @@ func (t translator) portAddrs(k model.PortKey) []bpfPortAddrKey {
 	if len(p.Addrs) < 2 {
 		return nil
 	}
-	if _, ok := t.link(p.Interface); !ok {
+	if _, ok := t.link(k); !ok {
 		return nil
 	}
 	rows := make([]bpfPortAddrKey, 0, len(p.Addrs)-1)
@@ -120,7 +132,7 @@ func (t translator) pairs(k model.PortKey) []bpfPairKey {
 	if len(p.Pairs) == 0 {
 		return nil
 	}
-	if _, ok := t.link(p.Interface); !ok {
+	if _, ok := t.link(k); !ok {
 		return nil
 	}
 	rows := make([]bpfPairKey, 0, 3*len(p.Pairs))
@@ -159,7 +171,7 @@ func (t translator) flood(k model.PortKey) (model.NetworkKey, bpfFlood, bool) {
 	if !ok || p.Drop != reason.None {
 		return 0, bpfFlood{}, false
 	}
-	l, ok := t.link(p.Interface)
+	l, ok := t.link(k)
 	if !ok {
 		return 0, bpfFlood{}, false
 	}
@@ -178,7 +190,7 @@ func (t translator) endpoint(k hoststate.EndpointKey) (bpfEndpoint, bool) {
 	switch e.Kind {
 	case hoststate.EndpointPort:
 		p, ok := t.st.Ports[e.Port]
-		l, up := t.link(p.Interface)
+		l, up := t.link(e.Port)
 		if !ok || !up {
 			return bpfEndpoint{Kind: endpointDrop, Drop: uint8(reason.DestinationUnbound)}, true
 		}
@@ -199,18 +211,27 @@ func (t translator) endpoint(k hoststate.EndpointKey) (bpfEndpoint, bool) {
 	case hoststate.EndpointRouter:
 		return bpfEndpoint{Kind: endpointRouter, Id: uint32(e.Router), Addr: addrRow(e.Addr)}, true
 	case hoststate.EndpointRemote:
+		way := t.way(VTEP{Local: e.TunnelIP, Remote: e.Addr})
+		if way.Drop != reason.None {
+			return bpfEndpoint{Kind: endpointDrop, Drop: uint8(way.Drop)}, true
+		}
+		var flags uint8
+		if way.Kernel {
+			flags = endpointKernel
+		}
 		mtu, ok := t.env.PathMTU[e.Addr]
 		if !ok {
 			mtu = 1500
 		}
 		table, ok := t.env.Tables[e.Gateway]
 		if !ok {
-			table = MainTable
+			table = hostenv.MainTable
 		}
 		return bpfEndpoint{
 			Kind:    endpointRemote,
+			Flags:   flags,
 			Counter: t.counters.tunnel(tunnelKey{e.TunnelIP, e.Addr, e.VNI}),
-			Mtu:     uint32(max(0, mtu-overhead)),
+			Mtu:     uint32(max(0, mtu-packet.OverheadTo(e.Addr))),
 			Vni:     uint32(e.VNI),
 			Table:   table,
 			Addr:    addrRow(e.Addr),
@@ -257,8 +278,17 @@ func (t translator) route(k hoststate.RouteKey) (bpfRoute, bool) {
 			Net:  uint32(r.Network),
 			Mtu:  uint32(t.st.Networks[r.Network].MTU),
 		}
-		if r.Kind == hoststate.RouteVia {
+		if r.Kind == hoststate.RouteConnected {
+			return row, true
+		}
+		open := t.openHops(k)
+		if len(open) == 0 {
 			row.Kind, row.Nexthop = routeVia, addrRow(r.NextHop)
+			return row, true
+		}
+		row = t.hop(open[0])
+		if len(open) > 1 {
+			row.Plen = routeKeyRow(k).Plen
 		}
 		return row, true
 	}
@@ -283,11 +313,17 @@ func (t translator) peer(k hoststate.PeerKey) (bpfPeer, bool) {
 	if !ok {
 		return bpfPeer{}, false
 	}
-	return bpfPeer{
+	way := t.way(VTEP{Local: k.TunnelIP, Remote: k.Remote})
+	row := bpfPeer{
 		Net:     uint32(p.Network),
 		Counter: t.counters.tunnel(tunnelKey{k.TunnelIP, k.Remote, k.VNI}),
-		Drop:    uint8(p.Drop),
-	}, true
+		Drop:    uint8(cmp.Or(p.Drop, way.Drop)),
+		Ways:    way.Interfaces,
+	}
+	if way.Kernel {
+		row.Flags = peerKernel
+	}
+	return row, true
 }
 
 // tunnelIPs are the addresses of all gateway devices: there are few, so that they
@@ -300,28 +336,79 @@ func (t translator) tunnelIPs() map[bpfAddr]bpfTunnelIp {
 	return rows
 }
 
-// floodList is a network's list with what it has now, in the order it has it now:
-// a copy goes to every port that stays while rows move.
-func floodList(have []bpfFlood, want map[bpfFlood]bool) ([]bpfFlood, error) {
-	list := make([]bpfFlood, 0, len(want))
-	missing := make(map[bpfFlood]bool, len(want))
-	for f := range want {
-		missing[f] = true
+// wantedFloods are the rows that each network is to have, with numbers to order them by
+// that a restart does not change.
+type wantedFloods map[model.NetworkKey]map[bpfFlood]uint32
+
+func (w wantedFloods) of(net model.NetworkKey) map[bpfFlood]uint32 {
+	if w[net] == nil {
+		w[net] = map[bpfFlood]uint32{}
 	}
+	return w[net]
+}
+
+// port adds the row of a port, if it takes flooded frames.
+func (w wantedFloods) port(tr translator, k model.PortKey) {
+	if net, row, ok := tr.flood(k); ok {
+		w.of(net)[row] = uint32(k)
+	}
+}
+
+// vlan adds a VLAN that works. VLANs come before ports: what is behind one is no other
+// row's.
+func (w wantedFloods) vlan(row bpfEndpoint) {
+	if row.Drop == uint8(reason.None) {
+		w.of(model.NetworkKey(row.Id))[bpfFlood{Ifindex: row.Ifindex, Counter: row.Counter, Vlan: row.Vni}] = 0
+	}
+}
+
+// floodList is a network's list with what it has now, in the order it has it now:
+// a copy goes to every port that stays while rows move. beyond are those that one
+// network cannot have.
+func floodList(have []bpfFlood, want map[bpfFlood]uint32) (list, beyond []bpfFlood) {
+	list = make([]bpfFlood, 0, len(want))
+	missing := maps.Clone(want)
 	for _, f := range have {
-		if missing[f] {
+		if _, ok := missing[f]; ok {
 			delete(missing, f)
 			list = append(list, f)
 		}
 	}
-	fresh := make([]bpfFlood, 0, len(missing))
-	for f := range missing {
-		fresh = append(fresh, f)
-	}
-	slices.SortFunc(fresh, func(a, b bpfFlood) int { return int(a.Ifindex) - int(b.Ifindex) })
+	fresh := slices.SortedFunc(maps.Keys(missing), func(a, b bpfFlood) int {
+		return cmp.Or(cmp.Compare(want[a], want[b]), cmp.Compare(a.Vlan, b.Vlan), cmp.Compare(a.Ifindex, b.Ifindex))
+	})
 	list = append(list, fresh...)
 	if len(list) > floodMax {
-		return list[:floodMax], fmt.Errorf("only %d of the network's %d ports take flooded frames: floods has no more slots", floodMax, len(list))
+		return list[:floodMax], list[floodMax:]
 	}
 	return list, nil
+}
+
+// count gives out the counters of all that is to have one, in an order that a restart
+// does not change: there may be too few.
+func (t translator) count() {
+	for _, k := range slices.Sorted(maps.Keys(t.st.Ports)) {
+		if _, ok := t.link(k); ok {
+			t.counters.port(k)
+		}
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(t.st.VLANs), func(a, b hoststate.VLANKey) int {
+		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Interface, b.Interface))
+	}) {
+		if l, ok := t.env.Trunks[k.Interface]; ok && l.Index > 0 {
+			t.counters.vlan(vlanID{uint32(l.Index), uint32(k.ID)})
+		}
+	}
+	tunnels := map[tunnelKey]struct{}{}
+	for k := range t.st.Peers {
+		tunnels[tunnelKey{k.TunnelIP, k.Remote, k.VNI}] = struct{}{}
+	}
+	for _, e := range t.st.Endpoints {
+		if e.Kind == hoststate.EndpointRemote {
+			tunnels[tunnelKey{e.TunnelIP, e.Addr, e.VNI}] = struct{}{}
+		}
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(tunnels), tunnelKey.compare) {
+		t.counters.tunnel(k)
+	}
 }

@@ -10,8 +10,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
-
-	"github.com/causeway-net/causeway/internal/reason"
 )
 
 // A hash map gives the memory of a row that was removed or replaced to the next row
@@ -34,54 +32,12 @@ type spares[K comparable, V comparable] struct {
 // never is the key of no network, and the VNI of no peer.
 const never = ^uint32(0)
 
-// spared are the maps whose rows programs read from. Of the others they only ask whether
-// a row is there, or the kernel has the grace period pass (tries).
-var spared = map[string]bool{
-	bpfMapPorts: true, bpfMapEndpoints: true, bpfMapNeighbors: true, bpfMapPeers: true, bpfMapFloods: true, bpfMapVlans: true,
-}
+// numbered is a number as the last bytes of an address or a MAC.
+func numbered(n uint32) (b [4]byte) { binary.BigEndian.PutUint32(b[:], n); return b }
 
-// limitOf is how many rows a map takes beside the spare ones.
-func limitOf(name string, m *ebpf.Map) uint32 {
-	n := m.MaxEntries()
-	if spared[name] && n > maxSpares {
-		n -= maxSpares
-	}
-	return n
-}
-
-func (t *tables) makeSpares() {
-	last := func(n uint32) (b [4]byte) { binary.BigEndian.PutUint32(b[:], n); return b }
-	t.ports.spares = &spares[uint32, bpfPort]{
-		key: func(n uint32) uint32 { return never - n }, // an index is a positive int
-		row: bpfPort{Flags: portSecurity, Drop: uint8(reason.Internal)},
-	}
-	t.endpoints.spares = &spares[bpfEndpointKey, bpfEndpoint]{
-		key: func(n uint32) bpfEndpointKey {
-			b := last(n)
-			return bpfEndpointKey{Net: never, Mac: [6]uint8{2: b[0], 3: b[1], 4: b[2], 5: b[3]}}
-		},
-		row: bpfEndpoint{Kind: endpointDrop, Drop: uint8(reason.Internal)},
-	}
-	t.neighbors.spares = &spares[bpfNeighborKey, bpfNeighbor]{
-		key: func(n uint32) bpfNeighborKey {
-			b := last(n)
-			return bpfNeighborKey{Net: never, Addr: bpfAddr{B: [16]uint8{12: b[0], 13: b[1], 14: b[2], 15: b[3]}}}
-		},
-	}
-	t.vlans.spares = &spares[bpfVlanKey, bpfEndpoint]{
-		key: func(n uint32) bpfVlanKey { return bpfVlanKey{Ifindex: never - n} },
-		row: bpfEndpoint{Kind: endpointVLAN, Drop: uint8(reason.Internal)},
-	}
-	t.peers.spares = &spares[bpfPeerKey, bpfPeer]{
-		key: func(n uint32) bpfPeerKey {
-			b := last(n)
-			return bpfPeerKey{Vni: never, Remote: bpfAddr{B: [16]uint8{12: b[0], 13: b[1], 14: b[2], 15: b[3]}}}
-		},
-		row: bpfPeer{Drop: uint8(reason.Internal)},
-	}
-	t.floods.spares = &spares[bpfFloodKey, bpfFlood]{
-		key: func(n uint32) bpfFloodKey { return bpfFloodKey{Net: never, Slot: n} },
-	}
+func numberedAddr(n uint32) bpfAddr {
+	b := numbered(n)
+	return bpfAddr{B: [16]uint8{12: b[0], 13: b[1], 14: b[2], 15: b[3]}}
 }
 
 // bury gives the memory that the last change has freed to a spare row.

@@ -116,7 +116,7 @@ func (d *Dataplane) Programs() ([]ProgramStats, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var all []ProgramStats
-	for _, name := range []string{bpfProgFromWorkload, bpfProgFromUnderlay, bpfProgFromVxlan, bpfProgFromSlow} {
+	for _, name := range []string{bpfProgFromWorkload, bpfProgFromUnderlay, bpfProgFromVxlan, bpfProgFromSlow, bpfProgLocalIcmp} {
 		s, err := d.programs[name].Stats()
 		if err != nil {
 			return nil, fmt.Errorf("ask for the statistics of %s: %w", name, err)
@@ -128,10 +128,33 @@ func (d *Dataplane) Programs() ([]ProgramStats, error) {
 
 // MapUse is how much of a map is used.
 type MapUse struct {
-	Name   string
-	Rows   int    // that Sync and Update wrote; 0 for arrays
-	Limit  uint32 // the most rows it takes
-	Memory uint64 // bytes of kernel memory
+	Name  string
+	Rows  int    // that Sync and Update wrote; 0 for arrays
+	Limit uint32 // the most rows it takes
+	// Waiting are rows that found no room.
+	Waiting int
+	Memory  uint64 // bytes of kernel memory
+}
+
+// use is how many rows a table has, and how many more it should.
+type use struct{ rows, waiting int }
+
+func (t *table[K, V]) use() use { return use{len(t.have), len(t.waiting)} }
+
+// uses are those of all tables, by the names of their maps, and how many rows these have
+// more than their limits say.
+func (t *tables) uses() (uses map[string]use, extra map[string]uint32) {
+	uses, extra = map[string]use{}, map[string]uint32{}
+	for _, x := range t.all {
+		uses[x.mapName()] = x.use()
+		extra[x.mapName()] = x.extraRows()
+	}
+	u := uses[bpfMapFloods]
+	for _, beyond := range t.crowded {
+		u.waiting += len(beyond)
+	}
+	uses[bpfMapFloods] = u
+	return uses, extra
 }
 
 // Maps returns the use of all maps.
@@ -139,20 +162,8 @@ func (d *Dataplane) Maps() ([]MapUse, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	t := d.tables
-	rows := map[string]int{
-		bpfMapPorts:     len(t.ports.have),
-		bpfMapPortAddrs: len(t.portAddrs.have),
-		bpfMapPairs:     len(t.pairs.have),
-		bpfMapSenders:   d.senders,
-		bpfMapEndpoints: len(t.endpoints.have),
-		bpfMapNeighbors: len(t.neighbors.have),
-		bpfMapRoutes:    len(t.routes.have),
-		bpfMapTunnelIps: len(t.tunnelIPs.have),
-		bpfMapVnis:      len(t.vnis.have),
-		bpfMapVlans:     len(t.vlans.have),
-		bpfMapPeers:     len(t.peers.have),
-		bpfMapFloods:    len(t.floods.have),
-	}
+	uses, extra := t.uses()
+	uses[bpfMapSenders] = use{rows: d.senders}
 	all := make([]MapUse, 0, len(t.maps))
 	for name, m := range t.maps {
 		info, err := m.Info()
@@ -160,7 +171,7 @@ func (d *Dataplane) Maps() ([]MapUse, error) {
 			return nil, fmt.Errorf("ask for map %s: %w", name, err)
 		}
 		memory, _ := info.Memlock()
-		all = append(all, MapUse{Name: name, Rows: rows[name], Limit: limitOf(name, m), Memory: memory})
+		all = append(all, MapUse{Name: name, Rows: uses[name].rows, Limit: m.MaxEntries() - extra[name], Waiting: uses[name].waiting, Memory: memory})
 	}
 	return all, nil
 }

@@ -27,20 +27,7 @@ func (d *Dataplane) Sync(st hoststate.State, env Env) error {
 	tr := translator{st, env, d.tables.counters, d.forgotten}
 	p, err := d.tables.full(tr)
 	err = errors.Join(err, d.tables.apply(p))
-	d.index = newIndex()
-	for k := range st.Ports {
-		d.index.port(tr, k)
-	}
-	for k := range st.Endpoints {
-		d.index.endpoint(tr, k)
-	}
-	for k := range st.Peers {
-		d.index.peer(tr, k)
-	}
-	for k := range st.Routes {
-		d.index.route(tr, k)
-	}
-	d.index.noteVLANs(tr)
+	d.index = indexOf(tr)
 	for k := range d.tables.counters.vlans {
 		if !d.index.vlanIDs[k] {
 			d.tables.counters.freeVLAN(k)
@@ -63,7 +50,7 @@ func (d *Dataplane) Sync(st hoststate.State, env Env) error {
 	// A map that is full is no reason to keep the programs that ran before.
 	err = errors.Join(err, d.switchOver())
 	d.synced = true
-	return err
+	return errors.Join(err, d.leftOut(tr))
 }
 
 // Update makes the rows that delta names what they are in st and env. Rows that
@@ -83,11 +70,10 @@ func (d *Dataplane) Update(delta hoststate.Delta, st hoststate.State, env Env) e
 		return err
 	}
 	tr := translator{st, env, d.tables.counters, d.forgotten}
-	ports, endpoints, routes, _ := d.index.touched(delta)
-	p, err := d.tables.delta(tr, d.index, delta)
-	err = errors.Join(err, d.tables.apply(p))
+	x := d.index.touched(delta)
+	err := d.tables.apply(d.tables.delta(tr, d.index, x, delta))
 	paired := false
-	for k := range ports {
+	for k := range x.ports {
 		paired = paired || len(d.index.ports[k].pairs) > 0
 		if d.index.port(tr, k) {
 			d.tables.counters.freePort(k)
@@ -104,7 +90,7 @@ func (d *Dataplane) Update(delta hoststate.Delta, st hoststate.State, env Env) e
 		err = errors.Join(err, d.forget(tr))
 	}
 	var left []tunnelKey // counters that lost rows
-	for k := range endpoints {
+	for k := range x.endpoints {
 		if t, last := d.index.endpoint(tr, k); last {
 			left = append(left, t)
 		}
@@ -120,22 +106,32 @@ func (d *Dataplane) Update(delta hoststate.Delta, st hoststate.State, env Env) e
 			d.tables.counters.freeTunnel(t)
 		}
 	}
-	for k := range routes {
+	for k := range x.routes {
 		d.index.route(tr, k)
+	}
+	for k := range x.hops {
+		d.index.notedHops(tr, k)
 	}
 	for _, k := range delta.Unset.Routers {
 		if e := d.tables.maps[bpfMapIcmpBuckets].Delete(uint32(k)); e != nil && !errors.Is(e, ebpf.ErrKeyNotExist) {
 			err = errors.Join(err, fmt.Errorf("delete from map %s: %w", bpfMapIcmpBuckets, e))
 		}
 	}
-	for k := range ports {
+	for k := range x.ports {
 		if p, ok := st.Ports[k]; ok {
 			d.portIDs[k] = p.ID
 		} else {
 			delete(d.portIDs, k)
 		}
 	}
-	return err
+	return errors.Join(err, d.leftOut(tr))
+}
+
+func (d *Dataplane) leftOut(tr translator) error {
+	if !d.tables.waits() {
+		return nil
+	}
+	return d.tables.leftOut(tr)
 }
 
 // pruneBuckets removes the allowances of routers that are gone. The programs make
@@ -161,6 +157,18 @@ func (d *Dataplane) pruneBuckets(st hoststate.State) error {
 		}
 	}
 	return nil
+}
+
+// ProbesLimited is how many packets that looked like answers to a router's probes have found no
+// room in its allowance so far; 0 where it has had none.
+func (d *Dataplane) ProbesLimited(router model.RouterKey) uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var b bpfIcmpBucket
+	if d.tables == nil || d.tables.maps[bpfMapIcmpBuckets].Lookup(uint32(router), &b) != nil {
+		return 0
+	}
+	return b.Limited
 }
 
 func (d *Dataplane) nameTrunks(env Env) {

@@ -3,8 +3,6 @@ package dataplane
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -12,20 +10,40 @@ import (
 
 // table is a map and what is in it.
 type table[K comparable, V comparable] struct {
-	name string
-	m    *ebpf.Map
-	have map[K]V
-	// spares is nil where it does not matter when memory is used again.
-	spares *spares[K, V]
+	descriptor[K, V]
+	m *ebpf.Map
+	// limit is how many rows the map takes beside the extra ones.
+	limit uint32
+	have  map[K]V
+	// waiting are the rows that found no room.
+	waiting map[K]V
+	// deal is who has the rows, while there are more than there is room for; nil: plainly all.
+	deal *deal[K, V]
+	// owed tells that a row is not as it was to be.
+	owed bool
 }
 
-func newTable[K comparable, V comparable](maps map[string]*ebpf.Map, name string) *table[K, V] {
-	return &table[K, V]{name: name, m: maps[name], have: map[K]V{}}
+// describe makes the table of a descriptor, one of t's.
+func describe[K comparable, V comparable](t *tables, d descriptor[K, V]) *table[K, V] {
+	if d.spares != nil {
+		d.extra = maxSpares
+	}
+	x := &table[K, V]{descriptor: d, m: t.maps[d.name], have: map[K]V{}, waiting: map[K]V{}}
+	if x.m != nil {
+		x.limit = x.m.MaxEntries()
+		if x.limit > x.extra {
+			x.limit -= x.extra
+		}
+	}
+	t.all = append(t.all, x)
+	return x
 }
 
 // load reads what is in the map. Nobody else writes to it.
 func (t *table[K, V]) load() error {
 	clear(t.have)
+	clear(t.waiting)
+	t.deal, t.owed = nil, true
 	var k K
 	var v V
 	it := t.m.Iterate()
@@ -54,14 +72,13 @@ func (t *table[K, V]) put(k K, v V) error {
 	if ok && old == v {
 		return nil
 	}
-	limit := limitOf(t.name, t.m)
-	if !ok && len(t.have) >= int(limit) {
-		return &Full{Map: t.name, Limit: limit, Rows: 1}
+	if !ok && len(t.have) >= int(t.limit) {
+		return errFull
 	}
 	if err := t.m.Update(&k, &v, ebpf.UpdateAny); err != nil {
 		// Hash maps say the one, tries the other.
 		if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.ENOSPC) {
-			return &Full{Map: t.name, Limit: limit, Rows: 1}
+			return errFull
 		}
 		return fmt.Errorf("write map %s: %w", t.name, err)
 	}
@@ -84,25 +101,15 @@ func (t *table[K, V]) del(k K) error {
 	return t.bury()
 }
 
-// failures gathers errors of many rows: the first ones in words, the others
-// counted, so that one full map does not make an error of a thousand lines.
+// failures gathers errors of many rows: the first ones in words, the others counted.
 type failures struct {
-	full map[string]*Full
 	errs []error
 	more int
 }
 
 func (f *failures) add(err error) {
-	full, _ := err.(*Full)
 	switch {
 	case err == nil:
-	case full != nil && f.full[full.Map] != nil:
-		f.full[full.Map].join(full)
-	case full != nil:
-		if f.full == nil {
-			f.full = map[string]*Full{}
-		}
-		f.full[full.Map] = full
 	case len(f.errs) < 8:
 		f.errs = append(f.errs, err)
 	default:
@@ -114,9 +121,6 @@ func (f *failures) err() error {
 	errs := f.errs
 	if f.more > 0 {
 		errs = append(errs, fmt.Errorf("and %d more", f.more))
-	}
-	for _, name := range slices.Sorted(maps.Keys(f.full)) {
-		errs = append(errs, f.full[name])
 	}
 	return errors.Join(errs...)
 }

@@ -1,9 +1,10 @@
 package dataplane
 
 import (
-	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
@@ -14,47 +15,40 @@ import (
 // tables are the maps of one layout with what is in them.
 type tables struct {
 	maps      map[string]*ebpf.Map
+	all       []mapTable // those that follow
 	ports     *table[uint32, bpfPort]
 	portAddrs *table[bpfPortAddrKey, uint32]
 	pairs     *table[bpfPairKey, uint32]
 	endpoints *table[bpfEndpointKey, bpfEndpoint]
 	neighbors *table[bpfNeighborKey, bpfNeighbor]
 	routes    *table[bpfRouteKey, bpfRoute]
+	hops      *table[bpfRouteKey, bpfNextHops]
 	tunnelIPs *table[bpfAddr, bpfTunnelIp]
 	vnis      *table[bpfVniKey, bpfVni]
 	vlans     *table[bpfVlanKey, bpfEndpoint]
 	peers     *table[bpfPeerKey, bpfPeer]
+	vteps     *table[bpfVtepKey, bpfVtep]
 	floods    *table[bpfFloodKey, bpfFlood]
 	counters  *counterIndex
+	// crowded are the rows of networks with more of them than one may have.
+	crowded map[model.NetworkKey][]bpfFlood
+	// who finds the owners of rows while a plan is written.
+	who *concerned
 }
 
 func newTables(maps map[string]*ebpf.Map) *tables {
-	t := &tables{
-		maps:      maps,
-		ports:     newTable[uint32, bpfPort](maps, bpfMapPorts),
-		portAddrs: newTable[bpfPortAddrKey, uint32](maps, bpfMapPortAddrs),
-		pairs:     newTable[bpfPairKey, uint32](maps, bpfMapPairs),
-		endpoints: newTable[bpfEndpointKey, bpfEndpoint](maps, bpfMapEndpoints),
-		neighbors: newTable[bpfNeighborKey, bpfNeighbor](maps, bpfMapNeighbors),
-		routes:    newTable[bpfRouteKey, bpfRoute](maps, bpfMapRoutes),
-		tunnelIPs: newTable[bpfAddr, bpfTunnelIp](maps, bpfMapTunnelIps),
-		vnis:      newTable[bpfVniKey, bpfVni](maps, bpfMapVnis),
-		vlans:     newTable[bpfVlanKey, bpfEndpoint](maps, bpfMapVlans),
-		peers:     newTable[bpfPeerKey, bpfPeer](maps, bpfMapPeers),
-		floods:    newTable[bpfFloodKey, bpfFlood](maps, bpfMapFloods),
-		counters:  newCounterIndex(maps[bpfMapCounters].MaxEntries()),
+	t := &tables{maps: maps, crowded: map[model.NetworkKey][]bpfFlood{}}
+	if m := maps[bpfMapCounters]; m != nil {
+		t.counters = newCounterIndex(m.MaxEntries())
 	}
-	t.makeSpares()
+	t.describe()
 	return t
 }
 
 // load reads all maps.
 func (t *tables) load() error {
-	for _, load := range []func() error{
-		t.ports.load, t.portAddrs.load, t.pairs.load, t.endpoints.load, t.neighbors.load, t.routes.load,
-		t.tunnelIPs.load, t.vnis.load, t.vlans.load, t.peers.load, t.floods.load,
-	} {
-		if err := load(); err != nil {
+	for _, x := range t.all {
+		if err := x.load(); err != nil {
 			return err
 		}
 	}
@@ -90,19 +84,7 @@ func tunnelOfPeer(k bpfPeerKey) tunnelKey {
 	return tunnelKey{netip.AddrFrom16(k.Local.B).Unmap(), netip.AddrFrom16(k.Remote.B).Unmap(), model.VNI(k.Vni)}
 }
 
-// floodLists are the flood rows by network, in order of slots, up to the first gap.
-func (t *tables) floodLists() map[model.NetworkKey][]bpfFlood {
-	lists := map[model.NetworkKey][]bpfFlood{}
-	for k := range t.floods.have {
-		net := model.NetworkKey(k.Net)
-		if _, ok := lists[net]; ok {
-			continue
-		}
-		lists[net] = t.floodList(net)
-	}
-	return lists
-}
-
+// floodList are the flood rows of a network, in order of slots, up to the first gap.
 func (t *tables) floodList(net model.NetworkKey) []bpfFlood {
 	list := []bpfFlood{}
 	for slot := uint32(0); ; slot++ {
@@ -118,6 +100,10 @@ func (t *tables) floodList(net model.NetworkKey) []bpfFlood {
 type change[K comparable, V comparable] struct {
 	put map[K]V
 	del []K
+	// rows are those to be written, left those of them that found no room yet, and evicted
+	// those to be removed though they are wanted (place.go).
+	rows, left []row[K, V]
+	evicted    []K
 }
 
 func newChange[K comparable, V comparable]() change[K, V] { return change[K, V]{put: map[K]V{}} }
@@ -131,6 +117,9 @@ func (c *change[K, V]) set(k K, v V, ok bool) {
 	}
 }
 
+// any tells whether rows are asked for, or their removal.
+func (c *change[K, V]) any() bool { return len(c.put)+len(c.del) > 0 }
+
 // only removes every row of t that is not put.
 func (c *change[K, V]) only(t *table[K, V]) {
 	for k := range t.have {
@@ -138,28 +127,10 @@ func (c *change[K, V]) only(t *table[K, V]) {
 			c.del = append(c.del, k)
 		}
 	}
-}
-
-// puts writes rows. port tells which port a row serves; it may be nil.
-func (t *table[K, V]) puts(c change[K, V], f *failures, port func(K, V) model.PortKey) {
-	for k, v := range c.put {
-		f.add(t.putFor(k, v, port))
-	}
-}
-
-func (t *table[K, V]) putFor(k K, v V, port func(K, V) model.PortKey) error {
-	err := t.put(k, v)
-	if full, ok := err.(*Full); ok && port != nil {
-		if p := port(k, v); p != 0 {
-			full.Ports = map[model.PortKey]struct{}{p: {}}
+	for k := range t.waiting {
+		if _, ok := c.put[k]; !ok {
+			c.del = append(c.del, k)
 		}
-	}
-	return err
-}
-
-func (t *table[K, V]) dels(c change[K, V], f *failures) {
-	for _, k := range c.del {
-		f.add(t.del(k))
 	}
 }
 
@@ -171,43 +142,53 @@ type plan struct {
 	endpoints change[bpfEndpointKey, bpfEndpoint]
 	neighbors change[bpfNeighborKey, bpfNeighbor]
 	routes    change[bpfRouteKey, bpfRoute]
+	hops      change[bpfRouteKey, bpfNextHops]
 	tunnelIPs change[bpfAddr, bpfTunnelIp]
 	vnis      change[bpfVniKey, bpfVni]
 	vlans     change[bpfVlanKey, bpfEndpoint]
 	peers     change[bpfPeerKey, bpfPeer]
+	vteps     change[bpfVtepKey, bpfVtep]
 	floods    change[bpfFloodKey, bpfFlood]
+
+	// who finds the owners of rows. owners are the keys of networks, routers and ports of which
+	// the rows' owners may be others than before; allOwners: of all.
+	who       *concerned
+	owners    map[uint32]bool
+	allOwners bool
 }
 
-func newPlan() *plan {
-	return &plan{
-		ports:     newChange[uint32, bpfPort](),
-		portAddrs: newChange[bpfPortAddrKey, uint32](),
-		pairs:     newChange[bpfPairKey, uint32](),
-		endpoints: newChange[bpfEndpointKey, bpfEndpoint](),
-		neighbors: newChange[bpfNeighborKey, bpfNeighbor](),
-		routes:    newChange[bpfRouteKey, bpfRoute](),
-		tunnelIPs: newChange[bpfAddr, bpfTunnelIp](),
-		vnis:      newChange[bpfVniKey, bpfVni](),
-		vlans:     newChange[bpfVlanKey, bpfEndpoint](),
-		peers:     newChange[bpfPeerKey, bpfPeer](),
-		floods:    newChange[bpfFloodKey, bpfFlood](),
+func (t *tables) newPlan(tr translator) *plan {
+	p := &plan{who: &concerned{t: t, tr: tr}}
+	for _, x := range t.all {
+		x.begin(p)
 	}
+	return p
 }
 
 // flood plans the rows of a network's list. Slots are filled from the front and
 // emptied from the back, so that there is never a gap.
-func (p *plan) flood(net model.NetworkKey, have, list []bpfFlood) {
+func (t *tables) flood(p *plan, net model.NetworkKey, want map[bpfFlood]uint32) {
+	have := t.floodList(net)
+	list, beyond := floodList(have, want)
+	if delete(t.crowded, net); len(beyond) > 0 {
+		t.crowded[net] = beyond
+	}
 	for slot, f := range list {
 		p.floods.put[bpfFloodKey{Net: uint32(net), Slot: uint32(slot)}] = f
 	}
-	for slot := len(have) - 1; slot >= len(list); slot-- {
-		p.floods.del = append(p.floods.del, bpfFloodKey{Net: uint32(net), Slot: uint32(slot)})
+	for slot := floodMax - 1; slot >= len(list); slot-- {
+		k := bpfFloodKey{Net: uint32(net), Slot: uint32(slot)}
+		if has(t.floods.have, k) || has(t.floods.waiting, k) {
+			p.floods.del = append(p.floods.del, k)
+		}
 	}
 }
 
 // full plans all of a State.
 func (t *tables) full(tr translator) (*plan, error) {
-	p, fail := newPlan(), &failures{}
+	p, fail := t.newPlan(tr), &failures{}
+	p.allOwners = true
+	tr.count()
 	for k := range tr.st.Ports {
 		ifindex, row, ok := tr.port(k)
 		if !ok {
@@ -227,126 +208,62 @@ func (t *tables) full(tr translator) (*plan, error) {
 			p.pairs.put[a] = 0
 		}
 	}
-	for k := range tr.st.Endpoints {
-		row, _ := tr.endpoint(k)
-		p.endpoints.put[endpointKeyRow(k)] = row
+	for _, x := range t.all {
+		x.fullPlan(p, tr)
 	}
-	for k := range tr.st.Neighbors {
-		row, _ := tr.neighbor(k)
-		p.neighbors.put[neighborKeyRow(k)] = row
-	}
-	for k := range tr.st.Routes {
-		row, _ := tr.route(k)
-		p.routes.put[routeKeyRow(k)] = row
-	}
-	for k := range tr.st.VNIs {
-		row, _ := tr.vni(k)
-		p.vnis.put[vniKeyRow(k)] = row
-	}
-	for k := range tr.st.Peers {
-		row, _ := tr.peer(k)
-		p.peers.put[peerKeyRow(k)] = row
-	}
-	p.tunnelIPs.put = tr.tunnelIPs()
-	want := map[model.NetworkKey]map[bpfFlood]bool{}
+	want := wantedFloods{}
 	p.vlans.put = tr.vlans()
 	for _, row := range p.vlans.put {
-		wantFlood(want, model.NetworkKey(row.Id), row)
+		want.vlan(row)
 	}
 	for _, a := range tr.vlanPairs() {
 		p.pairs.put[a] = 0
 	}
 	for k := range tr.st.Ports {
-		if net, row, ok := tr.flood(k); ok {
-			if want[net] == nil {
-				want[net] = map[bpfFlood]bool{}
-			}
-			want[net][row] = true
-		}
+		want.port(tr, k)
 	}
-	have := t.floodLists()
+	clear(t.crowded)
 	for net, rows := range want {
-		list, err := floodList(have[net], rows)
-		fail.add(err)
-		p.flood(net, nil, list)
+		t.flood(p, net, rows)
 	}
-	p.ports.only(t.ports)
-	p.portAddrs.only(t.portAddrs)
-	p.pairs.only(t.pairs)
-	p.endpoints.only(t.endpoints)
-	p.neighbors.only(t.neighbors)
-	p.routes.only(t.routes)
-	p.tunnelIPs.only(t.tunnelIPs)
-	p.vnis.only(t.vnis)
-	p.vlans.only(t.vlans)
-	p.peers.only(t.peers)
-	p.floods.only(t.floods)
-	sortFloodDels(p.floods.del)
+	for _, x := range t.all {
+		x.onlyPlan(p)
+	}
 	return p, fail.err()
 }
 
-// apply writes a plan. What is pointed at comes before what points at it, and goes
-// after it:
+// apply writes a plan, in the order of the steps; removals go the other way.
 //
-//	port_addrs, pairs ← ports → endpoints (routers) → routes → neighbors → endpoints (others)
-//	tunnel_ips, vnis ← peers → endpoints; floods and vlans last
-//
-// A tunnel packet needs its peers row, so the peers come in last and go first.
+// Where a map has no room for all, place.go says who gets it. What finds none before the
+// removals is written after them.
 func (t *tables) apply(p *plan) (err error) {
-	onOneCPU(func() {
-		err = t.write(p)
-		if errors.Is(err, errFull) {
-			// There may be room now that other rows have gone.
-			err = t.write(p)
-		}
-	})
+	onOneCPU(func() { err = t.write(p) })
 	return err
 }
 
 func (t *tables) write(p *plan) error {
-	f, of := &failures{}, portOf{t, p}
-	routers := func(want bool) change[bpfEndpointKey, bpfEndpoint] {
-		c := newChange[bpfEndpointKey, bpfEndpoint]()
-		for k, v := range p.endpoints.put {
-			if (v.Kind == endpointRouter) == want {
-				c.put[k] = v
-			}
-		}
-		for _, k := range p.endpoints.del {
-			if (t.endpoints.have[k].Kind == endpointRouter) == want {
-				c.del = append(c.del, k)
-			}
-		}
-		return c
-	}
-	toRouters, others := routers(true), routers(false)
-
+	f := &failures{}
 	f.add(t.zeroCounters())
-	t.portAddrs.puts(p.portAddrs, f, of.portAddr)
-	t.pairs.puts(p.pairs, f, of.pair)
-	t.endpoints.puts(others, f, of.endpoint)
-	t.neighbors.puts(p.neighbors, f, of.neighbor)
-	t.routes.puts(p.routes, f, nil)
-	t.endpoints.puts(toRouters, f, nil)
-	t.putFloods(p.floods, f, of.flood)
-	t.ports.puts(p.ports, f, of.port)
-	t.tunnelIPs.puts(p.tunnelIPs, f, nil)
-	t.vnis.puts(p.vnis, f, nil)
-	t.peers.puts(p.peers, f, nil)
-	t.vlans.puts(p.vlans, f, nil)
-
-	t.vlans.dels(p.vlans, f)
-	t.peers.dels(p.peers, f)
-	t.vnis.dels(p.vnis, f)
-	t.tunnelIPs.dels(p.tunnelIPs, f)
-	t.ports.dels(p.ports, f)
-	t.floods.dels(p.floods, f)
-	t.endpoints.dels(toRouters, f)
-	t.routes.dels(p.routes, f)
-	t.neighbors.dels(p.neighbors, f)
-	t.endpoints.dels(others, f)
-	t.portAddrs.dels(p.portAddrs, f)
-	t.pairs.dels(p.pairs, f)
+	t.who = p.who
+	for _, x := range t.all {
+		x.choose(p)
+	}
+	t.who = nil
+	for at := range stepCount {
+		for _, x := range t.all {
+			x.puts(p, at, f)
+		}
+	}
+	for at := stepCount - 1; at >= 0; at-- {
+		for _, x := range slices.Backward(t.all) {
+			x.dels(p, at, f)
+		}
+	}
+	for at := range stepCount {
+		for _, x := range t.all {
+			x.again(p, at, f)
+		}
+	}
 	return f.err()
 }
 
@@ -370,17 +287,20 @@ func (t *tables) zeroCounters() error {
 }
 
 // delta plans what changes with some rows of a State.
-func (t *tables) delta(tr translator, x *index, d hoststate.Delta) (*plan, error) {
-	p, fail := newPlan(), &failures{}
-	ports, endpoints, routes, nets := x.touched(d)
-
+func (t *tables) delta(tr translator, x *index, of touched, d hoststate.Delta) *plan {
+	p := t.newPlan(tr)
+	p.owners = ownersOf(d, tr)
+	for _, x := range t.all {
+		x.deltaPlan(p, tr, of, &d)
+	}
+	ports, nets := of.ports, of.nets
 	for k := range ports {
 		old, had := x.ports[k]
 		ifindex, row, ok := tr.port(k)
 		if ok {
 			p.ports.put[ifindex] = row
 		}
-		if had && (!ok || old.ifindex != ifindex) && t.ports.have[old.ifindex].Port == uint32(k) {
+		if had && (!ok || old.ifindex != ifindex) && t.ports.row(old.ifindex).Port == uint32(k) {
 			p.ports.del = append(p.ports.del, old.ifindex)
 		}
 		want := map[bpfPortAddrKey]bool{}
@@ -409,42 +329,6 @@ func (t *tables) delta(tr translator, x *index, d hoststate.Delta) (*plan, error
 		}
 	}
 	p.ports.del = kept
-	for k := range endpoints {
-		row, ok := tr.endpoint(k)
-		p.endpoints.set(endpointKeyRow(k), row, ok)
-	}
-	for k := range routes {
-		row, ok := tr.route(k)
-		p.routes.set(routeKeyRow(k), row, ok)
-	}
-	for k := range d.Set.Neighbors {
-		row, ok := tr.neighbor(k)
-		p.neighbors.set(neighborKeyRow(k), row, ok)
-	}
-	for _, k := range d.Unset.Neighbors {
-		row, ok := tr.neighbor(k)
-		p.neighbors.set(neighborKeyRow(k), row, ok)
-	}
-	for k := range d.Set.VNIs {
-		row, ok := tr.vni(k)
-		p.vnis.set(vniKeyRow(k), row, ok)
-	}
-	for _, k := range d.Unset.VNIs {
-		row, ok := tr.vni(k)
-		p.vnis.set(vniKeyRow(k), row, ok)
-	}
-	for k := range d.Set.Peers {
-		row, ok := tr.peer(k)
-		p.peers.set(peerKeyRow(k), row, ok)
-	}
-	for _, k := range d.Unset.Peers {
-		row, ok := tr.peer(k)
-		p.peers.set(peerKeyRow(k), row, ok)
-	}
-	if len(d.Set.Gateways) > 0 || len(d.Unset.Gateways) > 0 {
-		p.tunnelIPs.put = tr.tunnelIPs()
-		p.tunnelIPs.only(t.tunnelIPs)
-	}
 	if x.vlansTouched(d) {
 		t.deltaVLANs(tr, x, p, ports, nets)
 	}
@@ -456,32 +340,17 @@ func (t *tables) delta(tr translator, x *index, d hoststate.Delta) (*plan, error
 			}
 		}
 	}
-	vlans := map[model.NetworkKey]map[bpfFlood]bool{}
+	vlans := wantedFloods{}
 	for _, row := range tr.vlans() {
-		wantFlood(vlans, model.NetworkKey(row.Id), row)
+		vlans.vlan(row)
 	}
 	for net := range nets {
-		want := vlans[net]
-		if want == nil {
-			want = map[bpfFlood]bool{}
-		}
+		want := wantedFloods{}
+		maps.Copy(want.of(net), vlans[net])
 		for k := range x.members(net, ports) {
-			if n, row, ok := tr.flood(k); ok && n == net {
-				want[row] = true
-			}
+			want.port(tr, k)
 		}
-		have := t.floodList(net)
-		list, err := floodList(have, want)
-		fail.add(err)
-		p.flood(net, have, list)
+		t.flood(p, net, want[net])
 	}
-	return p, fail.err()
-}
-
-// putFloods writes flood rows in order of slots: a slot is only reached through
-// those before it.
-func (t *tables) putFloods(c change[bpfFloodKey, bpfFlood], f *failures, port func(bpfFloodKey, bpfFlood) model.PortKey) {
-	for _, k := range sortedFloodKeys(c.put) {
-		f.add(t.floods.putFor(k, c.put[k], port))
-	}
+	return p
 }

@@ -17,6 +17,7 @@ type TestRun struct {
 	Ifindex int    // the interface it comes from, in the caller's network namespace
 	Data    []byte // at least an Ethernet header
 	GSOSize int
+	Mark    uint32 // of the packet
 	// Key is what from_vxlan finds as tunnel key; nil: none.
 	Key *Tunnel
 	// Out takes the packet as the program leaves it.
@@ -36,6 +37,7 @@ type TestRecord struct {
 	Table         uint32
 	Copies        int
 	Local, Remote netip.Addr
+	Mark          uint32
 	Data          []byte // of Out
 }
 
@@ -83,12 +85,13 @@ func (d *Dataplane) TestRun(t *TestRun) (TestRecord, error) {
 	if prog == nil {
 		return TestRecord{}, fmt.Errorf("no program %q", t.Program)
 	}
-	ctx := skbContext{Ifindex: uint32(t.Ifindex), GsoSize: uint32(t.GSOSize)}
+	ctx := skbContext{Ifindex: uint32(t.Ifindex), GsoSize: uint32(t.GSOSize), Mark: t.Mark}
+	var after skbContext
 	if t.Key != nil {
 		local, remote := t.Key.Local.As4(), t.Key.Remote.As4()
 		ctx.Cb = [5]uint32{hostOrder(local), hostOrder(remote), uint32(t.Key.VNI), 1}
 	}
-	opts := ebpf.RunOptions{Data: t.Data, DataOut: t.Out, Context: &ctx}
+	opts := ebpf.RunOptions{Data: t.Data, DataOut: t.Out, Context: &ctx, ContextOut: &after}
 	if _, err := prog.Run(&opts); err != nil {
 		return TestRecord{}, fmt.Errorf("run %s: %w", t.Program, err)
 	}
@@ -104,13 +107,25 @@ func (d *Dataplane) TestRun(t *TestRun) (TestRecord, error) {
 		Verdict: r.Verdict, Reason: reason.Reason(r.Reason), Peer: r.Flags&endpointPeer != 0, TOS: r.Tos,
 		Ifindex: int(r.Ifindex), Network: model.NetworkKey(r.Net), VNI: model.VNI(r.Vni), Table: r.Table,
 		Copies: int(r.Copies), Local: netip.AddrFrom16(r.Local.B).Unmap(), Remote: netip.AddrFrom16(r.Remote.B).Unmap(),
-		Data: opts.DataOut,
+		Mark: after.Mark, Data: opts.DataOut,
 	}
 	// A program that forgets its record must not show the last one's.
 	if err := records.Put(uint32(0), &bpfRecord{}); err != nil {
 		return TestRecord{}, fmt.Errorf("clear map %s: %w", bpfMapRecords, err)
 	}
 	return out, nil
+}
+
+// TestRunLocalICMP tells whether local_icmp keeps an IPv4 packet from the host's stack.
+func (d *Dataplane) TestRunLocalICMP(ip []byte) (drop bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	const nfDrop, nfAccept = 0, 1 // include/uapi/linux/netfilter.h
+	got, err := d.programs[bpfProgLocalIcmp].Run(&ebpf.RunOptions{Data: ip})
+	if err != nil || got > nfAccept {
+		return false, fmt.Errorf("run %s: verdict %d, %w", bpfProgLocalIcmp, got, err)
+	}
+	return got == nfDrop, nil
 }
 
 // hostOrder is an IPv4 address as the kernel's tunnel keys have it.

@@ -5,7 +5,6 @@ import (
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
-	"github.com/causeway-net/causeway/internal/reason"
 )
 
 // LearnPerNetwork is how many addresses and MACs may be known at a time of what is on a
@@ -56,17 +55,6 @@ func (t translator) vlanPairs() []bpfPairKey {
 		}
 	}
 	return rows
-}
-
-// wantFlood adds a VLAN that works to its network's list.
-func wantFlood(want map[model.NetworkKey]map[bpfFlood]bool, net model.NetworkKey, row bpfEndpoint) {
-	if row.Drop != uint8(reason.None) {
-		return
-	}
-	if want[net] == nil {
-		want[net] = map[bpfFlood]bool{}
-	}
-	want[net][bpfFlood{Ifindex: row.Ifindex, Counter: row.Counter, Vlan: row.Vni}] = true
 }
 
 // vlansTouched tells whether a delta may change rows of VLANs.

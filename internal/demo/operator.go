@@ -66,7 +66,7 @@ func (o *orchestration) startService(ctx context.Context) (*server, error) {
 		return nil, err
 	}
 	socket := filepath.Join(o.dir, "run.sock")
-	s := &server{cmd: exec.Command(exe, "peer", "run", "-f", o.path, "--listen", "unix:"+socket), errs: &bytes.Buffer{}}
+	s := &server{cmd: exec.Command(exe, "peer", "run", "--file", o.path, "--listen", "unix:"+socket), errs: &bytes.Buffer{}}
 	s.cmd.Stderr = s.errs
 	s.cmd.Env = withoutClouds(os.Environ())
 	o.lab.Own(s.cmd)

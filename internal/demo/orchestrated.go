@@ -102,7 +102,7 @@ func (o *orchestration) file(ctx context.Context) error {
 		}
 		o.before = append(o.before, state)
 	}
-	script, err := o.causeway(ctx, "peer", "render", "-f", o.path, "--format", "openstack")
+	script, err := o.causeway(ctx, "peer", "render", "--file", o.path, "-f", "openstack")
 	var exit *exec.ExitError
 	if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == cli.ExitChanges) {
 		return err
@@ -132,27 +132,28 @@ func (o *orchestration) quote(text string) {
 
 func (o *orchestration) apply(ctx context.Context) error {
 	begin := time.Now()
-	out, err := o.causeway(ctx, "peer", "apply", "--yes", "-f", o.path)
+	out, err := o.causeway(ctx, "peer", "apply", "--yes", "--file", o.path)
 	if err != nil {
 		return err
 	}
 	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(lines) > 0 {
 		o.p.done(lines[len(lines)-1], time.Since(begin))
 	}
-	_, err = o.causeway(ctx, "peer", "status", "-f", o.path)
+	_, err = o.causeway(ctx, "peer", "status", "--file", o.path)
 	o.check(err == nil, "causeway peer status", "in sync")
-	out, err = o.causeway(ctx, "peer", "apply", "--yes", "-f", o.path)
+	out, err = o.causeway(ctx, "peer", "apply", "--yes", "--file", o.path)
 	o.check(err == nil && strings.Contains(out, "Everything is as the file says."), "a second apply", "does nothing")
 	return nil
 }
 
 // verify proves it on packets, by the sites' own probes and by the workloads' pings.
 func (o *orchestration) verify(ctx context.Context) error {
-	out, err := o.causeway(ctx, "peer", "verify", "--json", "-f", o.path)
-	var res verify.Result
-	if jerr := json.Unmarshal([]byte(out), &res); jerr != nil {
-		return errors.Join(err, jerr)
+	out, err := o.causeway(ctx, "peer", "verify", "--json", "--file", o.path)
+	var all []verify.Result
+	if jerr := json.Unmarshal([]byte(out), &all); jerr != nil || len(all) != 1 {
+		return errors.Join(err, jerr, fmt.Errorf("causeway peer verify told of %d peerings, not of one", len(all)))
 	}
+	res := all[0]
 	var rows [][]string
 	for _, w := range res.Pairs {
 		row := []string{w.From, w.To, string(w.State), "", "", ""}
@@ -258,7 +259,7 @@ func (o *orchestration) siteLost(ctx context.Context) error {
 // destroy takes the peering away, and looks that nothing else went.
 func (o *orchestration) destroy(ctx context.Context) error {
 	begin := time.Now()
-	out, err := o.causeway(ctx, "peer", "destroy", "--yes", "-f", o.path)
+	out, err := o.causeway(ctx, "peer", "destroy", "--yes", "--file", o.path)
 	if err != nil {
 		return err
 	}

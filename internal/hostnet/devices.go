@@ -180,7 +180,7 @@ func udpPortFree(port int) error {
 // if none is found (the kernel's own sockets belong to nobody).
 func udpPortOwner(port int) string {
 	inodes := map[string]bool{}
-	for _, f := range []string{"/proc/net/udp", "/proc/net/udp6"} {
+	for _, f := range []string{"/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"} {
 		b, err := os.ReadFile(f)
 		if err != nil {
 			continue

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -38,6 +39,13 @@ func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func mustAll(t *testing.T, failed map[netip.Addr]error) {
+	t.Helper()
+	if len(failed) > 0 {
+		t.Fatal(failed)
 	}
 }
 
@@ -206,12 +214,12 @@ func TestTunnelIPs(t *testing.T) {
 	_, err := h.EnsureVXLAN()
 	must(t, err)
 	a, b, own := netip.MustParseAddr("200.200.0.1"), netip.MustParseAddr("200.201.0.1"), netip.MustParseAddr("200.200.0.7")
-	must(t, h.AddTunnelIPs([]netip.Addr{a, own}))
+	mustAll(t, h.AddTunnelIPs([]netip.Addr{a, own}))
 	if out := ip(t, "addr show dev "+VXLANDevice); !strings.Contains(out, "200.200.0.1/32") || strings.Contains(out, "200.200.0.7") {
 		t.Errorf("addresses: %s", out)
 	}
 	// A move: the new one is there before the old one goes.
-	must(t, h.AddTunnelIPs([]netip.Addr{b}))
+	mustAll(t, h.AddTunnelIPs([]netip.Addr{b}))
 	must(t, h.PruneTunnelIPs([]netip.Addr{b}))
 	if out := ip(t, "addr show dev "+VXLANDevice); strings.Contains(out, "200.200.0.1/32") || !strings.Contains(out, "200.201.0.1/32") {
 		t.Errorf("addresses after the move: %s", out)
@@ -248,8 +256,8 @@ func TestVTEPRouter(t *testing.T) {
 	}
 	rs := []VTEPRouter{r}
 	for range 2 { // the second time changes nothing
-		must(t, h.AddVTEPRouters(rs))
-		must(t, h.AddTunnelIPs([]netip.Addr{r.TunnelIP}))
+		must(t, h.AddVTEPRouter(rs[0]))
+		mustAll(t, h.AddTunnelIPs([]netip.Addr{r.TunnelIP}))
 		must(t, h.PruneVTEPRouters(rs))
 		if out := ip(t, "route show table 10000"); strings.Count(out, "\n") != 2 ||
 			!strings.Contains(out, "200.200.0.2 via 172.16.0.254 dev up1") || !strings.Contains(out, "172.16.0.0/24 dev up1") {
@@ -270,15 +278,32 @@ func TestVTEPRouter(t *testing.T) {
 	// A restart keeps the table; another next hop takes the route over.
 	h2 := open(t, dir)
 	r.Routes[0].NextHop = netip.MustParseAddr("172.16.0.253")
-	must(t, h2.AddVTEPRouters(rs))
+	must(t, h2.AddVTEPRouter(rs[0]))
 	if out := ip(t, "route show table 10000"); !strings.Contains(out, "via 172.16.0.253") || strings.Contains(out, "172.16.0.254") {
 		t.Errorf("table after the change: %s", out)
+	}
+	// A second next hop joins it, before and behind, and goes again.
+	one := r.Routes
+	for _, second := range []string{"172.16.0.252", "172.16.0.254"} {
+		rs[0].Routes = append(slices.Clone(one), Route{netip.MustParsePrefix("200.200.0.2/32"), netip.MustParseAddr(second)})
+		slices.SortFunc(rs[0].Routes, func(a, b Route) int { return a.NextHop.Compare(b.NextHop) })
+		for range 2 {
+			must(t, h2.AddVTEPRouter(rs[0]))
+			if out := ip(t, "route show table 10000"); !strings.Contains(out, "nexthop via 172.16.0.253") || !strings.Contains(out, "nexthop via "+second) {
+				t.Errorf("table with a second next hop: %s", out)
+			}
+		}
+		rs[0].Routes = one
+		must(t, h2.AddVTEPRouter(rs[0]))
+		if out := ip(t, "route show table 10000"); !strings.Contains(out, "200.200.0.2 via 172.16.0.253") || strings.Contains(out, "nexthop") {
+			t.Errorf("table with one next hop again: %s", out)
+		}
 	}
 	must(t, h2.PruneVTEPRouters(nil))
 	if out := ip(t, "rule") + ip(t, "addr"); strings.Contains(out, "10000") || strings.Contains(out, "172.16") {
 		t.Errorf("still there: %s", out)
 	}
-	must(t, h2.AddVTEPRouters(rs))
+	must(t, h2.AddVTEPRouter(rs[0]))
 	must(t, h2.Cleanup())
 	if after := world(t); after != before {
 		t.Errorf("left behind:\n%s\nwas:\n%s", after, before)
@@ -316,10 +341,10 @@ func TestVTEPRouterWithTwoUplinks(t *testing.T) {
 		},
 	}}
 	// The third is not there: it is named, and the others work.
-	if err := h.AddVTEPRouters(rs); err == nil || !strings.Contains(err.Error(), "interface up3 does not exist") {
+	if err := h.AddVTEPRouter(rs[0]); err == nil || !strings.Contains(err.Error(), "interface up3 does not exist") {
 		t.Errorf("got %v", err)
 	}
-	must(t, h.AddTunnelIPs([]netip.Addr{rs[0].TunnelIP}))
+	mustAll(t, h.AddTunnelIPs([]netip.Addr{rs[0].TunnelIP}))
 	if out := ip(t, "-4 addr show dev "+VXLANDevice); strings.Contains(out, "inet") {
 		t.Errorf("the tunnel IP is on the vxlan device too: %s", out)
 	}
@@ -401,7 +426,7 @@ func TestLinkKinds(t *testing.T) {
 	must(t, cmd.Start())
 	defer func() { _ = cmd.Process.Kill(); _ = testutil.Exit(t, cmd) }()
 	pid := strconv.Itoa(cmd.Process.Pid)
-	own, _ := os.Readlink("/proc/self/ns/net")
+	own, _ := os.Readlink("/proc/thread-self/ns/net") // the main thread may have been left in another
 	testutil.Eventually(t, "a second namespace", func() bool {
 		ns, err := os.Readlink("/proc/" + pid + "/ns/net")
 		return err == nil && ns != own
@@ -422,6 +447,10 @@ func FuzzParsePathTooSmall(f *testing.F) {
 	b := make([]byte, 20+8+20+8)
 	b[0], b[9], b[20], b[21] = 0x45, 1, 3, 4
 	b[28], b[37], b[50], b[51] = 0x45, 17, 0x12, 0xb5
+	if _, ok := parsePathTooSmall(b); ok {
+		f.Fatal("a message is taken that quotes a source port which we never use")
+	}
+	b[48] = 0xc0 // 49152
 	if _, ok := parsePathTooSmall(b); !ok {
 		f.Fatal("a good message is not taken")
 	}

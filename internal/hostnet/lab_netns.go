@@ -31,7 +31,7 @@ type NetNS struct {
 // exist yet.
 func CreateNetNS(name string) (*NetNS, error) {
 	path := NetNSPath(name)
-	if err := os.MkdirAll(NetNSDir, 0o755); err != nil {
+	if err := shareNetNSDir(); err != nil {
 		return nil, fmt.Errorf("create network namespace %s: %w", name, err)
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o444)
@@ -60,6 +60,36 @@ func CreateNetNS(name string) (*NetNS, error) {
 		return nil, err
 	}
 	return n, nil
+}
+
+// shareNetNSDir makes NetNSDir a shared mount, under the lock and in the way that
+// ip-netns(8) has (create_netns in iproute2's ip/ipnetns.c). Without this the next "ip
+// netns add" would mount the directory over itself, and over the namespaces that are
+// mounted in it, whose files nobody could remove then.
+func shareNetNSDir() error {
+	if err := os.MkdirAll(NetNSDir, 0o755); err != nil {
+		return err
+	}
+	dir, err := os.Open(NetNSDir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", NetNSDir, err)
+	}
+	share := func() error { return unix.Mount("", NetNSDir, "none", unix.MS_SHARED|unix.MS_REC, "") }
+	err = share()
+	if errors.Is(err, unix.EINVAL) { // no mount of its own yet
+		if err := unix.Mount(NetNSDir, NetNSDir, "none", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+			return fmt.Errorf("bind mount %s: %w", NetNSDir, err)
+		}
+		err = share()
+	}
+	if err != nil {
+		return fmt.Errorf("make %s a shared mount: %w", NetNSDir, err)
+	}
+	return nil
 }
 
 // OpenNetNS opens a named network namespace.

@@ -15,6 +15,8 @@ type Link struct {
 	Kind  string // veth, tuntap, vxlan, device …
 	MTU   int    // bytes of an IP packet
 	Up    bool   // administratively
+	// Carrier: there is somebody at the other end.
+	Carrier bool
 	// Ethernet: its frames have Ethernet headers (ARPHRD_ETHER), and it is not
 	// the loopback device.
 	Ethernet    bool
@@ -30,6 +32,7 @@ func newLink(l netlink.Link) Link {
 	return Link{
 		Name: a.Name, Index: a.Index, Kind: l.Type(), MTU: a.MTU,
 		Up:          a.RawFlags&iffUp != 0,
+		Carrier:     a.RawFlags&iffLowerUp != 0,
 		Promiscuous: a.RawFlags&iffPromisc != 0,
 		Ethernet:    a.EncapType == "ether" && a.RawFlags&iffLoopback == 0,
 		Loopback:    a.RawFlags&iffLoopback != 0,
@@ -39,8 +42,9 @@ func newLink(l netlink.Link) Link {
 	}
 }
 
-// IFF_UP, IFF_LOOPBACK and IFF_PROMISC of linux/if.h.
+// IFF_UP, IFF_LOOPBACK, IFF_PROMISC and IFF_LOWER_UP of linux/if.h.
 const (
+	iffLowerUp  = 0x10000
 	iffUp       = 0x1
 	iffLoopback = 0x8
 	iffPromisc  = 0x100

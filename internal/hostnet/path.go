@@ -1,12 +1,9 @@
 package hostnet
 
 import (
-	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -15,26 +12,20 @@ import (
 // Path is the way of outer packets to a VTEP.
 type Path struct {
 	Index int // of the interface they leave by
-	MTU   int // largest outer IP packet, bytes; what ICMP has taught the kernel counts
+	MTU   int // largest outer IP packet that the link and the route's own setting let pass, bytes
 	// LinkMTU is the interface's own.
 	LinkMTU int
 }
 
 // Path asks the kernel for the way from local to remote, by its rules and tables, as
-// the kernel's own packets go. ok is false where there is none.
+// the kernel's own packets go. ok is false where there is none. What ICMP errors have taught the
+// kernel (route exceptions) does not count: anybody can send those.
 func (h *Host) Path(local, remote netip.Addr) (p Path, ok bool, err error) {
-	rs, err := h.nl.RouteGetWithOptions(remote.AsSlice(), &netlink.RouteGetOptions{SrcAddr: local.AsSlice()})
-	if err != nil {
-		// Not a route, or a source address that the host has not got (yet).
-		if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
-			return Path{}, false, nil
-		}
-		return Path{}, false, fmt.Errorf("look up route from %s to %s: %w", local, remote, err)
+	r, ok, err := h.route(local, remote, false)
+	if err != nil || !ok {
+		return Path{}, false, err
 	}
-	if len(rs) == 0 || rs[0].Type != unix.RTN_UNICAST {
-		return Path{}, false, nil
-	}
-	p = Path{Index: rs[0].LinkIndex, MTU: rs[0].MTU}
+	p = Path{Index: r.LinkIndex}
 	l, err := h.nl.LinkByIndex(p.Index)
 	if err != nil {
 		if isNotFound(err) {
@@ -43,10 +34,59 @@ func (h *Host) Path(local, remote netip.Addr) (p Path, ok bool, err error) {
 		return Path{}, false, fmt.Errorf("look up interface %d: %w", p.Index, err)
 	}
 	p.LinkMTU = l.Attrs().MTU
-	if p.MTU == 0 || p.LinkMTU < p.MTU {
-		p.MTU = p.LinkMTU
+	p.MTU = p.LinkMTU
+	// The route as it stands in its table has the MTU that somebody gave it.
+	r, ok, err = h.route(local, remote, true)
+	if err != nil {
+		return Path{}, false, err
+	}
+	if ok && r.MTU > 0 {
+		p.MTU = min(p.MTU, r.MTU)
 	}
 	return p, true, nil
+}
+
+// route looks up a route, or with fib the entry of the table that it was made of.
+func (h *Host) route(local, remote netip.Addr, fib bool) (netlink.Route, bool, error) {
+	rs, err := h.nl.RouteGetWithOptions(remote.AsSlice(), &netlink.RouteGetOptions{SrcAddr: local.AsSlice(), FIBMatch: fib})
+	if err != nil {
+		// Not a route, or a source address that the host has not got (yet).
+		if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+			return netlink.Route{}, false, nil
+		}
+		return netlink.Route{}, false, fmt.Errorf("look up route from %s to %s: %w", local, remote, err)
+	}
+	if len(rs) == 0 || rs[0].Type != unix.RTN_UNICAST {
+		return netlink.Route{}, false, nil
+	}
+	return rs[0], true, nil
+}
+
+// Unresolved gives the next hop of the kernel's packets from local to remote, and the name of the
+// interface, if that next hop has answered no ARP request.
+func (h *Host) Unresolved(local, remote netip.Addr) (hop netip.Addr, device string, is bool) {
+	r, ok, err := h.route(local, remote, false)
+	if err != nil || !ok {
+		return hop, "", false
+	}
+	hop = remote
+	if gw, ok := netip.AddrFromSlice(r.Gw.To4()); ok {
+		hop = gw
+	}
+	known, err := retryDump(func() ([]netlink.Neigh, error) { return h.nl.NeighList(r.LinkIndex, netlink.FAMILY_V4) })
+	if err != nil {
+		return hop, "", false
+	}
+	for _, n := range known {
+		if ip, ok := netip.AddrFromSlice(n.IP.To4()); ok && ip == hop && n.State&(unix.NUD_FAILED|unix.NUD_INCOMPLETE) != 0 {
+			l, err := h.nl.LinkByIndex(r.LinkIndex)
+			if err != nil {
+				return hop, "", false
+			}
+			return hop, l.Attrs().Name, true
+		}
+	}
+	return hop, "", false
 }
 
 // DefaultRouteInterfaces are the interfaces of the main table's default routes.
@@ -72,71 +112,4 @@ func (h *Host) DefaultRouteInterfaces() ([]int, error) {
 		}
 	}
 	return out, nil
-}
-
-// PathTooSmall is an ICMP "fragmentation needed" that quotes one of our outer packets.
-type PathTooSmall struct {
-	Local, Remote netip.Addr
-}
-
-// WatchPathMTU calls tell, from one goroutine that it waits for, for each ICMP
-// "fragmentation needed" about an outer packet, until ctx ends. The kernel has judged the
-// message and remembers the new MTU by then; Path tells it.
-func (h *Host) WatchPathMTU(ctx context.Context, tell func(PathTooSmall)) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_ICMP)
-	if err != nil {
-		return fmt.Errorf("open ICMP socket: %w", err)
-	}
-	// ICMP_FILTER (linux/icmp.h): a set bit blocks the type. Only type 3 comes.
-	const solRaw, icmpFilter = 255, 1
-	if err := unix.SetsockoptInt(fd, solRaw, icmpFilter, int(^uint32(1<<3))); err != nil {
-		unix.Close(fd)
-		return fmt.Errorf("set ICMP filter: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), "icmp")
-	stop := context.AfterFunc(ctx, func() { f.Close() })
-	defer stop()
-	defer f.Close()
-	buf := make([]byte, 2048)
-	for {
-		n, err := f.Read(buf)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("read ICMP socket: %w", err)
-		}
-		if p, ok := parsePathTooSmall(buf[:n]); ok {
-			tell(p)
-		}
-	}
-}
-
-// parsePathTooSmall reads an IPv4 packet with ICMP 3/4 that quotes a UDP packet to port
-// 4789 (RFC 792, RFC 1191 §4).
-func parsePathTooSmall(b []byte) (PathTooSmall, bool) {
-	ip, ok := ipv4Payload(b, unix.IPPROTO_ICMP)
-	if !ok || len(ip) < 8 || ip[0] != 3 || ip[1] != 4 {
-		return PathTooSmall{}, false
-	}
-	quoted := ip[8:]
-	udp, ok := ipv4Payload(quoted, unix.IPPROTO_UDP)
-	if !ok || len(udp) < 4 || binary.BigEndian.Uint16(udp[2:]) != VXLANPort {
-		return PathTooSmall{}, false
-	}
-	return PathTooSmall{
-		Local:  netip.AddrFrom4([4]byte(quoted[12:16])),
-		Remote: netip.AddrFrom4([4]byte(quoted[16:20])),
-	}, true
-}
-
-func ipv4Payload(b []byte, proto byte) ([]byte, bool) {
-	if len(b) < 20 || b[0]>>4 != 4 || b[9] != proto {
-		return nil, false
-	}
-	ihl := int(b[0]&0xf) * 4
-	if ihl < 20 || len(b) < ihl {
-		return nil, false
-	}
-	return b[ihl:], true
 }

@@ -11,29 +11,35 @@ import (
 )
 
 // AddTunnelIPs puts each address on the vxlan device, as a /32, unless an
-// interface of the host has it already.
-func (h *Host) AddTunnelIPs(ips []netip.Addr) error {
+// interface of the host has it already. It returns those that it could not put there.
+func (h *Host) AddTunnelIPs(ips []netip.Addr) map[netip.Addr]error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	failed := map[netip.Addr]error{}
 	dev, err := h.nl.LinkByName(VXLANDevice)
 	if err != nil {
-		return fmt.Errorf("look up device %s: %w", VXLANDevice, err)
+		err = fmt.Errorf("look up device %s: %w", VXLANDevice, err)
 	}
-	have, err := h.Addrs()
-	if err != nil {
-		return err
+	have, aerr := h.Addrs()
+	if err = errors.Join(err, aerr); err != nil {
+		for _, ip := range ips {
+			failed[ip] = err
+		}
+		return failed
 	}
 	at := make(map[netip.Addr]bool, len(have))
 	for _, a := range have {
 		at[a.Prefix.Addr()] = true
 	}
-	var errs []error
 	for _, ip := range ips {
-		if !at[ip] {
-			errs = append(errs, h.addAddr(dev, netip.PrefixFrom(ip, ip.BitLen())))
+		if at[ip] {
+			continue
+		}
+		if err := h.addAddr(dev, netip.PrefixFrom(ip, ip.BitLen())); err != nil {
+			failed[ip] = err
 		}
 	}
-	return errors.Join(errs...)
+	return failed
 }
 
 // PruneTunnelIPs takes from the vxlan device the addresses that the agent put there

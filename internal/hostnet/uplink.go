@@ -86,20 +86,16 @@ func (h *Host) table(id string) (int, error) {
 	return 0, fmt.Errorf("no routing table left: this host serves %d gateway devices with uplinks", maxTables)
 }
 
-// AddVTEPRouters gives the host what rs need: addresses on uplinks, a table each with
-// its connected and extra routes, rules that lead to it. Routes of these tables that
+// AddVTEPRouter gives the host what r needs: addresses on uplinks, a table with
+// its connected and extra routes, rules that lead to it. Routes of the table that
 // are not wanted any more go; addresses and rules stay until PruneVTEPRouters.
-// An error about one router does not keep it from the others.
-func (h *Host) AddVTEPRouters(rs []VTEPRouter) error {
+func (h *Host) AddVTEPRouter(r VTEPRouter) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var errs []error
-	for _, r := range rs {
-		if err := h.addVTEPRouter(r); err != nil {
-			errs = append(errs, fmt.Errorf("underlay of gateway device %s: %w", r.ID, err))
-		}
+	if err := h.addVTEPRouter(r); err != nil {
+		return fmt.Errorf("underlay of gateway device %s: %w", r.ID, err)
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 func (h *Host) addVTEPRouter(r VTEPRouter) error {
@@ -142,6 +138,7 @@ func (h *Host) addVTEPRouter(r VTEPRouter) error {
 			Src: u.Addr.Addr().AsSlice(), Table: table, Protocol: routeProtocol, Type: unix.RTN_UNICAST,
 		})
 	}
+	to := map[netip.Prefix]int{} // where the route to a prefix is
 	for _, rt := range r.Routes {
 		// The first uplink whose subnet has the next hop; without one the router
 		// itself has no such route either.
@@ -149,6 +146,11 @@ func (h *Host) addVTEPRouter(r VTEPRouter) error {
 		if i < 0 || index[i] == 0 {
 			continue
 		}
+		if at, ok := to[rt.Prefix.Masked()]; ok {
+			addHop(&routes[at], index[i], rt.NextHop)
+			continue
+		}
+		to[rt.Prefix.Masked()] = len(routes)
 		routes = append(routes, netlink.Route{
 			LinkIndex: index[i], Dst: ipNet(rt.Prefix.Masked()), Gw: rt.NextHop.AsSlice(),
 			Table: table, Protocol: routeProtocol, Type: unix.RTN_UNICAST,
@@ -182,13 +184,29 @@ func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
+// addHop gives a route by a next hop another one.
+func addHop(r *netlink.Route, link int, hop netip.Addr) {
+	if r.MultiPath == nil {
+		r.MultiPath = []*netlink.NexthopInfo{{LinkIndex: r.LinkIndex, Gw: r.Gw}}
+		r.LinkIndex, r.Gw = 0, nil
+	}
+	r.MultiPath = append(r.MultiPath, &netlink.NexthopInfo{LinkIndex: link, Gw: hop.AsSlice()})
+}
+
+func destination(r netlink.Route) string {
+	if r.Dst == nil {
+		return "0.0.0.0/0"
+	}
+	return r.Dst.String()
+}
+
 // routeID tells routes of one table apart.
 func routeID(r netlink.Route) string {
-	dst := "0.0.0.0/0"
-	if r.Dst != nil {
-		dst = r.Dst.String()
+	id := fmt.Sprint(destination(r), " ", r.Gw, " ", r.LinkIndex)
+	for _, h := range r.MultiPath {
+		id += fmt.Sprint(", ", h.Gw, " ", h.LinkIndex)
 	}
-	return fmt.Sprint(dst, " ", r.Gw, " ", r.LinkIndex)
+	return id
 }
 
 // syncTable makes want the agent's routes of a table. What is wanted comes first, so that
@@ -202,12 +220,15 @@ func (h *Host) syncTable(table int, want []netlink.Route) error {
 		return fmt.Errorf("list routes of table %d: %w", table, err)
 	}
 	// Connected routes first: next hops are checked against them.
-	slices.SortStableFunc(want, func(a, b netlink.Route) int { return cmp.Compare(len(a.Gw), len(b.Gw)) })
+	slices.SortStableFunc(want, func(a, b netlink.Route) int {
+		return cmp.Compare(len(a.Gw)+len(a.MultiPath), len(b.Gw)+len(b.MultiPath))
+	})
 	wanted := make(map[string]bool, len(want))
 	there := make(map[string]bool, len(have))
 	for _, r := range have {
 		there[routeID(r)] = true
 	}
+	replaced := map[string]bool{}
 	var errs []error
 	for _, r := range want {
 		id := routeID(r)
@@ -218,13 +239,16 @@ func (h *Host) syncTable(table int, want []netlink.Route) error {
 		if there[id] {
 			continue
 		}
-		// Replace: another next hop for the same prefix takes the old one's place.
+		// Replace: other next hops for the same prefix take the old ones' place.
+		replaced[destination(r)] = true
 		if err := h.nl.RouteReplace(&r); err != nil {
 			errs = append(errs, fmt.Errorf("add route %s to table %d: %w", id, table, err))
 		}
 	}
 	for _, r := range have {
-		if wanted[routeID(r)] {
+		// What was replaced is gone. To remove it would remove the new route where both have the same
+		// first next hop: the kernel compares no more (fib_nh_match).
+		if wanted[routeID(r)] || replaced[destination(r)] {
 			continue
 		}
 		if err := h.nl.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {

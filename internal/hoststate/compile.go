@@ -37,7 +37,9 @@ func Compile(t *Topology, host model.HostName) State {
 	}
 	for k := range t.routerByKey {
 		setRow(s.Routers, k, v.router)
-		maps.Copy(s.Routes, v.routes(k))
+		w := v.ways(k)
+		maps.Copy(s.Routes, w.routes)
+		maps.Copy(s.Hops, w.hops)
 	}
 	for _, dev := range t.devices {
 		setRow(s.Gateways, dev.ID, v.gateway)
@@ -94,7 +96,7 @@ func (v view) network(k model.NetworkKey) (Network, bool) {
 	if !overlay(n) {
 		return Network{}, false
 	}
-	return Network{ID: n.ID, Name: n.Name, MTU: n.MTU}, true
+	return Network{ID: n.ID, Name: n.Name, Project: n.ProjectID, MTU: n.MTU}, true
 }
 
 func (v view) router(k model.RouterKey) (Router, bool) {
@@ -102,7 +104,7 @@ func (v view) router(k model.RouterKey) (Router, bool) {
 	if r == nil {
 		return Router{}, false
 	}
-	return Router{ID: r.ID, Name: r.Name}, true
+	return Router{ID: r.ID, Name: r.Name, Project: r.ProjectID}, true
 }
 
 func (v view) port(k model.PortKey) (Port, bool) {
@@ -119,7 +121,7 @@ func (v view) port(k model.PortKey) (Port, bool) {
 		addrs = append(addrs, a.IP)
 	}
 	return Port{
-		ID: p.ID, Network: n.Key, Interface: p.iface, MAC: p.MAC.MAC, Addrs: addrs,
+		ID: p.ID, Project: p.ProjectID, Network: n.Key, Interface: p.iface, MAC: p.MAC.MAC, Addrs: addrs,
 		PortSecurity: p.PortSecurity, Pairs: p.pairs, Drop: down(p, n),
 	}, true
 }
@@ -196,6 +198,21 @@ func (v view) endpoint(k EndpointKey) (Endpoint, bool) {
 		return Endpoint{}, false
 	}
 	p := claimant(v.t.portsByMAC[networkMAC{n.ID, k.MAC}])
+	e, ok := v.endpointOf(n, k, p)
+	if ok && p != nil {
+		owner := p.ProjectID
+		if id, isRouter := p.router(); isRouter && v.t.routers[id] != nil {
+			owner = v.t.routers[id].ProjectID
+		}
+		if owner != n.ProjectID {
+			e.Project = owner
+		}
+	}
+	return e, ok
+}
+
+// endpointOf is the row of a network's MAC, which port p has, if it is not nil.
+func (v view) endpointOf(n *model.Network, k EndpointKey, p *port) (Endpoint, bool) {
 	if p == nil || p.remoteSite {
 		return v.remoteEndpoint(n, k.MAC, p)
 	}

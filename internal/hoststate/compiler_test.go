@@ -110,7 +110,7 @@ func (s *site) draw() (string, any) {
 		return ref, p
 	case "router":
 		r := &model.Router{ID: model.RouterID(id), AdminStateUp: s.flag("up")}
-		for range s.pick("routes", 3) {
+		for range s.pick("routes", 5) {
 			r.Routes = append(r.Routes, model.HostRoute{
 				Destination: netip.PrefixFrom(ip(8*s.pick("destination", 4)), 24+s.pick("bits", 2)), NextHop: ip(s.pick("next hop", 10))})
 		}

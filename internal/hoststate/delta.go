@@ -2,7 +2,6 @@ package hoststate
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -27,6 +26,7 @@ type Keys struct {
 	Endpoints []EndpointKey
 	Neighbors []NeighborKey
 	Routes    []RouteKey
+	Hops      []RouteKey
 	VNIs      []VNIKey
 	Peers     []PeerKey
 	Gateways  []model.GatewayDeviceID
@@ -35,23 +35,16 @@ type Keys struct {
 
 // NewState makes an empty State with all its maps.
 func NewState() State {
-	return State{
-		Ports:     map[model.PortKey]Port{},
-		Networks:  map[model.NetworkKey]Network{},
-		Routers:   map[model.RouterKey]Router{},
-		Endpoints: map[EndpointKey]Endpoint{},
-		Neighbors: map[NeighborKey]model.MAC{},
-		Routes:    map[RouteKey]Route{},
-		VNIs:      map[VNIKey]model.NetworkKey{},
-		Peers:     map[PeerKey]Peer{},
-		Gateways:  map[model.GatewayDeviceID]Gateway{},
-		VLANs:     map[VLANKey]VLAN{},
+	var s State
+	for _, t := range tables {
+		t.reset(&s)
 	}
+	return s
 }
 
 // Equal tells whether two ports are the same row.
 func (p Port) Equal(q Port) bool {
-	return p.ID == q.ID && p.Network == q.Network && p.Interface == q.Interface && p.MAC == q.MAC &&
+	return p.ID == q.ID && p.Project == q.Project && p.Network == q.Network && p.Interface == q.Interface && p.MAC == q.MAC &&
 		p.PortSecurity == q.PortSecurity && p.Drop == q.Drop && slices.Equal(p.Addrs, q.Addrs) &&
 		slices.Equal(p.Pairs, q.Pairs)
 }
@@ -85,74 +78,29 @@ func (s *State) Apply(d Delta) {
 	if d.Full {
 		*s = NewState()
 	}
-	applyRows(&s.Ports, d.Set.Ports, d.Unset.Ports)
-	applyRows(&s.Networks, d.Set.Networks, d.Unset.Networks)
-	applyRows(&s.Routers, d.Set.Routers, d.Unset.Routers)
-	applyRows(&s.Endpoints, d.Set.Endpoints, d.Unset.Endpoints)
-	applyRows(&s.Neighbors, d.Set.Neighbors, d.Unset.Neighbors)
-	applyRows(&s.Routes, d.Set.Routes, d.Unset.Routes)
-	applyRows(&s.VNIs, d.Set.VNIs, d.Unset.VNIs)
-	applyRows(&s.Peers, d.Set.Peers, d.Unset.Peers)
-	applyRows(&s.Gateways, d.Set.Gateways, d.Unset.Gateways)
-	applyRows(&s.VLANs, d.Set.VLANs, d.Unset.VLANs)
-}
-
-func applyRows[K comparable, V any](to *map[K]V, set map[K]V, unset []K) {
-	if *to == nil {
-		*to = make(map[K]V, len(set))
+	for _, t := range tables {
+		t.apply(s, &d)
 	}
-	for _, k := range unset {
-		delete(*to, k)
-	}
-	maps.Copy(*to, set)
 }
 
 // Diff is the Delta that leads from one state to the other. Its Revision is 0;
 // Unset is in order, so that equal inputs give equal deltas.
 func Diff(from, to State) Delta {
 	var d Delta
-	d.Set.Ports, d.Unset.Ports = diffRows(from.Ports, to.Ports, Port.Equal, cmp.Compare)
-	d.Set.Networks, d.Unset.Networks = diffRows(from.Networks, to.Networks, same, cmp.Compare)
-	d.Set.Routers, d.Unset.Routers = diffRows(from.Routers, to.Routers, same, cmp.Compare)
-	d.Set.Endpoints, d.Unset.Endpoints = diffRows(from.Endpoints, to.Endpoints, same, EndpointKey.Compare)
-	d.Set.Neighbors, d.Unset.Neighbors = diffRows(from.Neighbors, to.Neighbors, same, NeighborKey.Compare)
-	d.Set.Routes, d.Unset.Routes = diffRows(from.Routes, to.Routes, same, RouteKey.Compare)
-	d.Set.VNIs, d.Unset.VNIs = diffRows(from.VNIs, to.VNIs, same, VNIKey.Compare)
-	d.Set.Peers, d.Unset.Peers = diffRows(from.Peers, to.Peers, same, PeerKey.Compare)
-	d.Set.Gateways, d.Unset.Gateways = diffRows(from.Gateways, to.Gateways, Gateway.Equal, cmp.Compare)
-	d.Set.VLANs, d.Unset.VLANs = diffRows(from.VLANs, to.VLANs, VLAN.Equal, VLANKey.Compare)
+	for _, t := range tables {
+		t.diff(&d, &from, &to)
+	}
 	return d
 }
 
-func diffRows[K comparable, V any](from, to map[K]V, equal func(V, V) bool, order func(K, K) int) (map[K]V, []K) {
-	set := map[K]V{}
-	for k, v := range to {
-		if old, ok := from[k]; !ok || !equal(old, v) {
-			set[k] = v
-		}
-	}
-	var unset []K
-	for k := range from {
-		if _, ok := to[k]; !ok {
-			unset = append(unset, k)
-		}
-	}
-	slices.SortFunc(unset, order)
-	return set, unset
-}
-
 // Equal tells whether both states have the same rows. A nil map is an empty one.
-func (s State) Equal(t State) bool {
-	return maps.EqualFunc(s.Ports, t.Ports, Port.Equal) &&
-		maps.Equal(s.Networks, t.Networks) &&
-		maps.Equal(s.Routers, t.Routers) &&
-		maps.Equal(s.Endpoints, t.Endpoints) &&
-		maps.Equal(s.Neighbors, t.Neighbors) &&
-		maps.Equal(s.Routes, t.Routes) &&
-		maps.Equal(s.VNIs, t.VNIs) &&
-		maps.Equal(s.Peers, t.Peers) &&
-		maps.EqualFunc(s.Gateways, t.Gateways, Gateway.Equal) &&
-		maps.EqualFunc(s.VLANs, t.VLANs, VLAN.Equal)
+func (s State) Equal(o State) bool {
+	for _, t := range tables {
+		if !t.equal(&s, &o) {
+			return false
+		}
+	}
+	return true
 }
 
 // Clone copies the maps; rows are shared, as they never change.
@@ -164,14 +112,20 @@ func (s State) Clone() State {
 
 // Len is the number of rows.
 func (s State) Len() int {
-	return len(s.Ports) + len(s.Networks) + len(s.Routers) + len(s.Endpoints) + len(s.Neighbors) +
-		len(s.Routes) + len(s.VNIs) + len(s.Peers) + len(s.Gateways) + len(s.VLANs)
+	n := 0
+	for _, t := range tables {
+		n += t.rows(&s)
+	}
+	return n
 }
 
 // Len is the number of keys.
 func (k Keys) Len() int {
-	return len(k.Ports) + len(k.Networks) + len(k.Routers) + len(k.Endpoints) + len(k.Neighbors) +
-		len(k.Routes) + len(k.VNIs) + len(k.Peers) + len(k.Gateways) + len(k.VLANs)
+	n := 0
+	for _, t := range tables {
+		n += t.keys(&k)
+	}
+	return n
 }
 
 // Empty tells whether the delta changes nothing but the revision.
@@ -218,30 +172,7 @@ func (d *Delta) Merge(next Delta) {
 		return
 	}
 	d.Revision = next.Revision
-	mergeRows(d.Full, &d.Set.Ports, &d.Unset.Ports, next.Set.Ports, next.Unset.Ports)
-	mergeRows(d.Full, &d.Set.Networks, &d.Unset.Networks, next.Set.Networks, next.Unset.Networks)
-	mergeRows(d.Full, &d.Set.Routers, &d.Unset.Routers, next.Set.Routers, next.Unset.Routers)
-	mergeRows(d.Full, &d.Set.Endpoints, &d.Unset.Endpoints, next.Set.Endpoints, next.Unset.Endpoints)
-	mergeRows(d.Full, &d.Set.Neighbors, &d.Unset.Neighbors, next.Set.Neighbors, next.Unset.Neighbors)
-	mergeRows(d.Full, &d.Set.Routes, &d.Unset.Routes, next.Set.Routes, next.Unset.Routes)
-	mergeRows(d.Full, &d.Set.VNIs, &d.Unset.VNIs, next.Set.VNIs, next.Unset.VNIs)
-	mergeRows(d.Full, &d.Set.Peers, &d.Unset.Peers, next.Set.Peers, next.Unset.Peers)
-	mergeRows(d.Full, &d.Set.Gateways, &d.Unset.Gateways, next.Set.Gateways, next.Unset.Gateways)
-	mergeRows(d.Full, &d.Set.VLANs, &d.Unset.VLANs, next.Set.VLANs, next.Unset.VLANs)
-}
-
-func mergeRows[K comparable, V any](full bool, set *map[K]V, unset *[]K, nextSet map[K]V, nextUnset []K) {
-	if len(nextSet) > 0 && len(*unset) > 0 {
-		*unset = slices.DeleteFunc(*unset, func(k K) bool { _, again := nextSet[k]; return again })
-	}
-	if *set == nil {
-		*set = make(map[K]V, len(nextSet))
-	}
-	maps.Copy(*set, nextSet)
-	for _, k := range nextUnset {
-		delete(*set, k)
-		if !full {
-			*unset = append(*unset, k)
-		}
+	for _, t := range tables {
+		t.merge(d, &next)
 	}
 }

@@ -48,20 +48,26 @@ func towards(legs []leg, nexthop netip.Addr) *leg {
 	return nil
 }
 
-// routes of a router: its own addresses, the subnets it is on, its extra routes,
+// ways are what leads out of a router.
+type ways struct {
+	routes map[RouteKey]Route
+	hops   map[RouteKey][]Hop
+}
+
+// ways of a router: its own addresses, the subnets it is on, its extra routes,
 // in falling precedence where two have one prefix. Legs on uplink networks belong
 // to the gateway (see gateway) and are left out.
-func (v view) routes(k model.RouterKey) map[RouteKey]Route {
+func (v view) ways(k model.RouterKey) ways {
 	r := v.t.routerByKey[k]
 	if r == nil {
-		return nil
+		return ways{}
 	}
 	legs := v.legs(r.ID)
-	routes := make(map[RouteKey]Route, 2*len(legs)+len(r.Routes))
+	w := ways{make(map[RouteKey]Route, 2*len(legs)+len(r.Routes)), map[RouteKey][]Hop{}}
 	set := func(prefix netip.Prefix, row Route) {
 		key := RouteKey{k, prefix}
-		if _, taken := routes[key]; !taken {
-			routes[key] = row
+		if _, taken := w.routes[key]; !taken {
+			w.routes[key] = row
 		}
 	}
 	for _, l := range legs {
@@ -74,14 +80,37 @@ func (v view) routes(k model.RouterKey) map[RouteKey]Route {
 			set(l.prefix, l.route(Route{Kind: RouteConnected, Network: l.network.Key, MAC: l.port.MAC.MAC}))
 		}
 	}
+	own := make(map[RouteKey]bool, len(w.routes))
+	for key := range w.routes {
+		own[key] = true
+	}
 	for _, x := range inOrderOfNextHop(r.Routes) {
-		if l := towards(legs, x.NextHop); l != nil && overlay(l.network) {
-			set(x.Destination.Masked(), l.route(Route{
+		key := RouteKey{k, x.Destination.Masked()}
+		if l := towards(legs, x.NextHop); l != nil && overlay(l.network) && !own[key] {
+			w.extra(key, l.route(Route{
 				Kind: RouteVia, Network: l.network.Key, NextHop: x.NextHop, MAC: l.port.MAC.MAC,
 			}))
 		}
 	}
-	return routes
+	for key, hops := range w.hops {
+		if len(hops) == 1 {
+			delete(w.hops, key)
+		}
+	}
+	return w
+}
+
+// extra adds an extra route. One whose interface is down counts where no other leads to
+// the destination.
+func (w ways) extra(key RouteKey, row Route) {
+	have, taken := w.routes[key]
+	if !taken || have.Kind == RouteDrop {
+		w.routes[key] = row
+	}
+	hop := Hop{row.Network, row.NextHop, row.MAC}
+	if hops := w.hops[key]; row.Kind == RouteVia && len(hops) < model.MaxNextHops && !slices.Contains(hops, hop) {
+		w.hops[key] = append(hops, hop)
+	}
 }
 
 // route is row unless the interface is down.
@@ -92,7 +121,7 @@ func (l leg) route(row Route) Route {
 	return row
 }
 
-// inOrderOfNextHop makes the choice between two next hops for one destination
+// inOrderOfNextHop makes what comes of several next hops for one destination
 // the same whatever order they were given in.
 func inOrderOfNextHop(routes []model.HostRoute) []model.HostRoute {
 	less := func(a, b model.HostRoute) int {

@@ -23,6 +23,7 @@ type State struct {
 	Endpoints map[EndpointKey]Endpoint
 	Neighbors map[NeighborKey]model.MAC
 	Routes    map[RouteKey]Route
+	Hops      map[RouteKey][]Hop
 	VNIs      map[VNIKey]model.NetworkKey
 	Peers     map[PeerKey]Peer
 	Gateways  map[model.GatewayDeviceID]Gateway
@@ -32,6 +33,7 @@ type State struct {
 // Port is a port bound to an interface of this host.
 type Port struct {
 	ID           model.PortID
+	Project      model.ProjectID // whose budget its rows count against
 	Network      model.NetworkKey
 	Interface    string // name of the host-side interface
 	MAC          model.MAC
@@ -55,15 +57,17 @@ type Pair struct {
 // ports that take flooded frames are the rows of Ports on this network whose
 // Drop is None.
 type Network struct {
-	ID   model.NetworkID
-	Name string
-	MTU  int // bytes of an IP packet
+	ID      model.NetworkID
+	Name    string
+	Project model.ProjectID
+	MTU     int // bytes of an IP packet
 }
 
 // Router carries the names for people.
 type Router struct {
-	ID   model.RouterID
-	Name string
+	ID      model.RouterID
+	Name    string
+	Project model.ProjectID
 }
 
 // EndpointKey is the key of the MAC table.
@@ -96,6 +100,8 @@ type Endpoint struct {
 	VNI      model.VNI             // EndpointRemote
 	Gateway  model.GatewayDeviceID // EndpointRemote
 	Drop     reason.Reason         // EndpointDrop
+	// Project is whose it is, where that is not the network's: a port of a shared network.
+	Project model.ProjectID
 }
 
 // NeighborKey is the key of the ARP table: which MAC has this address. The answer
@@ -129,6 +135,14 @@ type Route struct {
 	NextHop netip.Addr       // RouteVia
 	MAC     model.MAC        // of the router's interface on Network: the source
 	Drop    reason.Reason    // RouteDrop
+}
+
+// Hop is one of several next hops of a destination, in order of address. Its route has
+// the first of them, which is the way where nothing is known of the others.
+type Hop struct {
+	Network model.NetworkKey // the network it is on
+	NextHop netip.Addr
+	MAC     model.MAC // of the router's interface on Network: the source
 }
 
 // VNIKey names a VNI on a tunnel IP.

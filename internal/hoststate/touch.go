@@ -23,17 +23,21 @@ type set[K comparable] map[K]struct{}
 func (s set[K]) add(k K) { s[k] = struct{}{} }
 
 func newTouched() Touched {
-	return Touched{
-		ports: set[model.PortKey]{}, networks: set[model.NetworkKey]{}, routers: set[model.RouterKey]{},
-		endpoints: set[EndpointKey]{}, neighbors: set[NeighborKey]{}, vnis: set[VNIKey]{},
-		peers: set[PeerKey]{}, gateways: set[model.GatewayDeviceID]{}, vlans: set[VLANKey]{},
+	var d Touched
+	for _, t := range tables {
+		t.resetTouched(&d)
 	}
+	return d
 }
 
 // Empty tells whether no row can have changed.
 func (d Touched) Empty() bool {
-	return len(d.ports)+len(d.networks)+len(d.routers)+len(d.endpoints)+len(d.neighbors)+
-		len(d.vnis)+len(d.peers)+len(d.gateways)+len(d.vlans) == 0
+	for _, t := range tables {
+		if t.touchedRows(&d) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // touchPort touches all that depends on a port, and the ports that contend with it

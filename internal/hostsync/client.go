@@ -40,7 +40,7 @@ type ClientOptions struct {
 // Client is the agent's end.
 type Client struct {
 	opt   ClientOptions
-	creds credentials.TransportCredentials
+	creds func() (credentials.TransportCredentials, error) // for each connection, as files change
 	dial  func(ctx context.Context) (net.Conn, error)
 
 	mu    sync.Mutex
@@ -49,7 +49,7 @@ type Client struct {
 	dirty map[model.PortID]bool // of ports, not sent yet
 	send  bool                  // something of known is not sent yet
 	wake  chan struct{}         // capacity 1
-	state hoststate.State       // of Run's goroutine
+	named naming                // of Run's goroutine
 	host  model.HostName        // as the controller last said
 
 	connected atomic.Bool // a stream is up and has brought the whole state
@@ -61,22 +61,27 @@ func NewClient(o ClientOptions) (*Client, error) {
 		o.Logger = slog.Default()
 	}
 	c := &Client{
-		opt: o, ports: map[model.PortID]PortReport{}, dirty: map[model.PortID]bool{}, wake: make(chan struct{}, 1),
+		opt: o, ports: map[model.PortID]PortReport{}, dirty: map[model.PortID]bool{}, named: newNaming(), wake: make(chan struct{}, 1),
 	}
 	var d net.Dialer
 	if path, ok := strings.CutPrefix(o.Target, "unix://"); ok {
-		c.creds = unixCredentials{}
+		c.creds = func() (credentials.TransportCredentials, error) { return unixCredentials{}, nil }
 		c.dial = func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "unix", path) }
 		return c, nil
 	}
 	if o.TLS == nil {
 		return nil, fmt.Errorf("controller at %s: a network needs TLS", o.Target)
 	}
-	creds, err := o.TLS.client()
-	if err != nil {
-		return nil, fmt.Errorf("TLS to the controller: %w", err)
+	c.creds = func() (credentials.TransportCredentials, error) {
+		creds, err := o.TLS.client()
+		if err != nil {
+			return nil, fmt.Errorf("TLS to the controller: %w", err)
+		}
+		return creds, nil
 	}
-	c.creds = creds
+	if _, err := c.creds(); err != nil {
+		return nil, err
+	}
 	c.dial = func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "tcp", o.Target) }
 	return c, nil
 }
@@ -158,36 +163,30 @@ func (c *Client) again() {
 
 // forget drops the reports of ports that are no longer the host's, and of those
 // bound anew: what the controller knew of a port ended with its binding, even if
-// nothing has changed here.
+// nothing has changed here. It costs what has changed.
 func (c *Client) forget(d hoststate.Delta) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !d.Full {
-		for _, p := range d.Set.Ports {
-			delete(c.ports, p.ID)
-		}
-		for _, g := range d.Set.Gateways {
-			for _, u := range g.Uplinks {
-				delete(c.ports, u.Port)
+	if d.Full {
+		c.named = newNaming()
+		c.named.apply(d)
+		for id := range c.ports {
+			if c.named.rows[id] == 0 {
+				delete(c.ports, id)
 			}
 		}
-		if len(d.Unset.Ports) == 0 && len(d.Unset.Gateways) == 0 {
-			return
-		}
+		return
 	}
-	keep := make(map[model.PortID]bool, len(c.state.Ports))
-	for _, p := range c.state.Ports {
-		keep[p.ID] = true
+	for _, p := range d.Set.Ports {
+		delete(c.ports, p.ID)
 	}
-	for _, g := range c.state.Gateways {
+	for _, g := range d.Set.Gateways {
 		for _, u := range g.Uplinks {
-			keep[u.Port] = true
+			delete(c.ports, u.Port)
 		}
 	}
-	for id := range c.ports {
-		if !keep[id] {
-			delete(c.ports, id)
-		}
+	for _, id := range c.named.apply(d) {
+		delete(c.ports, id)
 	}
 }
 
@@ -234,9 +233,13 @@ func words(err error) string {
 func (c *Client) stream(ctx context.Context, sink Sink) (welcome bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	creds, err := c.creds()
+	if err != nil {
+		return false, err
+	}
 	target := "passthrough:///" + strings.TrimPrefix(c.opt.Target, "unix://")
 	conn, err := grpc.NewClient(target,
-		grpc.WithTransportCredentials(c.creds),
+		grpc.WithTransportCredentials(creds),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return c.dial(ctx) }),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
@@ -348,9 +351,8 @@ func (c *Client) receive(ctx context.Context, stream *receiver, sink Sink) error
 			return errors.New("the controller does not begin with a full state")
 		}
 		first = false
-		c.state.Apply(d)
 		c.forget(d)
-		sink.Update(ctx, Update{Delta: d, State: c.state})
+		sink.Update(ctx, Update{Delta: d})
 		c.connected.Store(true)
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -25,7 +25,7 @@ const (
 	// maxReports bounds the port reports of one message.
 	maxReports = 1000
 	// maxReason and maxID bound the words about a port and its id, bytes.
-	maxReason, maxID = 4096, 255
+	maxReason, maxID = 1024, 255
 	// maxParts bounds the parts of one delta that the client puts together.
 	maxParts = 10000
 
@@ -48,18 +48,21 @@ type Report struct {
 	UnderlayMTU int
 }
 
-// PortReport is the state of one port bound to the host.
+// PortReport is the state of one port bound to the host, or of one that the host only
+// has rows of (a router's, a remote-site port), whose ID is then PortAt.
 type PortReport struct {
 	ID     model.PortID
 	Status model.PortStatus
 	Reason string // why it is not ACTIVE
 }
 
-// Update brings a host's next state.
+// PortAt stands for the id of a port that hosts know by its network and MAC alone.
+func PortAt(net model.NetworkID, mac model.MAC) model.PortID {
+	return model.PortID(string(net) + "/" + mac.String())
+}
+
+// Update leads to a host's next state. The receiver keeps the state itself.
 type Update struct {
 	// Delta is the receiver's own, to keep or to change.
 	Delta hoststate.Delta
-	// State is the state after Delta. It is valid until the call that brought it
-	// returns; Clone it to keep it. Do not modify it.
-	State hoststate.State
 }

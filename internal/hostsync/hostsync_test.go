@@ -71,10 +71,17 @@ func (f *fakeHosts) change(fn func(*hoststate.Delta)) (rev int64) {
 // sink keeps what came; gate, if not nil, holds each update up.
 type sink struct {
 	gate    chan struct{}
-	updates chan Update
+	state   hoststate.State // of the client's goroutine
+	updates chan received
 }
 
-func newSink() *sink { return &sink{updates: make(chan Update, 1000)} }
+// received is an update with the state after it.
+type received struct {
+	Update
+	State hoststate.State
+}
+
+func newSink() *sink { return &sink{updates: make(chan received, 1000)} }
 
 func (s *sink) Update(ctx context.Context, u Update) {
 	if s.gate != nil {
@@ -83,7 +90,8 @@ func (s *sink) Update(ctx context.Context, u Update) {
 		case <-ctx.Done():
 		}
 	}
-	s.updates <- Update{u.Delta, u.State.Clone()}
+	s.state.Apply(u.Delta)
+	s.updates <- received{u, s.state.Clone()}
 }
 
 func wait[T any](t testing.TB, ch <-chan T, what string) T {

@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 
+	"github.com/causeway-net/causeway/internal/identity"
 	"github.com/causeway-net/causeway/internal/model"
 )
 
@@ -69,37 +71,47 @@ func (c unixCredentials) Clone() credentials.TransportCredentials { return c }
 func (unixCredentials) OverrideServerName(string) error           { return nil }
 
 // hostOf is the host that a stream's connection proves.
-func hostOf(ctx context.Context) (model.HostName, error) {
+func hostOf(ctx context.Context, byAuthority bool) (model.HostName, error) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return "", errors.New("the connection has no peer")
 	}
-	switch info := p.AuthInfo.(type) {
+	return hostOfInfo(p.AuthInfo, byAuthority)
+}
+
+func hostOfInfo(info credentials.AuthInfo, byAuthority bool) (model.HostName, error) {
+	switch info := info.(type) {
 	case unixInfo:
 		return info.host, nil
 	case credentials.TLSInfo:
 		if len(info.State.VerifiedChains) == 0 {
 			return "", errors.New("the agent showed no certificate")
 		}
-		return hostOfCertificate(info.State.VerifiedChains[0][0])
+		name, err := identity.Holder(info.State.VerifiedChains[0][0], identity.RoleHost, byAuthority)
+		if err != nil {
+			return "", fmt.Errorf("the agents' address of a controller: %w", err)
+		}
+		return model.HostName(name), nil
 	}
 	return "", errors.New("the connection does not prove who the agent is")
-}
-
-// hostOfCertificate is the first DNS name, or else the common name.
-func hostOfCertificate(c *x509.Certificate) (model.HostName, error) {
-	if len(c.DNSNames) > 0 {
-		return model.HostName(c.DNSNames[0]), nil
-	}
-	if c.Subject.CommonName != "" {
-		return model.HostName(c.Subject.CommonName), nil
-	}
-	return "", errors.New("the agent's certificate names no host: it has neither a DNS name nor a common name")
 }
 
 // TLSFiles are PEM files: this end's certificate and key, and the authorities
 // that sign the other end's.
 type TLSFiles struct{ Cert, Key, CA string }
+
+// pool loads the authorities.
+func (f TLSFiles) pool() (*x509.CertPool, error) {
+	pem, err := os.ReadFile(f.CA)
+	if err != nil {
+		return nil, fmt.Errorf("load authorities: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("load authorities: %s holds no certificate in PEM", f.CA)
+	}
+	return pool, nil
+}
 
 // config loads the files. The certificate is read again for each handshake, so
 // that a renewed one needs no restart.
@@ -114,13 +126,9 @@ func (f TLSFiles) config() (*tls.Config, *x509.CertPool, error) {
 	if _, err := load(); err != nil {
 		return nil, nil, err
 	}
-	pem, err := os.ReadFile(f.CA)
+	pool, err := f.pool()
 	if err != nil {
-		return nil, nil, fmt.Errorf("load authorities: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, nil, fmt.Errorf("load authorities: %s holds no certificate in PEM", f.CA)
+		return nil, nil, err
 	}
 	return &tls.Config{
 		MinVersion:           tls.VersionTLS13,
@@ -129,13 +137,26 @@ func (f TLSFiles) config() (*tls.Config, *x509.CertPool, error) {
 	}, pool, nil
 }
 
-// server wants a certificate of every agent.
+// server wants a certificate of every agent. The authorities, too, are read for each
+// handshake; while they cannot be, those before stay.
 func (f TLSFiles) server() (credentials.TransportCredentials, error) {
 	cfg, pool, err := f.config()
 	if err != nil {
 		return nil, err
 	}
 	cfg.ClientAuth, cfg.ClientCAs = tls.RequireAndVerifyClientCert, pool
+	cfg.NextProtos = []string{"h2"}
+	each := cfg.Clone()
+	var last atomic.Pointer[x509.CertPool]
+	last.Store(pool)
+	cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		if now, err := f.pool(); err == nil {
+			last.Store(now)
+		}
+		c := each.Clone()
+		c.ClientCAs = last.Load()
+		return c, nil
+	}
 	return credentials.NewTLS(cfg), nil
 }
 

@@ -143,7 +143,7 @@ func encodeProbe(id uint64, r probe.Request) *pb.Probe {
 	return &pb.Probe{
 		Id: id, Router: uint32(r.Router), Source: r.Source.AsSlice(), Target: r.Target.AsSlice(), Count: uint32(r.Count),
 		Size: uint32(r.Size), IntervalUs: uint32(r.Interval.Microseconds()), TimeoutUs: uint32(r.Timeout.Microseconds()),
-		PathMtu: r.PathMTU, MaxMtu: uint32(r.MaxMTU),
+		PathMtu: r.PathMTU, MaxMtu: uint32(r.MaxMTU), Paths: r.Paths,
 	}
 }
 
@@ -155,7 +155,7 @@ func decodeProbe(m *pb.Probe) probe.Request {
 	return probe.Request{
 		Router: model.RouterKey(m.Router), Source: source, Target: target, Count: small(m.Count), Size: small(m.Size),
 		Interval: time.Duration(m.IntervalUs) * time.Microsecond, Timeout: time.Duration(m.TimeoutUs) * time.Microsecond,
-		PathMTU: m.PathMtu, MaxMTU: small(m.MaxMtu),
+		PathMTU: m.PathMtu, MaxMTU: small(m.MaxMtu), Paths: m.Paths,
 	}
 }
 
@@ -167,6 +167,11 @@ func encodeProbeResult(id uint64, r probe.Result, err error) *pb.ProbeResult {
 	for _, e := range r.Errors {
 		m.Errors = append(m.Errors, &pb.ProbeError{
 			From: e.From.AsSlice(), Reason: e.Reason, What: e.What, Mtu: uint32(e.MTU), Count: uint32(e.Count),
+		})
+	}
+	for _, p := range r.Paths {
+		m.Paths = append(m.Paths, &pb.PathState{
+			TunnelIp: p.TunnelIP.AsSlice(), Vtep: p.VTEP.AsSlice(), Mtu: uint32(p.MTU), State: p.State, By: p.By, Why: p.Why, Problem: p.Problem,
 		})
 	}
 	switch {
@@ -196,7 +201,7 @@ func decodeProbeResult(m *pb.ProbeResult) (probeAnswer, error) {
 	}
 	const longest = uint64(probe.MaxDuration)
 	if m.Sent > probe.MaxCount || m.Received > m.Sent || m.RttMinNs > longest || m.RttAvgNs > longest || m.RttMaxNs > longest ||
-		m.PathMtu > probe.MaxSize || len(m.Errors) > maxProbeErrors {
+		m.PathMtu > probe.MaxSize || len(m.Errors) > maxProbeErrors || len(m.Paths) > probe.MaxPaths {
 		return probeAnswer{}, fmt.Errorf("probe: result of %d packets sent, %d received, %d errors, path MTU %d", m.Sent, m.Received, len(m.Errors), m.PathMtu)
 	}
 	r := probe.Result{
@@ -209,6 +214,14 @@ func decodeProbeResult(m *pb.ProbeResult) (probeAnswer, error) {
 			return probeAnswer{}, fmt.Errorf("probe: error from %x, MTU %d, %d times", e.From, e.Mtu, e.Count)
 		}
 		r.Errors = append(r.Errors, probe.Error{From: from, Reason: words(e.Reason), What: words(e.What), MTU: int(e.Mtu), Count: int(e.Count)})
+	}
+	for _, p := range m.Paths {
+		local, ok := netip.AddrFromSlice(p.TunnelIp)
+		remote, also := netip.AddrFromSlice(p.Vtep)
+		if !ok || !also || p.Mtu > 1<<16 {
+			return probeAnswer{}, fmt.Errorf("probe: path from %x to %x, MTU %d", p.TunnelIp, p.Vtep, p.Mtu)
+		}
+		r.Paths = append(r.Paths, probe.PathState{TunnelIP: local, VTEP: remote, MTU: int(p.Mtu), State: words(p.State), By: words(p.By), Why: words(p.Why), Problem: words(p.Problem)})
 	}
 	return probeAnswer{result: r}, nil
 }

@@ -46,6 +46,9 @@ func TestProbe(t *testing.T) {
 			{From: netip.MustParseAddr("192.168.0.2"), What: "host unreachable", Count: 1},
 			{Reason: "fragmentation_needed", What: "fragmentation needed", MTU: 1400, Count: 2},
 		},
+		Paths: []probe.PathState{{
+			TunnelIP: netip.MustParseAddr("200.200.0.1"), VTEP: netip.MustParseAddr("200.200.0.2"), MTU: 1450, State: "proven", By: "tunnel", Why: "an answer", Problem: "d",
+		}},
 	}
 	q, _ := probingHost(t, func(_ context.Context, r probe.Request) (probe.Result, error) {
 		if r != probeRequest() {
@@ -172,6 +175,9 @@ func TestBadProbeResults(t *testing.T) {
 		"too many":                {Sent: probe.MaxCount + 1},
 		"a huge MTU":              {Sent: 1, PathMtu: 1 << 20},
 		"a huge time":             {Sent: 1, Received: 1, RttMaxNs: 1 << 62},
+		"too many paths":          {Paths: make([]*pb.PathState, probe.MaxPaths+1)},
+		"a path of a huge MTU":    {Paths: []*pb.PathState{{TunnelIp: []byte{1, 2, 3, 4}, Vtep: []byte{1, 2, 3, 5}, Mtu: 1 << 20}}},
+		"a path to nowhere":       {Paths: []*pb.PathState{{TunnelIp: []byte{1, 2, 3, 4}}}},
 		"an address of 5 bytes":   {Sent: 1, Errors: []*pb.ProbeError{{From: []byte{1, 2, 3, 4, 5}}}},
 	} {
 		if err := NewQueue().probed(m); err == nil {

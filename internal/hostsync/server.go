@@ -11,11 +11,13 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/causeway-net/causeway/internal/hostsync/pb"
 	"github.com/causeway-net/causeway/internal/model"
@@ -42,9 +44,13 @@ type Agent struct {
 type Server struct {
 	hosts   Hosts
 	version string
+	most    int // connections
 	log     *slog.Logger
-	unix    *grpc.Server
-	net     *grpc.Server // nil without TLS
+
+	byAuthority bool
+
+	unix *grpc.Server
+	net  *grpc.Server // nil without TLS
 	// ctx ends with Close.
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -60,13 +66,21 @@ type ServerOptions struct {
 	Hosts     Hosts
 	LocalHost model.HostName // host of the agent that comes by the unix socket
 	TLS       *TLSFiles      // nil: agents come by the unix socket only
-	Version   string         // of the controller, for people
-	Logger    *slog.Logger
+	// ByAuthority says that the authorities of TLS sign for hosts alone, so that a
+	// certificate needs no role; see identity.Holder.
+	ByAuthority bool
+	Version     string // of the controller, for people
+	// Connections are how many may be open, by each way; 0: DefaultConnections.
+	Connections int
+	Logger      *slog.Logger
 }
 
 // NewServer makes a server that serves nothing yet.
 func NewServer(o ServerOptions) (*Server, error) {
-	s := &Server{hosts: o.Hosts, version: o.Version, log: o.Logger}
+	s := &Server{hosts: o.Hosts, version: o.Version, most: o.Connections, log: o.Logger, byAuthority: o.ByAuthority}
+	if s.most == 0 {
+		s.most = DefaultConnections
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.unix = s.newGRPC(unixCredentials{o.LocalHost})
 	if o.TLS != nil {
@@ -81,9 +95,9 @@ func NewServer(o ServerOptions) (*Server, error) {
 
 func (s *Server) newGRPC(creds credentials.TransportCredentials) *grpc.Server {
 	g := grpc.NewServer(
-		grpc.Creds(creds),
-		grpc.MaxRecvMsgSize(maxMessage),
-		grpc.MaxConcurrentStreams(16),
+		grpc.Creds(guardedCredentials{creds, s.byAuthority}),
+		grpc.MaxRecvMsgSize(maxFromAgent),
+		grpc.MaxConcurrentStreams(streamsEach),
 		grpc.ConnectionTimeout(helloTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2, PermitWithoutStream: true}),
@@ -101,7 +115,7 @@ func (s *Server) Serve(l net.Listener) error {
 			return fmt.Errorf("agents at %s: a network needs TLS", l.Addr())
 		}
 	}
-	if err := g.Serve(l); !errors.Is(err, grpc.ErrServerStopped) {
+	if err := g.Serve(s.guarded(l)); !errors.Is(err, grpc.ErrServerStopped) {
 		return err
 	}
 	return nil
@@ -125,7 +139,7 @@ type service struct {
 // Connect serves one agent's stream.
 func (v service) Connect(stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromController]) error {
 	s := v.s
-	host, err := hostOf(stream.Context())
+	host, err := hostOf(stream.Context(), s.byAuthority)
 	if err != nil {
 		s.log.Warn("agent refused", "error", err)
 		return status.Error(codes.Unauthenticated, err.Error())
@@ -230,10 +244,15 @@ func (s *Server) send(ctx context.Context, stream grpc.BidiStreamingServer[pb.Fr
 }
 
 func (s *Server) receive(stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromController], host model.HostName, q *Queue) error {
+	// What is beyond waits in the agent: the stream takes no more than is read.
+	pace := rate.NewLimiter(reportBytes, reportBurst)
 	for {
 		m, err := stream.Recv()
 		if err != nil {
 			return err // io.EOF: the agent has hung up
+		}
+		if err := pace.WaitN(stream.Context(), min(reportBytesLeast+proto.Size(m), reportBurst)); err != nil {
+			return err
 		}
 		if p := m.GetProbe(); p != nil {
 			if err := q.probed(p); err != nil {

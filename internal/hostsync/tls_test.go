@@ -19,6 +19,12 @@ func issue(t testing.TB, by testutil.Certificate, name string, dns []string, ips
 	return &TLSFiles{Cert: c.CertFile, Key: c.KeyFile, CA: c.CAFile}
 }
 
+func withRole(t testing.TB, by testutil.Certificate, name, role string) *TLSFiles {
+	t.Helper()
+	c := by.Issue(t, name, testutil.Role(role))
+	return &TLSFiles{Cert: c.CertFile, Key: c.KeyFile, CA: c.CAFile}
+}
+
 func TestMutualTLS(t *testing.T) {
 	ca, other := testutil.SelfSigned(t, t.TempDir(), "authority"), testutil.SelfSigned(t, t.TempDir(), "authority")
 	hosts := newFakeHosts()
@@ -37,8 +43,8 @@ func TestMutualTLS(t *testing.T) {
 		files *TLSFiles
 		host  model.HostName
 	}{
-		{issue(t, ca, "a-name", []string{"gw1.site", "gw1"}), "gw1.site"},
-		{issue(t, ca, "gw2", nil), "gw2"},
+		{withRole(t, ca, "a-name", "host:gw1.site"), "gw1.site"},
+		{withRole(t, ca, "gw9", "host:gw2"), "gw2"},
 	} {
 		sink := newSink()
 		_, stop := connect(t, ClientOptions{Target: target, TLS: c.files}, sink)
@@ -48,11 +54,11 @@ func TestMutualTLS(t *testing.T) {
 		wait(t, sink.updates, "full state")
 		stop()
 	}
-	stranger := issue(t, other, "gw1.site", []string{"gw1.site"})
+	stranger := withRole(t, other, "gw1.site", "host:gw1.site")
 	stranger.CA = ca.CAFile
-	nameless := issue(t, ca, "", nil)
+	nameless := issue(t, ca, "gw1.site", []string{"gw1.site"})
 	impostor := issue(t, other, "controller", nil, loopback)
-	for name, c := range map[string]*TLSFiles{"stranger": stranger, "nameless": nameless} {
+	for name, c := range map[string]*TLSFiles{"stranger": stranger, "nameless": nameless, "operator": withRole(t, ca, "gw1.site", "operator:gw1.site")} {
 		client, err := NewClient(ClientOptions{Target: target, TLS: c, Logger: quiet()})
 		if err != nil {
 			t.Fatal(err)

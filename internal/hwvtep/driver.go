@@ -129,16 +129,6 @@ func (d *driver) run(ctx context.Context) {
 	}
 }
 
-// sleep waits, no longer than ctx.
-func sleep(ctx context.Context, pause time.Duration) {
-	t := time.NewTimer(pause)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
-
 // session is one connection to the switch, from dialing to its end. It returns nil
 // only for a retired switch that is clean.
 func (d *driver) session(ctx context.Context) error {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/pause"
 )
 
 const (
@@ -201,9 +202,9 @@ func (s *session) follow(ctx context.Context) error {
 	for {
 		select {
 		case <-s.changed:
-			sleep(ctx, settle)
+			_ = pause.For(ctx, settle)
 		case <-s.d.wake:
-			sleep(ctx, settle)
+			_ = pause.For(ctx, settle)
 		case <-again.C:
 		case <-echo.C:
 			if err := s.conn.call(ctx, nil, "echo"); err != nil {

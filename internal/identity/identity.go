@@ -30,7 +30,8 @@ type Caller struct {
 	// Admin is set where nobody authenticates, so that everybody is an admin. An
 	// authenticated Caller is an admin by the policy's rule context_is_admin.
 	Admin bool
-	// Method says how the Caller was recognized, for the log: "none", "keystone".
+	// Method says how the Caller was recognized, for the log: "none", "certificate",
+	// "keystone".
 	Method string
 	// Expires is when the credentials end; zero: never.
 	Expires time.Time

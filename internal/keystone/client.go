@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/causeway-net/causeway/internal/identity"
@@ -36,7 +35,9 @@ type client struct {
 	http *http.Client
 	auth []byte // body of the service user's own authentication
 
-	mu    sync.Mutex
+	// lock, with room for one, is held while token is looked at or made anew; who waits
+	// for it can give up.
+	lock  chan struct{}
 	token string // the service user's
 }
 
@@ -62,7 +63,7 @@ func newClient(o Options) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &client{base: base, http: o.HTTP, auth: body}
+	c := &client{base: base, http: o.HTTP, auth: body, lock: make(chan struct{}, 1)}
 	if c.http == nil {
 		c.http = &http.Client{}
 	}
@@ -164,8 +165,12 @@ func callerOf(body []byte) (identity.Caller, error) {
 
 // serviceToken is the service user's token; another one than old.
 func (c *client) serviceToken(ctx context.Context, old string) (string, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	select {
+	case c.lock <- struct{}{}:
+		defer func() { <-c.lock }()
+	case <-ctx.Done():
+		return "", fmt.Errorf("wait for the service user's token: %w", context.Cause(ctx))
+	}
 	if c.token != old {
 		return c.token, nil
 	}

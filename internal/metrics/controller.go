@@ -136,7 +136,7 @@ func (c *Controller) HostLag(host string, sent, applied int64) {
 // HostReport counts a report of a host.
 func (c *Controller) HostReport(host string) { c.reports.WithLabelValues(host).Inc() }
 
-// TokenValidated counts a question to Keystone: valid, invalid or unavailable.
+// TokenValidated counts a question to Keystone: valid, invalid, unavailable or busy.
 func (c *Controller) TokenValidated(result string, took time.Duration) {
 	c.tokens.WithLabelValues(result).Inc()
 	c.asking.Observe(took.Seconds())

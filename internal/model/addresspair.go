@@ -7,10 +7,6 @@ import (
 	"strings"
 )
 
-// MaxAllowedPairs is how many allowed address pairs a port may have: the default of
-// Neutron's max_allowed_address_pair.
-const MaxAllowedPairs = 10
-
 // AllowedPair is a further sender that a port with port security may be: these
 // addresses from this MAC.
 type AllowedPair struct {

@@ -1,10 +1,11 @@
 package model
 
 import (
-	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -52,25 +53,48 @@ const MaxVLAN = 4094
 // MAC is an Ethernet address.
 type MAC [6]byte
 
-// ParseMAC reads aa:bb:cc:dd:ee:ff or aa-bb-cc-dd-ee-ff in either case.
+// ParseMAC reads what Neutron takes for a MAC address, in either case: six octets of one
+// or two digits with colons or hyphens, three words of up to four digits with colons,
+// hyphens or dots (aabb.ccdd.eeff), two of five or six with colons or hyphens, or eleven
+// or twelve digits alone.
 func ParseMAC(s string) (MAC, error) {
-	var m MAC
-	if len(s) != 17 {
-		return m, fmt.Errorf("'%s' is not a valid MAC address", s)
+	wrong := func() (MAC, error) { return MAC{}, fmt.Errorf("'%s' is not a valid MAC address", s) }
+	words := []string{s}
+	if i := strings.IndexAny(s, ":-."); i >= 0 {
+		words = strings.Split(s, s[i:i+1])
 	}
-	sep := s[2]
-	if sep != ':' && sep != '-' {
-		return m, fmt.Errorf("'%s' is not a valid MAC address", s)
+	least, most := 1, 12/len(words) // digits of a word
+	switch len(words) {
+	case 1:
+		least = 11
+	case 2:
+		least = 5
+	case 3, 6:
+	default:
+		return wrong()
 	}
-	for i := range 6 {
-		hi, ok1 := hexDigit(s[3*i])
-		lo, ok2 := hexDigit(s[3*i+1])
-		if !ok1 || !ok2 || i < 5 && s[3*i+2] != sep {
-			return MAC{}, fmt.Errorf("'%s' is not a valid MAC address", s)
+	if len(words) != 3 && strings.Contains(s, ".") {
+		return wrong()
+	}
+	var n uint64
+	for _, w := range words {
+		if len(w) < least || len(w) > most {
+			return wrong()
 		}
-		m[i] = hi<<4 | lo
+		for i := range len(w) {
+			if _, ok := hexDigit(w[i]); !ok {
+				return wrong() // ParseUint takes a sign
+			}
+		}
+		x, err := strconv.ParseUint(w, 16, 64)
+		if err != nil {
+			return wrong()
+		}
+		n = n<<(4*most) | x
 	}
-	return m, nil
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], n)
+	return MAC(b[2:]), nil
 }
 
 func hexDigit(c byte) (byte, bool) {
@@ -126,12 +150,16 @@ func (m *MAC) UnmarshalText(b []byte) (err error) {
 // echo the text, comparisons use the MAC.
 type NamedMAC struct {
 	MAC
-	Text string
+	Text string // "" where it is the canonical form
 }
 
-// ParseNamedMAC keeps s as the text.
+// ParseNamedMAC keeps s as the text, where it has six octets of two digits and is not
+// the canonical form anyway. Other forms are read as that, as by Neutron.
 func ParseNamedMAC(s string) (NamedMAC, error) {
 	m, err := ParseMAC(s)
+	if len(s) != len("aa:bb:cc:dd:ee:ff") || err == nil && s == m.String() {
+		return NamedMAC{MAC: m}, err
+	}
 	return NamedMAC{m, s}, err
 }
 
@@ -149,7 +177,7 @@ func (m NamedMAC) MarshalJSON() ([]byte, error) { return json.Marshal(m.String()
 // UnmarshalJSON reads a string that ParseMAC takes.
 func (m *NamedMAC) UnmarshalJSON(b []byte) error {
 	var s string
-	if err := json.NewDecoder(bytes.NewReader(b)).Decode(&s); err != nil {
+	if err := json.Unmarshal(b, &s); err != nil {
 		return err
 	}
 	v, err := ParseNamedMAC(s)
@@ -196,6 +224,9 @@ type AddrRange struct {
 	Start netip.Addr `json:"start"`
 	End   netip.Addr `json:"end"`
 }
+
+// MaxNextHops is how many next hops a router may have for one destination.
+const MaxNextHops = 8
 
 // HostRoute is an extra route of a router, or a host route of a subnet.
 type HostRoute struct {

@@ -11,13 +11,22 @@ import (
 
 func TestParseMAC(t *testing.T) {
 	want := MAC{0x6f, 0xe4, 0x5a, 0xfa, 0x8e, 0x09}
-	for _, s := range []string{"6f:e4:5a:fa:8e:09", "6F:E4:5A:FA:8E:09", "6F-e4-5a-FA-8e-09"} {
+	for _, s := range []string{
+		"6f:e4:5a:fa:8e:09", "6F:E4:5A:FA:8E:09", "6F-e4-5a-FA-8e-09", "6f:e4:5a:fa:8e:9", "6f-e4-5a-fa-8e-9",
+		"6fe4.5afa.8e09", "6FE4:5afa:8e09", "6fe4-5afa-8e09", "6fe45a-fa8e09", "6fe45a:fa8e09", "6fe45afa8e09",
+	} {
 		if m, err := ParseMAC(s); err != nil || m != want {
 			t.Errorf("ParseMAC(%q) = %v, %v", s, m, err)
 		}
 	}
+	for s, want := range map[string]MAC{"1.2.3": {0, 1, 0, 2, 0, 3}, "23456-789ab": {2, 0x34, 0x56, 7, 0x89, 0xab}, "123456789ab": {1, 0x23, 0x45, 0x67, 0x89, 0xab}} {
+		if m, err := ParseMAC(s); err != nil || m != want {
+			t.Errorf("ParseMAC(%q) = %v, %v; want %v", s, m, err, want)
+		}
+	}
 	for _, s := range []string{
-		"", "zz", "6f:e4:5a:fa:8e", "6f:e4:5a:fa:8e:0g", "6f:e4:5a:fa:8e:09:00", "6fe45afa8e09",
+		"", "zz", "6f:e4:5a:fa:8e", "6f:e4:5a:fa:8e:0g", "6f:e4:5a:fa:8e:09:00", "6fe45afa8e", "6fe45afa8e090", "6fe45.afa8e09",
+		"6fe4.5afa.8e090", "6fe4.5afa", "6fe4.5afa:8e09", "6fe4..8e09", "+fe45afa8e09", "6fe4.5afa.8e09.", "6f:e4:5a:fa:8e:", ":e4:5a:fa:8e:09",
 		"6f:e4-5a:fa:8e:09", "6f.e4.5a.fa.8e.09", "6f:e4:5a:fa:8e:9 ", "０f:e4:5a:fa:8e",
 	} {
 		if m, err := ParseMAC(s); err == nil {
@@ -33,6 +42,7 @@ func TestParseMAC(t *testing.T) {
 func FuzzParseMAC(f *testing.F) {
 	f.Add("16:B7:B5:A4:57:75")
 	f.Add("aa-00-11-22-33-44")
+	f.Add("aabb.ccdd.eeff")
 	f.Add("zz")
 	f.Fuzz(func(t *testing.T, s string) {
 		m, err := ParseMAC(s)
@@ -42,7 +52,7 @@ func FuzzParseMAC(f *testing.F) {
 		if again, err := ParseMAC(m.String()); err != nil || again != m {
 			t.Fatalf("%q is %v, which is %v, %v", s, m, again, err)
 		}
-		if !strings.EqualFold(strings.ReplaceAll(s, "-", ":"), m.String()) {
+		if digits := strings.NewReplacer(":", "", "-", "", ".", "").Replace(s); len(digits) == 12 && !strings.EqualFold(digits, strings.ReplaceAll(m.String(), ":", "")) {
 			t.Fatalf("%q became %v", s, m)
 		}
 	})

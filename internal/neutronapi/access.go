@@ -9,6 +9,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/identity"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/openapi"
 	"github.com/causeway-net/causeway/internal/policy"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
@@ -59,15 +60,13 @@ func projectIn(s store.Snapshot) model.ProjectID {
 
 // bound makes the context of a write: check runs in its transaction, then met, which
 // may be nil, and what the request names exists only as far as the caller may see it.
-func (a *API) bound(ctx context.Context, check func(view) error, met func(store.Reader) error) context.Context {
-	d := deciderOf(ctx)
-	if d == nil && met == nil {
-		return ctx
-	}
+func (a *API) bound(ctx context.Context, check func(view) error, met func(store.Reader) error) (context.Context, *outcome) {
+	d, done := deciderOf(ctx), new(outcome)
 	if d == nil {
-		return site.WithAccess(ctx, site.Access{Check: met})
+		return site.WithAccess(ctx, site.Access{Check: met, Done: done.set}), done
 	}
 	return site.WithAccess(ctx, site.Access{
+		Done: done.set,
 		Owns: func(p model.ProjectID) bool { return d.Admin() || p == d.Caller().ProjectID },
 		Check: func(r store.Reader) error {
 			if err := check(viewOf(ctx, inTx{r})); err != nil || met == nil {
@@ -79,8 +78,17 @@ func (a *API) bound(ctx context.Context, check func(view) error, met func(store.
 			sees, known := a.sees[kind]
 			return !known || sees(viewOf(ctx, inTx{r}), o)
 		},
-	})
+	}), done
 }
+
+// outcome is the state that a write has led to, from which its answer is made. It
+// belongs to the request's goroutine.
+type outcome struct{ s store.Snapshot }
+
+func (o *outcome) set(s store.Snapshot) { o.s = s }
+
+// view is the state as the request's caller sees it.
+func (o *outcome) view(ctx context.Context) view { return viewOf(ctx, o.s) }
 
 // target is what policy looks at: a stored object, what a request says of it, or
 // both, of which the request goes before.
@@ -262,7 +270,9 @@ func saysAnything[I, M any](a *attribute[I, M], v any) bool {
 	case nil:
 		return false
 	case string:
-		return v != "" && !strings.EqualFold(v, "false") && v != "0"
+		// Where only texts are taken, these two are texts like others.
+		no := strings.EqualFold(v, "false") || v == "0"
+		return v != "" && !(no && takesMore(a.takes.takes))
 	case bool:
 		return v
 	case []any:
@@ -271,6 +281,14 @@ func saysAnything[I, M any](a *attribute[I, M], v any) bool {
 		return len(v) > 0
 	}
 	return plain(v) != "0"
+}
+
+// takesMore tells whether a schema has truth values or numbers beside texts.
+func takesMore(s *openapi.Schema) bool {
+	if s == nil {
+		return false
+	}
+	return slices.Contains(s.Type, openapi.Boolean) || slices.Contains(s.Type, openapi.Integer) || slices.ContainsFunc(s.AnyOf, takesMore)
 }
 
 // refused is the 403 in Neutron's words.
@@ -439,6 +457,30 @@ func (r *resource[I, M]) mayChange(a *API, req *http.Request, id string) error {
 		return err
 	}
 	return r.checkChange(a, id, "UPDATE", "update_"+r.name, nil)(v)
+}
+
+// mayCreate decides about a large body before it is read, as far as that can be.
+func (r *resource[I, M]) mayCreate(req *http.Request) error {
+	d := deciderOf(req.Context())
+	if d == nil || !large(req) {
+		return nil
+	}
+	if allowed, known := d.Always("create_" + r.name); known && !allowed {
+		return r.denied("CREATE", []string{"create_" + r.name})
+	}
+	return nil
+}
+
+// mayAsk is mayCreate for a change of what exists.
+func (r *resource[I, M]) mayAsk(a *API, req *http.Request, id, action string) error {
+	if deciderOf(req.Context()) == nil || !large(req) || !isUUID(id) {
+		return nil
+	}
+	v, err := a.view(req.Context())
+	if err != nil {
+		return err
+	}
+	return r.checkChange(a, id, "UPDATE", action, nil)(v)
 }
 
 // openKeys leaves out sort keys that the caller may not read of every resource: the

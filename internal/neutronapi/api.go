@@ -1,14 +1,17 @@
 package neutronapi
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"path"
-	"runtime"
 	"runtime/debug"
 	"strings"
 
+	"github.com/causeway-net/causeway/internal/fair"
+	"github.com/causeway-net/causeway/internal/identity"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/openapi"
 	"github.com/causeway-net/causeway/internal/policy"
@@ -34,6 +37,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Project is DefaultProject if empty.
 	Project model.ProjectID
+	// Certificates says who asks where there is no Authenticator and clients show
+	// certificates; nil: nobody is asked. An error refuses the request.
+	Certificates func(*http.Request) (identity.Caller, error)
 	// Authenticator says who asks; nil: everybody is an admin of Project.
 	Authenticator Authenticator
 	// Policy gives the rules in force; nil: the defaults. It is asked with each
@@ -43,6 +49,8 @@ type Options struct {
 	MaxBody int64
 	// Limiter keeps each client to a rate; nil: nobody.
 	Limiter *ratelimit.Limiter
+	// TrustedProxies may say how a client reached the API, and who it is; see forwarded.
+	TrustedProxies []netip.Prefix
 	// Observe is told of each request once it is answered; nil: nobody is.
 	Observe func(Observation)
 	// Extra is served beside the resources. It looks beyond one project's
@@ -56,11 +64,13 @@ type API struct {
 	log     *slog.Logger
 	project model.ProjectID
 	auth    Authenticator
+	certs   func(*http.Request) (identity.Caller, error)
 	policy  func() *policy.Rules
 	maxBody int64
 	limiter *ratelimit.Limiter
 	observe func(Observation)
-	turns   chan struct{} // see inTurn
+	proxies []netip.Prefix
+	gates   gates
 	mux     *http.ServeMux
 	// sees tells, for each kind of resource, whether a caller may know of one.
 	sees     map[store.Kind]func(view, store.Object) bool
@@ -78,14 +88,15 @@ type collection struct{ name, plural, path string }
 
 // New makes the handler for s.
 func New(s *site.Site, opts Options) *API {
-	a := &API{site: s, log: opts.Logger, project: opts.Project, auth: opts.Authenticator, policy: opts.Policy,
+	a := &API{site: s, log: opts.Logger, project: opts.Project, auth: opts.Authenticator, certs: opts.Certificates, policy: opts.Policy,
 		sees: map[store.Kind]func(view, store.Object) bool{}, mux: http.NewServeMux(),
 		operations: map[string]methods{}, schemas: map[string]*openapi.Schema{}}
 	a.maxBody, a.limiter, a.observe = opts.MaxBody, opts.Limiter, opts.Observe
-	a.turns = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
+	a.proxies = opts.TrustedProxies
 	if a.maxBody == 0 {
 		a.maxBody = DefaultMaxBody
 	}
+	a.gates = newGates(a.maxBody)
 	if a.log == nil {
 		a.log = slog.Default()
 	}
@@ -124,6 +135,7 @@ func New(s *site.Site, opts Options) *API {
 // ServeHTTP gives each request an id, bounds its body and keeps a defect in one
 // request from the others.
 func (a *API) ServeHTTP(writer http.ResponseWriter, r *http.Request) {
+	r = forwarded(r, a.proxies)
 	w := newRecorder(writer, r)
 	w.Header().Set(requestIDHeader, w.seen.RequestID)
 	if a.observe != nil {
@@ -143,8 +155,8 @@ func (a *API) ServeHTTP(writer http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	r.Body = http.MaxBytesReader(writer, r.Body, a.maxBody)
-	// Real servers take a .json suffix and doubled slashes; ServeMux would
-	// answer the latter with a redirect that clients do not follow for a POST.
+	// Real servers take a .json suffix, doubled slashes and one at the end; ServeMux
+	// would answer with a redirect that clients do not follow for a POST, or with 404.
 	if p := cleanPath(r.URL.Path); p != r.URL.Path || r.URL.RawPath != "" && strings.Contains(r.URL.RawPath, "//") {
 		u := *r.URL
 		u.Path, u.RawPath = p, ""
@@ -154,23 +166,23 @@ func (a *API) ServeHTTP(writer http.ResponseWriter, r *http.Request) {
 	}
 	r, err := a.admit(w, r)
 	if err != nil {
-		w.seen.Route = a.routeOf(r)
+		if w.seen.Route = a.routeOf(r); w.seen.Route != "" {
+			about(w, a.subjectOf(w.seen.Route))
+		}
 		a.WriteError(w, r, err)
 		return
 	}
-	a.mux.ServeHTTP(w, r)
+	w.load = &load{g: a.gates, who: a.nameOf(r, w.seen), limit: a.maxBody}
+	defer w.load.done()
+	a.mux.ServeHTTP(w, r.WithContext(fair.As(context.WithValue(r.Context(), loadKey{}, w.load), w.load.who)))
 }
 
 func cleanPath(p string) string {
-	if p != descriptionPath {
+	if p = strings.TrimRight(p, "/"); p != descriptionPath {
 		p = strings.TrimSuffix(p, ".json")
 	}
 	if p == "" || p[0] != '/' {
 		p = "/" + p
 	}
-	clean := path.Clean(p)
-	if strings.HasSuffix(p, "/") && clean != "/" {
-		clean += "/"
-	}
-	return clean
+	return path.Clean(p)
 }

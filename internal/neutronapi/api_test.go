@@ -25,11 +25,20 @@ type server struct {
 	checker *openapitest.Checker // see described
 }
 
-func newServer(t testing.TB) *server {
+func newServer(t testing.TB) *server { return newLimitedServer(t, site.Limits{}) }
+
+func newLimitedServer(t testing.TB, limits site.Limits) *server {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	st := sitetest.New()
-	s := site.New(st, site.Options{Logger: log})
+	s := site.New(st, site.Options{Logger: log, Limits: limits})
 	return &server{t: t, st: st, site: s, h: neutronapi.New(s, neutronapi.Options{Logger: log})}
+}
+
+// reopened is the same store behind an API with other limits.
+func (s *server) reopened(limits site.Limits) *server {
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	rules := site.New(s.st, site.Options{Logger: log, Limits: limits})
+	return &server{t: s.t, st: s.st, site: rules, h: neutronapi.New(rules, neutronapi.Options{Logger: log})}
 }
 
 // object is a decoded JSON object.

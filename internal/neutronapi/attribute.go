@@ -126,6 +126,19 @@ func neutral[I, M any](name, words string) attribute[I, M] {
 	return attribute[I, M]{name: name, post: true, put: true, takes: with(nothing(refuse), ignore)}
 }
 
+// undecided is an attribute that exists in Neutron and not here, and of which each value
+// but null asks for something.
+func undecided[I, M any](name, words string) attribute[I, M] {
+	null := openapi.Of(openapi.Null)
+	takes := value[struct{}]{null, null, func(x any) (none struct{}, err error) {
+		if x != nil {
+			err = site.Unsupported("%s: %s", name, words)
+		}
+		return none, err
+	}}
+	return attribute[I, M]{name: name, post: true, put: true, takes: with(takes, func(*I, struct{}) error { return nil })}
+}
+
 // shown gives a neutral attribute its constant value in replies.
 func shown[I, M any](a attribute[I, M], value any) attribute[I, M] {
 	a.get = func(store.Snapshot, *M) any { return value }
@@ -203,7 +216,21 @@ func stamp() *openapi.Schema {
 	return &openapi.Schema{Type: openapi.Types{openapi.String}, Format: "date-time"}
 }
 
-func stampText(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
+// stampText writes a time as Neutron does. Two of them are in each row of a list, and
+// time.Format takes as long for them as the ids take.
+func stampText(t time.Time) string {
+	t = t.UTC()
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	if year < 0 || year > 9999 {
+		return t.Format("2006-01-02T15:04:05Z")
+	}
+	b := [...]byte{0, 0, 0, 0, '-', 0, 0, '-', 0, 0, 'T', 0, 0, ':', 0, 0, ':', 0, 0, 'Z'}
+	for _, two := range [...]struct{ at, n int }{{0, year / 100}, {2, year % 100}, {5, int(month)}, {8, day}, {11, hour}, {14, minute}, {17, second}} {
+		b[two.at], b[two.at+1] = '0'+byte(two.n/10), '0'+byte(two.n%10)
+	}
+	return string(b[:])
+}
 
 // list makes JSON write [] where there is nothing.
 func list[T any](l []T) []T {

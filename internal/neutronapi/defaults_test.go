@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/causeway-net/causeway/internal/site"
 )
 
 // wantObject compares a reply with JSON. The values of others are not looked
@@ -135,7 +137,7 @@ func TestExtraRoutes(t *testing.T) {
 
 // TestManyRoutes makes sure that thousands of routes are checked in good time.
 func TestManyRoutes(t *testing.T) {
-	s := newServer(t)
+	s := newLimitedServer(t, site.Limits{Routes: 10_000})
 	net := s.post("/v2.0/networks", `{"network":{}}`)
 	sub := s.post("/v2.0/subnets", fill(`{"subnet":{"network_id":"$N","ip_version":4,"cidr":"10.0.0.0/24"}}`, "$N", net))
 	at := "/v2.0/routers/" + s.post("/v2.0/routers", `{"router":{}}`)

@@ -203,7 +203,7 @@ func (r *resource[I, M]) postBody() (body, reply *openapi.Schema) {
 	if !r.bulk {
 		return asked(r.name, create), r.row()
 	}
-	many := openapi.ListOf(create, -1)
+	many := openapi.ListOf(openapi.Any(create, asked(r.name, create)), -1)
 	many.MinItems = 1
 	return openapi.Any(asked(r.name, create), asked(r.plural, many)),
 		openapi.Any(r.row(), wrapped(r.plural, openapi.ListOf(openapi.Ref(r.name), -1)))

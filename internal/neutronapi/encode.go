@@ -36,6 +36,12 @@ func (e *encoder) value(v any) {
 		e.buf = append(e.buf, v...)
 	case []string:
 		listed(e, v, e.text)
+	case map[string]any:
+		mapped(e, v)
+	case map[string]json.RawMessage:
+		mapped(e, v)
+	case []allowedPair:
+		listed(e, v, func(p allowedPair) { e.any(p) })
 	case []model.AddrPair:
 		listed(e, v, func(a model.AddrPair) {
 			e.raw(`{"subnet_id":`)
@@ -93,6 +99,15 @@ func (e *encoder) text(s string) {
 	e.buf = append(e.buf, '"')
 	e.buf = append(e.buf, s...)
 	e.buf = append(e.buf, '"')
+}
+
+// mapped writes empty maps itself, which is what most are.
+func mapped[T any](e *encoder, m map[string]T) {
+	if m != nil && len(m) == 0 {
+		e.raw("{}")
+		return
+	}
+	e.any(m)
 }
 
 func listed[T any](e *encoder, l []T, one func(T)) {

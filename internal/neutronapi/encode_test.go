@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/causeway-net/causeway/internal/model"
@@ -27,7 +28,8 @@ func TestEncoder(t *testing.T) {
 	ip := netip.MustParseAddr
 	for _, v := range []any{
 		nil, true, false, 0, -5, int64(1 << 40), 1.5, uint32(7), "", "text", `"\`, "<a&b>", "\x00\x1f\x7f", "é", "\u2028", "\xff",
-		[]string(nil), []string{}, []string{"a", "<b>"}, map[string]any{"k": []int{1}}, json.RawMessage(`{"a":[1]}`),
+		[]string(nil), []string{}, []string{"a", "<b>"}, map[string]any{"k": []int{1}}, map[string]any{}, map[string]any(nil), map[string]json.RawMessage{}, map[string]json.RawMessage{"a": json.RawMessage("1")},
+		[]allowedPair(nil), []allowedPair{}, []allowedPair{{"10.0.0.0/8", "fa:16:3e:00:00:01"}, {}}, json.RawMessage(`{"a":[1]}`),
 		[]model.AddrPair(nil), []model.AddrPair{{SubnetID: "s", IP: ip("10.0.0.1")}, {SubnetID: "t", IP: ip("fd00::1")}, {}},
 		[]model.HostRoute{{Destination: netip.MustParsePrefix("10.0.0.0/8"), NextHop: ip("10.0.0.1")}},
 		[]model.AddrRange{{Start: ip("10.0.0.1"), End: ip("10.0.0.9")}, {}},
@@ -38,6 +40,15 @@ func TestEncoder(t *testing.T) {
 	var e encoder
 	if e.value(func() {}); e.err == nil {
 		t.Error("a function was written")
+	}
+}
+
+func TestStampText(t *testing.T) {
+	zone := time.FixedZone("", 5400)
+	for _, at := range []time.Time{{}, time.Unix(0, 0), time.Date(2026, 11, 29, 1, 2, 3, 999, zone), time.Date(12026, 1, 2, 3, 4, 5, 0, zone), time.Date(-1, 1, 2, 3, 4, 5, 0, zone)} {
+		if got, want := stampText(at), at.UTC().Format("2006-01-02T15:04:05Z"); got != want {
+			t.Errorf("%v: %s, want %s", at, got, want)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/causeway-net/causeway/internal/model"
 )
@@ -84,6 +85,9 @@ func (a *API) WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	if e == errMethod {
 		status = http.StatusMethodNotAllowed
 	}
+	if status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
+		retryAfter(w.Header(), time.Second)
+	}
 	if e.Kind == model.KindUnauthenticated {
 		a.writeUnauthenticated(w)
 		return
@@ -105,6 +109,9 @@ func (a *API) writeBody(w http.ResponseWriter, status int, b []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(b)))
+	if rec, ok := w.(*recorder); ok {
+		rec.load.done() // who reads slowly holds up nobody
+	}
 	w.WriteHeader(status)
 	_, _ = w.Write(b) // the client has gone if this fails
 }

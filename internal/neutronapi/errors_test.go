@@ -1,6 +1,7 @@
 package neutronapi_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -152,7 +153,7 @@ func coreErrors() []errorRow {
 		// Networks.
 		{400, "InvalidInput", "Invalid input for operation: 'maybe' cannot be converted to boolean.", post + "networks", `{"network":{"port_security_enabled":"maybe"}}`},
 		{400, "InvalidInput", "maximum is 1450", post + "networks", `{"network":{"mtu":1451}}`},
-		{400, "InvalidInput", "minimum is 68", put + "networks/$NET", `{"network":{"mtu":"67"}}`},
+		{409, "NetworkMTUSubnetConflict", "minimum of 68", put + "networks/$NET", `{"network":{"mtu":"67"}}`},
 		{400, bad, "Invalid input for mtu. Reason: 'x' is not an integer.", post + "networks", `{"network":{"mtu":"x"}}`},
 		{400, "InvalidInput", "network_type value 'vlan' not supported", post + "networks", `{"network":{"provider:network_type":"vlan"}}`},
 		{400, "InvalidInput", "provider:segmentation_id prohibited", post + "networks", `{"network":{"provider:segmentation_id":5}}`},
@@ -241,7 +242,8 @@ func coreErrors() []errorRow {
 		{400, "InvalidRoutes", "the nexthop is not connected with router", put + "routers/$ROUTER", `{"router":{"routes":[{"destination":"1.0.0.0/8","nexthop":"9.9.9.9"}]}}`},
 		{400, "InvalidRoutes", "the nexthop is used by router", put + "routers/$ROUTER", `{"router":{"routes":[{"destination":"1.0.0.0/8","nexthop":"10.0.0.1"}]}}`},
 		{400, bad, "Duplicate hostroute", put + "routers/$ROUTER", `{"router":{"routes":[{"destination":"1.0.0.0/8","nexthop":"10.0.0.9"},{"destination":"1.0.0.0/8","nexthop":"10.0.0.9"}]}}`},
-		{400, "FeatureNotSupported", "several next hops", put + "routers/$ROUTER/add_extraroutes", `{"router":{"routes":[{"destination":"172.16.0.0/12","nexthop":"10.0.0.10"}]}}`},
+		{400, "FeatureNotSupported", "a router has at most 8 next hops for one destination: 172.16.0.0/12 has more", put + "routers/$ROUTER/add_extraroutes", `{"router":{"routes":[` + nextHops("172.16.0.0/12", 10, 8) + `]}}`},
+		{400, "FeatureNotSupported", "at most 8 next hops for one destination: 7.0.0.0/8", put + "routers/$ROUTER", `{"router":{"routes":[` + nextHops("7.0.0.0/8", 10, 9) + `]}}`},
 		{400, bad, "Required attribute 'routes'", put + "routers/$ROUTER/add_extraroutes", `{"router":{}}`},
 		{400, "BadRequest", "Bad router request: Network $NET is not an external network", put + "routers/$ROUTER", `{"router":{"external_gateway_info":{"network_id":"$NET","enable_snat":true}}}`},
 		{400, "BadRequest", "is not an external network", post + "routers", `{"router":{"external_gateway_info":{"network_id":"$NET","external_fixed_ips":[{"ip_address":"10.0.0.5"}]}}}`},
@@ -344,4 +346,13 @@ func l2GatewayErrors() []errorRow {
 		{400, "InvalidInput", "Segmentation id is out of range.", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$DEV","segmentation_id":"-1"}]}}`},
 		{400, "InvalidInput", "Segmentation id is out of range.", post + lg, `{"l2_gateway":{"devices":[{"device_id":"$DEV","segmentation_id":"16777216"}]}}`},
 	}
+}
+
+// nextHops are routes to one destination by n next hops.
+func nextHops(to string, first, n int) string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf(`{"destination":"%s","nexthop":"10.0.0.%d"}`, to, first+i))
+	}
+	return strings.Join(all, ",")
 }

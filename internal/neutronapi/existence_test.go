@@ -1,3 +1,7 @@
+//go:build !race
+
+// One goroutine asks here: the race detector would find nothing, and take minutes for it.
+
 package neutronapi_test
 
 import (
@@ -8,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/causeway-net/causeway/internal/neutronapi"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // asked is the answer to b's request, with what is given for the id in it left out.
@@ -22,6 +27,7 @@ func (s *stranger) asked(method, path, body, id string) (int, string) {
 // Nothing that a member of another project asks about an id tells whether there is
 // anything of that id: the answer is that about an id that nothing has.
 func TestExistenceIsNotTold(t *testing.T) {
+	testutil.OneGoroutine(t)
 	s := newStranger(t)
 	s.ids["own-sub"] = s.as("b", 201, "POST", "/v2.0/subnets", `{"subnet":{"network_id":"$own","ip_version":4,"cidr":"10.77.0.0/24"}}`).str("id")
 	s.ids["own-port"] = s.as("b", 201, "POST", "/v2.0/ports", `{"port":{"network_id":"$own"}}`).str("id")

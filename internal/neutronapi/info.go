@@ -32,6 +32,7 @@ func extensions() []extension {
 		ext("port-security", "Port Security", "Protection against spoofing, by network and port.", "2012-07-23"+day),
 		ext("allowed-address-pairs", "Allowed Address Pairs", "Further senders that port security lets pass.", "2012-07-23"+day),
 		ext("binding", "Port Binding", "Ports bound to hosts and their interfaces.", "2014-02-03"+day),
+		ext("port-mac-address-regenerate", "Neutron Port MAC address regenerate", "A port gets a new MAC address where null is put.", "2018-05-03"+day),
 		ext("ip-substring-filtering", "IP address substring filtering", "Ports by a part of an address.", "2017-11-28T09:00:00-00:00"),
 		ext("net-mtu", "Network MTU", "The MTU of a network.", "2015-03-25"+day),
 		ext("net-mtu-writable", "Network MTU (writable)", "The MTU of a network can be set.", "2017-07-12"+day),
@@ -71,7 +72,6 @@ func (a *API) registerInfo() {
 		return versions{[]version{{"v2.0", "CURRENT", []link{{"self", baseURL(r) + "/v2.0/"}}}}}, nil
 	})
 	get("/v2.0", "show_version", "List the resources of the API.", openapi.Written[resources](), a.showVersion)
-	get("/v2.0/{$}", "show_version_", "List the resources of the API.", openapi.Written[resources](), a.showVersion)
 	shown := openapi.Written[extension]()
 	get("/v2.0/extensions", "list_extensions", "List the extensions that work.", wrapped("extensions", openapi.ListOf(shown, -1)), func(*http.Request) (any, error) {
 		return map[string]any{"extensions": extensions()}, nil

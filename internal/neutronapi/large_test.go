@@ -1,8 +1,11 @@
+//go:build !race
+
+// One goroutine asks here: the race detector would find nothing, and take minutes for it.
+
 package neutronapi_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -29,21 +32,6 @@ func atMost(t *testing.T) time.Duration {
 	return 100 * took[1]
 }
 
-// repeated is s n times, with commas between.
-func repeated(s string, n int) string { return strings.TrimSuffix(strings.Repeat(s+",", n), ",") }
-
-// numbered is format with each number below n, with commas between.
-func numbered(format string, n int) string {
-	var b strings.Builder
-	for i := range n {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		fmt.Fprintf(&b, format, i/65536%256, i/256%256, i%256)
-	}
-	return b.String()
-}
-
 // TestLargeRequests sends what is as large as a request may be, and as awkward.
 func TestLargeRequests(t *testing.T) {
 	s := newServer(t)
@@ -65,26 +53,26 @@ func TestLargeRequests(t *testing.T) {
 		{"objects in objects", "POST /v2.0/networks", strings.Repeat(`{"network":`, 300_000), 400},
 		{"a long name", "POST /v2.0/networks", `{"network":{"name":"` + long + `"}}`, 400},
 		{"a long key", "POST /v2.0/networks", `{"network":{"` + long + `":1}}`, 400},
-		{"many keys", "POST /v2.0/networks", `{"network":{` + numbered(`"k%d-%d-%d":1`, 200_000) + `}}`, 400},
-		{"one key many times", "POST /v2.0/networks", `{"network":{` + repeated(`"name":"x"`, 300_000) + `}}`, 201},
+		{"many keys", "POST /v2.0/networks", `{"network":{` + numbered(`"k%d-%d-%d":1`, 200_000) + `}}`, 413},
+		{"one key many times", "POST /v2.0/networks", `{"network":{` + repeated(`"name":"x"`, 300_000) + `}}`, 413},
 		{"a long number", "POST /v2.0/networks", `{"network":{"mtu":` + strings.Repeat("9", 3<<20) + `}}`, 400},
 		{"a long number as a text", "POST /v2.0/networks", `{"network":{"mtu":"` + strings.Repeat("9", 3<<20) + `"}}`, 400},
 		{"a great exponent", "POST /v2.0/networks", `{"network":{"mtu":1e999999999}}`, 400},
 		{"a bulk of nothing", "POST /v2.0/networks", `{"networks":[` + repeated(`{}`, 1_000_000) + `]}`, 413},
 		{"a bulk of nulls", "POST /v2.0/networks", `{"networks":[` + repeated(`null`, 800_000) + `]}`, 0},
 		{"a bulk of ports", "POST /v2.0/ports", fill(`{"ports":[`+repeated(`{"network_id":"$NET"}`, 70_000)+`]}`, names...), 413},
-		{"many tags", "PUT /v2.0/networks/$NET/tags", `{"tags":[` + numbered(`"%d.%d.%d"`, 300_000) + `]}`, 400},
-		{"one tag many times", "PUT /v2.0/networks/$NET/tags", `{"tags":[` + repeated(`"x"`, 900_000) + `]}`, 200},
-		{"many fixed IPs", "PUT /v2.0/ports/$PORT", `{"port":{"fixed_ips":[` + numbered(`{"ip_address":"10.%d.%d.%d"}`, 120_000) + `]}}`, 400},
+		{"many tags", "PUT /v2.0/networks/$NET/tags", `{"tags":[` + numbered(`"%d.%d.%d"`, 300_000) + `]}`, 413},
+		{"one tag many times", "PUT /v2.0/networks/$NET/tags", `{"tags":[` + repeated(`"x"`, 900_000) + `]}`, 413},
+		{"many fixed IPs", "PUT /v2.0/ports/$PORT", `{"port":{"fixed_ips":[` + numbered(`{"ip_address":"10.%d.%d.%d"}`, 120_000) + `]}}`, 413},
 		{"many pairs", "PUT /v2.0/ports/$PORT", `{"port":{"allowed_address_pairs":[` + numbered(`{"ip_address":"10.%d.%d.%d"}`, 120_000) + `]}}`, 0},
-		{"many pools", "PUT /v2.0/subnets/$SUB", `{"subnet":{"allocation_pools":[` + repeated(`{"start":"10.0.0.2","end":"10.0.0.3"}`, 90_000) + `]}}`, 400},
-		{"many name servers", "PUT /v2.0/subnets/$SUB", `{"subnet":{"dns_nameservers":[` + numbered(`"10.%d.%d.%d"`, 250_000) + `]}}`, 400},
+		{"many pools", "PUT /v2.0/subnets/$SUB", `{"subnet":{"allocation_pools":[` + repeated(`{"start":"10.0.0.2","end":"10.0.0.3"}`, 90_000) + `]}}`, 413},
+		{"many name servers", "PUT /v2.0/subnets/$SUB", `{"subnet":{"dns_nameservers":[` + numbered(`"10.%d.%d.%d"`, 250_000) + `]}}`, 413},
 		{"many host routes", "PUT /v2.0/subnets/$SUB", `{"subnet":{"host_routes":[` + numbered(`{"destination":"10.%d.%d.%d/32","nexthop":"10.0.0.9"}`, 60_000) + `]}}`, 0},
 		{"many routes", "PUT /v2.0/routers/$ROUTER", `{"router":{"routes":[` + numbered(`{"destination":"10.%d.%d.%d/32","nexthop":"10.0.0.9"}`, 60_000) + `]}}`, 0},
 		{"many routes more", "PUT /v2.0/routers/$ROUTER/add_extraroutes", `{"router":{"routes":[` + numbered(`{"destination":"11.%d.%d.%d/32","nexthop":"10.0.0.9"}`, 60_000) + `]}}`, 0},
 		{"many routes less", "PUT /v2.0/routers/$ROUTER/remove_extraroutes", `{"router":{"routes":[` + numbered(`{"destination":"11.%d.%d.%d/32","nexthop":"10.0.0.9"}`, 60_000) + `]}}`, 0},
-		{"many tunnel IPs", "PUT /v2.0/gw/gateway_devices/$DEV", `{"gateway_device":{"tunnel_ips":[` + numbered(`"10.%d.%d.%d"`, 250_000) + `]}}`, 400},
-		{"many devices", "POST /v2.0/l2-gateways", `{"l2_gateway":{"devices":[` + repeated(`{}`, 1_000_000) + `]}}`, 400},
+		{"many tunnel IPs", "PUT /v2.0/gw/gateway_devices/$DEV", `{"gateway_device":{"tunnel_ips":[` + numbered(`"10.%d.%d.%d"`, 250_000) + `]}}`, 413},
+		{"many devices", "POST /v2.0/l2-gateways", `{"l2_gateway":{"devices":[` + repeated(`{}`, 1_000_000) + `]}}`, 413},
 		{"many prefixes", "POST /v2.0/subnetpools", `{"subnetpool":{"name":"p","prefixes":[` + numbered(`"10.%d.%d.%d/32"`, 200_000) + `]}}`, 0},
 		{"many service types", "PUT /v2.0/subnets/$SUB", `{"subnet":{"service_types":[` + numbered(`"network:%d-%d-%d"`, 150_000) + `]}}`, 0},
 		{"a large profile", "PUT /v2.0/ports/$PORT", `{"port":{"binding:profile":{"a":"` + long + `"}}}`, 400},

@@ -33,46 +33,85 @@ func (r *resource[I, M]) serveList(a *API, w http.ResponseWriter, req *http.Requ
 	r.openKeys(&q, v)
 	var s store.Snapshot = v // once, not for each resource
 	sees := r.filter(a, v)
-	passes := func(m *M) bool {
-		return (sees == nil || sees(m)) && q.matches(s, m) && r.openFilters(a, v, &q, m)
+	p := newPace(req.Context())
+	defer p.rest()
+	inOrder := sorted && len(q.keys) == 0 && !q.reverse
+	after := func(*M) bool { return true }
+	if inOrder && marker != nil {
+		id := r.id(marker)
+		after = func(m *M) bool { return r.id(m) > id }
 	}
-	var page []*M
-	if sorted && len(q.keys) == 0 && !q.reverse {
-		page = r.take(&q, candidates, marker, passes)
-	} else {
-		var items []*M
+	passing := func(yield func(*M, error) bool) {
 		for m := range candidates {
-			if passes(m) {
-				items = append(items, m)
+			if err := p.step(); err != nil {
+				yield(nil, err)
+				return
+			}
+			if after(m) && (sees == nil || sees(m)) && q.matches(s, m) && r.openFilters(a, v, &q, m) && !yield(m, nil) {
+				return
 			}
 		}
-		err := a.inTurn(req.Context(), len(items) > 1000, func() {
-			slices.SortFunc(items, func(x, y *M) int { return r.compare(&q, s, x, y) })
-		})
-		if err != nil {
-			return err
-		}
-		page = r.page(&q, s, items, marker)
 	}
-	return r.answerAll(a, w, req, http.StatusOK, v, page, fieldsOf(req), r.links(req, &q, page))
+	if inOrder {
+		page := &walk[M]{}
+		links := func() []link { return r.links(req, &q, page.count, page.first, page.last) }
+		return r.answerAll(a, w, p, http.StatusOK, v, page.take(passing, q.limit), fieldsOf(req), links)
+	}
+	items, err := collect(p, passing)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(items, func(x, y *M) int { return r.compare(&q, s, x, y) })
+	page := r.page(&q, s, items, marker)
+	links := func() []link {
+		if len(page) == 0 {
+			return r.links(req, &q, 0, nil, nil)
+		}
+		return r.links(req, &q, len(page), page[0], page[len(page)-1])
+	}
+	return r.answerAll(a, w, p, http.StatusOK, v, each(p, page), fieldsOf(req), links)
 }
 
-// take is page for resources that come in the order of the list: it goes no farther
-// than the page.
-func (r *resource[I, M]) take(q *query[I, M], candidates iter.Seq[*M], marker *M, passes func(*M) bool) (page []*M) {
-	after := ""
-	if marker != nil {
-		after = r.id(marker)
-	}
-	for m := range candidates {
-		if r.id(m) <= after || !passes(m) {
-			continue
+// collectStep is how many resources of a list that is to be sorted are charged at a
+// time. They are sixteen bytes each: a slice that grows is there twice.
+const collectStep = 8192
+
+// collect makes a list of resources, which takes memory.
+func collect[M any](p *pace, all iter.Seq2[*M, error]) (items []*M, err error) {
+	for m, err := range all {
+		if err != nil {
+			return nil, err
 		}
-		if page = append(page, m); len(page) == q.limit {
-			break
+		if items = append(items, m); len(items)%collectStep == 0 {
+			if err := p.l.more(16 * collectStep); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return page
+	return items, nil
+}
+
+// walk is a page of resources that come in the order of the list: it goes no farther
+// than the page, and keeps its ends alone.
+type walk[M any] struct {
+	first, last *M
+	count       int
+}
+
+func (k *walk[M]) take(all iter.Seq2[*M, error], limit int) iter.Seq2[*M, error] {
+	return func(yield func(*M, error) bool) {
+		for m, err := range all {
+			if err == nil {
+				if k.count++; k.count == 1 {
+					k.first = m
+				}
+				k.last = m
+			}
+			if !yield(m, err) || k.count == limit {
+				return
+			}
+		}
+	}
 }
 
 // candidates are the resources that a list looks through, and whether they come in

@@ -1,10 +1,9 @@
 package neutronapi
 
 import (
-	"math"
 	"net/http"
 	"net/netip"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -30,6 +29,8 @@ type Observation struct {
 	Caller    identity.Caller // the zero Caller: nobody knows
 	RequestID string
 	Client    netip.AddrPort // whence the request came
+	// Certificate is the subject of that which the client showed, verified.
+	Certificate string
 }
 
 // recorder notes the status of an answer, and what is learned on the way to it.
@@ -37,6 +38,7 @@ type recorder struct {
 	http.ResponseWriter
 	seen  Observation
 	wrote bool
+	load  *load // nil: the request was not let in
 }
 
 func newRecorder(w http.ResponseWriter, r *http.Request) *recorder {
@@ -44,6 +46,9 @@ func newRecorder(w http.ResponseWriter, r *http.Request) *recorder {
 		Begin: time.Now(), Method: r.Method, Path: r.URL.Path, Status: http.StatusOK, RequestID: "req-" + uuid.NewString(),
 	}}
 	rec.seen.Client, _ = netip.ParseAddrPort(r.RemoteAddr)
+	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		rec.seen.Certificate = identity.Subject(r.TLS.VerifiedChains[0][0])
+	}
 	return rec
 }
 
@@ -74,26 +79,58 @@ func about(w http.ResponseWriter, resource string, ids ...string) {
 	}
 }
 
+// subjectOf is the name of what a path is about: the key of one in a body, whether the API has it or refuses it.
+func (a *API) subjectOf(pattern string) string {
+	group := groupOf(pattern)
+	for _, c := range a.collections {
+		if groupOf(c.path) == group {
+			return c.name
+		}
+	}
+	name := strings.ReplaceAll(group, "-", "_")
+	if s, ok := strings.CutSuffix(name, "ies"); ok {
+		return s + "y"
+	}
+	return strings.TrimSuffix(name, "s")
+}
+
 // admit finds out who asks and keeps each client to its rate. Who is not known is
-// known by its address; one that shows bad credentials again and again is turned
-// away before anybody is asked about them.
+// known by its address, whose token is taken before anybody is asked about the client's
+// credentials, and given back where they are good.
 func (a *API) admit(w *recorder, r *http.Request) (*http.Request, error) {
-	address := "address " + ratelimit.Origin(w.seen.Client.Addr()).String()
-	if wait, ok := a.limiter.Has(address); !ok && a.auth != nil {
+	if c, ok := a.recognize(r); ok {
+		w.seen.Caller = c
+		r = a.identified(w, r, c)
+		if wait, ok := a.limiter.Take(clientOf(c, w)); !ok {
+			return r, tooMany(w, wait)
+		}
+		return r, nil
+	}
+	address := clientOf(identity.Caller{}, w)
+	if wait, ok := a.limiter.Take(address); !ok {
 		return r, tooMany(w, wait)
 	}
 	r, err := a.identify(w, r)
-	client := address
-	if c, known := identity.From(r.Context()); known && err == nil {
-		w.seen.Caller = c
-		if c.UserID != "" {
-			client = "user " + c.UserID + " " + string(c.ProjectID)
+	c, known := identity.From(r.Context())
+	if !known || err != nil {
+		return r, err
+	}
+	w.seen.Caller = c
+	if client := clientOf(c, w); client != address {
+		a.limiter.Give(address)
+		if wait, ok := a.limiter.Take(client); !ok {
+			return r, tooMany(w, wait)
 		}
 	}
-	if wait, ok := a.limiter.Take(client); !ok {
-		return r, tooMany(w, wait)
+	return r, nil
+}
+
+// clientOf is whose rate a request counts for.
+func clientOf(c identity.Caller, w *recorder) string {
+	if c.UserID != "" {
+		return "user " + c.UserID + " " + string(c.ProjectID)
 	}
-	return r, err
+	return "address " + ratelimit.Origin(w.seen.Client.Addr()).String()
 }
 
 // routeOf is the pattern of a request's path; empty: there is no such path.
@@ -106,6 +143,6 @@ func (a *API) routeOf(r *http.Request) string {
 }
 
 func tooMany(w http.ResponseWriter, wait time.Duration) error {
-	w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(wait.Seconds())))))
+	retryAfter(w.Header(), wait)
 	return model.Errf(model.KindTooMany, "HTTPTooManyRequests", "This client sends more requests than the site's limit for each; wait as Retry-After says.")
 }

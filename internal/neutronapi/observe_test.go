@@ -113,11 +113,11 @@ func TestObservations(t *testing.T) {
 		status                  int
 		route, resource         string
 	}{
-		{"GET", "/v2.0/networks/" + id, "", "a", 200, "/v2.0/networks/{id}", "networks"},
+		{"GET", "/v2.0/networks/" + id, "", "a", 200, "/v2.0/networks/{id}", "network"},
 		{"PUT", "/v2.0/networks/" + id, `{"network":{"name":"c"}}`, "a", 200, "/v2.0/networks/{id}", "network"},
 		{"PUT", "/v2.0/networks/" + id, `{"network":{"mtu":"x"}}`, "a", 400, "/v2.0/networks/{id}", "network"},
 		{"DELETE", "/v2.0/networks/" + id, "", "b", 404, "/v2.0/networks/{id}", "network"},
-		{"PUT", "/v2.0/networks/" + id + "/tags/x", "", "a", 201, "/v2.0/networks/{id}/tags/{tag}", "networks"},
+		{"PUT", "/v2.0/networks/" + id + "/tags/x", "", "a", 201, "/v2.0/networks/{id}/tags/{tag}", "network"},
 		{"DELETE", "/v2.0/networks/" + id, "", "a", 204, "/v2.0/networks/{id}", "network"},
 	} {
 		o := last(c.method, c.path, c.body, c.who)

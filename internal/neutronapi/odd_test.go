@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // oddValues are put in place of every attribute in turn, and of every value inside.
@@ -95,6 +97,7 @@ func variants(v, odd any) []any {
 // one. Whatever the answer, it is none of a defect's, the state is sound, a refused
 // request changes nothing, and what was accepted can be read.
 func TestOddValues(t *testing.T) {
+	testutil.OneGoroutine(t)
 	for _, base := range oddBases {
 		s := newServer(t)
 		names := world(s)

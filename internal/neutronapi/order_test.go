@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/causeway-net/causeway/internal/site"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // checkSound fails the test if the store holds half a resource.
@@ -25,6 +26,7 @@ func checkSound(s *server) {
 // deletion succeeds or is a conflict, every order comes to its end, the state is
 // sound after each step, and nothing is left.
 func TestDeleteInEveryOrder(t *testing.T) {
+	testutil.OneGoroutine(t)
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		s := newServer(t)

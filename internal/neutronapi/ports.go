@@ -30,12 +30,8 @@ func ports(a *API) *resource[site.PortInput, model.Port] {
 				takes: into(as[model.NetworkID](resourceID()), func(i *in) *model.NetworkID { return &i.NetworkID }),
 				get:   func(_ store.Snapshot, p *port) any { return string(p.NetworkID) }},
 			attribute[in, port]{name: "mac_address", post: true, put: true,
-				takes: with(optional(mac()), func(i *in, m *model.NamedMAC) error {
-					if m != nil { // null is as if it had not been there
-						i.MAC = *m
-					}
-					return nil
-				}),
+				// null asks for a new one (Neutron's port-mac-address-regenerate).
+				takes: into(nullable(mac()), func(i *in) *model.NamedMAC { return &i.MAC }),
 				gives: pattern(macPattern),
 				get:   func(_ store.Snapshot, p *port) any { return p.MAC.String() },
 				match: matchMAC},

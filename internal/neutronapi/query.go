@@ -231,15 +231,15 @@ type link struct {
 // links leads to the pages around this one; none where no page size was asked for.
 // As in Neutron a page that is full has a next one, if only an empty one, and each
 // page a previous one: what clients walk back and forth by.
-func (r *resource[I, M]) links(req *http.Request, q *query[I, M], page []*M) []link {
+func (r *resource[I, M]) links(req *http.Request, q *query[I, M], count int, first, last *M) []link {
 	if q.limit == 0 {
 		return nil
 	}
-	href := func(at int, reverse bool) string {
+	href := func(at *M, reverse bool) string {
 		values := req.URL.Query()
 		values.Del("marker")
-		if len(page) > 0 {
-			values.Set("marker", r.id(page[at]))
+		if at != nil {
+			values.Set("marker", r.id(at))
 		}
 		values.Del("page_reverse")
 		if reverse {
@@ -247,22 +247,13 @@ func (r *resource[I, M]) links(req *http.Request, q *query[I, M], page []*M) []l
 		}
 		return baseURL(req) + req.URL.EscapedPath() + "?" + values.Encode()
 	}
-	full := len(page) >= q.limit
+	full := count >= q.limit
 	var out []link
 	if full || q.reverse {
-		out = append(out, link{"next", href(len(page)-1, false)})
+		out = append(out, link{"next", href(last, false)})
 	}
 	if full || !q.reverse {
-		out = append(out, link{"previous", href(0, true)})
+		out = append(out, link{"previous", href(first, true)})
 	}
 	return out
-}
-
-// baseURL is the root under which the client reached this server.
-func baseURL(r *http.Request) string {
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	return scheme + "://" + r.Host
 }

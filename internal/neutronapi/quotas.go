@@ -202,16 +202,14 @@ func (a *API) putQuota(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.site.SetQuota(r.Context(), project, q.limits, q.check && !q.force); err != nil {
-		return err
-	}
-	s, err := a.site.View(r.Context())
-	if err != nil {
+	var done outcome
+	ctx := site.WithAccess(r.Context(), site.Access{Done: done.set})
+	if err := a.site.SetQuota(ctx, project, q.limits, q.check && !q.force); err != nil {
 		return err
 	}
 	out := map[string]any{}
 	for _, resource := range site.QuotaResources() {
-		out[resource] = a.site.Limit(s, project, resource)
+		out[resource] = a.site.Limit(done.s, project, resource)
 	}
 	a.WriteJSON(w, http.StatusOK, map[string]any{"quota": out})
 	return nil

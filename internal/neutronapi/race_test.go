@@ -39,7 +39,7 @@ func newEtcdAPI(t *testing.T) *etcdAPI {
 			t.Errorf("close the store: %v", err)
 		}
 	})
-	s := site.New(st, site.Options{Logger: log})
+	s := site.New(st, site.Options{Logger: log, Limits: site.Limits{Routes: 1000}})
 	return &etcdAPI{t, s, neutronapi.New(s, neutronapi.Options{Logger: log})}
 }
 

@@ -1,8 +1,8 @@
 package neutronapi
 
 import (
-	"context"
 	"encoding/json"
+	"iter"
 	"net/http"
 	"slices"
 
@@ -91,79 +91,96 @@ func (r *resource[I, M]) answer(a *API, w http.ResponseWriter, status int, v vie
 	return nil
 }
 
-// inTurn does work of some length. Where it is long, it waits for its turn.
-func (a *API) inTurn(ctx context.Context, long bool, work func()) error {
-	if long {
-		select {
-		case a.turns <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		defer func() { <-a.turns }()
-	}
-	work()
-	return nil
-}
-
 // chunk is about how many bytes of a long list are made at a time.
 const chunk = 64 << 10
 
 // answerAll replies with several. A long list is made and sent piece by piece, so
-// that a client that reads slowly holds a piece of it and not the whole. Pieces are
-// made in turns, by as many requests at a time as leave room for short ones.
-func (r *resource[I, M]) answerAll(a *API, w http.ResponseWriter, req *http.Request, status int, v view, all []*M, fields []string, links []link) error {
-	const about = 700 // bytes of a port
+// that a client that reads slowly holds a piece of it and not the whole; and, where
+// the resources come from a snapshot in order, not even a list of them. Pieces are
+// made in turns, see pace. links is asked when all are written. What it is to answer
+// instead of a list it returns; what it cannot tell the client any more ends the
+// connection.
+func (r *resource[I, M]) answerAll(a *API, w http.ResponseWriter, p *pace, status int, v view, all iter.Seq2[*M, error], fields []string, links func() []link) error {
+	defer p.rest()
+	out := pieces{w: w, p: p, status: status}
 	row := r.writer(a, v, fields)
-	e := encoder{buf: make([]byte, 0, min(chunk+chunk/8, 256+about*len(all)))}
+	e := &out.e
 	e.raw(`{"` + r.plural + `":[`)
-	sent := false
-	for next := 0; next < len(all); {
-		long := (len(all)-next)*about > chunk
-		err := a.inTurn(req.Context(), long, func() {
-			for ; next < len(all) && len(e.buf) < chunk; next++ {
-				if next > 0 {
-					e.raw(",")
-				}
-				row.write(&e, all[next])
-			}
-		})
+	first := true
+	for m, err := range all {
+		if err == nil && !first {
+			e.raw(",")
+		}
+		first = false
 		if err == nil {
+			row.write(e, m)
 			err = e.err
 		}
-		if err != nil && !sent {
-			return err
+		if err == nil && len(e.buf) >= chunk {
+			err = out.send()
 		}
 		if err != nil {
-			panic(http.ErrAbortHandler) // the client must not take this for whole
+			return out.fail(err)
 		}
-		if next == len(all) {
-			break
-		}
-		if !sent {
-			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(status)
-			sent = true
-		}
-		if _, err := w.Write(e.buf); err != nil {
-			panic(http.ErrAbortHandler) // the client has gone
-		}
-		e.buf = e.buf[:0]
 	}
+	p.rest()
 	e.raw("]")
-	if len(links) > 0 {
+	if l := links(); len(l) > 0 {
 		e.raw(`,"` + r.plural + `_links":`)
-		e.any(links)
+		e.any(l)
 	}
 	e.raw("}")
-	switch {
-	case !sent && e.err != nil:
-		return e.err
-	case !sent:
-		a.writeBody(w, status, e.buf)
-	case e.err != nil:
-		panic(http.ErrAbortHandler)
-	default:
-		_, _ = w.Write(e.buf) // the client has gone if this fails
+	if e.err != nil {
+		return out.fail(e.err)
 	}
+	if !out.sent {
+		a.writeBody(w, status, e.buf)
+		return nil
+	}
+	_, _ = w.Write(e.buf) // the client has gone if this fails
 	return nil
+}
+
+// pieces is an answer that is sent as it is made.
+type pieces struct {
+	w      http.ResponseWriter
+	p      *pace
+	e      encoder
+	status int
+	sent   bool
+}
+
+// send sends what has been made, without its turn or a place among the requests worked on.
+func (o *pieces) send() error {
+	o.p.rest()
+	o.p.l.leave()
+	if !o.sent {
+		o.w.Header().Set("Content-Type", "application/json")
+		o.w.WriteHeader(o.status)
+		o.sent = true
+	}
+	_, err := o.w.Write(o.e.buf)
+	o.e.buf = o.e.buf[:0]
+	return err
+}
+
+// fail ends an answer: in words, unless a part of it has been sent, which the client
+// must not take for the whole.
+func (o *pieces) fail(err error) error {
+	o.p.rest()
+	if o.sent {
+		panic(http.ErrAbortHandler)
+	}
+	return err
+}
+
+// each gives resources that are there already, at the pace of the request.
+func each[M any](p *pace, all []*M) iter.Seq2[*M, error] {
+	return func(yield func(*M, error) bool) {
+		for _, m := range all {
+			if err := p.step(); !yield(m, err) || err != nil {
+				return
+			}
+		}
+	}
 }

@@ -148,6 +148,9 @@ func (r *resource[I, M]) serveShow(a *API, w http.ResponseWriter, req *http.Requ
 }
 
 func (r *resource[I, M]) servePost(a *API, w http.ResponseWriter, req *http.Request) error {
+	if err := r.mayCreate(req); err != nil {
+		return err
+	}
 	body, err := ReadBody(req)
 	if err != nil {
 		return err
@@ -168,7 +171,8 @@ func (r *resource[I, M]) servePost(a *API, w http.ResponseWriter, req *http.Requ
 		inputs = append(inputs, in)
 	}
 	about(w, r.name)
-	made, err := r.create(a.bound(req.Context(), r.checkCreate(a, items), nil), inputs)
+	ctx, done := a.bound(req.Context(), r.checkCreate(a, items), nil)
+	made, err := r.create(ctx, inputs)
 	if err != nil {
 		return err
 	}
@@ -177,14 +181,12 @@ func (r *resource[I, M]) servePost(a *API, w http.ResponseWriter, req *http.Requ
 		ids = append(ids, r.id(m))
 	}
 	about(w, r.name, ids...)
-	s, err := a.view(req.Context())
-	if err != nil {
-		return err
-	}
+	s := done.view(req.Context())
 	if !bulk {
 		return r.answer(a, w, http.StatusCreated, s, made[0], nil)
 	}
-	return r.answerAll(a, w, req, http.StatusCreated, s, made, nil, nil)
+	p := newPace(req.Context())
+	return r.answerAll(a, w, p, http.StatusCreated, s, each(p, made), nil, func() []link { return nil })
 }
 
 // maxBulk is more than one transaction takes of any resource: what is beyond it is
@@ -215,6 +217,14 @@ func (r *resource[I, M]) postItems(body map[string]any) (items []map[string]any,
 		if !ok {
 			return nil, false, badAttribute("Unable to find '%s' in request body", r.name)
 		}
+		// Neutron takes items with the resource's name around them too, and both
+		// kinds in one list.
+		if _, wrapped := attrs[r.name]; wrapped {
+			var err error
+			if attrs, err = unwrap(attrs, r.name); err != nil {
+				return nil, false, err
+			}
+		}
 		items = append(items, attrs)
 	}
 	return items, true, nil
@@ -223,6 +233,9 @@ func (r *resource[I, M]) postItems(body map[string]any) (items []map[string]any,
 func (r *resource[I, M]) servePut(a *API, w http.ResponseWriter, req *http.Request) error {
 	id := req.PathValue("id")
 	about(w, r.name, clip(id))
+	if err := r.mayAsk(a, req, id, "update_"+r.name); err != nil {
+		return err
+	}
 	body, err := ReadBody(req)
 	if err != nil {
 		return err
@@ -247,16 +260,12 @@ func (r *resource[I, M]) servePut(a *API, w http.ResponseWriter, req *http.Reque
 	if !isUUID(id) {
 		return r.hiddenError(deciderOf(req.Context()), "UPDATE", id)
 	}
-	ctx := a.bound(req.Context(), r.checkChange(a, id, "UPDATE", "update_"+r.name, attrs), met)
+	ctx, done := a.bound(req.Context(), r.checkChange(a, id, "UPDATE", "update_"+r.name, attrs), met)
 	m, err := r.update(ctx, id, func(in *I) error { return setAll(r.attrs, in, attrs, false) })
 	if err != nil {
 		return err
 	}
-	s, err := a.view(req.Context())
-	if err != nil {
-		return err
-	}
-	return r.answer(a, w, http.StatusOK, s, m, nil)
+	return r.answer(a, w, http.StatusOK, done.view(req.Context()), m, nil)
 }
 
 func (r *resource[I, M]) serveDelete(a *API, w http.ResponseWriter, req *http.Request) error {
@@ -269,7 +278,7 @@ func (r *resource[I, M]) serveDelete(a *API, w http.ResponseWriter, req *http.Re
 	if !isUUID(id) {
 		return r.hiddenError(deciderOf(req.Context()), "DELETE", id)
 	}
-	ctx := a.bound(req.Context(), r.checkChange(a, id, "DELETE", "delete_"+r.name, nil), nil)
+	ctx, _ := a.bound(req.Context(), r.checkChange(a, id, "DELETE", "delete_"+r.name, nil), nil)
 	if err := r.remove(ctx, req, id, guard); err != nil {
 		return err
 	}

@@ -23,7 +23,9 @@ type operation struct {
 	// 0: the operation is always refused.
 	status int
 	reply  *openapi.Schema
-	serve  func(http.ResponseWriter, *http.Request) error
+	// elsewhere: most of its time it waits for others, who are bounded themselves.
+	elsewhere bool
+	serve     func(http.ResponseWriter, *http.Request) error
 }
 
 // methods are the operations of a path.
@@ -39,10 +41,13 @@ type Extra struct {
 	Body, Reply *openapi.Schema
 	// Answer returns what is answered with 200, or a *model.Error.
 	Answer func(*http.Request) (any, error)
+
+	elsewhere bool // see operation
 }
 
 func (a *API) extra(e Extra) {
 	answer := e.Answer
+	e.elsewhere = true
 	e.Answer = func(r *http.Request) (any, error) {
 		if err := permitted(r.Context(), policy.UseDiagnostics); err != nil {
 			return nil, err
@@ -55,7 +60,7 @@ func (a *API) extra(e Extra) {
 // answer serves what is no resource.
 func (a *API) answer(e Extra) {
 	a.handle(e.Path, methods{e.Method: {
-		name: e.Name, summary: e.Summary, body: e.Body, status: http.StatusOK, reply: e.Reply,
+		name: e.Name, summary: e.Summary, body: e.Body, status: http.StatusOK, reply: e.Reply, elsewhere: e.elsewhere,
 		serve: func(w http.ResponseWriter, req *http.Request) error {
 			v, err := e.Answer(req)
 			if err != nil {
@@ -86,15 +91,15 @@ func (a *API) Routes() []Route {
 // handle serves a path.
 func (a *API) handle(pattern string, m methods) {
 	a.operations[pattern] = m
-	group := groupOf(pattern)
+	subject := a.subjectOf(pattern)
 	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if rec, ok := w.(*recorder); ok {
 			rec.seen.Route = pattern
 		}
 		if id := r.PathValue("id"); id != "" {
-			about(w, group, clip(id))
+			about(w, subject, clip(id))
 		} else {
-			about(w, group)
+			about(w, subject)
 		}
 		method := r.Method
 		if method == http.MethodHead {
@@ -105,6 +110,15 @@ func (a *API) handle(pattern string, m methods) {
 			w.Header().Set("Allow", strings.Join(slices.Sorted(maps.Keys(m)), ", "))
 			a.WriteError(w, r, errMethod)
 			return
+		}
+		l := loadOf(r.Context())
+		l.elsewhere = l.elsewhere || op.elsewhere
+		l.writes = method != http.MethodGet
+		if op.body == nil { // else it has its place when the body has come
+			if err := l.enter(r.Context(), 0); err != nil {
+				a.WriteError(w, r, err)
+				return
+			}
 		}
 		if err := op.serve(w, r); err != nil {
 			a.WriteError(w, r, err)

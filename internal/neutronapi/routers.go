@@ -28,7 +28,7 @@ func routers(a *API) *resource[site.RouterInput, model.Router] {
 				get:   func(_ store.Snapshot, r *router) any { return list(r.Routes) }},
 			shown(attribute[in, router]{name: "external_gateway_info", post: true, put: true,
 				takes: into(externalGateway(), func(i *in) *model.NetworkID { return &i.ExternalNetwork })}, nil),
-			neutral[in, router]("distributed", "every router is distributed over the hosts already; the attribute does not exist"),
+			undecided[in, router]("distributed", "every router is distributed over the site's hosts, and no other kind exists: leave the attribute out"),
 			neutral[in, router]("ha", "high availability of routers does not exist yet"),
 			neutral[in, router]("availability_zone_hints", "availability zones do not exist yet"),
 			neutral[in, router]("flavor_id", "flavors do not exist yet"),
@@ -113,13 +113,16 @@ func interfaceReply() *openapi.Schema {
 // routesAttrs is the table of what adding and removing routes take.
 func routesAttrs() []attribute[[]model.HostRoute, struct{}] {
 	return []attribute[[]model.HostRoute, struct{}]{{name: "routes", post: true, required: true,
-		takes: into(routes(), func(out *[]model.HostRoute) *[]model.HostRoute { return out })}}
+		takes: into(anyRoutes(), func(out *[]model.HostRoute) *[]model.HostRoute { return out })}}
 }
 
 func (a *API) interfaceAction(action string, do func(ctx context.Context, router, subnet, port string) (site.Interface, error)) func(http.ResponseWriter, *http.Request) error {
 	table := interfaceAttrs()
 	shape := routers(a)
 	return func(w http.ResponseWriter, req *http.Request) error {
+		if err := shape.mayAsk(a, req, req.PathValue("id"), action); err != nil {
+			return err
+		}
 		attrs, err := ReadBody(req)
 		if err != nil {
 			return err
@@ -136,7 +139,8 @@ func (a *API) interfaceAction(action string, do func(ctx context.Context, router
 		if err != nil {
 			return err
 		}
-		i, err := do(a.bound(req.Context(), a.checkInterface(action, id, body), met), id, body.subnet, body.port)
+		ctx, _ := a.bound(req.Context(), a.checkInterface(action, id, body), met)
+		i, err := do(ctx, id, body.subnet, body.port)
 		if err != nil {
 			return err
 		}
@@ -152,6 +156,9 @@ func (a *API) routesAction(action string, do func(ctx context.Context, id string
 	table := routesAttrs()
 	shape := routers(a)
 	return func(w http.ResponseWriter, req *http.Request) error {
+		if err := shape.mayAsk(a, req, req.PathValue("id"), action); err != nil {
+			return err
+		}
 		body, err := ReadBody(req)
 		if err != nil {
 			return err
@@ -172,15 +179,12 @@ func (a *API) routesAction(action string, do func(ctx context.Context, id string
 		if err != nil {
 			return err
 		}
-		r, err := do(a.bound(req.Context(), shape.checkChange(a, id, "UPDATE", action, nil), met), id, routes)
+		ctx, done := a.bound(req.Context(), shape.checkChange(a, id, "UPDATE", action, nil), met)
+		r, err := do(ctx, id, routes)
 		if err != nil {
 			return err
 		}
-		v, err := a.view(req.Context())
-		if err != nil {
-			return err
-		}
-		a.WriteJSON(w, http.StatusOK, map[string]any{"router": shape.render(a, v, r, nil)})
+		a.WriteJSON(w, http.StatusOK, map[string]any{"router": shape.render(a, done.view(req.Context()), r, nil)})
 		return nil
 	}
 }

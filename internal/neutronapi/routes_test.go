@@ -9,6 +9,7 @@ import (
 	"github.com/causeway-net/causeway/internal/identity"
 	"github.com/causeway-net/causeway/internal/neutronapi"
 	"github.com/causeway-net/causeway/internal/openapi"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // everyCaller is the cast of these tests: an admin, and of project a and project b
@@ -265,6 +266,7 @@ func (w *tenancy) path(pattern string) string {
 // at all: none of them changes anything or reads anything of the project's, and an
 // admin's call of the same succeeds, so that it was policy that refused.
 func TestEveryRouteIsGuarded(t *testing.T) {
+	testutil.OneGoroutine(t)
 	for _, route := range newTenancy(t).h.(*neutronapi.API).Routes() {
 		for _, method := range route.Methods {
 			c, ok := caseOf(method, route.Pattern)

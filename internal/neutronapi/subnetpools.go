@@ -140,6 +140,9 @@ func (a *API) prefixAction(action string, do func(ctx context.Context, id string
 	table := prefixAttrs()
 	shape := subnetPools(a)
 	return func(w http.ResponseWriter, req *http.Request) error {
+		if err := shape.mayAsk(a, req, req.PathValue("id"), action); err != nil {
+			return err
+		}
 		attrs, err := ReadBody(req)
 		if err != nil {
 			return err
@@ -156,7 +159,8 @@ func (a *API) prefixAction(action string, do func(ctx context.Context, id string
 		if err != nil {
 			return err
 		}
-		p, err := do(a.bound(req.Context(), shape.checkChange(a, id, "UPDATE", action, nil), met), id, prefixes)
+		ctx, _ := a.bound(req.Context(), shape.checkChange(a, id, "UPDATE", action, nil), met)
+		p, err := do(ctx, id, prefixes)
 		if err != nil {
 			return err
 		}

@@ -29,7 +29,7 @@ func registerTags[I, M any](a *API, r *resource[I, M]) {
 		if err != nil {
 			return nil, err
 		}
-		ctx := a.bound(req.Context(), r.checkChange(a, id, "UPDATE", "update_"+r.name, nil), met)
+		ctx, _ := a.bound(req.Context(), r.checkChange(a, id, "UPDATE", "update_"+r.name, nil), met)
 		return r.update(ctx, id, func(in *I) error {
 			st := r.standardIn(in)
 			tags, err := edit(slices.Clone(st.Tags))
@@ -56,6 +56,9 @@ func registerTags[I, M any](a *API, r *resource[I, M]) {
 			return nil
 		}},
 		http.MethodPut: {name: "replace_" + r.name + "_tags", summary: "Replace the tags" + of + ".", params: r.ifMatchParameter(), body: wrapped("tags", openapi.ListOf(&tag, -1)), status: http.StatusOK, reply: tags, serve: func(w http.ResponseWriter, req *http.Request) error {
+			if err := r.mayAsk(a, req, req.PathValue("id"), "update_"+r.name); err != nil {
+				return err
+			}
 			body, err := ReadBody(req)
 			if err != nil {
 				return err

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/causeway-net/causeway/internal/fair"
 	"github.com/causeway-net/causeway/internal/testutil"
 )
 
@@ -64,29 +65,58 @@ func TestLongListIsWhole(t *testing.T) {
 // TestTurns: while all turns for long lists are taken, short requests are served,
 // and a client that goes gives up its place.
 func TestTurns(t *testing.T) {
-	a, _ := longList(t)
-	for range cap(a.turns) {
-		a.turns <- struct{}{}
-	}
+	a, n := longList(t)
+	release := holdAll(t, a.gates.turns, "others")
 	short := httptest.NewRecorder()
 	a.ServeHTTP(short, httptest.NewRequest(http.MethodGet, "/v2.0/ports?limit=10", nil))
 	if short.Code != http.StatusOK {
 		t.Errorf("a short list: %d", short.Code)
 	}
+	get := func(ctx context.Context, query string) <-chan *httptest.ResponseRecorder {
+		done := make(chan *httptest.ResponseRecorder, 1)
+		go func() {
+			w := httptest.NewRecorder()
+			defer func() {
+				if p := recover(); p != nil && (p != http.ErrAbortHandler || ctx.Err() == nil) {
+					t.Error(p)
+				}
+				done <- w
+			}()
+			a.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/v2.0/ports"+query, nil))
+		}()
+		return done
+	}
+	waiting := func(n int) {
+		t.Helper()
+		testutil.Eventually(t, "the long lists to wait", func() bool { return a.gates.turns.Waiting() == n })
+	}
 	ctx, cancel := context.WithCancel(t.Context())
+	gone := get(ctx, "")
+	waiting(1)
 	cancel()
-	if err := a.inTurn(ctx, true, func() { t.Error("done out of turn") }); !errors.Is(err, context.Canceled) {
-		t.Error(err)
+	testutil.Receive(t, "the end of who gave up", gone)
+	var lists []<-chan *httptest.ResponseRecorder
+	for _, query := range []string{"", "?sort_key=name&sort_dir=asc", "?name=none"} {
+		lists = append(lists, get(t.Context(), query))
 	}
-	for range cap(a.turns) {
-		testutil.Receive(t, "a turn", a.turns)
+	waiting(len(lists))
+	release()
+	for i, l := range lists {
+		w := testutil.Receive(t, "a list", l)
+		if got := strings.Count(w.Body.String(), `"network_id"`); w.Code != http.StatusOK || i < 2 && got != n {
+			t.Errorf("list %d: %d, %d ports", i, w.Code, got)
+		}
 	}
-	func() {
-		defer func() { _ = recover() }()
-		_ = a.inTurn(t.Context(), true, func() { panic("a defect") })
-	}()
-	if len(a.turns) != 0 {
-		t.Error("a defect keeps its turn")
+	idle(t, a)
+}
+
+// idle checks that nothing is held any more.
+func idle(t *testing.T, a *API) {
+	t.Helper()
+	for name, g := range map[string]*fair.Gate{"bodies": a.gates.bodies, "memory": a.gates.memory, "reads": a.gates.reads, "writes": a.gates.writes, "turns": a.gates.turns} {
+		if g.Held() != 0 || g.Waiting() != 0 {
+			t.Errorf("%s: %d held, %d wait", name, g.Held(), g.Waiting())
+		}
 	}
 }
 
@@ -107,9 +137,7 @@ func TestClientGoes(t *testing.T) {
 		if p := recover(); p != http.ErrAbortHandler {
 			t.Errorf("%v", p)
 		}
-		if len(a.turns) != 0 {
-			t.Error("its turn is still taken")
-		}
+		idle(t, a)
 	}()
 	a.ServeHTTP(gone{httptest.NewRecorder()}, httptest.NewRequest(http.MethodGet, "/v2.0/ports", nil))
 	t.Error("the list went on")

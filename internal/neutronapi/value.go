@@ -82,9 +82,13 @@ const (
 	truthPattern   = `^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|0|1)$`
 	integerPattern = `^\s*[+-]?[0-9]+\s*$`
 	uuidPattern    = `^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`
-	macPattern     = `^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$`
-	cidrPattern    = `^[0-9A-Fa-f:.]+/[0-9]{1,3}$`
-	addrPattern    = `^[0-9A-Fa-f:.]+$`
+	// What is taken for a MAC address (see model.ParseMAC), and what is given.
+	macsPattern = `^([0-9A-Fa-f]{1,2}(:[0-9A-Fa-f]{1,2}){5}|[0-9A-Fa-f]{1,2}(-[0-9A-Fa-f]{1,2}){5}` +
+		`|[0-9A-Fa-f]{1,4}(:[0-9A-Fa-f]{1,4}){2}|[0-9A-Fa-f]{1,4}(-[0-9A-Fa-f]{1,4}){2}|[0-9A-Fa-f]{1,4}(\.[0-9A-Fa-f]{1,4}){2}` +
+		`|[0-9A-Fa-f]{5,6}[:-][0-9A-Fa-f]{5,6}|[0-9A-Fa-f]{11,12})$`
+	macPattern  = `^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$`
+	cidrPattern = `^[0-9A-Fa-f:.]+/[0-9]{1,3}$`
+	addrPattern = `^[0-9A-Fa-f:.]+$`
 )
 
 func pattern(p string) *openapi.Schema {
@@ -141,7 +145,7 @@ func around(v value[netip.Prefix]) value[netip.Prefix] {
 }
 
 func mac() value[model.NamedMAC] {
-	return value[model.NamedMAC]{pattern(macPattern), pattern(macPattern), toMAC}
+	return value[model.NamedMAC]{pattern(macsPattern), pattern(macPattern), toMAC}
 }
 
 // oneOf takes certain texts; others are refused in Neutron's words.
@@ -234,12 +238,19 @@ func closed() *openapi.Schema {
 }
 
 // routes takes extra routes or host routes; null means none.
-func routes() value[[]model.HostRoute] {
+// anyRoutes is a list of routes in which one may stand twice: Neutron takes the list of an action
+// for a set.
+func anyRoutes() value[[]model.HostRoute] {
 	type route = model.HostRoute
-	l := nullable(listOf(object(
+	return nullable(listOf(object(
 		key[route]{"destination", true, into(prefix(), func(r *route) *netip.Prefix { return &r.Destination })},
 		key[route]{"nexthop", true, into(address(), func(r *route) *netip.Addr { return &r.NextHop })},
 	), -1, ""))
+}
+
+func routes() value[[]model.HostRoute] {
+	type route = model.HostRoute
+	l := anyRoutes()
 	return value[[]route]{l.takes, l.gives, func(x any) ([]route, error) {
 		out, err := l.parse(x)
 		seen := make(map[route]bool, len(out))

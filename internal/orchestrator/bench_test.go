@@ -90,6 +90,7 @@ func BenchmarkApply(b *testing.B) {
 // BenchmarkApplyToControllers is BenchmarkApply with a "causeway controller" process
 // for each site, all on this machine.
 func BenchmarkApplyToControllers(b *testing.B) {
+	b.Setenv("CAUSEWAY_CONTROLLER_MAX_ROUTES", "1000") // a route for each other site
 	for _, n := range []int{2, 10, 50} {
 		b.Run(fmt.Sprintf("sites=%d", n), func(b *testing.B) {
 			servers := newControllers(b, 1, n).servers(b, n)

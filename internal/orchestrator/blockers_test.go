@@ -60,7 +60,7 @@ func TestInTheWay(t *testing.T) {
 			setMACs(p)
 			c := l.clouds[0]
 			c.make("gw/gateway_devices/"+id(c.one("gw/gateway_devices", nil))+"/remote_mac_entries", "remote_mac_entry",
-				object{"mac_address": p.Sites[1].MAC.Text, "vtep_address": "200.1.1.1", "segmentation_id": "100"})
+				object{"mac_address": p.Sites[1].MAC.String(), "vtep_address": "200.1.1.1", "segmentation_id": "100"})
 		}, []string{"site-a: gateway device gateway", "its remote MAC table has 6f:e4:5a:fa:8e:09, VNI 100 at 200.1.1.1 already"}},
 		{"route in the way", func(l *lab, _ *peering.Peering) {
 			l.clouds[0].put("routers/"+router(l.clouds[0]), "router", object{"routes": []object{{"destination": "10.0.1.0/24", "nexthop": "10.0.0.99"}}})

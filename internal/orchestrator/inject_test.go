@@ -250,7 +250,9 @@ func (w *world) run(planner orchestrator.Planner, f *faults) (orchestrator.Outco
 	if f.rate == 0 && f.killAt == 0 && len(f.crashAt) == 0 {
 		o.Sites.Backoff = 50 * time.Millisecond // what goes wrong for once is the machine's
 	}
-	o.Lease.Dead = func(h string) bool { return w.dead[h] }
+	// Who is dead is known, so that no run waits for a term; one that a busy machine
+	// cannot miss loses no run its lease.
+	o.Lease.Dead, o.Lease.Term = func(h string) bool { return w.dead[h] }, 10*time.Minute
 	ctx, cancel := context.WithCancel(w.t.Context())
 	defer cancel()
 	f.kill, f.rnd, f.down = cancel, rand.New(rand.NewPCG(w.rnd.Uint64(), 1)), map[int]int{}

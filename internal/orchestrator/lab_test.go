@@ -52,7 +52,7 @@ func newCloudMTU(t testing.TB, name string, mtu int) *cloud {
 // apiOn is the API of a site that keeps its state in st.
 func apiOn(st store.Store, mtu int) http.Handler {
 	log := slog.New(slog.DiscardHandler)
-	return neutronapi.New(site.New(st, site.Options{Logger: log, UnderlayMTU: mtu}), neutronapi.Options{Logger: log})
+	return neutronapi.New(site.New(st, site.Options{Logger: log, UnderlayMTU: mtu, Limits: site.Limits{Routes: 1000}}), neutronapi.Options{Logger: log})
 }
 
 // newCloudOf is a site that has this API.

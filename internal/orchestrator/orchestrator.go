@@ -8,6 +8,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -206,14 +207,26 @@ type RunOptions struct {
 	Progress func(apply.Event)
 	// KeepPartial leaves what was done where a step fails for good.
 	KeepPartial bool
-	// Wait bounds the wait for another run's lease; OnWait is told who has it.
+	// Doing is the command that the lease says; the plan's goal if empty.
+	Doing string
+	// Wait bounds the wait for another run's lease; OnWait is told who has it, again and again.
 	Wait   time.Duration
 	OnWait func(lease.Held)
+	// AfterWait, if not nil, is told what the other run did.
+	AfterWait func(Waited)
+}
+
+// Waited is what came of a wait for another run.
+type Waited struct {
+	lease.Held
+	// Did of the Of steps that this run was to do are done; Left are to be done now, and New of them
+	// were not before.
+	Did, Of, Left, New int
 }
 
 // Outcome is what a run has done.
 type Outcome struct {
-	// Plan is the last one that was carried out; the first one if none was.
+	// Plan is the last one that was carried out; the last one made if none was.
 	Plan *plan.Plan
 	// Steps is how many steps were done.
 	Steps int
@@ -271,7 +284,7 @@ func (o *Orchestrator) Run(ctx context.Context, p *peering.Peering, planner Plan
 		return out, err
 	}
 	lo := o.opts.Lease
-	lo.Wait, lo.OnWait = ro.Wait, ro.OnWait
+	lo.Wait, lo.OnWait, lo.Doing = ro.Wait, ro.OnWait, cmp.Or(ro.Doing, string(pl.Goal))
 	if lo.Dead == nil {
 		lo.Dead = lease.Ended
 	}
@@ -282,17 +295,28 @@ func (o *Orchestrator) Run(ctx context.Context, p *peering.Peering, planner Plan
 	defer l.Release(context.WithoutCancel(ctx))
 	work, stop := l.Context(ctx)
 	defer stop()
-	run := &apply.Run{Sites: doers, Check: l.Check, Progress: ro.Progress, KeepPartial: ro.KeepPartial}
+	run := &apply.Run{Sites: doers, Check: l.Check, KeepPartial: ro.KeepPartial, Progress: func(e apply.Event) {
+		l.Report(e.Done, e.All)
+		if ro.Progress != nil {
+			ro.Progress(e)
+		}
+	}}
 	for round := range maxRounds {
 		now, _, err := o.Plan(work, p, planner)
 		if err != nil {
 			return out, cause(work, err)
+		}
+		if h := l.Waited(); h != nil && round == 0 && ro.AfterWait != nil {
+			ro.AfterWait(waited(*h, pl, now))
 		}
 		switch {
 		case len(now.Blockers) > 0:
 			out.Plan = now
 			return out, Blocked{now}
 		case len(now.Actions) == 0:
+			if out.Steps == 0 {
+				out.Plan = now
+			}
 			return out, nil
 		case round == 0 && ro.Confirm != nil && !sameActions(pl, now):
 			return out, ErrChanged
@@ -305,6 +329,32 @@ func (o *Orchestrator) Run(ctx context.Context, p *peering.Peering, planner Plan
 		}
 	}
 	return out, errors.New("after every round something is left to do: somebody else changes the sites at the same time")
+}
+
+// waited compares what was to be done before a wait with what is to be done after it.
+func waited(h lease.Held, before, now *plan.Plan) Waited {
+	w := Waited{Held: h, Of: before.Counts.Steps, Left: now.Counts.Steps}
+	steps := func(p *plan.Plan) map[string]bool {
+		out := map[string]bool{}
+		for i := range p.Actions {
+			if a := &p.Actions[i]; a.IsStep() {
+				out[string(a.Op)+" "+a.ID] = true
+			}
+		}
+		return out
+	}
+	was, is := steps(before), steps(now)
+	for k := range was {
+		if !is[k] {
+			w.Did++
+		}
+	}
+	for k := range is {
+		if !was[k] {
+			w.New++
+		}
+	}
+	return w
 }
 
 // cause gives the reason for which the work was ended, in the place of "canceled".

@@ -99,14 +99,17 @@ func TestTwoAtOnce(t *testing.T) {
 	testutil.Receive(t, "the first request", inside)
 	_, err := orchestrator.New(options("second")).Run(t.Context(), p, applied, orchestrator.RunOptions{})
 	var held lease.Held
-	if !errors.As(err, &held) || held.Holder != "first" || !strings.Contains(err.Error(), "site-a: another run has the lease of peering acme: first") {
+	if !errors.As(err, &held) || held.Holder != "first" || !strings.HasPrefix(err.Error(), "another run is at work on peering acme: causeway peer apply of first, since ") || !strings.HasSuffix(err.Error(), "(its lease is at site-a)") {
 		t.Errorf("the second: %v", err)
 	}
 	waits := make(chan struct{})
+	var waiting sync.Once
+	var after orchestrator.Waited
 	third := make(chan error, 1)
 	go func() {
 		_, err := orchestrator.New(options("third")).Run(t.Context(), p, applied, orchestrator.RunOptions{
-			Wait: term * 10, OnWait: func(lease.Held) { close(waits) },
+			Wait: term * 10, OnWait: func(lease.Held) { waiting.Do(func() { close(waits) }) },
+			AfterWait: func(w orchestrator.Waited) { after = w },
 		})
 		third <- err
 	}()
@@ -117,6 +120,9 @@ func TestTwoAtOnce(t *testing.T) {
 	}
 	if err := testutil.Receive(t, "the third", third); err != nil {
 		t.Errorf("the third: %v", err)
+	}
+	if after.Holder != "first" || after.Doing != "apply" || after.Of == 0 || after.Did != after.Of || after.Left != 0 || after.Died {
+		t.Errorf("the third was told %+v", after)
 	}
 	if st := l.status(p); !st.InSync {
 		t.Errorf("%v %v", st.Drift, st.Problems)

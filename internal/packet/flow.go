@@ -7,10 +7,7 @@ import "encoding/binary"
 // docs/PIPELINE.md.
 func FlowHash(key uint64, frame []byte) uint64 {
 	h := key
-	mix := func(w uint64) {
-		h = (h ^ w) * 0x9E3779B97F4A7C15
-		h ^= h >> 32
-	}
+	mix := func(w uint64) { h = mix(h, w) }
 	if len(frame) < EthernetLen {
 		return h
 	}
@@ -27,7 +24,11 @@ func FlowHash(key uint64, frame []byte) uint64 {
 		for i := 8; i < IPv6Len; i += 8 {
 			mix(binary.BigEndian.Uint64(ip[i:]))
 		}
-		mix(uint64(ip[6])<<32 | uint64(flowPorts(Protocol(ip[6]), ip[IPv6Len:])))
+		next, l4 := Protocol(ip[6]), ip[IPv6Len:]
+		if len(l4) >= JumboLen && JumboTCP(ip) {
+			next, l4 = ProtoTCP, l4[JumboLen:]
+		}
+		mix(uint64(next)<<32 | uint64(flowPorts(next, l4)))
 	default:
 		mix(binary.BigEndian.Uint64(frame)&^0xffff | uint64(binary.BigEndian.Uint16(frame[12:])))
 		mix(binary.BigEndian.Uint64(frame[4:]) & 0xffffffffffff)
@@ -35,9 +36,26 @@ func FlowHash(key uint64, frame []byte) uint64 {
 	return h
 }
 
+// JumboLen is the length of the hop-by-hop header that says how long a jumbogram is.
+const JumboLen = 8
+
+// JumboTCP tells whether an IPv6 packet, its header there, has such a header (RFC 2675) and TCP
+// behind it: Linux before 7.0 marks packets for segmentation beyond 64 KiB so, and takes
+// the header out of their segments.
+func JumboTCP(ip []byte) bool {
+	h := ip[IPv6Len:]
+	return Protocol(ip[6]) == ProtoHopByHop && len(h) >= 4 && Protocol(h[0]) == ProtoTCP && h[1] == 0 && h[2] == 0xc2 && h[3] == 4
+}
+
 // SourcePort is the outer UDP source port of frame: 49152–65535 (RFC 7348 §5).
 func SourcePort(key uint64, frame []byte) uint16 {
 	return 49152 + uint16(FlowHash(key, frame)>>50)
+}
+
+// mix is a step of the hash.
+func mix(h, w uint64) uint64 {
+	h = (h ^ w) * 0x9E3779B97F4A7C15
+	return h ^ h>>32
 }
 
 func flowPorts(p Protocol, b []byte) uint32 {

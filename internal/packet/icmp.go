@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"github.com/causeway-net/causeway/internal/model"
 )
 
 // ICMPLen is the length of the part of the header that all ICMP messages have.
@@ -77,7 +79,7 @@ func MayICMPError(ip []byte) error {
 		return fmt.Errorf("%w: %w", ErrNoICMPError, err)
 	case h.Offset != 0:
 		return fmt.Errorf("%w: it is not the first fragment", ErrNoICMPError)
-	case notRouted(h.Src):
+	case !model.IsRouted(h.Src):
 		return fmt.Errorf("%w: its source %s is no single host", ErrNoICMPError, h.Src)
 	case h.Dst.As4()[0] >= 224:
 		return fmt.Errorf("%w: its destination %s is a group or all hosts", ErrNoICMPError, h.Dst)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"github.com/causeway-net/causeway/internal/model"
 )
 
 // Protocol is an IP protocol number.
@@ -16,6 +18,15 @@ const (
 	ProtoUDP    Protocol = 17
 	ProtoICMPv6 Protocol = 58
 	ProtoSCTP   Protocol = 132
+)
+
+// Extension headers of IPv6 (RFC 8200 §4), as protocols.
+const (
+	ProtoHopByHop    Protocol = 0
+	ProtoRouting     Protocol = 43
+	ProtoFragment    Protocol = 44
+	ProtoAH          Protocol = 51
+	ProtoDestination Protocol = 60
 )
 
 // String is the protocol's name, or the number.
@@ -175,11 +186,5 @@ func (h IPv6) Append(b []byte) []byte {
 }
 
 // Martian tells whether an IPv4 packet from src or to dst may not be forwarded
-// by a router, as the pipeline decides it: 0/8, 127/8, 224/4 and 240/4 (RFC 1812
-// §5.3.7).
-func Martian(src, dst netip.Addr) bool { return notRouted(src) || notRouted(dst) }
-
-func notRouted(a netip.Addr) bool {
-	b := a.As4()[0]
-	return b == 0 || b == 127 || b >= 224
-}
+// by a router, as the pipeline decides it; see model.IsRouted.
+func Martian(src, dst netip.Addr) bool { return !model.IsRouted(src) || !model.IsRouted(dst) }

@@ -16,6 +16,15 @@ const (
 	VXLANOverhead = IPv4Len + UDPLen + VXLANLen + EthernetLen
 )
 
+// OverheadTo is how many bytes a tunnel to remote adds to an inner IP packet: the outer headers by
+// their family, and the inner Ethernet header.
+func OverheadTo(remote netip.Addr) int {
+	if remote.Is6() && !remote.Is4In6() {
+		return IPv6Len + UDPLen + VXLANLen + EthernetLen
+	}
+	return VXLANOverhead
+}
+
 // VXLAN is a VXLAN header.
 type VXLAN struct {
 	Flags uint8

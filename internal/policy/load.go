@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/causeway-net/causeway/internal/yamlerr"
 )
 
 const (
@@ -30,7 +32,7 @@ func Parse(data []byte) (*Rules, error) {
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return nil, yamlError(err)
+		return nil, yamlError(data, err)
 	}
 	if len(doc.Content) == 0 {
 		return r, nil // nothing but comments
@@ -65,8 +67,8 @@ func Parse(data []byte) (*Rules, error) {
 var yamlLine = regexp.MustCompile(`line (\d+): `)
 
 // yamlError takes the line out of the YAML library's words.
-func yamlError(err error) error {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
+func yamlError(data []byte, err error) error {
+	text := strings.TrimPrefix(yamlerr.Explain(data, err).Error(), "yaml: ")
 	line := 0
 	if m := yamlLine.FindStringSubmatchIndex(text); m != nil {
 		line, _ = strconv.Atoi(text[m[2]:m[3]])

@@ -196,8 +196,6 @@ func TestDefaults(t *testing.T) {
 		{"get_network:provider:network_type", own, true, false, false, false, false},
 		{"create_subnet", onShared, true, false, false, false, false},
 		{"create_subnet", own, true, true, false, true, true},
-		{"create_subnet:service_types", own, true, false, false, false, false},
-		{"update_subnet:service_types", own, true, false, false, false, false},
 		{"create_port", onShared, true, true, false, true, true},
 		{"create_port:mac_address", onShared, true, false, false, true, false},
 		{"create_port:mac_address", own, true, true, true, true, true},

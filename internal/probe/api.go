@@ -31,6 +31,8 @@ type Report struct {
 	// PathMTU is in bytes of an IP packet; 0: not asked for, or not found.
 	PathMTU int       `json:"path_mtu,omitempty"`
 	Errors  []Instead `json:"errors,omitempty"`
+	// Path is what the host knows of the underlay's path to the VTEP in between.
+	Path *PathState `json:"path,omitempty"`
 }
 
 // RTT are round-trip times in microseconds.
@@ -73,6 +75,9 @@ func NewReport(routerID, host string, r Request, res Result) Report {
 	if res.Received > 0 {
 		us := func(d time.Duration) float64 { return float64(d.Nanoseconds()/100) / 10 }
 		out.RTT = &RTT{us(res.RTTMin), us(res.RTTAvg), us(res.RTTMax)}
+	}
+	if len(res.Paths) > 0 {
+		out.Path = &res.Paths[0]
 	}
 	for _, e := range res.Errors {
 		out.Errors = append(out.Errors, Instead{e.From, e.Reason, e.What, e.MTU, e.Count, e.String()})

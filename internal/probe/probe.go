@@ -16,6 +16,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/packet"
+	"github.com/causeway-net/causeway/internal/reason"
 )
 
 // Bounds of a request, and what a zero field stands for.
@@ -49,10 +50,46 @@ type Request struct {
 	// MaxMTU bytes.
 	PathMTU bool
 	MaxMTU  int
+	// Paths: send nothing, and say what the host knows of all its paths.
+	Paths bool
+}
+
+// MaxPaths bounds the paths in a result.
+const MaxPaths = 4096
+
+// PathState is what a host knows of its path to a VTEP, as it looks after it all the time.
+type PathState struct {
+	TunnelIP netip.Addr `json:"tunnel_ip"`
+	VTEP     netip.Addr `json:"vtep"`
+	MTU      int        `json:"mtu"`   // bytes of the largest outer IP packet
+	State    string     `json:"state"` // searching, proven, unproven, fixed, or Unreachable
+	By       string     `json:"by"`    // who proved it: tunnel (the peer's router), underlay (the VTEP's echo), or none
+	Why      string     `json:"why"`   // in words
+	// Problem is what the host knows to keep packets from leaving for the VTEP, or those of the VTEP from
+	// coming in; empty: nothing.
+	Problem string `json:"problem,omitempty"`
+}
+
+// Unreachable is the state of a path by which nothing leaves.
+const Unreachable = "unreachable"
+
+// String is all of it in words.
+func (p PathState) String() string {
+	if p.State == Unreachable {
+		return fmt.Sprintf("the underlay's path to %s: nothing leaves for it: %s", p.VTEP, p.Problem)
+	}
+	s := fmt.Sprintf("the underlay's path to %s: packets of up to %d bytes, %s: %s", p.VTEP, p.MTU, p.State, p.Why)
+	if p.Problem != "" {
+		s += "; " + p.Problem
+	}
+	return s
 }
 
 // Check fills in the defaults and refuses what is out of bounds.
 func (r *Request) Check() error {
+	if r.Paths {
+		return nil
+	}
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", ErrRequest, fmt.Sprintf(format, args...))
 	}
@@ -111,6 +148,9 @@ type Result struct {
 	// whole; 0: not asked for, or not found.
 	PathMTU int
 	Errors  []Error
+	// Paths is the path that leads to the target, where that is a router beyond a tunnel; or
+	// all, where the request says so.
+	Paths []PathState
 }
 
 // Error is what came instead of an answer.
@@ -128,6 +168,9 @@ type Error struct {
 // String is the error in words.
 func (e Error) String() string {
 	var s string
+	if e.Reason == reason.SlowPathLimited.String() {
+		return fmt.Sprintf("%s (%s): what is missing need not be the path's fault", e.What, e.Reason)
+	}
 	if e.From.IsValid() {
 		s = fmt.Sprintf("%s answered: %s", e.From, e.What)
 	} else {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
@@ -38,9 +39,14 @@ var ErrBusy = errors.New("the host is busy with other probes: try again")
 // Wire sends an IPv4 packet as one that the router makes.
 type Wire func(router model.RouterKey, ip []byte) error
 
+// Limited tells how many packets that looked like answers to a router's probes its host has
+// dropped so far, because there were too many.
+type Limited func(router model.RouterKey) uint64
+
 // Prober serves the requests of one host. It keeps nothing of a request that has ended.
 type Prober struct {
-	wire Wire
+	wire    Wire
+	limited Limited
 
 	mu      sync.Mutex
 	waiting map[uint16]*waiting // by sequence number
@@ -69,8 +75,8 @@ type answer struct {
 }
 
 // NewProber makes one that sends by wire.
-func NewProber(wire Wire) *Prober {
-	return &Prober{wire: wire, waiting: map[uint16]*waiting{}, routers: map[model.RouterKey]*pace{}, next: uint16(rand.Uint32())}
+func NewProber(wire Wire, limited Limited) *Prober {
+	return &Prober{wire: wire, limited: limited, waiting: map[uint16]*waiting{}, routers: map[model.RouterKey]*pace{}, next: uint16(rand.Uint32())}
 }
 
 // Failure says why a probe did not leave its own router.
@@ -146,8 +152,13 @@ func (p *Prober) Run(ctx context.Context, r Request) (Result, error) {
 	}
 	defer p.leave(r.Router)
 	var res Result
+	before := p.limited(r.Router)
 	if err := p.reach(ctx, limit, r, &res); err != nil {
 		return res, err
+	}
+	// What was dropped for its number says nothing of the path: answers may be among it.
+	if n := p.limited(r.Router) - before; n > 0 && res.Received < res.Sent {
+		res.Errors = append(res.Errors, Error{Reason: reason.SlowPathLimited.String(), What: "more came back for the router's probes than its host may look at", Count: int(min(n, math.MaxInt32))})
 	}
 	if r.PathMTU && res.Received > 0 {
 		return res, p.search(ctx, limit, r, &res)

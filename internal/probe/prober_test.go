@@ -26,6 +26,22 @@ func request() Request {
 	return Request{Router: 7, Source: here, Target: there, Count: 4, Interval: 20 * time.Millisecond, Timeout: 200 * time.Millisecond}
 }
 
+func unlimited(model.RouterKey) uint64 { return 0 }
+
+// TestLimited: answers that the host dropped because there were too many of the kind are told
+// as such, and only where one is missing.
+func TestLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dropped atomic.Uint64
+		p := NewProber(func(model.RouterKey, []byte) error { dropped.Add(3); return nil }, func(model.RouterKey) uint64 { return dropped.Load() })
+		q := request()
+		res, err := p.Run(t.Context(), q)
+		if err != nil || res.Received != 0 || len(res.Errors) != 1 || res.Errors[0].Reason != "slow_path_limited" || res.Errors[0].Count != 3*q.Count {
+			t.Errorf("%+v %v", res, err)
+		}
+	})
+}
+
 // network answers what a prober sends, as the world would, from another goroutine.
 type network struct {
 	p      *Prober
@@ -42,7 +58,7 @@ func (n *network) send(router model.RouterKey, ip []byte) error {
 func run(t *testing.T, r Request, answer func(*Prober, []byte)) (Result, error) {
 	t.Helper()
 	n := &network{answer: answer}
-	n.p = NewProber(n.send)
+	n.p = NewProber(n.send, unlimited)
 	res, err := n.p.Run(t.Context(), r)
 	n.wg.Wait()
 	if len(n.p.waiting) != 0 || len(n.p.routers) != 0 || n.p.running != 0 {
@@ -187,7 +203,7 @@ func TestEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		p := NewProber(func(model.RouterKey, []byte) error { return nil })
+		p := NewProber(func(model.RouterKey, []byte) error { return nil }, unlimited)
 		r := request()
 		r.Count = 100
 		begin := time.Now()
@@ -207,7 +223,7 @@ func TestEnds(t *testing.T) {
 func TestBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{answer: echo}
-		n.p = NewProber(n.send)
+		n.p = NewProber(n.send, unlimited)
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		total, busy := 0, 0
@@ -268,7 +284,7 @@ func TestCheck(t *testing.T) {
 }
 
 func FuzzAnswer(f *testing.F) {
-	p := NewProber(func(model.RouterKey, []byte) error { return nil })
+	p := NewProber(func(model.RouterKey, []byte) error { return nil }, unlimited)
 	p.waiting[1] = &waiting{router: 7, source: here, target: there, got: make(chan answer, 1)}
 	h := packet.IPv4{TTL: 64, Protocol: packet.ProtoICMP, Src: there, Dst: here}
 	body := packet.ICMP{Type: packet.ICMPEchoReply, Rest: packet.ProbeID<<16 | 1}.Append(nil, make([]byte, 20))

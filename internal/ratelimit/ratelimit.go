@@ -45,12 +45,7 @@ func New(rate float64, burst int, now func() time.Time) *Limiter {
 
 // Take takes a token from the client's bucket. Where there is none, it says after
 // how long there will be one.
-func (l *Limiter) Take(client string) (wait time.Duration, ok bool) { return l.ask(client, 1) }
-
-// Has tells whether there is a token, and takes none.
-func (l *Limiter) Has(client string) (wait time.Duration, ok bool) { return l.ask(client, 0) }
-
-func (l *Limiter) ask(client string, take float64) (time.Duration, bool) {
+func (l *Limiter) Take(client string) (wait time.Duration, ok bool) {
 	if l == nil {
 		return 0, true
 	}
@@ -59,9 +54,6 @@ func (l *Limiter) ask(client string, take float64) (time.Duration, bool) {
 	now := l.now()
 	e := l.clients[client]
 	if e == nil {
-		if take == 0 {
-			return 0, true
-		}
 		if l.order.Len() >= maxClients {
 			last := l.order.Back()
 			delete(l.clients, last.Value.(*bucket).client)
@@ -80,8 +72,22 @@ func (l *Limiter) ask(client string, take float64) (time.Duration, bool) {
 	if b.tokens < 1 {
 		return time.Duration((1 - b.tokens) / l.rate * float64(time.Second)), false
 	}
-	b.tokens -= take
+	b.tokens--
 	return 0, true
+}
+
+// Give gives a token back that Take has taken, for a request that turned out to be
+// another client's.
+func (l *Limiter) Give(client string) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.clients[client]; e != nil { // else it is forgotten, and its bucket full
+		b := e.Value.(*bucket)
+		b.tokens = math.Min(l.burst, b.tokens+1)
+	}
 }
 
 // Origin is the client that an address stands for: with IPv6 all addresses of a /64,

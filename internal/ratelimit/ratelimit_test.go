@@ -22,15 +22,20 @@ func TestLimiter(t *testing.T) {
 	take("a", false, time.Second/2)
 	take("b", true, 0) // another's bucket
 	now = now.Add(time.Second / 2)
-	if _, ok := l.Has("a"); !ok {
-		t.Error("no token after half a second")
-	}
-	take("a", true, 0) // Has took none
+	take("a", true, 0)
+	l.Give("a")
+	take("a", true, 0) // what was given back
 	take("a", false, time.Second/2)
 	now = now.Add(time.Hour)
 	for range 3 { // never more than the burst
 		take("a", true, 0)
 	}
+	l.Give("b")
+	l.Give("b")
+	for range 3 {
+		take("b", true, 0)
+	}
+	take("b", false, time.Second/2) // nor by what is given back
 	take("a", false, time.Second/2)
 	now = now.Add(-time.Hour) // a clock that goes back gives nothing
 	take("a", false, time.Second/2)
@@ -41,7 +46,7 @@ func TestTableIsBounded(t *testing.T) {
 	for i := range maxClients + 10 {
 		l.Take(fmt.Sprint(i))
 		if i%2 == 0 {
-			l.Has("0") // stays, because it comes again and again
+			l.Take("0") // stays, because it comes again and again
 		}
 	}
 	if l.Clients() != maxClients || len(l.clients) != maxClients {
@@ -50,8 +55,8 @@ func TestTableIsBounded(t *testing.T) {
 	if l.clients["0"] == nil || l.clients["1"] != nil {
 		t.Error("who was away longest is not who was forgotten")
 	}
-	if l.Has("nobody"); l.Clients() != maxClients {
-		t.Error("asking about a client made it known")
+	if l.Give("nobody"); l.Clients() != maxClients {
+		t.Error("what nobody took was given back to somebody")
 	}
 }
 
@@ -62,7 +67,8 @@ func TestNoLimit(t *testing.T) {
 			t.Fatal("limited")
 		}
 	}
-	if _, ok := l.Has("a"); !ok || l.Clients() != 0 {
+	l.Give("a")
+	if l.Clients() != 0 {
 		t.Error("no limit keeps somebody")
 	}
 }

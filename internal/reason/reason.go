@@ -53,6 +53,14 @@ const (
 	ARPToRouter
 	LearnLimited
 	LinkLocal
+	RouterAdvertisement
+	DHCPAnswer
+	EtherType
+	NotUnderlay
+	VTEPInterface
+	UnderlayPolicy
+	FloodLimited
+	PathError
 	// Count is one more than the last reason.
 	Count
 )
@@ -106,6 +114,14 @@ var infos = [Count]Info{
 	ARPToRouter:         {"arp_to_router", "the ARP message was for a router, which has taken from it what it says"},
 	LearnLimited:        {"learn_limited", "a sender's address was not learned: its port has as many as it may have"},
 	LinkLocal:           {"link_local", "the frame from a VLAN is for its link alone (IEEE 802.1Q §8.6.3)"},
+	RouterAdvertisement: {"router_advertisement", "port security: a workload may not advertise itself as an IPv6 router"},
+	DHCPAnswer:          {"dhcp_answer", "port security: a workload may not answer as a DHCP server"},
+	EtherType:           {"ethertype", "port security: the frame is neither ARP nor IPv4 nor IPv6"},
+	NotUnderlay:         {"not_underlay", "the tunnel packet came in by an interface that carries no tunnels, or none from its VTEP"},
+	VTEPInterface:       {"vtep_interface", "the tunnel packet came in by another interface than those that lead to its VTEP"},
+	UnderlayPolicy:      {"underlay_policy", "an IPsec policy of the host speaks of the remote VTEP, which the tunnel would pass by"},
+	FloodLimited:        {"flood_limited", "the sender has more broadcasts, or frames to unknown MACs, copied than it may"},
+	PathError:           {"path_error", "an ICMP error or redirect about the way to a remote VTEP: anybody can send one, so the host's stack does not hear it"},
 }
 
 // Info of r. Unknown numbers get a name that shows the number.

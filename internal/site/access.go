@@ -20,6 +20,9 @@ type Access struct {
 	// Owns tells whether whoever asks may act for a project: its own, or any. It may
 	// be nil.
 	Owns func(model.ProjectID) bool
+	// Done is given a state that holds what the operation has written, once that is
+	// durable: an operation of several transactions gives it for each. It may be nil.
+	Done func(store.Snapshot)
 }
 
 type accessKey struct{}

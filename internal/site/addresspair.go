@@ -8,16 +8,20 @@ import (
 )
 
 // checkPairs refuses allowed address pairs that say nothing, or that nobody would
-// hold the port to.
-func checkPairs(p *model.Port) error {
+// hold the port to. old is nil for a new port.
+func (l Limits) checkPairs(p, old *model.Port) error {
 	if len(p.AllowedPairs) == 0 {
 		return nil
 	}
 	if !p.PortSecurity {
 		return conflict("AddressPairAndPortSecurityRequired", "Port Security must be enabled in order to have allowed address pairs on a port.")
 	}
-	if len(p.AllowedPairs) > model.MaxAllowedPairs {
-		return model.Errf(model.KindInvalid, "AllowedAddressPairExhausted", "The number of allowed address pair exceeds the maximum %d.", model.MaxAllowedPairs)
+	var had []model.AllowedPair
+	if old != nil {
+		had = old.AllowedPairs
+	}
+	if exceeds(p.AllowedPairs, had, l.AddressPairs) {
+		return model.Errf(model.KindInvalid, "AllowedAddressPairExhausted", "The number of allowed address pair exceeds the maximum %d.", l.AddressPairs)
 	}
 	type pair struct {
 		mac    model.MAC

@@ -145,8 +145,7 @@ func checkVTEP(attr string, ip netip.Addr) error {
 	if !ip.Is4() {
 		return Unsupported("IPv6 VXLAN endpoints do not exist yet: %s in %s", ip, attr)
 	}
-	b := ip.As4()
-	if !ip.IsGlobalUnicast() || b[0] == 0 || b[0] >= 240 {
+	if !model.IsRouted(ip) || !ip.IsGlobalUnicast() {
 		return model.Errf(model.KindInvalid, "HTTPBadRequest", "Invalid input for %s. Reason: '%s' is not a unicast address.", attr, ip)
 	}
 	return nil
@@ -198,6 +197,13 @@ func (s *Site) UpdateGatewayDevice(ctx context.Context, id string, change func(*
 		d := in.GatewayDevice
 		if d.TunnelIP, err = tunnelIP(&in); err != nil {
 			return err
+		}
+		if placed(&d) && d.TunnelIP != old.TunnelIP {
+			for _, e := range RemoteMACsOf(t, old.ID) {
+				if e.VTEPAddress == d.TunnelIP {
+					return ownTunnelIP(d.TunnelIP)
+				}
+			}
 		}
 		if err := t.reindex(deviceEntries(old), deviceEntries(&d)); err != nil {
 			return err
@@ -263,6 +269,9 @@ func (t *tx) deleteDevice(id string, guard func(*model.GatewayDevice) error) (go
 
 // CreateRemoteMAC adds a row to a device's remote MAC table.
 func (s *Site) CreateRemoteMAC(ctx context.Context, in *model.RemoteMACEntry) (*model.RemoteMACEntry, error) {
+	if err := s.roomForRemoteMAC(ctx, in.DeviceID); err != nil {
+		return nil, err
+	}
 	var out *model.RemoteMACEntry
 	err := s.update(ctx, func(t *tx) error {
 		e := *in
@@ -280,6 +289,9 @@ func (s *Site) CreateRemoteMAC(ctx context.Context, in *model.RemoteMACEntry) (*
 		if err := checkVTEP("vtep_address", e.VTEPAddress); err != nil {
 			return err
 		}
+		if placed(d) && e.VTEPAddress == d.TunnelIP {
+			return ownTunnelIP(e.VTEPAddress)
+		}
 		if err := t.reindex(nil, remoteMACEntries(&e)); err != nil {
 			return err
 		}
@@ -292,6 +304,12 @@ func (s *Site) CreateRemoteMAC(ctx context.Context, in *model.RemoteMACEntry) (*
 		s.warn.groupMAC("remote_mac_entry", string(out.ID), out.MAC)
 	}
 	return out, err
+}
+
+// ownTunnelIP refuses a remote MAC entry that leads back to its own gateway device. (Of
+// a switch it says what is behind the switch itself.)
+func ownTunnelIP(ip netip.Addr) *model.Error {
+	return invalidInput("%s is the gateway device's own tunnel ip: the vtep_address of a remote MAC entry is another site's", ip)
 }
 
 func remoteMACEntries(e *model.RemoteMACEntry) []entry {

@@ -3,6 +3,7 @@ package site
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/store"
@@ -95,6 +96,10 @@ func (s *Site) SetPortStates(ctx context.Context, host model.HostName, states []
 		err := s.update(ctx, func(t *tx) error {
 			for _, st := range chunk {
 				st.Host = host
+				if strings.Contains(string(st.PortID), "/") {
+					t.setOtherState(st)
+					continue
+				}
 				p := store.Get[model.Port](t, store.Ports, string(st.PortID))
 				if p == nil || p.HostID != host {
 					continue
@@ -103,6 +108,61 @@ func (s *Site) SetPortStates(ctx context.Context, host model.HostName, states []
 					continue
 				}
 				t.Put(store.PortStates, string(st.PortID), &st)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setOtherState notes what a host says of a port that is not bound: a router's, or a
+// remote-site port, named NETWORK/MAC. Nothing is kept of those that lack nothing.
+func (t *tx) setOtherState(st model.PortState) {
+	id, ok := t.Lookup(ixMAC, string(st.PortID))
+	if !ok {
+		return
+	}
+	p := store.Get[model.Port](t, store.Ports, id)
+	if p == nil || p.HostID != "" {
+		return
+	}
+	st.PortID = p.ID
+	old := store.Get[model.PortState](t, store.PortStates, id)
+	switch {
+	case st.Status == model.PortError && (old == nil || *old != st):
+		t.Put(store.PortStates, id, &st)
+	case st.Status != model.PortError && old != nil && old.Host == st.Host:
+		t.Delete(store.PortStates, id)
+	}
+}
+
+// ForgetOthers forgets what a host has said of ports that are not bound to it: an agent
+// that connects says anew which of them lack something.
+func (s *Site) ForgetOthers(ctx context.Context, host model.HostName) error {
+	snap, err := s.st.View(ctx)
+	if err != nil {
+		return err
+	}
+	var ids []model.PortID
+	for st := range store.All[model.PortState](snap, store.PortStates) {
+		if st.Host != host || st.Status != model.PortError {
+			continue
+		}
+		if p := store.Get[model.Port](snap, store.Ports, string(st.PortID)); p != nil && p.HostID == "" {
+			ids = append(ids, st.PortID)
+		}
+	}
+	for chunk := range slices.Chunk(ids, stateChunk) {
+		err := s.update(ctx, func(t *tx) error {
+			for _, id := range chunk {
+				p := store.Get[model.Port](t, store.Ports, string(id))
+				st := store.Get[model.PortState](t, store.PortStates, string(id))
+				if p != nil && p.HostID == "" && st != nil && st.Host == host {
+					t.Delete(store.PortStates, string(id))
+				}
 			}
 			return nil
 		})

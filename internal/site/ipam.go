@@ -18,8 +18,6 @@ const (
 	ipProbes = 16
 	// macProbes bounds the random search for a free MAC among 2^24.
 	macProbes = 64
-	// maxFixedIPs is Neutron's default for max_fixed_ips_per_port.
-	maxFixedIPs = 5
 )
 
 // FixedIP is a requested address: by subnet, by address, or by both.
@@ -28,15 +26,30 @@ type FixedIP struct {
 	IP       netip.Addr
 }
 
+// tooManyIPs tells whether a port would have more addresses than it may, and one that it
+// has not yet.
+func (t *tx) tooManyIPs(reqs []FixedIP, kept []model.AddrPair) bool {
+	has := func(r FixedIP) bool {
+		return slices.ContainsFunc(kept, func(a model.AddrPair) bool {
+			return r.IP == a.IP && (r.SubnetID == "" || r.SubnetID == a.SubnetID)
+		})
+	}
+	return len(reqs) > t.s.limits.FixedIPs && slices.ContainsFunc(reqs, func(r FixedIP) bool { return !has(r) })
+}
+
 // allocate turns requests into addresses for a port of an owner. kept are those
 // that the port has already. The result is in order of the requests.
 func (t *tx) allocate(net model.NetworkID, owner string, reqs []FixedIP, kept []model.AddrPair) ([]model.AddrPair, error) {
-	if len(reqs) > maxFixedIPs {
+	if t.tooManyIPs(reqs, kept) {
 		return nil, invalidInput("Exceeded maximum amount of fixed ips per port")
 	}
-	subnets := slices.DeleteFunc(t.subnetsOf(net), func(sub *model.Subnet) bool {
+	all := t.subnetsOf(net)
+	subnets := slices.DeleteFunc(slices.Clone(all), func(sub *model.Subnet) bool {
 		return !serves(sub, owner) && !slices.ContainsFunc(kept, func(a model.AddrPair) bool { return a.SubnetID == sub.ID })
 	})
+	if len(subnets) == 0 && len(all) > 0 && len(reqs) > 0 {
+		return nil, noMatchingSubnet(net, owner)
+	}
 	mine := make(map[model.AddrPair]bool, len(kept))
 	for _, p := range kept {
 		mine[p] = true
@@ -97,7 +110,7 @@ func (t *tx) allocateAny(net model.NetworkID, owner string) ([]model.AddrPair, e
 	}
 	subnets := slices.DeleteFunc(all, func(sub *model.Subnet) bool { return !serves(sub, owner) })
 	if len(subnets) == 0 {
-		return nil, conflict("IpAddressGenerationFailureNoMatchingSubnet", "No valid service subnet for the given device owner, network %s, service type %s.", net, owner)
+		return nil, noMatchingSubnet(net, owner)
 	}
 	slices.SortStableFunc(subnets, func(a, b *model.Subnet) int {
 		return cmp.Compare(min(len(b.ServiceTypes), 1), min(len(a.ServiceTypes), 1))
@@ -113,6 +126,10 @@ func (t *tx) allocateAny(net model.NetworkID, owner string) ([]model.AddrPair, e
 // serves tells whether a port of an owner may have addresses of a subnet.
 func serves(sub *model.Subnet, owner string) bool {
 	return len(sub.ServiceTypes) == 0 || slices.Contains(sub.ServiceTypes, owner)
+}
+
+func noMatchingSubnet(net model.NetworkID, owner string) *model.Error {
+	return conflict("IpAddressGenerationFailureNoMatchingSubnet", "No valid service subnet for the given device owner, network %s, service type %s.", net, owner)
 }
 
 func generationFailure(net model.NetworkID) *model.Error {
@@ -133,12 +150,12 @@ func (t *tx) subnetsOf(net model.NetworkID) []*model.Subnet {
 func subnetFor(net model.NetworkID, subnets []*model.Subnet, r FixedIP) (*model.Subnet, error) {
 	for _, sub := range subnets {
 		if r.SubnetID != "" && sub.ID == r.SubnetID {
-			if r.IP.IsValid() && !usable(sub.CIDR, r.IP) {
+			if r.IP.IsValid() && !model.IsHostIn(sub.CIDR, r.IP) {
 				return nil, model.Errf(model.KindInvalid, "InvalidIpForSubnet", "IP address %s is not a valid IP for the specified subnet.", r.IP)
 			}
 			return sub, nil
 		}
-		if r.SubnetID == "" && usable(sub.CIDR, r.IP) {
+		if r.SubnetID == "" && model.IsHostIn(sub.CIDR, r.IP) {
 			return sub, nil
 		}
 	}

@@ -55,7 +55,29 @@ func (t *tx) freeKey(kind store.Kind, n uint32) { t.freed = append(t.freed, keyN
 type tombstones struct {
 	mu      sync.Mutex
 	pending map[string]int64
-	rescan  time.Time // zero: at once
+	// underWay are those of transactions that may have come to their end already: the
+	// hosts may have acknowledged one before its revision is known here.
+	underWay map[string]int
+	rescan   time.Time // zero: at once
+}
+
+// expect notes what a transaction frees if it comes to its end; conclude, that it has.
+func (ts *tombstones) expect(names []string) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, name := range names {
+		ts.underWay[name]++
+	}
+}
+
+func (ts *tombstones) conclude(names []string) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, name := range names {
+		if ts.underWay[name]--; ts.underWay[name] <= 0 {
+			delete(ts.underWay, name)
+		}
+	}
 }
 
 func (ts *tombstones) add(names []string, revision int64) {
@@ -91,11 +113,22 @@ func (ts *tombstones) forget(names []string) {
 	}
 }
 
-// refresh reads the index for tombstones that this process does not know: those of
-// other controllers, and of itself before it was started.
+// refresh looks into the index for tombstones that this process does not know: those of
+// transactions that are under way; and from time to time those of other controllers, and
+// of itself before it was started.
 func (ts *tombstones) refresh(snap store.Snapshot, now time.Time) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
+	look := func(name, id string) {
+		if _, known := ts.pending[name]; !known && isTombstone(snap, name, id) {
+			ts.pending[name] = snap.Revision() // it went at this revision or before
+		}
+	}
+	for name := range ts.underWay {
+		if id, ok := snap.Lookup(ixKey, name); ok && len(ts.pending) < maxPending {
+			look(name, id)
+		}
+	}
 	if now.Before(ts.rescan) {
 		return
 	}
@@ -103,9 +136,7 @@ func (ts *tombstones) refresh(snap store.Snapshot, now time.Time) {
 		if len(ts.pending) >= maxPending {
 			return // the rest another time, at once
 		}
-		if _, known := ts.pending[name]; !known && isTombstone(snap, name, id) {
-			ts.pending[name] = snap.Revision()
-		}
+		look(name, id)
 	}
 	ts.rescan = now.Add(rescanAfter)
 }

@@ -158,7 +158,7 @@ func checkInterfaces(l []model.SwitchInterface, on model.GatewayDeviceType) erro
 			seen[b] = true
 		}
 	}
-	if len(seen) > maxBindings {
+	if len(seen) > maxBindings || len(l) > maxBindings {
 		return invalidInput("an l2 gateway can have at most %d VLANs on its interfaces", maxBindings)
 	}
 	return nil

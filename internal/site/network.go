@@ -5,11 +5,18 @@ import (
 	"strings"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/packet"
 	"github.com/causeway-net/causeway/internal/store"
 )
 
-// minMTU is the smallest MTU of a network: RFC 791 §3.1.
+// minMTU is the smallest MTU of a network with IPv4 subnets: RFC 791 §3.1. Without
+// subnets a network may have a smaller one, as in Neutron.
 const minMTU = 68
+
+// mtuConflict is Neutron's error where an MTU is below minMTU.
+func mtuConflict(n *model.Network) error {
+	return conflict("NetworkMTUSubnetConflict", "MTU of %s is not valid, subnet requires a minimum of %d", n.ID, minMTU)
+}
 
 // CreateNetworks creates all or none. An MTU of 0 means the default.
 func (s *Site) CreateNetworks(ctx context.Context, in []*model.Network) ([]*model.Network, error) {
@@ -87,15 +94,15 @@ func (s *Site) UpdateNetwork(ctx context.Context, id string, change func(*model.
 
 // checkMTU fills the default and refuses what the underlay cannot carry.
 func (t *tx) checkMTU(n *model.Network) error {
-	most := t.s.mtu - vxlanOverhead
+	most := t.s.mtu - packet.VXLANOverhead
 	if n.Type == model.NetworkUplink {
 		most = t.s.mtu // its packets are the underlay's own
 	}
 	if n.MTU == 0 {
 		n.MTU = most
 	}
-	if n.MTU < minMTU {
-		return invalidInput("Requested MTU is too small, requested %d, minimum is %d", n.MTU, minMTU)
+	if n.MTU < minMTU && len(SubnetsOf(t, n.ID)) > 0 {
+		return mtuConflict(n)
 	}
 	if n.MTU > most {
 		return invalidInput("Requested MTU is too big, maximum is %d (the underlay carries %d)", most, t.s.mtu)

@@ -9,7 +9,7 @@ import (
 	"github.com/causeway-net/causeway/internal/store"
 )
 
-// PortInput is a port as requested. A zero MAC asks for one. Its FixedIPs are not
+// PortInput is a port as requested. A zero MAC asks for a new one. Its FixedIPs are not
 // used: Requests says which addresses are wanted, and AutoIPs asks for one of any
 // subnet of the network.
 type PortInput struct {
@@ -64,7 +64,7 @@ func (t *tx) createPort(in PortInput) (*model.Port, error) {
 	if err := t.fillIPs(&p, in, nil); err != nil {
 		return nil, err
 	}
-	if err := t.checkPort(&p, net); err != nil {
+	if err := t.checkPort(&p, nil, net); err != nil {
 		return nil, err
 	}
 	if err := t.reindex(nil, portEntries(&p)); err != nil {
@@ -89,12 +89,12 @@ func (t *tx) fillIPs(p *model.Port, in PortInput, kept []model.AddrPair) (err er
 	return err
 }
 
-// checkPort refuses combinations that could not work.
-func (t *tx) checkPort(p *model.Port, net *model.Network) error {
+// checkPort refuses combinations that could not work. old is nil for a new port.
+func (t *tx) checkPort(p, old *model.Port, net *model.Network) error {
 	if p.MAC.MAC == (model.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) {
 		return invalidInput("the broadcast address cannot be a port's mac_address")
 	}
-	if err := checkPairs(p); err != nil {
+	if err := t.s.limits.checkPairs(p, old); err != nil {
 		return err
 	}
 	if p.IsRemoteSite() && (p.HostID != "" || p.InterfaceName() != "") {
@@ -163,6 +163,11 @@ func (s *Site) UpdatePort(ctx context.Context, id string, change func(*PortInput
 			return err
 		}
 		p := in.Port
+		if p.MAC.IsZero() {
+			if p.MAC, err = t.freeMAC(p.NetworkID); err != nil {
+				return err
+			}
+		}
 		if err := t.fillIPs(&p, in, old.FixedIPs); err != nil {
 			return err
 		}
@@ -203,11 +208,8 @@ func (t *tx) checkPortChange(old, p *model.Port) error {
 	if err != nil {
 		return err
 	}
-	if err := t.checkPort(p, net); err != nil {
+	if err := t.checkPort(p, old, net); err != nil {
 		return err
-	}
-	if p.MAC.IsZero() {
-		p.MAC = old.MAC
 	}
 	if p.MAC.MAC != old.MAC.MAC && old.HostID != "" {
 		return conflict("PortBound", "Unable to complete operation on port %s, port is already bound, old_mac %s, new_mac %s.", p.ID, old.MAC, p.MAC)
@@ -262,7 +264,8 @@ func (t *tx) removePort(p *model.Port) error {
 //
 // A workload's port is what its host reports, and DOWN until it does. A router
 // interface and a remote-site port exist in the tables alone, so that nobody
-// reports them: they are ACTIVE while their admin state is up. A router interface
+// reports them: they are ACTIVE while their admin state is up, unless a host says that it
+// has no room for their rows. A router interface
 // on an uplink network is a real interface of a host and is reported like a
 // workload's.
 func PortStatus(r store.Reader, p *model.Port) model.PortStatus {
@@ -270,12 +273,12 @@ func PortStatus(r store.Reader, p *model.Port) model.PortStatus {
 		return model.PortDown
 	}
 	if p.IsRemoteSite() {
-		return model.PortActive
+		return tableStatus(r, p)
 	}
 	if isInterface(p) {
 		net := store.Get[model.Network](r, store.Networks, string(p.NetworkID))
 		if net == nil || net.Type != model.NetworkUplink {
-			return model.PortActive
+			return tableStatus(r, p)
 		}
 	}
 	st := store.Get[model.PortState](r, store.PortStates, string(p.ID))
@@ -283,6 +286,25 @@ func PortStatus(r store.Reader, p *model.Port) model.PortStatus {
 		return model.PortDown
 	}
 	return st.Status
+}
+
+// tableStatus is the status of a port that exists in tables alone.
+func tableStatus(r store.Reader, p *model.Port) model.PortStatus {
+	if st := store.Get[model.PortState](r, store.PortStates, string(p.ID)); st != nil && st.Status == model.PortError {
+		return model.PortError
+	}
+	return model.PortActive
+}
+
+// PortReason is why a host says that a port is DOWN or in ERROR, in words; "" where the
+// port is ACTIVE, and where what makes it DOWN is the port itself.
+func PortReason(r store.Reader, p *model.Port) string {
+	st := store.Get[model.PortState](r, store.PortStates, string(p.ID))
+	status := PortStatus(r, p)
+	if st == nil || !p.AdminStateUp || status == model.PortActive || status != st.Status {
+		return ""
+	}
+	return st.Reason
 }
 
 // portAddrs is the set of addresses of ports.

@@ -3,6 +3,7 @@ package site
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -83,7 +84,10 @@ func (s *Site) UpdateRouter(ctx context.Context, id string, change func(*RouterI
 		}
 		r := in.Router
 		if !slices.Equal(r.Routes, old.Routes) {
-			if err := t.checkRoutes(&r); err != nil {
+			if exceeds(r.Routes, old.Routes, t.s.limits.Routes) {
+				return routesExhausted(r.ID, t.s.limits.Routes)
+			}
+			if err := t.checkRoutes(&r, old); err != nil {
 				return err
 			}
 		}
@@ -154,23 +158,26 @@ func (s *Site) DeleteRouter(ctx context.Context, id string, guard func(*model.Ro
 	})
 }
 
-// checkRoutes checks a router's extra routes against its interfaces.
-func (t *tx) checkRoutes(r *model.Router) error {
+// checkRoutes checks a router's extra routes against its interfaces, and those that old
+// does not have by themselves.
+func (t *tx) checkRoutes(r, old *model.Router) error {
 	if len(r.Routes) == 0 {
 		return nil
 	}
 	ports := t.interfaces(r.ID)
 	own := portAddrs(ports...)
 	connected := t.interfaceSubnets(ports)
-	seen := make(map[string]bool, len(r.Routes))
+	hops := make(map[netip.Prefix]int, len(r.Routes))
 	for _, x := range r.Routes {
 		if !x.Destination.Addr().Is4() || !x.NextHop.Is4() {
 			return Unsupported("IPv6 routes do not exist yet: %s via %s", x.Destination, x.NextHop)
 		}
-		if seen[x.Destination.String()] {
-			return Unsupported("several next hops for one destination do not exist yet: %s", x.Destination)
+		if hops[x.Destination.Masked()]++; hops[x.Destination.Masked()] > model.MaxNextHops {
+			return Unsupported("a router has at most %d next hops for one destination: %s has more", model.MaxNextHops, x.Destination)
 		}
-		seen[x.Destination.String()] = true
+		if model.IsUnrouted(x.Destination) && !slices.Contains(old.Routes, x) {
+			return invalidRoutes(r.Routes, "no router forwards packets to "+x.Destination.String())
+		}
 		if own[x.NextHop] {
 			return invalidRoutes(r.Routes, "the nexthop is used by router")
 		}

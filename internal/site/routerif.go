@@ -108,7 +108,7 @@ func (t *tx) attachPort(r *model.Router, id string) (*model.Port, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.checkPort(&p, net); err != nil {
+	if err := t.checkPort(&p, old, net); err != nil {
 		return nil, err
 	}
 	// A route whose next hop becomes the router's own address would loop.
@@ -136,6 +136,9 @@ func (t *tx) checkInterfacePort(r *model.Router, p *model.Port, self model.PortI
 	sub, err := find[model.Subnet](t.Tx, store.Subnets, string(p.FixedIPs[0].SubnetID), SubnetNotFound)
 	if err != nil {
 		return err
+	}
+	if u, some := model.UnroutedIn(sub.CIDR); some {
+		return badRequest("router", "Cidr %s of subnet %s has addresses of %s, which no router forwards", sub.CIDR, sub.ID, u)
 	}
 	for _, other := range t.interfaces(r.ID) {
 		if other.ID == self {

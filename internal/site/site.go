@@ -10,10 +10,6 @@ import (
 	"github.com/causeway-net/causeway/internal/store"
 )
 
-// vxlanOverhead is what VXLAN over IPv4 adds to an IP packet, in bytes: inner
-// Ethernet 14, VXLAN 8, UDP 8, IPv4 20 (RFC 7348 §5).
-const vxlanOverhead = 50
-
 // DefaultUnderlayMTU is the underlay's IP MTU where none is configured.
 const DefaultUnderlayMTU = 1500
 
@@ -25,6 +21,8 @@ type Options struct {
 	// Quotas are the limits of projects that have none of their own, by resource
 	// (QuotaNetwork …); what is not named is unlimited.
 	Quotas map[string]int64
+	// Limits bound single resources.
+	Limits Limits
 	// Logger takes warnings about accepted but suspicious requests; nil means
 	// slog.Default.
 	Logger *slog.Logger
@@ -39,6 +37,7 @@ type Site struct {
 	mtu int
 	// quotas are the default limits.
 	quotas map[string]int64
+	limits Limits
 	now    func() time.Time
 	warn   warnings
 	freed  tombstones
@@ -46,8 +45,8 @@ type Site struct {
 
 // New makes a Site. It keeps st but does not close it.
 func New(st store.Store, opts Options) *Site {
-	s := &Site{st: st, mtu: opts.UnderlayMTU, quotas: opts.Quotas, now: opts.Now, warn: warnings{opts.Logger},
-		freed: tombstones{pending: map[string]int64{}}}
+	s := &Site{st: st, mtu: opts.UnderlayMTU, quotas: opts.Quotas, limits: opts.Limits.withDefaults(), now: opts.Now, warn: warnings{opts.Logger},
+		freed: tombstones{pending: map[string]int64{}, underWay: map[string]int{}}}
 	if s.mtu == 0 {
 		s.mtu = DefaultUnderlayMTU
 	}
@@ -85,18 +84,28 @@ type tx struct {
 
 func (s *Site) update(ctx context.Context, fn func(*tx) error) error {
 	var last *tx
+	var expected []string // of all attempts
+	defer func() { s.freed.conclude(expected) }()
 	access := accessOf(ctx)
-	revision, err := s.st.Update(ctx, func(t store.Tx) error {
+	done, err := s.st.Update(ctx, func(t store.Tx) error {
 		last = &tx{Tx: t, s: s, now: s.now().UTC().Truncate(time.Second), sees: access.Sees, owns: access.Owns}
 		if access.Check != nil {
 			if err := access.Check(t); err != nil {
 				return err
 			}
 		}
-		return fn(last)
+		if err := fn(last); err != nil {
+			return err
+		}
+		s.freed.expect(last.freed)
+		expected = append(expected, last.freed...)
+		return nil
 	})
-	if err == nil && len(last.freed) > 0 {
-		s.freed.add(last.freed, revision)
+	if err == nil {
+		s.freed.add(last.freed, done.Revision)
+	}
+	if err == nil && access.Done != nil {
+		access.Done(done.Snapshot)
 	}
 	return err
 }

@@ -47,8 +47,12 @@ func (t *tx) createSubnet(in SubnetInput) (*model.Subnet, error) {
 	if in.CIDR.IsValid() && in.PrefixLen != 0 {
 		return nil, badRequest("subnets", "cidr and prefixlen must not be supplied together")
 	}
-	if _, err := find[model.Network](t, store.Networks, string(in.NetworkID), NetworkNotFound); err != nil {
+	net, err := find[model.Network](t, store.Networks, string(in.NetworkID), NetworkNotFound)
+	if err != nil {
 		return nil, err
+	}
+	if net.MTU < minMTU {
+		return nil, mtuConflict(net)
 	}
 	if in.CIDR.IsValid() {
 		if err := checkCIDR(in.CIDR); err != nil {
@@ -72,6 +76,9 @@ func (t *tx) createSubnet(in SubnetInput) (*model.Subnet, error) {
 		if other.CIDR.Overlaps(sub.CIDR) {
 			return nil, invalidInput("Requested subnet with cidr: %s for network: %s overlaps with another subnet", sub.CIDR, sub.NetworkID)
 		}
+	}
+	if err := t.s.limits.checkListLengths(&sub, nil); err != nil {
+		return nil, err
 	}
 	if err := checkLists(&sub, nil); err != nil {
 		return nil, err
@@ -125,6 +132,9 @@ func (s *Site) UpdateSubnet(ctx context.Context, id string, change func(*SubnetI
 		}
 		sub := in.fill()
 		if err := checkSubnet(&sub); err != nil {
+			return err
+		}
+		if err := t.s.limits.checkListLengths(&sub, old); err != nil {
 			return err
 		}
 		if err := checkLists(&sub, old); err != nil {
@@ -186,7 +196,7 @@ func checkSubnet(sub *model.Subnet) error {
 	if err := checkCIDR(sub.CIDR); err != nil {
 		return err
 	}
-	if sub.Gateway.IsValid() && !usable(sub.CIDR, sub.Gateway) {
+	if sub.Gateway.IsValid() && !model.IsHostIn(sub.CIDR, sub.Gateway) {
 		return invalidInput("Gateway is not valid on subnet")
 	}
 	pools := slices.Clone(sub.AllocationPools)
@@ -195,7 +205,7 @@ func checkSubnet(sub *model.Subnet) error {
 		if !p.Start.Is4() || !p.End.Is4() || p.End.Less(p.Start) {
 			return model.Errf(model.KindInvalid, "InvalidAllocationPool", "The allocation pool %s is not valid.", poolText(p))
 		}
-		if !usable(sub.CIDR, p.Start) || !usable(sub.CIDR, p.End) {
+		if !model.IsHostIn(sub.CIDR, p.Start) || !model.IsHostIn(sub.CIDR, p.End) {
 			return model.Errf(model.KindInvalid, "OutOfBoundsAllocationPool", "The allocation pool %s spans beyond the subnet cidr %s.", poolText(p), sub.CIDR)
 		}
 		if i > 0 && !pools[i-1].End.Less(p.Start) {
@@ -234,18 +244,6 @@ func checkLists(sub, old *model.Subnet) error {
 }
 
 func poolText(p model.AddrRange) string { return fmt.Sprintf("%s-%s", p.Start, p.End) }
-
-// usable tells whether a host can have ip in cidr: not the network's own address
-// and not its broadcast address, which /31 and /32 do not have (RFC 3021).
-func usable(cidr netip.Prefix, ip netip.Addr) bool {
-	if !cidr.Contains(ip) {
-		return false
-	}
-	if cidr.Bits() >= 31 {
-		return true
-	}
-	return ip != cidr.Masked().Addr() && ip != netipx.PrefixLastIP(cidr)
-}
 
 // defaultGateway is the first usable address; a /32 has none to spare.
 func defaultGateway(cidr netip.Prefix) netip.Addr {

@@ -17,7 +17,7 @@ var (
 	macs   = []byte{0x6f, 0xe4, 0x5a, 0xfa, 0x8e, 0x09, 0x16, 0xb7, 0xb5, 0xa4, 0x57, 0x75, 8, 0}
 )
 
-func frame(h Header, ip []byte) []byte {
+func frame(h packet.SlowHeader, ip []byte) []byte {
 	return append(h.Append(append([]byte(nil), macs...)), ip...)
 }
 
@@ -35,12 +35,12 @@ func handle(f []byte) (out [][]byte, err error) {
 }
 
 func TestHeaderRoundTrip(t *testing.T) {
-	h := Header{Kind: KindICMP, Reason: 23, ICMPType: 11, ICMPCode: 1, Router: 7, Net: 8, MTU: 1450, Src: router}
+	h := packet.SlowHeader{Kind: packet.SlowICMP, Reason: 23, ICMPType: 11, ICMPCode: 1, Router: 7, Net: 8, MTU: 1450, Src: router}
 	b := h.Append(nil)
-	if len(b) != HeaderLen {
-		t.Fatalf("header has %d bytes, want %d", len(b), HeaderLen)
+	if len(b) != packet.SlowHeaderLen {
+		t.Fatalf("header has %d bytes, want %d", len(b), packet.SlowHeaderLen)
 	}
-	got, err := ParseHeader(b)
+	got, err := packet.ParseSlowHeader(b)
 	if err != nil || got != h {
 		t.Fatalf("got %+v, %v; want %+v", got, err, h)
 	}
@@ -48,15 +48,15 @@ func TestHeaderRoundTrip(t *testing.T) {
 
 func TestICMPError(t *testing.T) {
 	orig := ipv4(packet.IPv4{Protocol: packet.ProtoUDP}, make([]byte, 100))
-	out, err := handle(frame(Header{Kind: KindICMP, Reason: 23, ICMPType: 3, ICMPCode: 4, Router: 7, MTU: 1400, Src: router}, orig))
+	out, err := handle(frame(packet.SlowHeader{Kind: packet.SlowICMP, Reason: 23, ICMPType: 3, ICMPCode: 4, Router: 7, MTU: 1400, Src: router}, orig))
 	if err != nil || len(out) != 1 {
 		t.Fatalf("%d frames, %v", len(out), err)
 	}
-	h, err := ParseHeader(out[0][14:])
-	if err != nil || h.Kind != KindRoute || h.Router != 7 {
+	h, err := packet.ParseSlowHeader(out[0][14:])
+	if err != nil || h.Kind != packet.SlowRoute || h.Router != 7 {
 		t.Fatalf("header %+v, %v", h, err)
 	}
-	ip, payload, err := packet.ParseIPv4(out[0][14+HeaderLen:])
+	ip, payload, err := packet.ParseIPv4(out[0][14+packet.SlowHeaderLen:])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestICMPError(t *testing.T) {
 }
 
 func TestNoErrorAbout(t *testing.T) {
-	h := Header{Kind: KindICMP, ICMPType: 11, Router: 7, Src: router}
+	h := packet.SlowHeader{Kind: packet.SlowICMP, ICMPType: 11, Router: 7, Src: router}
 	set := func(at int, b ...byte) []byte {
 		ip := ipv4(packet.IPv4{Protocol: packet.ProtoUDP}, make([]byte, 8))
 		copy(ip[at:], b)
@@ -103,7 +103,7 @@ func TestFragment(t *testing.T) {
 	for i := range payload {
 		payload[i] = byte(i >> 3)
 	}
-	in := frame(Header{Kind: KindFragment, Net: 5, MTU: 1450}, ipv4(packet.IPv4{Protocol: packet.ProtoUDP, ID: 9}, payload))
+	in := frame(packet.SlowHeader{Kind: packet.SlowFragment, Net: 5, MTU: 1450}, ipv4(packet.IPv4{Protocol: packet.ProtoUDP, ID: 9}, payload))
 	out, err := handle(in)
 	if err != nil {
 		t.Fatal(err)
@@ -116,11 +116,11 @@ func TestFragment(t *testing.T) {
 		if !bytes.Equal(f[:14], macs) {
 			t.Errorf("fragment %d has Ethernet header %x", i, f[:14])
 		}
-		h, err := ParseHeader(f[14:])
-		if err != nil || h.Kind != KindBridge || h.Net != 5 {
+		h, err := packet.ParseSlowHeader(f[14:])
+		if err != nil || h.Kind != packet.SlowBridge || h.Net != 5 {
 			t.Errorf("fragment %d: header %+v, %v", i, h, err)
 		}
-		ip, p, err := packet.ParseIPv4(f[14+HeaderLen:])
+		ip, p, err := packet.ParseIPv4(f[14+packet.SlowHeaderLen:])
 		if err != nil || ip.Offset != len(whole) || ip.MF != (i < 2) || ip.ID != 9 || ip.TotalLen > 1450 {
 			t.Errorf("fragment %d: %+v, %v", i, ip, err)
 		}
@@ -129,7 +129,7 @@ func TestFragment(t *testing.T) {
 	if !bytes.Equal(whole, payload) {
 		t.Error("the fragments do not make the packet")
 	}
-	if out, err := handle(frame(Header{Kind: KindFragment, MTU: 1450}, ipv4(packet.IPv4{DF: true}, payload))); len(out) != 0 || !errors.Is(err, packet.ErrDF) {
+	if out, err := handle(frame(packet.SlowHeader{Kind: packet.SlowFragment, MTU: 1450}, ipv4(packet.IPv4{DF: true}, payload))); len(out) != 0 || !errors.Is(err, packet.ErrDF) {
 		t.Errorf("a packet with DF: %d frames, %v", len(out), err)
 	}
 }
@@ -137,31 +137,31 @@ func TestFragment(t *testing.T) {
 // TestARPRequest: the frame to make a request of has the router's MAC and the question,
 // and nothing of the packet that led to it.
 func TestARPRequest(t *testing.T) {
-	in := frame(Header{Kind: KindARP, Reason: 37, Router: 7, Net: 5, Src: dst}, ipv4(packet.IPv4{Protocol: packet.ProtoUDP}, make([]byte, 1000)))
+	in := frame(packet.SlowHeader{Kind: packet.SlowARP, Reason: 37, Router: 7, Net: 5, Src: dst}, ipv4(packet.IPv4{Protocol: packet.ProtoUDP}, make([]byte, 1000)))
 	out, err := handle(in)
 	if err != nil || len(out) != 1 {
 		t.Fatalf("%d frames, %v", len(out), err)
 	}
-	h, err := ParseHeader(out[0][14:])
-	if err != nil || h.Kind != KindARP || h.Net != 5 || h.Src != dst {
+	h, err := packet.ParseSlowHeader(out[0][14:])
+	if err != nil || h.Kind != packet.SlowARP || h.Net != 5 || h.Src != dst {
 		t.Errorf("header %+v, %v", h, err)
 	}
 	want := append(append([]byte{255, 255, 255, 255, 255, 255}, macs[6:12]...), 8, 0)
-	if !bytes.Equal(out[0][:14], want) || len(out[0]) != 14+HeaderLen+packet.ARPLen {
+	if !bytes.Equal(out[0][:14], want) || len(out[0]) != 14+packet.SlowHeaderLen+packet.ARPLen {
 		t.Errorf("frame %x", out[0])
 	}
-	if out, err := handle(frame(Header{Kind: KindARP, Net: 5}, ipv4(packet.IPv4{}, nil))); len(out) != 0 || !errors.Is(err, ErrFrame) {
+	if out, err := handle(frame(packet.SlowHeader{Kind: packet.SlowARP, Net: 5}, ipv4(packet.IPv4{}, nil))); len(out) != 0 || !errors.Is(err, ErrFrame) {
 		t.Errorf("for no address: %d frames, %v", len(out), err)
 	}
 }
 
 func FuzzHandle(f *testing.F) {
 	ip := ipv4(packet.IPv4{Protocol: packet.ProtoUDP}, make([]byte, 3000))
-	f.Add(frame(Header{Kind: KindICMP, ICMPType: 11, Router: 7, Src: router}, ip))
-	f.Add(frame(Header{Kind: KindFragment, Net: 5, MTU: 1450}, ip))
-	f.Add(frame(Header{Kind: KindFragment, Net: 5, MTU: 68}, ip))
-	f.Add(frame(Header{Kind: KindRoute, Router: 7}, ip))
-	f.Add(frame(Header{Kind: KindARP, Router: 7, Net: 5, Src: src}, ip))
+	f.Add(frame(packet.SlowHeader{Kind: packet.SlowICMP, ICMPType: 11, Router: 7, Src: router}, ip))
+	f.Add(frame(packet.SlowHeader{Kind: packet.SlowFragment, Net: 5, MTU: 1450}, ip))
+	f.Add(frame(packet.SlowHeader{Kind: packet.SlowFragment, Net: 5, MTU: 68}, ip))
+	f.Add(frame(packet.SlowHeader{Kind: packet.SlowRoute, Router: 7}, ip))
+	f.Add(frame(packet.SlowHeader{Kind: packet.SlowARP, Router: 7, Net: 5, Src: src}, ip))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if len(in) > maxFrame {
@@ -176,24 +176,24 @@ func FuzzHandle(f *testing.F) {
 			t.Fatalf("both %d frames and %v", len(out), err)
 		}
 		for _, o := range out {
-			h, err := ParseHeader(o[14:])
-			if err != nil || h.Kind != KindRoute && h.Kind != KindBridge && h.Kind != KindARP {
+			h, err := packet.ParseSlowHeader(o[14:])
+			if err != nil || h.Kind != packet.SlowRoute && h.Kind != packet.SlowBridge && h.Kind != packet.SlowARP {
 				t.Fatalf("emitted header %+v, %v", h, err)
 			}
-			p := o[14+HeaderLen:]
-			if h.Kind == KindARP {
+			p := o[14+packet.SlowHeaderLen:]
+			if h.Kind == packet.SlowARP {
 				if len(p) != packet.ARPLen {
 					t.Fatalf("emitted %d bytes for an ARP request", len(p))
 				}
 				continue
 			}
-			if packet.Checksum(p[:int(p[0]&15)*4], 0) != 0 && h.Kind == KindRoute {
+			if packet.Checksum(p[:int(p[0]&15)*4], 0) != 0 && h.Kind == packet.SlowRoute {
 				t.Fatalf("emitted a packet with a wrong checksum: %x", p)
 			}
 			if int(binary.BigEndian.Uint16(p[2:])) != len(p) {
 				t.Fatalf("emitted %d bytes with length %d", len(p), binary.BigEndian.Uint16(p[2:]))
 			}
-			if h.Kind == KindBridge && len(p) > int(binary.NativeEndian.Uint32(in[14+12:])) {
+			if h.Kind == packet.SlowBridge && len(p) > int(binary.NativeEndian.Uint32(in[14+12:])) {
 				t.Fatalf("emitted %d bytes for an MTU of %d", len(p), binary.NativeEndian.Uint32(in[14+12:]))
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -17,21 +18,37 @@ import (
 	"github.com/causeway-net/causeway/internal/reason"
 )
 
-// Limits over all routers of a host.
+// Limits over all routers of a host, a second. The programs have bounds of their own within
+// these, by sender; what is here holds where they are lifted.
 const (
-	icmpRate, icmpBurst         = 2000, 1000  // errors a second
-	fragmentRate, fragmentBurst = 50000, 4096 // packets to be cut a second
-	probeRate, probeBurst       = 2000, 1000  // packets about probes a second
-	arpRate, arpBurst           = 1000, 500   // ARP requests a second
+	puntRate, puntBurst         = 10000, 1000 // of each kind but: ICMP errors, those of packets that are too big, …
+	fragmentRate, fragmentBurst = 50000, 4096 // packets to be cut
 )
 
-// One network's share of the packets to be cut, so that a workload that floods its
-// own leaves the others theirs. Networks whose keys are equal modulo shares
-// have one between them: keys are handed out one after the other.
+// One router's share, and for packets to be cut one network's, so that one that is flooded
+// leaves the others theirs. Those whose keys are equal modulo shares have one between
+// them: keys are handed out at random.
 const (
-	shares                = 256
-	shareRate, shareBurst = 5000, 512
+	shares                    = 256
+	routerRate, routerBurst   = 1000, 500
+	networkRate, networkBurst = 5000, 512
 )
+
+// fair is a limit in shares. What a share refuses costs the others nothing.
+type fair struct {
+	all   *rate.Limiter
+	share [shares]*rate.Limiter
+}
+
+func newFair(all, burst, share, shareBurst int) *fair {
+	f := &fair{all: rate.NewLimiter(rate.Limit(all), burst)}
+	for i := range f.share {
+		f.share[i] = rate.NewLimiter(rate.Limit(share), shareBurst)
+	}
+	return f
+}
+
+func (f *fair) allow(key uint32) bool { return f.share[key%shares].Allow() && f.all.Allow() }
 
 // maxFrame is more than any frame: the tap's MTU with Ethernet header.
 const maxFrame = 65535 + packet.EthernetLen
@@ -62,6 +79,9 @@ type Probes interface {
 	// Answer gets a packet that is valid until it returns. It tells whether a probe
 	// waited for it, and does not block.
 	Answer(router model.RouterKey, ip []byte, failure *probe.Failure) bool
+	// AnsweredFrame gets the same with its Ethernet header, and what may be behind the packet,
+	// before Answer does: a probe of a path is told from a router's by what it carries.
+	AnsweredFrame(router model.RouterKey, frame []byte) bool
 }
 
 // Server answers the frames of one tap device.
@@ -70,8 +90,9 @@ type Server struct {
 	probes Probes // nil: nobody probes
 	log    *slog.Logger
 
-	icmp, frag, probe, arp *rate.Limiter
-	share                  [shares]*rate.Limiter // of frag
+	icmp, tooBig, frag, probe, arp lane
+	buffers                        buffers
+	writing                        sync.Mutex // hands on in turn, as a file's own lock does not
 
 	nICMP, nFragment, nProbe, nARP, nSent, nLimited, nForbidden, nMalformed, nFailed atomic.Uint64
 }
@@ -79,17 +100,12 @@ type Server struct {
 // NewServer serves tap, whose reads and writes are whole frames and whose Close
 // ends a Read that waits.
 func NewServer(tap io.ReadWriteCloser, probes Probes, log *slog.Logger) *Server {
-	s := &Server{
+	punts := func() lane { return newLane(newFair(puntRate, puntBurst, routerRate, routerBurst)) }
+	return &Server{
 		tap: tap, probes: probes, log: log,
-		icmp:  rate.NewLimiter(icmpRate, icmpBurst),
-		frag:  rate.NewLimiter(fragmentRate, fragmentBurst),
-		probe: rate.NewLimiter(probeRate, probeBurst),
-		arp:   rate.NewLimiter(arpRate, arpBurst),
+		icmp: punts(), tooBig: punts(), probe: punts(), arp: punts(),
+		frag: newLane(newFair(fragmentRate, fragmentBurst, networkRate, networkBurst)),
 	}
-	for i := range s.share {
-		s.share[i] = rate.NewLimiter(shareRate, shareBurst)
-	}
-	return s
 }
 
 // Counters may be called at any time.
@@ -100,8 +116,15 @@ func (s *Server) Counters() Counters {
 	}
 }
 
-// Run serves until ctx ends, which returns nil, or the device is gone. It closes the tap.
+// Run serves until ctx ends, which returns nil, or the device is gone. It closes the tap. It is called once.
 func (s *Server) Run(ctx context.Context) error {
+	workers := s.work()
+	defer workers.Wait()
+	defer func() {
+		for _, l := range s.lanes() {
+			close(l.wait)
+		}
+	}()
 	stop := context.AfterFunc(ctx, func() { s.tap.Close() })
 	defer stop()
 	defer s.tap.Close()
@@ -114,15 +137,15 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 			return fmt.Errorf("read the slow path's tap: %w", err)
 		}
-		s.frame(buf[:n])
+		if l := s.admit(buf[:n]); l != nil {
+			s.queue(l, buf[:n])
+		}
 	}
 }
 
-func (s *Server) frame(b []byte) {
-	if !s.admit(b) {
-		return
-	}
-	if b[packet.EthernetLen] == KindProbe {
+// handle does what an admitted frame asks for.
+func (s *Server) handle(b []byte) {
+	if b[packet.EthernetLen] == packet.SlowProbe {
 		s.answer(b)
 		return
 	}
@@ -139,14 +162,21 @@ func (s *Server) frame(b []byte) {
 
 // answer passes on what is about a probe.
 func (s *Server) answer(b []byte) {
-	h, err := ParseHeader(b[packet.EthernetLen:])
+	h, err := packet.ParseSlowHeader(b[packet.EthernetLen:])
 	var failure *probe.Failure
 	if h.Reason != 0 {
 		failure = &probe.Failure{Reason: reason.Reason(h.Reason), Type: h.ICMPType, Code: h.ICMPCode, MTU: int(h.MTU)}
 	}
-	if err != nil || s.probes == nil || !s.probes.Answer(model.RouterKey(h.Router), b[packet.EthernetLen+HeaderLen:], failure) {
+	router, ip := model.RouterKey(h.Router), b[packet.EthernetLen+packet.SlowHeaderLen:]
+	if err != nil || s.probes == nil {
 		s.nMalformed.Add(1)
+		return
 	}
+	copy(b[packet.SlowHeaderLen:], b[:packet.EthernetLen]) // over the slow path's header
+	if failure == nil && s.probes.AnsweredFrame(router, b[packet.SlowHeaderLen:]) || s.probes.Answer(router, ip, failure) {
+		return
+	}
+	s.nMalformed.Add(1)
 }
 
 // Originate lets router send the IPv4 packet ip as one of its own.
@@ -154,45 +184,59 @@ func (s *Server) Originate(router model.RouterKey, ip []byte) error {
 	return s.write(RouteFrame(uint32(router), ip))
 }
 
-// admit counts a frame by its kind and takes from the limit of that kind.
-func (s *Server) admit(b []byte) bool {
-	var l *rate.Limiter
+// Bridge sends a frame in network, to whom its destination address belongs to.
+func (s *Server) Bridge(network model.NetworkKey, frame []byte) error {
+	out := make([]byte, 0, packet.SlowHeaderLen+len(frame))
+	out = append(out, frame[:packet.EthernetLen]...)
+	out = packet.SlowHeader{Kind: packet.SlowBridge, Net: uint32(network)}.Append(out)
+	return s.write(append(out, frame[packet.EthernetLen:]...))
+}
+
+// admit counts a frame by its kind and takes from the limit of that kind; nil: it is refused.
+func (s *Server) admit(b []byte) *lane {
+	var l *lane
+	var h packet.SlowHeader
+	err := ErrFrame
 	if len(b) >= minFrame {
-		switch b[packet.EthernetLen] {
-		case KindICMP:
-			s.nICMP.Add(1)
-			l = s.icmp
-		case KindProbe:
-			s.nProbe.Add(1)
-			l = s.probe
-		case KindARP:
-			s.nARP.Add(1)
-			l = s.arp
-		case KindFragment:
-			s.nFragment.Add(1)
-			l = s.frag
-			// Its own share first: what is refused there costs the others nothing.
-			if h, err := ParseHeader(b[packet.EthernetLen:]); err != nil || !s.share[h.Net%shares].Allow() {
-				s.nLimited.Add(1)
-				return false
-			}
+		h, err = packet.ParseSlowHeader(b[packet.EthernetLen:])
+	}
+	key := h.Router
+	switch {
+	case err != nil:
+	case h.Kind == packet.SlowICMP:
+		s.nICMP.Add(1)
+		l = &s.icmp
+		if h.ICMPType == packet.ICMPUnreachable && h.ICMPCode == packet.ICMPFragmentationNeeded {
+			l = &s.tooBig
 		}
+	case h.Kind == packet.SlowProbe:
+		s.nProbe.Add(1)
+		l = &s.probe
+	case h.Kind == packet.SlowARP:
+		s.nARP.Add(1)
+		l = &s.arp
+	case h.Kind == packet.SlowFragment:
+		s.nFragment.Add(1)
+		l, key = &s.frag, h.Net
 	}
 	if l == nil {
 		s.nMalformed.Add(1)
-		return false
+		return nil
 	}
-	if !l.Allow() {
+	if !l.allow(key) {
 		s.nLimited.Add(1)
-		return false
+		return nil
 	}
-	return true
+	return l
 }
 
 var errWrite = errors.New("write to the slow path's tap")
 
 func (s *Server) write(f []byte) error {
-	if _, err := s.tap.Write(f); err != nil {
+	s.writing.Lock()
+	_, err := s.tap.Write(f)
+	s.writing.Unlock()
+	if err != nil {
 		s.nFailed.Add(1)
 		// EIO: the device is down. It comes back, or the reader learns that it
 		// is gone.

@@ -3,6 +3,7 @@ package slowpath
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"testing"
@@ -35,6 +36,13 @@ func pair(t *testing.T) (tap, kernel *net.UnixConn) {
 	return tap, kernel
 }
 
+// frame takes a frame as Run does, and waits for what comes of it.
+func (s *Server) frame(b []byte) {
+	if s.admit(b) != nil {
+		s.handle(b)
+	}
+}
+
 func TestServer(t *testing.T) {
 	tap, kernel := pair(t)
 	s := NewServer(tap, nil, slog.New(slog.DiscardHandler))
@@ -50,8 +58,8 @@ func TestServer(t *testing.T) {
 		}
 	}
 	send([]byte("garbage"))
-	send(frame(Header{Kind: KindICMP, ICMPType: 11, Router: 7, Src: router}, ipv4(packet.IPv4{Protocol: packet.ProtoICMP}, []byte{11, 0, 0, 0, 0, 0, 0, 0})))
-	send(frame(Header{Kind: KindICMP, ICMPType: 11, Router: 7, Src: router}, orig))
+	send(frame(packet.SlowHeader{Kind: packet.SlowICMP, ICMPType: 11, Router: 7, Src: router}, ipv4(packet.IPv4{Protocol: packet.ProtoICMP}, []byte{11, 0, 0, 0, 0, 0, 0, 0})))
+	send(frame(packet.SlowHeader{Kind: packet.SlowICMP, ICMPType: 11, Router: 7, Src: router}, orig))
 	buf := make([]byte, 2000)
 	if err := kernel.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
@@ -60,7 +68,7 @@ func TestServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h, err := ParseHeader(buf[14:n]); err != nil || h.Kind != KindRoute {
+	if h, err := packet.ParseSlowHeader(buf[14:n]); err != nil || h.Kind != packet.SlowRoute {
 		t.Fatalf("got %+v, %v", h, err)
 	}
 	// The answer is read, so what came before it is counted; Sent is counted
@@ -83,13 +91,13 @@ func TestServerLimit(t *testing.T) {
 	defer tap.Close()
 	s := NewServer(tap, nil, slog.New(slog.DiscardHandler))
 	// A packet that no error may be about costs a token and writes nothing.
-	f := frame(Header{Kind: KindICMP, ICMPType: 11, Router: 7, Src: router}, ipv4(packet.IPv4{Protocol: packet.ProtoICMP}, []byte{3, 0, 0, 0, 0, 0, 0, 0}))
-	const n = 4 * icmpBurst
+	f := frame(packet.SlowHeader{Kind: packet.SlowICMP, ICMPType: 11, Router: 7, Src: router}, ipv4(packet.IPv4{Protocol: packet.ProtoICMP}, []byte{3, 0, 0, 0, 0, 0, 0, 0}))
+	const n = 4 * routerBurst
 	start := time.Now()
 	for range n {
 		s.frame(f)
 	}
-	most := icmpBurst + uint64(time.Since(start).Seconds()*icmpRate) + 1
+	most := routerBurst + uint64(time.Since(start).Seconds()*routerRate) + 1
 	c := s.Counters()
 	if c.Forbidden > most || c.Forbidden+c.Limited != n {
 		t.Errorf("%d of %d frames passed a limit of %d; counters %+v", c.Forbidden, n, most, c)
@@ -102,16 +110,16 @@ func TestOneNetworkLeavesTheOthersTheirShare(t *testing.T) {
 	s := NewServer(tap, nil, slog.New(slog.DiscardHandler))
 	// A packet that may not be cut costs a token and writes nothing.
 	f := func(net uint32) []byte {
-		return frame(Header{Kind: KindFragment, Net: net, MTU: 576}, ipv4(packet.IPv4{Protocol: packet.ProtoUDP, DF: true}, make([]byte, 1000)))
+		return frame(packet.SlowHeader{Kind: packet.SlowFragment, Net: net, MTU: 576}, ipv4(packet.IPv4{Protocol: packet.ProtoUDP, DF: true}, make([]byte, 1000)))
 	}
 	flood, quiet := f(1), f(2)
 	start := time.Now()
 	for range 4 * fragmentBurst {
 		s.frame(flood)
 	}
-	most := shareBurst + uint64(time.Since(start).Seconds()*shareRate) + 1
+	most := networkBurst + uint64(time.Since(start).Seconds()*networkRate) + 1
 	c := s.Counters()
-	if c.Forbidden > most || c.Forbidden < shareBurst {
+	if c.Forbidden > most || c.Forbidden < networkBurst {
 		t.Errorf("%d packets of one network passed, its share is %d; counters %+v", c.Forbidden, most, c)
 	}
 	for range 100 {
@@ -138,6 +146,15 @@ func (p probesOf) Answer(router model.RouterKey, ip []byte, failure *probe.Failu
 	return ip[0] == 0x45 // as if it waited for that
 }
 
+// AnsweredFrame waits for what comes for router 9.
+func (p probesOf) AnsweredFrame(router model.RouterKey, frame []byte) bool {
+	if router != 9 {
+		return false
+	}
+	p.Answer(router, frame, nil)
+	return true
+}
+
 // TestProbes: what is about a probe goes to who probes, with the reason where the request did not leave
 // its router; and a router's packet leaves with the header that makes it one.
 func TestProbes(t *testing.T) {
@@ -149,14 +166,19 @@ func TestProbes(t *testing.T) {
 	go func() { done <- s.Run(ctx) }()
 	reply := ipv4(packet.IPv4{Protocol: packet.ProtoICMP}, []byte{0, 0, 0, 0, 0x63, 0x77, 0, 1})
 	for _, f := range [][]byte{
-		frame(Header{Kind: KindProbe, Router: 7}, reply),
-		frame(Header{Kind: KindProbe, Router: 8, Reason: uint8(reason.FragmentationNeeded), ICMPType: 3, ICMPCode: 4, MTU: 1400}, reply),
+		frame(packet.SlowHeader{Kind: packet.SlowProbe, Router: 7}, reply),
+		append(frame(packet.SlowHeader{Kind: packet.SlowProbe, Router: 9}, reply), make([]byte, 1000)...),
+		frame(packet.SlowHeader{Kind: packet.SlowProbe, Router: 8, Reason: uint8(reason.FragmentationNeeded), ICMPType: 3, ICMPCode: 4, MTU: 1400}, reply),
 	} {
 		if _, err := kernel.Write(f); err != nil {
 			t.Fatal(err)
 		}
 	}
-	a, b := testutil.Receive(t, "the reply", got), testutil.Receive(t, "the failure", got)
+	a, whole, b := testutil.Receive(t, "the reply", got), testutil.Receive(t, "the path's reply", got), testutil.Receive(t, "the failure", got)
+	if f := frame(packet.SlowHeader{}, reply); whole.router != 9 || len(whole.ip) != len(f)-packet.SlowHeaderLen+1000 || !bytes.Equal(whole.ip[:packet.EthernetLen], f[:packet.EthernetLen]) ||
+		!bytes.Equal(whole.ip[packet.EthernetLen:][:len(reply)], reply) {
+		t.Errorf("%+v", whole)
+	}
 	if a.router != 7 || a.failure != nil || !bytes.Equal(a.ip, reply) {
 		t.Errorf("%+v", a)
 	}
@@ -171,13 +193,85 @@ func TestProbes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := ParseHeader(buf[packet.EthernetLen:n])
-	if err != nil || h.Kind != KindRoute || h.Router != 9 || !bytes.Equal(buf[packet.EthernetLen+HeaderLen:n], reply) {
+	h, err := packet.ParseSlowHeader(buf[packet.EthernetLen:n])
+	if err != nil || h.Kind != packet.SlowRoute || h.Router != 9 || !bytes.Equal(buf[packet.EthernetLen+packet.SlowHeaderLen:n], reply) {
 		t.Errorf("%+v, %v, %x", h, err, buf[:n])
 	}
-	if c := s.Counters(); c.Probe != 2 || c.Sent != 1 || c.Malformed != 0 {
+	if c := s.Counters(); c.Probe != 3 || c.Sent != 1 || c.Malformed != 0 {
 		t.Errorf("%+v", c)
 	}
+	cancel()
+	if err := testutil.Receive(t, "the server's end", done); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestOneRouterLeavesTheOthersTheirShare: what one router is flooded with costs another
+// nothing, and its own ICMP errors of one kind cost it none of the other.
+func TestOneRouterLeavesTheOthersTheirShare(t *testing.T) {
+	tap, _ := pair(t)
+	defer tap.Close()
+	s := NewServer(tap, nil, slog.New(slog.DiscardHandler))
+	f := func(r uint32, code uint8) []byte {
+		return frame(packet.SlowHeader{Kind: packet.SlowICMP, ICMPType: 3, ICMPCode: code, Router: r, Src: router}, ipv4(packet.IPv4{Protocol: packet.ProtoICMP}, []byte{3, 0, 0, 0, 0, 0, 0, 0}))
+	}
+	junk := f(1, 0)
+	for range 4 * puntBurst {
+		s.frame(junk)
+	}
+	c := s.Counters()
+	if c.Limited == 0 {
+		t.Fatalf("no limit was reached: %+v", c)
+	}
+	for _, other := range [][]byte{f(2, 0), f(1, 4)} {
+		for range 100 {
+			s.frame(other)
+		}
+	}
+	if got := s.Counters(); got.Forbidden-c.Forbidden != 200 || got.Limited != c.Limited {
+		t.Errorf("of 200 frames for another router, and of another kind, some were dropped: %+v, before: %+v", got, c)
+	}
+}
+
+// narrowTap lets fragments through one by one, as it is told, and everything else at once.
+type narrowTap struct {
+	io.ReadWriteCloser
+	fragments chan struct{}
+}
+
+func (n *narrowTap) Write(b []byte) (int, error) {
+	if len(b) > 500 {
+		<-n.fragments
+	}
+	return n.ReadWriteCloser.Write(b)
+}
+
+// TestMuchToCut: who sends more to cut than there is time for holds up no other purpose, and what
+// waits has a bound.
+func TestMuchToCut(t *testing.T) {
+	tap, kernel := pair(t)
+	got := make(probesOf, 10)
+	narrow := &narrowTap{tap, make(chan struct{})}
+	s := NewServer(narrow, got, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	cut := frame(packet.SlowHeader{Kind: packet.SlowFragment, Net: 1, MTU: 1000}, ipv4(packet.IPv4{Protocol: packet.ProtoUDP}, make([]byte, 1800)))
+	const more = 100
+	for range laneRoom + more {
+		if _, err := kernel.Write(cut); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reply := ipv4(packet.IPv4{Protocol: packet.ProtoICMP}, []byte{0, 0, 0, 0, 0x63, 0x77, 0, 1})
+	if _, err := kernel.Write(frame(packet.SlowHeader{Kind: packet.SlowProbe, Router: 7}, reply)); err != nil {
+		t.Fatal(err)
+	}
+	testutil.Receive(t, "a probe's answer while nothing is cut", got)
+	if c := s.Counters(); c.Fragment != laneRoom+more || c.Limited < more-1 {
+		t.Errorf("of %d packets to be cut for which there is no time, %d were refused", c.Fragment, c.Limited)
+	}
+	close(narrow.fragments)
 	cancel()
 	if err := testutil.Receive(t, "the server's end", done); err != nil {
 		t.Error(err)

@@ -108,22 +108,34 @@ type Snapshot interface {
 // changed when it commits, it runs again. It sees its own writes.
 type Tx interface {
 	Reader
+	// Put gives o to the store, whose readers get it once the transaction is committed:
+	// nobody changes it any more. It must be equal to what JSON would make of it, which
+	// is what readers of other processes get.
 	Put(kind Kind, id string, o Object)
 	Delete(kind Kind, id string)
 	SetIndex(ix Index, key, value string)
 	DeleteIndex(ix Index, key string)
 }
 
+// Result is what an Update has led to.
+type Result struct {
+	// Revision is that at which the writes are durable; where there were none, that
+	// of what was read.
+	Revision int64
+	// Snapshot holds the writes, and all that they were decided on or something
+	// newer. One goroutine at a time may read it.
+	Snapshot Snapshot
+}
+
 // Store keeps the state of one site.
 type Store interface {
-	// Update runs fn in a transaction, again while others interfere, and returns
-	// the revision at which the writes are durable; if fn writes nothing, that
-	// of what it read. An error from fn leaves the state as it was and is
+	// Update runs fn in a transaction, again while others interfere. Once it returns
+	// without an error, the writes are durable. An error from fn leaves the state as it was and is
 	// returned as it is. Errors of its own are *model.Error: KindTooLarge beyond
 	// the limits of one transaction, KindUnavailable where the state cannot be
 	// written now; then nothing was written, unless the Type is OutcomeUnknown.
 	// fn may run several times and must have no other effect.
-	Update(ctx context.Context, fn func(Tx) error) (revision int64, err error)
+	Update(ctx context.Context, fn func(Tx) error) (Result, error)
 	// View returns a snapshot that holds every write acknowledged before the call
 	// began, by whichever process.
 	View(ctx context.Context) (Snapshot, error)
@@ -134,9 +146,10 @@ type Store interface {
 	Close() error
 }
 
-// Batch is what one transaction changed. Changes is empty where it changed
-// nothing but index entries. A View at a revision comes after all batches up to
-// that revision have been put into the feeds of the same Store.
+// Batch is what one revision changed: of one transaction, or of several that were committed
+// together. Changes is empty where nothing but index entries changed. A View at a
+// revision comes after all batches up to that revision have been put into the feeds of the
+// same Store.
 type Batch struct {
 	Revision int64
 	Changes  []Change

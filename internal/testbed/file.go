@@ -17,6 +17,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/causeway-net/causeway/internal/yamlerr"
 )
 
 // File describes a lab.
@@ -117,7 +119,7 @@ func Parse(b []byte) (*File, error) {
 			}
 			return nil, errors.Join(errs...)
 		}
-		return nil, err
+		return nil, yamlerr.Explain(b, err)
 	}
 	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("only one YAML document may stand in the file")

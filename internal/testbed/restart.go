@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -70,6 +72,43 @@ func (l *Lab) Restart(ctx context.Context, server string, more ...string) error 
 		}
 	}
 	return nil
+}
+
+// RestartController restarts the controller of a site, RestartAgent the agent of a host,
+// while no other process changes the lab.
+func (l *Lab) RestartController(ctx context.Context, site string) error {
+	var names []string
+	for _, s := range l.st.File.Sites {
+		names = append(names, s.Name)
+	}
+	return l.restartOne(ctx, "site", site, names)
+}
+
+// RestartAgent is like RestartController.
+func (l *Lab) RestartAgent(ctx context.Context, host string) error {
+	var names []string
+	for _, s := range l.st.File.Sites {
+		for _, h := range s.Hosts {
+			names = append(names, h.Name)
+		}
+	}
+	return l.restartOne(ctx, "host", host, names)
+}
+
+func (l *Lab) restartOne(ctx context.Context, kind, name string, names []string) error {
+	if !slices.Contains(names, name) {
+		return unknownf("lab %s has no %s %q; it has %s", l.Name(), kind, name, strings.Join(names, ", "))
+	}
+	lock, err := lockLab(ctx, l.Name(), true)
+	if err != nil {
+		return err
+	}
+	defer lock.unlock()
+	// Another causeway may have changed the lab since this one looked.
+	if l.st, err = loadState(l.Name()); err != nil {
+		return err
+	}
+	return l.Restart(ctx, name)
 }
 
 // PID of the server of a site or of a host.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -55,6 +56,11 @@ func (c Certificate) Issue(t testing.TB, name string, change func(*x509.Certific
 	out := Certificate{CAFile: c.CAFile, CA: c.CA, dir: c.dir}
 	out.sign(t, tmpl, c.TLS.Leaf, c.TLS.PrivateKey, fmt.Sprint(*c.n, ".pem"), fmt.Sprint(*c.n, ".key"))
 	return out
+}
+
+// Role gives a certificate a role, as in "operator:alice" or "host:a1"; for Issue.
+func Role(role string) func(*x509.Certificate) {
+	return func(c *x509.Certificate) { c.URIs = append(c.URIs, &url.URL{Scheme: "causeway", Opaque: role}) }
 }
 
 func template(serial int64, name string) *x509.Certificate {

@@ -15,12 +15,19 @@ func (r *run) bridge() Result {
 	at := r.p.networkObject(r.net)
 	e, ok := r.p.endpoint(r.net, dst)
 	if !ok {
-		return r.flood(at, dst, !r.tunnel && r.vlan.ID == 0)
+		return r.flood(at, dst)
+	}
+	if e.Kind == hoststate.EndpointDrop {
+		r.mark("bridge/drop")
+		return r.drop(e.Drop, at, about{mac: dst, net: r.net, port: e.Port, vtep: e.Addr})
+	}
+	if r.source.MayFollow()&e.to() == 0 {
+		if e.Kind == hoststate.EndpointRemote {
+			return r.drop(reason.TunnelHairpin, at, about{mac: dst, ip: e.Addr})
+		}
+		return r.drop(reason.Hairpin, at, about{mac: dst})
 	}
 	switch e.Kind {
-	case hoststate.EndpointDrop:
-		r.mark("bridge/drop")
-		return r.drop(e.Drop, at, about{mac: dst, net: r.net, port: e.Port})
 	case hoststate.EndpointRouter:
 		if packet.EtherType(binary.BigEndian.Uint16(r.frame[12:])) == packet.TypeARP {
 			r.mark("bridge/router-arp")
@@ -30,16 +37,8 @@ func (r *run) bridge() Result {
 		r.hopf(at, "", "%s belongs to %s", dst, r.p.routerObject(e.Router))
 		return r.route(routing{router: e.Router, in: e})
 	case hoststate.EndpointPort:
-		if e.iface == r.from && !r.tunnel && r.vlan.ID == 0 {
+		if r.source == SourceWorkload && e.iface == r.from {
 			return r.drop(reason.Hairpin, at, about{mac: dst})
-		}
-	case endpointVLAN:
-		if r.vlan.ID != 0 {
-			return r.drop(reason.Hairpin, at, about{mac: dst})
-		}
-	case hoststate.EndpointRemote:
-		if r.tunnel {
-			return r.drop(reason.TunnelHairpin, at, about{mac: dst, ip: e.Addr})
 		}
 	}
 	if r.tooBig(e.mtu) {
@@ -58,16 +57,17 @@ func (r *run) bridge() Result {
 	return r.encapsulate(e, false)
 }
 
-// flood sends copies to the network's ports, and where vlans is set to its VLANs.
-func (r *run) flood(at Object, dst model.MAC, vlans bool) Result {
+// flood sends copies to the network's ports and VLANs, as the source may.
+func (r *run) flood(at Object, dst model.MAC) Result {
+	may := r.source.MayFollow()
 	for _, i := range r.p.floods[r.net] {
-		if r.tunnel || r.vlan.ID != 0 || i != r.from {
+		if may&ToCopies != 0 && (r.source != SourceWorkload || i != r.from) {
 			r.res.Copies = append(r.res.Copies, i)
 			r.count(r.p.ifaces[i], TunnelKey{}, true)
 		}
 	}
 	for _, k := range r.p.vlans[r.net] {
-		if vlans && !linkLocal(dst) && r.p.st.VLANs[k].Drop == reason.None {
+		if may&ToVLANCopies != 0 && !linkLocal(dst) && r.p.st.VLANs[k].Drop == reason.None {
 			r.mark("flood/vlan")
 			r.res.Copies = append(r.res.Copies, k.String())
 			r.countVLAN(k, true)
@@ -99,7 +99,7 @@ func (r *run) tooBig(mtu int) bool {
 		}
 		return len(ip) > mtu
 	}
-	var network int
+	var network, extra int
 	var proto packet.Protocol
 	switch {
 	case r.gso == GSOByFrags:
@@ -108,12 +108,15 @@ func (r *run) tooBig(mtu int) bool {
 		network, proto = int(ip[0]&15)*4, packet.Protocol(ip[9])
 	case v6:
 		network, proto = packet.IPv6Len, packet.Protocol(ip[6])
+		if packet.JumboTCP(ip) {
+			proto, extra = packet.ProtoTCP, packet.JumboLen
+		}
 	default:
 		return false
 	}
 	transport := 8
-	if proto == packet.ProtoTCP && len(ip) > network+12 {
-		transport = int(ip[network+12]>>4) * 4
+	if proto == packet.ProtoTCP && len(ip) > network+extra+12 {
+		transport = int(ip[network+extra+12]>>4) * 4
 	}
 	return r.gso+network+transport > mtu
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/causeway-net/causeway/internal/hostenv"
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/packet"
@@ -88,7 +89,7 @@ func TestChapterPacket(t *testing.T) {
 	in := unhex(t, vmFrame)
 	p := New(siteA(), Env{HashKey: 0x0123456789abcdef})
 	res := p.FromWorkload("vm", Frame{Data: in})
-	if res.Verdict != Tunnel || res.TOS != 2 || res.Table != MainTable {
+	if res.Verdict != Tunnel || res.TOS != 2 || res.Table != hostenv.MainTable {
 		t.Fatalf("verdict %s (%s), TOS %d, table %d", res.Verdict, res.Reason, res.TOS, res.Table)
 	}
 	e, err := packet.Decapsulate(res.Output)

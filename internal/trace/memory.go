@@ -136,7 +136,7 @@ func (r *run) learnMAC(port *hoststate.Port, mac model.MAC) {
 func (r *run) learnAddr(ip netip.Addr, mac model.MAC, moves bool) {
 	_, known := r.p.st.Neighbors[hoststate.NeighborKey{Network: r.net, IP: ip}]
 	h := held{mac: mac}
-	if r.vlan.ID == 0 {
+	if r.source == SourceWorkload {
 		h.port = r.p.ifaces[r.from]
 	}
 	r.learn(Sender{Network: r.net, Addr: ip}, h, moves, known)
@@ -208,8 +208,8 @@ func (r *run) ask(s routing, m matched, ip netip.Addr) Result {
 	r.drop(reason.NeighborResolving, r.p.routerObject(s.router), about{ip: ip, net: m.route.Network})
 	r.mark("route/ask")
 	copy(r.frame[6:12], m.route.MAC[:])
-	return r.toSlow(slowHeader{
-		kind: slowARP, reason: reason.NeighborResolving, router: s.router, net: m.route.Network, src: ip,
+	return r.toSlow(packet.SlowHeader{
+		Kind: packet.SlowARP, Reason: uint8(reason.NeighborResolving), Router: uint32(s.router), Net: uint32(m.route.Network), Src: ip,
 	})
 }
 
@@ -236,5 +236,5 @@ func (r *run) askPorts(net model.NetworkKey, src model.MAC, ip netip.Addr) Resul
 	}
 	copy(r.frame[packet.EthernetLen:], packet.ARP{Op: packet.ARPRequest, SenderMAC: src, SenderIP: sender, TargetIP: target}.Append(nil))
 	r.net = net
-	return r.flood(at, packet.Broadcast, true)
+	return r.flood(at, packet.Broadcast)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gaissmai/bart"
 
+	"github.com/causeway-net/causeway/internal/hostenv"
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/packet"
@@ -29,6 +30,9 @@ type Pipeline struct {
 type matched struct {
 	prefix netip.Prefix
 	route  hoststate.Route
+	// hops is how many next hops the destination has, where they are several, and open
+	// how many of them are not known to be down.
+	hops, open int
 }
 
 // New indexes st. The Pipeline keeps st and env; neither may change afterwards.
@@ -74,7 +78,7 @@ func New(st hoststate.State, env Env) *Pipeline {
 			t = new(bart.Table[matched])
 			p.routes[k.Router] = t
 		}
-		t.Insert(k.Prefix, matched{k.Prefix, r})
+		t.Insert(k.Prefix, matched{prefix: k.Prefix, route: r})
 	}
 	for id, g := range st.Gateways {
 		p.tunnels[g.TunnelIP] = id
@@ -105,7 +109,9 @@ type endpoint struct {
 	peer  bool
 	mtu   int
 	table uint32
-	vlan  hoststate.VLANKey // of kind endpointVLAN
+	// kernel: by the kernel's output, always
+	kernel bool
+	vlan   hoststate.VLANKey // of kind endpointVLAN
 }
 
 // endpointVLAN is a kind that no row of the state has: what is learned of a VLAN.
@@ -137,7 +143,13 @@ func (p *Pipeline) fixedEndpoint(net model.NetworkKey, mac model.MAC) (endpoint,
 			e.mtu = p.st.Networks[net].MTU
 		}
 	case row.Kind == hoststate.EndpointRemote:
-		e.table = MainTable
+		way := p.env.Ways[VTEP{Local: row.TunnelIP, Remote: row.Addr}]
+		if way.Drop != reason.None {
+			e.Endpoint = hoststate.Endpoint{Kind: hoststate.EndpointDrop, Addr: row.Addr, Drop: way.Drop}
+			return e, true
+		}
+		e.kernel = way.Kernel
+		e.table = hostenv.MainTable
 		if t, ok := p.env.Tables[row.Gateway]; ok {
 			e.table = t
 		}
@@ -145,7 +157,7 @@ func (p *Pipeline) fixedEndpoint(net model.NetworkKey, mac model.MAC) (endpoint,
 		if m, ok := p.env.PathMTU[row.Addr]; ok {
 			e.mtu = m
 		}
-		e.mtu = max(0, e.mtu-packet.VXLANOverhead)
+		e.mtu = max(0, e.mtu-packet.OverheadTo(row.Addr))
 	}
 	return e, ok
 }
@@ -186,13 +198,13 @@ type run struct {
 	paired netip.Addr // the IPv4 source where a pair of the port allows it
 
 	net    model.NetworkKey  // the network it is in
-	from   string            // the workload's interface it came from; "" with tunnel
-	tunnel bool              // it came from a tunnel
-	vlan   hoststate.VLANKey // it came from there, where the ID is not 0
+	source Source            // where it came from
+	from   string            // SourceWorkload: the interface
+	vlan   hoststate.VLANKey // SourceVLAN: which
 }
 
-func (p *Pipeline) start(f Frame) *run {
-	return &run{p: p, frame: slices.Clone(f.Data), gso: f.GSOSize, rigid: f.Rigid}
+func (p *Pipeline) start(f Frame, from Source) *run {
+	return &run{p: p, source: from, frame: slices.Clone(f.Data), gso: f.GSOSize, rigid: f.Rigid, res: Result{Mark: f.Mark}}
 }
 
 // mark notes a branch for coverage.

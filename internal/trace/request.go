@@ -226,11 +226,11 @@ func (rep *Report) follow(p *Pipeline, frame []byte, enter func([]byte) Result) 
 // afterFragmenting is what happens to the first fragment.
 func (p *Pipeline) afterFragmenting(res Result) Result {
 	h, ip := parseSlow(res.Output)
-	fragments, err := packet.Fragment(ip, h.mtu)
+	fragments, err := packet.Fragment(ip, int(h.MTU))
 	if err != nil {
 		return res
 	}
-	f := append(append([]byte(nil), res.Output[:packet.EthernetLen]...), slowHeader{kind: slowBridge, net: h.net}.bytes()...)
+	f := append(append([]byte(nil), res.Output[:packet.EthernetLen]...), packet.SlowHeader{Kind: packet.SlowBridge, Net: h.Net}.Append(nil)...)
 	out := p.FromSlow(Frame{Data: append(f, fragments[0]...)})
 	out.Hops = append(append(res.Hops, Hop{
 		Decision: fmt.Sprintf("%d fragments; the first goes on", len(fragments)),
@@ -241,19 +241,19 @@ func (p *Pipeline) afterFragmenting(res Result) Result {
 // answer follows the ICMP error that a router sends.
 func (rep *Report) answer(p *Pipeline, res Result) {
 	h, ip := parseSlow(res.Output)
-	if h.kind == slowARP {
+	if h.Kind == packet.SlowARP {
 		f := packet.Ethernet{Src: model.MAC(res.Output[6:12]), Type: packet.TypeIPv4}.Append(nil)
-		f = append(f, slowHeader{kind: slowARP, net: h.net, src: h.src}.bytes()...)
+		f = append(f, packet.SlowHeader{Kind: packet.SlowARP, Net: h.Net, Src: h.Src}.Append(nil)...)
 		asked := p.FromSlow(Frame{Data: append(f, make([]byte, packet.ARPLen)...)})
 		rep.Answer = asked.Hops
 		return
 	}
-	e := packet.ICMPError{Type: h.icmpType, Code: h.icmpCode, MTU: h.mtu, Src: h.src}
+	e := packet.ICMPError{Type: h.ICMPType, Code: h.ICMPCode, MTU: int(h.MTU), Src: h.Src}
 	err4, err := packet.BuildICMPError(ip, e)
 	if err != nil {
 		return // RFC 1812 forbids one: the slow path sees more than the programs do
 	}
-	back := p.FromSlow(Frame{Data: SlowRouteFrame(h.router, err4)})
+	back := p.FromSlow(Frame{Data: SlowRouteFrame(model.RouterKey(h.Router), err4)})
 	rep.Answer = back.Hops
 	if len(back.Output) > 0 {
 		rep.Out = packet.Describe(back.Output)

@@ -31,6 +31,10 @@ func (r *run) check() reason.Reason {
 	}
 	ip := r.frame[packet.EthernetLen:]
 	ihl, total := int(ip[0]&15)*4, int(binary.BigEndian.Uint16(ip[2:]))
+	if total == 0 && r.gso != 0 && packet.Protocol(ip[9]) == packet.ProtoTCP {
+		r.mark("route/big-tcp")
+		total = len(ip)
+	}
 	switch {
 	case ihl < packet.IPv4Len, total < ihl, r.gso == 0 && total > len(ip),
 		ihl == packet.IPv4Len && !packet.ValidIPv4Checksum(ip):
@@ -81,6 +85,7 @@ func (r *run) route(s routing) Result {
 		}
 		next := dst
 		if m.route.Kind == hoststate.RouteVia {
+			m = r.hop(s.router, m)
 			next = m.route.NextHop
 		}
 		mac, ok := r.p.neighbor(m.route.Network, next, true)
@@ -98,7 +103,7 @@ func (r *run) route(s routing) Result {
 		r.hopRoute(at, m, next, mac, ttl)
 		if e.Kind == hoststate.EndpointDrop {
 			r.mark("route/endpoint-drop")
-			return r.drop(e.Drop, r.p.networkObject(m.route.Network), about{mac: mac, ip: next, net: m.route.Network, port: e.Port})
+			return r.drop(e.Drop, r.p.networkObject(m.route.Network), about{mac: mac, ip: next, net: m.route.Network, port: e.Port, vtep: e.Addr})
 		}
 		mtu := r.p.st.Networks[m.route.Network].MTU
 		if e.Kind != hoststate.EndpointRouter {
@@ -123,7 +128,7 @@ func (r *run) route(s routing) Result {
 		case big:
 			r.mark("route/fragment")
 			r.hopf(at, "the slow path cuts it into fragments", "larger than %d bytes, and may be cut", mtu)
-			r.insertSlowHeader(slowHeader{kind: slowFragment, net: m.route.Network, mtu: mtu})
+			r.insertSlowHeader(packet.SlowHeader{Kind: packet.SlowFragment, Net: uint32(m.route.Network), MTU: uint32(mtu)})
 			return r.end(Slow)
 		case e.Kind == endpointVLAN:
 			r.mark("route/vlan")
@@ -152,7 +157,7 @@ func (r *run) local(s routing, at Object, dst netip.Addr) (Result, bool) {
 			if packet.AnswersProbe(ip) {
 				r.mark("route/probe")
 				r.hopf(at, "to the probe that waits for it", "%s is the router's own address", dst)
-				return r.toSlow(slowHeader{kind: slowProbe, router: s.router}), true
+				return r.toSlow(packet.SlowHeader{Kind: packet.SlowProbe, Router: uint32(s.router)}), true
 			}
 			r.mark("route/local-icmp")
 			return r.drop(reason.ToRouter, at, about{ip: dst}), true
@@ -176,7 +181,7 @@ func (r *run) dropICMP(s routing, why reason.Reason, icmpType, code uint8, a abo
 	}
 	if s.originator && packet.IsProbe(r.frame[packet.EthernetLen:]) {
 		r.mark("probe-failed")
-		return r.toSlow(slowHeader{kind: slowProbe, reason: why, icmpType: icmpType, icmpCode: code, router: s.router, mtu: mtu})
+		return r.toSlow(packet.SlowHeader{Kind: packet.SlowProbe, Reason: uint8(why), ICMPType: icmpType, ICMPCode: code, Router: uint32(s.router), MTU: uint32(mtu)})
 	}
 	if s.originator || !r.mayAnswer() {
 		r.mark("no-icmp")
@@ -185,14 +190,14 @@ func (r *run) dropICMP(s routing, why reason.Reason, icmpType, code uint8, a abo
 	}
 	r.mark("icmp")
 	r.hopf(r.p.routerObject(s.router), "to the sender, from "+s.in.Addr.String(), "ICMP %s", packet.ICMPName(icmpType, code))
-	return r.toSlow(slowHeader{
-		kind: slowICMP, reason: why, icmpType: icmpType, icmpCode: code, router: s.router, mtu: mtu, src: s.in.Addr,
+	return r.toSlow(packet.SlowHeader{
+		Kind: packet.SlowICMP, Reason: uint8(why), ICMPType: icmpType, ICMPCode: code, Router: uint32(s.router), MTU: uint32(mtu), Src: s.in.Addr,
 	})
 }
 
 // toSlow gives the packet to the slow path, which sees no more of a GSO packet than an
 // ICMP error quotes.
-func (r *run) toSlow(h slowHeader) Result {
+func (r *run) toSlow(h packet.SlowHeader) Result {
 	if r.gso != 0 && len(r.frame) > packet.EthernetLen+slowGSOKeep {
 		r.frame = r.frame[:packet.EthernetLen+slowGSOKeep]
 	}

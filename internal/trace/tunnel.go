@@ -2,6 +2,9 @@ package trace
 
 import (
 	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
@@ -21,19 +24,20 @@ func (r *run) encapsulate(e endpoint, byDevice bool) Result {
 		tos = ip[1] >> 4 & 3
 	}
 	at := r.p.gatewayObject(e.Gateway)
-	if r.p.env.NoRoute[Underlay{e.table, e.Addr}] {
-		return r.drop(reason.UnderlayNoRoute, at, about{ip: e.Addr, table: e.table})
+	words := r.p.env.Unreachable[VTEP{Local: e.TunnelIP, Remote: e.Addr}]
+	if words != "" || r.p.env.NoRoute[Underlay{e.table, e.Addr}] {
+		return r.drop(reason.UnderlayNoRoute, at, about{ip: e.Addr, table: e.table, words: words})
 	}
 	r.res.Local, r.res.Remote, r.res.VNI, r.res.Table, r.res.TOS = e.TunnelIP, e.Addr, e.VNI, e.table, tos
 	r.hopf(at, "it leaves this site from "+e.TunnelIP.String()+" to "+e.Addr.String(),
-		"remote MAC entry %s: VNI %d at %s", model.MAC(r.frame[0:6]), e.VNI, e.Addr)
+		"remote MAC entry %s: VNI %d at %s%s", model.MAC(r.frame[0:6]), e.VNI, e.Addr, r.p.pathWords(e.Addr))
 	r.count(0, TunnelKey{Local: e.TunnelIP, Remote: e.Addr, VNI: e.VNI}, true)
 	switch packet.EtherType(binary.BigEndian.Uint16(r.frame[12:])) {
 	case packet.TypeIPv4, packet.TypeIPv6:
 	default:
 		byDevice = true
 	}
-	if byDevice || r.rigid {
+	if byDevice || e.kernel || r.rigid {
 		return r.end(VXLAN)
 	}
 	r.frame = packet.Encapsulate(make([]byte, 0, len(r.frame)+packet.EthernetLen+packet.VXLANOverhead), packet.Outer{
@@ -42,14 +46,26 @@ func (r *run) encapsulate(e endpoint, byDevice bool) Result {
 	return r.end(Tunnel)
 }
 
+// pathWords say what is known of the path to a VTEP.
+func (p *Pipeline) pathWords(vtep netip.Addr) string {
+	if why := p.env.PathWhy[vtep]; why != "" {
+		return fmt.Sprintf("; the underlay's path takes packets of up to %d bytes, %s", p.env.PathMTU[vtep], why)
+	}
+	return ""
+}
+
 // FromUnderlay is the program at an interface that carries tunnels.
 func (p *Pipeline) FromUnderlay(f Frame) Result {
-	r := p.start(f)
+	r := p.start(f, SourceUplink)
 	if len(r.frame) >= packet.EthernetLen && packet.EtherType(binary.BigEndian.Uint16(r.frame[12:])) == packet.TypeVLAN {
 		return r.fromTrunk(f.Interface)
 	}
-	if f.OtherHost || f.VLAN || len(r.frame) < packet.EthernetLen+packet.IPv4Len+packet.UDPLen || !packet.IPv4Readable(r.frame) {
+	if f.OtherHost || f.VLAN || len(r.frame) < packet.EthernetLen ||
+		packet.EtherType(binary.BigEndian.Uint16(r.frame[12:])) != packet.TypeIPv4 {
 		return r.end(Pass)
+	}
+	if len(r.frame) < packet.EthernetLen+packet.IPv4Len+packet.UDPLen {
+		return r.byKernel(f.Interface)
 	}
 	ip := r.frame[packet.EthernetLen:]
 	udp := ip[packet.IPv4Len:]
@@ -57,10 +73,13 @@ func (p *Pipeline) FromUnderlay(f Frame) Result {
 	offset, more := packet.FragmentOffset(ip)
 	gateway, ours := p.tunnels[key.Local]
 	if ip[0] != 0x45 || packet.Protocol(ip[9]) != packet.ProtoUDP || offset != 0 || more ||
-		binary.BigEndian.Uint16(udp[2:]) != packet.VXLANPort || !ours {
+		binary.BigEndian.Uint16(udp[2:]) != packet.VXLANPort {
+		return r.byKernel(f.Interface)
+	}
+	if !ours {
 		return r.end(Pass)
 	}
-	r.tunnel = true
+	r.source = SourceTunnel
 	at := p.gatewayObject(gateway)
 	total := int(binary.BigEndian.Uint16(ip[2:]))
 	const least = packet.VXLANOverhead
@@ -83,8 +102,12 @@ func (p *Pipeline) FromUnderlay(f Frame) Result {
 		return r.drop(reason.VXLANFlags, at, about{})
 	}
 	key.VNI = v.VNI
-	if res, bad := r.admit(at, key, model.MAC(inner[6:12])); bad {
+	if res, bad := r.admit(at, key, f.Interface, model.MAC(inner[6:12])); bad {
 		return res
+	}
+	if p.env.Ways[VTEP{Local: key.Local, Remote: key.Remote}].Kernel {
+		r.mark("underlay/kernel")
+		return r.vouch()
 	}
 	outerECN := ip[1] & 3
 	whole := r.frame
@@ -92,7 +115,7 @@ func (p *Pipeline) FromUnderlay(f Frame) Result {
 	if t := packet.EtherType(binary.BigEndian.Uint16(inner[12:])); t != packet.TypeIPv4 && t != packet.TypeIPv6 {
 		r.frame = whole
 		r.mark("underlay/not-ip")
-		return r.end(Pass)
+		return r.vouch()
 	}
 	r.frame = inner
 	if why := r.checkInner(); why != reason.None {
@@ -101,7 +124,7 @@ func (p *Pipeline) FromUnderlay(f Frame) Result {
 	if r.gso != 0 && !r.innerTCP() {
 		r.frame = whole
 		r.mark("underlay/gso-not-tcp")
-		return r.end(Pass)
+		return r.vouch()
 	}
 	if !r.mergeECN(outerECN) {
 		return r.drop(reason.ECNCongestion, at, about{})
@@ -109,18 +132,62 @@ func (p *Pipeline) FromUnderlay(f Frame) Result {
 	if r.rigid {
 		r.frame = whole
 		r.mark("underlay/rigid")
-		return r.end(Pass)
+		return r.vouch()
 	}
 	r.count(0, key, false)
 	r.mark("underlay/decapsulated")
 	return r.bridge()
 }
 
+// vouch lets the packet pass to the kernel's own end of the tunnel.
+func (r *run) vouch() Result {
+	r.res.Mark |= r.p.env.Mark
+	return r.end(Pass)
+}
+
+// byKernel decides on what the kernel may still make a tunnel packet of.
+func (r *run) byKernel(iface string) Result {
+	ip := r.frame[packet.EthernetLen:]
+	if len(ip) < packet.IPv4Len {
+		return r.end(Pass)
+	}
+	switch packet.Protocol(ip[9]) {
+	case packet.ProtoUDP:
+		offset, more := packet.FragmentOffset(ip)
+		if offset != 0 || more {
+			break
+		}
+		at := int(ip[0]&15)*4 + 2
+		if len(ip) < at+2 {
+			return r.end(Pass)
+		}
+		if port := binary.BigEndian.Uint16(ip[at:]); port != packet.VXLANPort && port != natTPort {
+			return r.end(Pass)
+		}
+	case protoESP, protoAH:
+	default:
+		return r.end(Pass)
+	}
+	v := VTEP{Local: ip4(ip[16:]), Remote: ip4(ip[12:])}
+	if way, ok := r.p.env.Ways[v]; !ok || !slices.Contains(way.Interfaces, iface) {
+		r.mark("underlay/unvouched")
+		return r.end(Pass)
+	}
+	r.mark("underlay/vouched")
+	return r.vouch()
+}
+
+// IANA numbers of what IPsec makes of a packet.
+const (
+	protoESP = 50
+	protoAH  = 51
+	natTPort = 4500
+)
+
 // FromVXLAN is the program at the collect-metadata device. A nil key: the kernel
 // left none.
 func (p *Pipeline) FromVXLAN(f Frame, key *TunnelKey) Result {
-	r := p.start(f)
-	r.tunnel = true
+	r := p.start(f, SourceTunnel)
 	at := Object{Kind: "host"}
 	if key == nil {
 		return r.drop(reason.Internal, at, about{})
@@ -134,7 +201,11 @@ func (p *Pipeline) FromVXLAN(f Frame, key *TunnelKey) Result {
 		return r.drop(reason.TunnelIPUnknown, at, about{ip: key.Local})
 	}
 	at = p.gatewayObject(gateway)
-	if res, bad := r.admit(at, *key, e.Src); bad {
+	if f.Mark&p.env.Mark != p.env.Mark {
+		return r.drop(reason.NotUnderlay, at, about{key: *key})
+	}
+	r.res.Mark &^= p.env.Mark
+	if res, bad := r.admit(at, *key, "", e.Src); bad {
 		return res
 	}
 	if why := r.checkInner(); why != reason.None {
@@ -152,9 +223,9 @@ func (p *Pipeline) FromVXLAN(f Frame, key *TunnelKey) Result {
 	return r.bridge()
 }
 
-// admit decides whether a tunnel packet with inner source MAC src may come in, and
-// finds its network.
-func (r *run) admit(at Object, key TunnelKey, src model.MAC) (Result, bool) {
+// admit decides whether a tunnel packet with inner source MAC src may come in by iface
+// ("": that was looked at before), and finds its network.
+func (r *run) admit(at Object, key TunnelKey, iface string, src model.MAC) (Result, bool) {
 	peer, ok := r.p.st.Peers[hoststate.PeerKey{TunnelIP: key.Local, Remote: key.Remote, VNI: key.VNI}]
 	if !ok {
 		why := reason.VNIUnknown
@@ -162,6 +233,13 @@ func (r *run) admit(at Object, key TunnelKey, src model.MAC) (Result, bool) {
 			why = reason.VTEPUnknown
 		}
 		return r.drop(why, at, about{key: key}), true
+	}
+	way := r.p.env.Ways[VTEP{Local: key.Local, Remote: key.Remote}]
+	if iface != "" && r.p.env.Ways != nil && !slices.Contains(way.Interfaces, iface) {
+		return r.drop(reason.VTEPInterface, at, about{key: key, iface: iface}), true
+	}
+	if peer.Drop == reason.None && way.Drop != reason.None {
+		return r.drop(way.Drop, at, about{vtep: key.Remote}), true
 	}
 	if peer.Drop != reason.None {
 		r.mark("tunnel/peer-drop")
@@ -199,7 +277,7 @@ func (r *run) innerTCP() bool {
 	if packet.EtherType(binary.BigEndian.Uint16(r.frame[12:])) == packet.TypeIPv4 {
 		return packet.Protocol(ip[9]) == packet.ProtoTCP
 	}
-	return packet.Protocol(ip[6]) == packet.ProtoTCP
+	return packet.Protocol(ip[6]) == packet.ProtoTCP || packet.JumboTCP(ip)
 }
 
 // mergeECN is RFC 6040 §4.2; false: the packet is to be dropped.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/causeway-net/causeway/internal/hostenv"
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/packet"
@@ -19,12 +20,21 @@ type Env struct {
 	// Trunks are the uplink interfaces of VLANs that are there; nil: all are.
 	Trunks map[string]Link
 	// Tables is the kernel routing table of each gateway device's outer packets;
-	// missing: 254 (main).
+	// missing: hostenv.MainTable.
 	Tables map[model.GatewayDeviceID]uint32
 	// PathMTU is the largest outer IP packet towards a VTEP, bytes; missing: 1500.
 	PathMTU map[netip.Addr]int
+	// Ways is how packets of each remote VTEP come and go; nil: by any interface.
+	Ways map[VTEP]Way
+	// Mark are the bits by which from_vxlan knows what from_underlay has let pass; 0: it
+	// takes all.
+	Mark uint32
+	// PathWhy says in words how that is known.
+	PathWhy map[netip.Addr]string
 	// NoRoute are the VTEPs to which the kernel has no route.
 	NoRoute map[Underlay]bool
+	// Unreachable says in words why nothing leaves for a VTEP.
+	Unreachable map[VTEP]string
 	// HashKey keys the outer source port.
 	HashKey uint64
 	// Memory is what the host has learned of senders that allowed address pairs let
@@ -35,10 +45,17 @@ type Env struct {
 	Names map[string]string
 }
 
-// Link is a workload's host-side interface.
-type Link struct {
-	PeerElsewhere bool // a veth whose peer is in another network namespace
-	MTU           int  // bytes of an IP packet; 0: the network's
+// What package dataplane goes by too.
+type (
+	Link = hostenv.Link
+	VTEP = hostenv.VTEP
+)
+
+// Way is how packets of a remote VTEP come and go.
+type Way struct {
+	Interfaces []string // that its packets may come in by
+	Kernel     bool     // by the kernel's own output and input
+	Drop       reason.Reason
 }
 
 // Underlay is a look-up in a kernel routing table.
@@ -46,9 +63,6 @@ type Underlay struct {
 	Table  uint32
 	Remote netip.Addr
 }
-
-// MainTable is the kernel's main routing table (RT_TABLE_MAIN).
-const MainTable = 254
 
 // GSOByFrags as a GSOSize says that the segments have no common size (SCTP;
 // include/linux/skbuff.h).
@@ -67,8 +81,10 @@ type Frame struct {
 	OtherHost bool
 	// VLAN: a VLAN tag that the network card took off (from_workload, from_vxlan).
 	VLAN bool
-	// Interface is where it came in (from_underlay): VLANs are looked up by it.
+	// Interface is where it came in (from_underlay).
 	Interface string
+	// Mark is the mark that the kernel keeps with the packet.
+	Mark uint32
 }
 
 // TunnelKey is what the kernel's vxlan device says of a frame it received.
@@ -122,6 +138,7 @@ type Result struct {
 	Verdict Verdict
 	Reason  reason.Reason // why it was dropped; also with Slow where an ICMP error is due
 	Output  []byte        // the frame as it leaves; with Drop nothing, with Flood each copy
+	Mark    uint32        // as it leaves
 
 	Port      model.PortKey    // Port, Reply
 	Interface string           // Port, Reply, Tagged
@@ -239,6 +256,9 @@ type Report struct {
 	// Next is set where the packet leaves by a tunnel: what the other site is to
 	// be asked. Its gateway device is not known here; TunnelIP names it.
 	Next *Next `json:"next,omitempty"`
+	// Warnings say of ports on the way that their host has no room for their rows, or
+	// cannot serve them: then the packet itself may fare otherwise.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Next is the question to the site that the packet goes to.

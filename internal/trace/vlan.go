@@ -66,7 +66,7 @@ func (r *run) fromTrunk(iface string) Result {
 		return r.end(Pass)
 	}
 	at := r.p.networkObject(v.Network)
-	r.net, r.vlan = v.Network, k
+	r.net, r.source, r.vlan = v.Network, SourceVLAN, k
 	if v.Drop != reason.None {
 		return r.drop(v.Drop, at, about{net: v.Network})
 	}

@@ -7,20 +7,24 @@ import (
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/packet"
 	"github.com/causeway-net/causeway/internal/reason"
 )
 
 // about holds what the sentence on a drop speaks of.
 type about struct {
 	mac, want model.MAC
-	ip        netip.Addr
+	ip, vtep  netip.Addr
 	addrs     []netip.Addr
 	net       model.NetworkKey
 	port      model.PortKey
 	mtu       int
 	table     uint32
+	iface     string
+	words     string
 	route     matched
 	key       TunnelKey
+	ethertype packet.EtherType
 }
 
 func (r *run) drop(why reason.Reason, at Object, a about) Result {
@@ -50,6 +54,17 @@ func (r *run) hopRoute(at Object, m matched, next netip.Addr, mac model.MAC, ttl
 	way := fmt.Sprintf("route %s on %s", m.prefix, net)
 	if m.route.Kind == hoststate.RouteVia {
 		way = fmt.Sprintf("route %s via %s on %s", m.prefix, m.route.NextHop, net)
+	}
+	switch down := m.hops - m.open; {
+	case m.hops == 0:
+	case m.open == 0:
+		way += fmt.Sprintf(", by the flow's hash one of %d next hops, all of which are down", m.hops)
+	case m.open == 1:
+		way += fmt.Sprintf(", the only one of %d next hops that is not down", m.hops)
+	case down > 0:
+		way += fmt.Sprintf(", by the flow's hash one of %d next hops, beside %d that are down", m.open, down)
+	default:
+		way += fmt.Sprintf(", by the flow's hash one of %d next hops", m.hops)
 	}
 	r.hopf(at, fmt.Sprintf("TTL %d, to %s at %s", ttl, next, mac), "%s", way)
 }
@@ -113,6 +128,14 @@ func (p *Pipeline) explain(why reason.Reason, at Object, a about) (found, remedy
 			"send from the port's address, or allow this one: `openstack port set --allowed-address ip-address=" + a.ip.String() + " " + at.name() + "`"
 	case reason.SpoofARP:
 		return fmt.Sprintf("port security: ARP sender %s, %s is not the port", a.mac, a.ip), "use the port's own MAC and address, or allow these as an address pair"
+	case reason.RouterAdvertisement:
+		return "port security: " + at.String() + " may not advertise itself as an IPv6 router", "switch port security off where the workload is one: `openstack port set --disable-port-security " + at.name() + "`"
+	case reason.DHCPAnswer:
+		return "port security: " + at.String() + " may not answer as a DHCP server", "switch port security off where the workload is one: `openstack port set --disable-port-security " + at.name() + "`"
+	case reason.EtherType:
+		return fmt.Sprintf("port security: EtherType 0x%04x is neither ARP nor IPv4 nor IPv6", uint16(a.ethertype)), "switch port security off where the workload needs it: `openstack port set --disable-port-security " + at.name() + "`"
+	case reason.FloodLimited:
+		return why.Text(), "look what the workload sends; a network that needs more wants a higher `--flood-rate` of the agent"
 	case reason.Hairpin:
 		return fmt.Sprintf("%s is where the frame came from", a.mac), "send it to somebody else's MAC"
 	case reason.L2Unknown:
@@ -173,7 +196,19 @@ func (p *Pipeline) explain(why reason.Reason, at Object, a about) (found, remedy
 	case reason.VTEPSourceMAC:
 		return fmt.Sprintf("no remote MAC entry says that %s with VNI %d is at VTEP %s", a.mac, a.key.VNI, a.key.Remote),
 			fmt.Sprintf("if it is: `causeway remote-mac create --gateway-device %s --mac-address %s --vtep-address %s --segmentation-id %d`", at.name(), a.mac, a.key.Remote, a.key.VNI)
+	case reason.NotUnderlay:
+		return fmt.Sprintf("the tunnel packet from VTEP %s came in by an interface that carries no tunnels, or none from it", a.key.Remote),
+			"if it may come in there: route to the VTEP by that interface, and name it with `causeway agent --underlay-interface`"
+	case reason.VTEPInterface:
+		return fmt.Sprintf("the tunnel packet from VTEP %s came in by interface %s, and the host's routes to it lead by others", a.key.Remote, a.iface),
+			"if it may come in there: give the host a route to the VTEP by that interface too, or start its agent with `--underlay-reverse-path off`"
+	case reason.UnderlayPolicy:
+		return fmt.Sprintf("an IPsec policy of the host speaks of VTEP %s, and tunnels pass the kernel's IPsec by", a.vtep),
+			"start the host's agent with `--underlay-output kernel`, or take the policy away (`ip xfrm policy`)"
 	case reason.UnderlayNoRoute:
+		if a.words != "" {
+			return fmt.Sprintf("nothing leaves for VTEP %s: %s", a.ip, a.words), "mend it on the host that serves the gateway device"
+		}
 		return fmt.Sprintf("the host has no route to VTEP %s in its routing table %d", a.ip, a.table),
 			"add a route to it on the gateway host, or on the VTEP router where that is the edge router"
 	}

@@ -21,7 +21,7 @@ func TestWords(t *testing.T) {
 		}
 		switch why {
 		case reason.FrameMalformed, reason.VLANTagged, reason.IPMalformed, reason.IPOptions, reason.Martian, reason.RouterNotIP,
-			reason.VXLANMalformed, reason.VXLANFlags, reason.ECNCongestion, reason.LinkLocal, reason.SlowPathLimited, reason.Internal:
+			reason.VXLANMalformed, reason.VXLANFlags, reason.ECNCongestion, reason.LinkLocal, reason.SlowPathLimited, reason.PathError, reason.Internal:
 			// The packet is wrong, or nobody can help.
 		default:
 			if remedy == "" {
@@ -46,6 +46,45 @@ func TestRouterDownIsNamed(t *testing.T) {
 		From: addr("10.0.1.3"), To: addr("10.0.0.3")})
 	if err != nil || !strings.Contains(in.Summary, "the VTEP router SiteAVTEPRouter has admin_state_up=false") {
 		t.Errorf("%s %v", in.Summary, err)
+	}
+}
+
+// TestUnderlayInWords: by which interface a VTEP comes, and what IPsec has to do with it.
+func TestUnderlayInWords(t *testing.T) {
+	v := VTEP{Local: addr("200.200.0.1"), Remote: addr("200.200.0.2")}
+	q := TunnelRequest{Gateway: device, Remote: v.Remote, VNI: 100, SrcMAC: peerB, DstMAC: peerA, From: addr("10.0.1.3"), To: addr("10.0.0.3")}
+	for name, c := range map[string]struct {
+		way  Way
+		mark uint32
+		want []string
+	}{
+		"right interface": {Way{Interfaces: []string{"eth0", "eth1"}}, 0, []string{"", ""}},
+		"wrong interface": {Way{Interfaces: []string{"eth0"}}, 0, []string{"vtep_interface", ""}},
+		"no mark":         {Way{Interfaces: []string{"eth1"}}, 1, []string{"", "not_underlay"}},
+		"policy":          {Way{Interfaces: []string{"eth1"}, Drop: reason.UnderlayPolicy}, 0, []string{"underlay_policy", "underlay_policy"}},
+	} {
+		p := New(siteA(), Env{Ways: map[VTEP]Way{v: c.way}, Mark: c.mark})
+		inner := append(packet.Ethernet{Dst: peerA, Src: peerB, Type: packet.TypeIPv4}.Append(nil),
+			packet.IPv4{TTL: 64, Protocol: packet.ProtoUDP, Src: q.From, Dst: q.To}.Append(nil, 0)...)
+		sent := packet.Encapsulate(nil, packet.Outer{Local: v.Remote, Remote: v.Local, VNI: 100}, inner)
+		for i, res := range []Result{
+			p.FromUnderlay(Frame{Data: sent, Interface: "eth1"}),
+			p.FromVXLAN(Frame{Data: inner}, &TunnelKey{Local: v.Local, Remote: v.Remote, VNI: 100}),
+		} {
+			got, last := "", Hop{}
+			if res.Reason != reason.None {
+				got, last = res.Reason.String(), res.Hops[len(res.Hops)-1]
+			}
+			if got != c.want[i] || got != "" && (!strings.Contains(last.Decision, "200.200.0.2") || !strings.Contains(last.Remedy, "--underlay-")) {
+				t.Errorf("%s, %d: dropped as %q, want %q: %s; %s", name, i, got, c.want[i], last.Decision, last.Remedy)
+			}
+		}
+	}
+	// A workload is told too.
+	p := New(siteA(), Env{Ways: map[VTEP]Way{v: {Drop: reason.UnderlayPolicy}}})
+	rep, err := p.Trace(Request{Port: "vm-a", To: addr("10.0.1.3"), Subnets: []Subnet{{Prefix: prefix("10.0.0.0/24"), Gateway: addr("10.0.0.1")}}})
+	if err != nil || rep.Reason != "underlay_policy" || !strings.Contains(rep.Summary, "VTEP 200.200.0.2") || !strings.Contains(rep.Summary, "--underlay-output kernel") {
+		t.Errorf("%s %s %v", rep.Reason, rep.Summary, err)
 	}
 }
 

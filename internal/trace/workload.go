@@ -12,7 +12,7 @@ import (
 
 // FromWorkload is the program at a workload's interface.
 func (p *Pipeline) FromWorkload(iface string, f Frame) Result {
-	r := p.start(f)
+	r := p.start(f, SourceWorkload)
 	key, ok := p.ifaces[iface]
 	if !ok {
 		return r.drop(reason.PortUnbound, Object{Kind: "interface", Name: iface}, about{})
@@ -27,10 +27,12 @@ func (p *Pipeline) FromWorkload(iface string, f Frame) Result {
 	if err != nil {
 		return r.drop(reason.FrameMalformed, at, about{})
 	}
+	bad := r.untag(f.VLAN)
 	r.count(key, TunnelKey{}, false)
-	if f.VLAN || e.Type.IsVLAN() {
-		return r.drop(reason.VLANTagged, at, about{})
+	if bad != reason.None {
+		return r.drop(bad, at, about{})
 	}
+	e.Type = packet.EtherType(binary.BigEndian.Uint16(r.frame[12:]))
 	other := port.PortSecurity && e.Src != port.MAC
 	if other && !port.CoversMAC(e.Src) {
 		return r.drop(reason.SpoofMAC, at, about{mac: e.Src, want: port.MAC})
@@ -72,16 +74,18 @@ func (r *run) checkSource(port hoststate.Port, e packet.Ethernet, at Object) (Re
 		}
 		src = netip.AddrFrom16([16]byte(r.frame[packet.EthernetLen+8 : packet.EthernetLen+24])).Unmap()
 	default:
-		return Result{}, false
+		return r.drop(reason.EtherType, at, about{ethertype: e.Type}), true
 	}
-	if e.Src == port.MAC && slices.Contains(port.Addrs, src) {
-		return Result{}, false
+	if e.Src != port.MAC || !slices.Contains(port.Addrs, src) {
+		if !port.Covers(e.Src, src) {
+			return r.drop(reason.SpoofIP, at, about{ip: src, addrs: port.Addrs}), true
+		}
+		if e.Type == packet.TypeIPv4 {
+			r.paired = src
+		}
 	}
-	if !port.Covers(e.Src, src) {
-		return r.drop(reason.SpoofIP, at, about{ip: src, addrs: port.Addrs}), true
-	}
-	if e.Type == packet.TypeIPv4 {
-		r.paired = src
+	if why := r.guard(e.Type); why != reason.None {
+		return r.drop(why, at, about{}), true
 	}
 	return Result{}, false
 }
@@ -145,7 +149,7 @@ func (r *run) arp(port *hoststate.Port, at Object) Result {
 	}
 	if port == nil {
 		e, ok := r.p.endpoint(r.net, mac)
-		if !ok || r.vlan.ID != 0 && e.Kind == endpointVLAN || e.Kind == hoststate.EndpointRemote || e.Kind == hoststate.EndpointDrop {
+		if !ok || r.source.MayAsk()&e.to() == 0 {
 			r.mark("arp/not-ours")
 			return r.bridge()
 		}
@@ -162,7 +166,7 @@ func (r *run) arp(port *hoststate.Port, at Object) Result {
 		r.count(r.res.Port, TunnelKey{}, true)
 		return r.end(Reply)
 	}
-	if r.vlan.ID != 0 {
+	if r.source == SourceVLAN {
 		r.mark("arp/answer-vlan")
 		e, _ := r.p.vlanEndpoint(r.net, r.vlan)
 		return r.tagged(at, e)

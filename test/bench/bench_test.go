@@ -9,6 +9,8 @@ import (
 	"github.com/causeway-net/causeway/internal/testutil"
 )
 
+var causeway string
+
 // TestMain lets the test binary be its own worker, as the benchmark is.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "worker" {
@@ -18,7 +20,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(testutil.MainWithProgram(m, "github.com/causeway-net/causeway/cmd/causeway", func(path string) { causeway = path }))
 }
 
 // TestKernelVariants builds each of the kernel's dataplanes and takes each
@@ -51,5 +53,20 @@ func TestKernelVariants(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestProducts builds Causeway unloaded, as an older binary and with more of everything
+// than an API's own limits let a tenant have, and takes each figure once, briefly.
+func TestProducts(t *testing.T) {
+	testutil.RequireRoot(t)
+	testutil.RequireKernel(t, 6, 6)
+	testutil.RequireTool(t, "ip", "bridge", "ping", "sysctl")
+	o := options{
+		rounds: 1, variants: []string{"C", "L", "O"}, binary: causeway, older: causeway, load: rows{routes: 200, macs: 40, vnis: 10}, idle: time.Millisecond,
+		durations: durations{udp: 50 * time.Millisecond, roundTrips: 50 * time.Millisecond, bulk: 100 * time.Millisecond, warmup: 20 * time.Millisecond},
+	}
+	if err := bench(t.Context(), o); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -26,6 +26,8 @@ type options struct {
 	rounds   int
 	variants []string
 	binary   string
+	older    string
+	load     rows // of variant L
 	json     string
 	idle     time.Duration
 	durations
@@ -39,10 +41,11 @@ func main() {
 		}
 		return
 	}
-	var o options
+	o := options{load: rows{routes: 10_000, macs: 10_000, vnis: 1_000}}
 	flag.IntVar(&o.rounds, "rounds", 15, "how often each figure is taken")
 	variants := flag.String("variants", "K,N,R,V,C,L", "which dataplanes, by letter")
 	flag.StringVar(&o.binary, "causeway", "bin/causeway", "the binary to measure")
+	flag.StringVar(&o.older, "older", "", "another binary, as variant O, to compare with")
 	flag.StringVar(&o.json, "json", "bin/bench.json", "file for the results")
 	flag.DurationVar(&o.idle, "idle", 30*time.Second, "how long the processes rest before their memory is read")
 	flag.DurationVar(&o.udp, "udp", 1200*time.Millisecond, "length of one measurement of 64-byte UDP")
@@ -51,6 +54,9 @@ func main() {
 	flag.DurationVar(&o.warmup, "warmup", 400*time.Millisecond, "what bulk TCP may take to find its rate")
 	flag.Parse()
 	o.variants = strings.Split(*variants, ",")
+	if o.older != "" && !slices.Contains(o.variants, "O") {
+		o.variants = append(o.variants, "O")
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := bench(ctx, o)
 	stop()
@@ -83,20 +89,21 @@ func bench(ctx context.Context, o options) (err error) {
 			return err
 		}
 		fmt.Printf("building %s\n", v)
-		if !isProduct(v) {
+		binary, args := o.product(v)
+		if binary == "" {
 			if built[v], err = build(v, v); err != nil {
 				return err
 			}
 			continue
 		}
-		p, err := newProduct(ctx, o.binary, v)
+		p, err := newProduct(ctx, binary, v, args...)
 		built[v] = p.hosts
 		if err != nil {
 			return err
 		}
 		products = append(products, p)
 		if v == "L" {
-			if out.Loaded, err = p.load(ctx); err != nil {
+			if out.Loaded, err = p.load(ctx, o.load); err != nil {
 				return err
 			}
 		}
@@ -104,11 +111,9 @@ func bench(ctx context.Context, o options) (err error) {
 	if err := rounds(ctx, o, built, out); err != nil {
 		return err
 	}
-	if err := extras(ctx, o, products, out); err != nil {
-		return err
-	}
-	out.compare()
-	if err := out.print(os.Stdout); err != nil {
+	more := extras(ctx, o, products, out)
+	out.compare() // what was measured is told, whatever became of the rest
+	if err := errors.Join(out.print(os.Stdout), more); err != nil {
 		return err
 	}
 	if o.json == "" {
@@ -118,8 +123,19 @@ func bench(ctx context.Context, o options) (err error) {
 	return out.write(o.json)
 }
 
-// isProduct tells Causeway's variants from the kernel's.
-func isProduct(variant string) bool { return variant == "C" || variant == "L" }
+// product returns the binary of a variant and its controllers' arguments. The binary is
+// empty where the variant is one of the kernel's.
+func (o options) product(variant string) (binary string, args []string) {
+	switch variant {
+	case "C":
+		return o.binary, nil
+	case "L":
+		return o.binary, []string{"--max-routes", fmt.Sprint(maxRoutes)}
+	case "O":
+		return o.older, nil
+	}
+	return "", nil
+}
 
 // rounds takes every figure of every variant in turn. Each round starts with
 // another variant, so that none always follows the same one.

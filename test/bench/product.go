@@ -32,10 +32,11 @@ type site struct {
 // pinRoot is where the agents' pins are, one directory below for each.
 const pinRoot = "/sys/fs/bpf/cwbench"
 
-// newProduct starts both sites and waits until packets pass. What it returns is
+// newProduct starts both sites and waits until packets pass; name starts its
+// namespaces' names, args are further arguments of the controllers. What it returns is
 // to be closed, with an error too.
-func newProduct(ctx context.Context, binary, letter string) (*product, error) {
-	h, err := newHosts(letter, "02:00:00:00:03:01", false)
+func newProduct(ctx context.Context, binary, name string, args ...string) (*product, error) {
+	h, err := newHosts(name, "02:00:00:00:03:01", false)
 	p := &product{hosts: h}
 	if err != nil {
 		return p, err
@@ -49,7 +50,7 @@ func newProduct(ctx context.Context, binary, letter string) (*product, error) {
 	p.closers = append(p.closers, func() error { return os.RemoveAll(p.dir) })
 	var group errgroup.Group
 	for i, s := range []siteFacts{siteA, siteB} {
-		if err := p.start(ctx, i, s); err != nil {
+		if err := p.start(ctx, i, s, args); err != nil {
 			return p, err
 		}
 		group.Go(func() error {
@@ -73,7 +74,7 @@ func newProduct(ctx context.Context, binary, letter string) (*product, error) {
 func hostName(s siteFacts) string { return "host" + s.letter }
 
 // start brings up the controller and the agent of a site.
-func (p *product) start(ctx context.Context, i int, s siteFacts) error {
+func (p *product) start(ctx context.Context, i int, s siteFacts, args []string) error {
 	dir := filepath.Join(p.dir, s.letter)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
@@ -93,7 +94,7 @@ func (p *product) start(ctx context.Context, i int, s siteFacts) error {
 		_ = os.Remove(pinRoot) // stays while another's pins are in it
 		return err
 	})
-	if t.controller, err = process.Start(process.Controller(p.binary, dir, addr, hostName(s)), filepath.Join(dir, "controller.log")); err != nil {
+	if t.controller, err = process.Start(process.Controller(p.binary, dir, addr, hostName(s), args...), filepath.Join(dir, "controller.log")); err != nil {
 		return err
 	}
 	p.closers = append(p.closers, t.controller.Stop)

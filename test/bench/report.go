@@ -88,6 +88,7 @@ var letters = []struct{ letter, meaning string }{
 	{"R", "plain routing into a point-to-point kernel vxlan device"},
 	{"V", "plain routing, no tunnel"},
 	{"C", "Causeway"},
+	{"O", "another binary of Causeway (-older)"},
 	{"L", "Causeway with 10,000 routes, 10,000 remote MAC entries and 1,000 VNIs"},
 }
 
@@ -99,7 +100,7 @@ func (o *output) compare() {
 		values[[2]string{s.Test, s.Variant}] = s.Values
 	}
 	for _, t := range tests {
-		for _, pair := range [][2]string{{"C", "K"}, {"C", "N"}, {"C", "R"}, {"C", "V"}, {"L", "C"}} {
+		for _, pair := range [][2]string{{"C", "K"}, {"C", "N"}, {"C", "R"}, {"C", "V"}, {"C", "O"}, {"L", "C"}} {
 			x := stats.Ratios(values[[2]string{t.name, pair[0]}], values[[2]string{t.name, pair[1]}])
 			if len(x) == 0 {
 				continue

@@ -14,6 +14,8 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/causeway-net/causeway/internal/store/etcdstore"
 )
 
 type options struct {
@@ -94,6 +96,12 @@ func compare(ctx context.Context, o options, dir string, out *output) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
+	bare, err := etcdstore.OpenBare(ctx, filepath.Join(dir, "bare"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, bare.Close()) }()
+	c.bare = func(ctx context.Context) error { return bare.Transact(ctx, portPuts, portCompares, portBytes) }
 	targets := []*target{c}
 	if o.neutron != "" {
 		n, err := startNeutron(ctx, o.neutron, filepath.Join(dir, "neutron"))
@@ -130,7 +138,9 @@ func rounds(ctx context.Context, count int, one time.Duration, targets []*target
 				if err != nil {
 					return fmt.Errorf("%s of %s in round %d: %w", x.name, t.name, round+1, err)
 				}
-				out.add(x, t.name, value)
+				if value > 0 {
+					out.add(x, t.name, value)
+				}
 			}
 		}
 		fmt.Printf("round %d of %d\n", round+1, count)

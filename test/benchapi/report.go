@@ -54,9 +54,11 @@ var goals = map[string]float64{
 
 // Aims of Causeway's own.
 const (
-	mostList   = 150.0  // ms for 10,000 ports
-	mostGrowth = 1.2    // the low end of the ratio's interval
-	mostMemory = 1000.0 // MB resident
+	mostList   = 150.0 // ms for 10,000 ports
+	mostGrowth = 1.2   // the low end of the ratio's interval
+	mostMemory = 500.0 // MB resident
+	mostBare   = 1.6   // of a bare transaction's time
+	mostEight  = 0.25  // ms for each of eight clients' creates: 4,000 a second
 )
 
 // output is all that a run found; it is what -json writes.
@@ -68,8 +70,10 @@ type output struct {
 	Ratios []ratio   `json:"ratios"`
 	Own    *own      `json:"own,omitempty"`
 	Growth *ratio    `json:"growth,omitempty"`
-	Aims   []aim     `json:"aims,omitempty"`
-	Took   float64   `json:"took_s"`
+	// Bare is the rate of eight clients' creates over that of bare transactions.
+	Bare *ratio  `json:"bare_8_clients,omitempty"`
+	Aims []aim   `json:"aims,omitempty"`
+	Took float64 `json:"took_s"`
 }
 
 func (o *output) find(test, server string) *series {
@@ -117,6 +121,20 @@ func (o *output) conclude() {
 	if s := o.find("list 10,000 ports", "Causeway"); s != nil {
 		o.Aims = append(o.Aims, aim{"list of 10,000 ports", s.Median, "ms", mostList, s.Median <= mostList})
 	}
+	if s := o.find("create port, 8 clients", "Causeway"); s != nil {
+		each := 1000 / s.Median
+		o.Aims = append(o.Aims, aim{"create port, 8 clients, for each", each, "ms", mostEight, each <= mostEight})
+	}
+	if b := o.find(bareTransaction, "Causeway"); b != nil {
+		x := stats.Median(stats.Ratios(o.find("create port", "Causeway").Values, b.Values))
+		o.Aims = append(o.Aims, aim{"create port, against a bare etcd transaction", x, "times", mostBare, x <= mostBare})
+	}
+	if b := o.find(bareTransactions, "Causeway"); b != nil {
+		x := stats.Ratios(o.find("create port, 8 clients", "Causeway").Values, b.Values)
+		r := ratio{Test: "create port, 8 clients, against the same of bare etcd", Median: stats.Median(x)}
+		r.Low, r.High, r.Exact = stats.Interval(x)
+		o.Bare = &r
+	}
 	if o.Own != nil {
 		g := o.Own.growth()
 		o.Growth = &g
@@ -147,6 +165,9 @@ func (o *output) print(w io.Writer) error {
 			line += fmt.Sprintf("\tgoal %.3g: %s", r.Goal, words[*r.Met])
 		}
 		fmt.Fprintln(tw, line)
+	}
+	if o.Bare != nil {
+		fmt.Fprintf(tw, "\n%s\n", o.Bare.line())
 	}
 	if o.Own != nil {
 		fmt.Fprintf(tw, "\nCauseway alone, all ports in one network\n\n")

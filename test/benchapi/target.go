@@ -27,6 +27,9 @@ type target struct {
 	// fill makes ports on the network until there are so many in all.
 	fill  func(ctx context.Context, total int) error
 	close func() error
+	// bare, if not nil, commits a transaction as large as a create of a port, on an etcd
+	// of its own.
+	bare func(context.Context) error
 
 	network, subnet string
 	made            []string // ports that this round made and has not deleted

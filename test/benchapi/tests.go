@@ -26,9 +26,11 @@ const least = 5
 var small = []test{
 	{"list 400 ports", "ms", false, listPorts(fewPorts, least)},
 	{"create port", "ms", false, createPort},
+	{bareTransaction, "ms", false, bareTransact},
 	{"show port", "ms", false, showPort},
 	{"delete port", "ms", false, deletePort},
 	{"create port, 8 clients", "per s", true, createPorts},
+	{bareTransactions, "per s", true, bareTransactAll},
 	{"create network", "ms", false, createNetwork},
 	{"create router with interface", "ms", false, createRouter},
 }
@@ -52,6 +54,34 @@ func createPort(ctx context.Context, t *target, length time.Duration) (float64, 
 		t.made = append(t.made, id)
 		return took, true, err
 	})
+}
+
+// What a create is compared with.
+const (
+	bareTransaction  = "bare etcd transaction"
+	bareTransactions = "bare etcd transaction, 8 clients"
+)
+
+// What a create of a port puts and compares, and how long the port is as JSON.
+const portPuts, portCompares, portBytes = 8, 10, 500
+
+// bareTransact times a transaction of etcd alone; nothing where there is none beside.
+func bareTransact(ctx context.Context, t *target, length time.Duration) (float64, error) {
+	if t.bare == nil {
+		return 0, nil
+	}
+	return sequence(ctx, length/2, least, func(ctx context.Context) (time.Duration, bool, error) {
+		took, err := timed(ctx, t.bare)
+		return took, true, err
+	})
+}
+
+// bareTransactAll has all clients make such transactions at once.
+func bareTransactAll(ctx context.Context, t *target, length time.Duration) (float64, error) {
+	if t.bare == nil {
+		return 0, nil
+	}
+	return crowd(ctx, length/2, func(ctx context.Context, _ int) error { return t.bare(ctx) })
 }
 
 func showPort(ctx context.Context, t *target, length time.Duration) (float64, error) {

@@ -4,9 +4,12 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/causeway-net/causeway/internal/testutil"
 	"github.com/causeway-net/causeway/test/process"
 )
 
@@ -14,6 +17,16 @@ import (
 func TestKeystone(t *testing.T) {
 	t.Parallel()
 	k := startKeystone(t)
+	k.stall(t) // before the others, who would wait for Keystone too
+	// The longest ones come first.
+	t.Run("revoked", func(t *testing.T) {
+		t.Parallel()
+		k.peerRevoked(t)
+	})
+	t.Run("peer", func(t *testing.T) {
+		t.Parallel()
+		k.peerAccounts(t)
+	})
 	t.Run("tempest", func(t *testing.T) {
 		t.Parallel()
 		k.tempest(t)
@@ -32,10 +45,6 @@ func TestKeystone(t *testing.T) {
 	t.Run("users", func(t *testing.T) {
 		t.Parallel()
 		k.users(t)
-	})
-	t.Run("peer", func(t *testing.T) {
-		t.Parallel()
-		k.peer(t)
 	})
 	t.Run("tokens", func(t *testing.T) {
 		t.Parallel()
@@ -145,4 +154,67 @@ func (k *keystone) tokens(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// stall stops Keystone for longer than the API waits for it, and lets it go on. Tokens
+// that it has vouched for work all the time, others get 503 meanwhile; afterwards all
+// work again, new ones too.
+func (k *keystone) stall(t *testing.T) {
+	const stalled = 6 * time.Second
+	url := k.controller(t, "--keystone-cache-time", "1s", "--keystone-outage-time", "5m")
+	k.addUser(t, "dave", "dave", "project-of-dave", "member")
+	login := func() string { return k.token(t, "dave", "dave", "project-of-dave") }
+	ask := func(token string) (int, error) {
+		status, _, _, err := send(t.Context(), http.MethodGet, url+"/v2.0/networks", "", token)
+		return status, err
+	}
+	known, unknown := login(), login()
+	if status, err := ask(known); err != nil || status != http.StatusOK {
+		t.Fatalf("with a good token: %d, %v", status, err)
+	}
+	stop := func(s syscall.Signal) {
+		if err := syscall.Kill(k.pid, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop(syscall.SIGSTOP)
+	goOn := sync.OnceFunc(func() { stop(syscall.SIGCONT) })
+	defer goOn()
+	type answer struct {
+		status int
+		err    error
+	}
+	met := make(chan answer, 1)
+	go func() {
+		var a answer
+		a.status, a.err = ask(unknown)
+		met <- a
+	}()
+	start, asked := time.Now(), 0
+	if err := process.Poll(t.Context(), 50*time.Millisecond, patience, "the stall to be over", func() (bool, error) {
+		asked++
+		status, err := ask(known)
+		if err == nil && status != http.StatusOK {
+			t.Errorf("a known token in the stall: %d", status)
+		}
+		return time.Since(start) > stalled, err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if a := testutil.Receive(t, "the answer to an unknown token", met); a.err != nil || a.status != http.StatusServiceUnavailable {
+		t.Errorf("a token that nobody has vouched for, in the stall: %d, %v", a.status, a.err)
+	}
+	goOn()
+	for name, token := range map[string]string{"known": known, "unknown before": unknown, "new": login()} {
+		if err := process.Poll(t.Context(), 50*time.Millisecond, patience, "Keystone's word on the "+name+" token", func() (bool, error) {
+			status, err := ask(token)
+			if err == nil && status != http.StatusOK && status != http.StatusServiceUnavailable {
+				t.Errorf("the %s token after the stall: %d", name, status)
+			}
+			return status == http.StatusOK, err
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Logf("a known token was asked with %d times in the stall", asked)
 }

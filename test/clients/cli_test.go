@@ -39,11 +39,10 @@ func (c cloud) command(t *testing.T, home, line string) (string, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	words := strings.Fields(line)
-	path := "/usr/bin/" + words[0]
-	if words[0] == "causeway" {
-		path = program
+	if words[0] != "causeway" {
+		return preload(t, words[0]).run(ctx, c.environment(home), words[1:])
 	}
-	cmd := exec.CommandContext(ctx, path, words[1:]...)
+	cmd := exec.CommandContext(ctx, program, words[1:]...)
 	cmd.Env = c.environment(home)
 	out, err := cmd.CombinedOutput()
 	return string(out), err

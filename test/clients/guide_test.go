@@ -18,10 +18,10 @@ func TestGuideIsWhole(t *testing.T) {
 	site := strings.NewReplacer(
 		"$TENANT", "10.0.0.0/24", "$VM", "10.0.0.3", "$PEER_IP", "192.168.0.1", "$PEER_MAC", "16:B7:B5:A4:57:75", "$TUNNEL_IP", "200.200.0.1",
 		"$FAR_TENANT", "10.0.1.0/24", "$FAR_IP", "192.168.0.2", "$FAR_MAC", "6F:E4:5A:FA:8E:09", "$FAR_TUNNEL_IP", "200.200.0.2",
-		"$(causeway l2-gateway-connection list -f value -c id)", "$CONN",
+		"$(causeway l2-gateway-connection list --l2-gateway l2gw --network multi-site -f value -c id)", "$CONN",
 	)
 	var guide []string
-	for _, block := range regexp.MustCompile("(?s)<!-- run: guide-(?:steps|down) -->\n```console\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
+	for _, block := range regexp.MustCompile("(?s)<!-- run: guide-(?:steps|down|down-rest) -->\n```console\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
 		for line := range strings.SplitSeq(block[1], "\n") {
 			if command, ok := strings.CutPrefix(line, "$ "); ok {
 				guide = append(guide, site.Replace(command))

@@ -26,11 +26,11 @@ type peerSite struct {
 	between func(*http.Request)
 }
 
-// peerSite starts a site that has a tenant's router and a gateway device.
-func (k *keystone) peerSite(t *testing.T, name string, n int) *peerSite {
+// peerSite starts a site that has a tenant's router and a gateway device. Its tunnel IP
+// and its tenant's network have n in them.
+func (k *keystone) peerSite(t *testing.T, name string, n int, args ...string) *peerSite {
 	t.Helper()
-	// No token is believed for longer than a request takes.
-	target, err := url.Parse(k.controller(t, "--keystone-cache-time", "0s"))
+	target, err := url.Parse(k.controller(t, args...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,102 +142,147 @@ func (k *keystone) applicationCredential(t *testing.T, name string) (path, id, s
 	return path + "/" + id, id, secret
 }
 
-// peer peers two sites: one is in clouds.yaml with a password, the other one has what
-// its account needs in the file.
-func (k *keystone) peer(t *testing.T) {
-	a, b := k.peerSite(t, "peer-a", 1), k.peerSite(t, "peer-b", 2)
-	dir := t.TempDir()
-	file := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
+// peering is a peering of two sites: one is in clouds.yaml with a password, the other one
+// has what its account needs in the file.
+type peering struct {
+	k       *keystone
+	a, b    *peerSite
+	dir     string
+	beforeA string // what the sites have without it
+	beforeB string
+}
+
+// passwordAccount is the administrator's account as a peering's file has it.
+const passwordAccount = "username: admin, password: " + adminPassword + ", project_name: admin, user_domain_id: default, project_domain_id: default"
+
+func (k *keystone) peering(t *testing.T, a, b *peerSite) *peering {
+	t.Helper()
+	p := &peering{k: k, a: a, b: b, dir: t.TempDir(), beforeA: a.has(t, k), beforeB: b.has(t, k)}
+	p.clouds(t, adminPassword)
+	return p
+}
+
+func (p *peering) write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(p.dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	cloudsYAML := func(password string) string {
-		return file("clouds.yaml", fmt.Sprintf(`clouds:
+	return path
+}
+
+// clouds writes clouds.yaml.
+func (p *peering) clouds(t *testing.T, password string) {
+	t.Helper()
+	p.write(t, "clouds.yaml", fmt.Sprintf(`clouds:
   a:
     region_name: %s
     auth: {auth_url: %s, username: admin, password: %s, project_name: admin, user_domain_id: default, project_domain_id: default}
-`, a.region, k.url, password))
-	}
-	clouds := cloudsYAML(adminPassword)
-	peering := func(auth string) string {
-		return file("peering.yaml", fmt.Sprintf(`apiVersion: causeway/v1
+`, p.a.region, p.k.url, password))
+}
+
+// file writes the peering's file, with what site b's account needs.
+func (p *peering) file(t *testing.T, auth string) string {
+	t.Helper()
+	return p.write(t, "peering.yaml", fmt.Sprintf(`apiVersion: causeway/v1
 kind: Peering
 metadata: {name: acme}
 spec:
   network: {cidr: 192.168.0.0/24, vni: 100}
   sites:
-  - {name: peer-a, cloud: a, gateway: gateway, router: tenant-router}
-  - {name: peer-b, auth: {auth_url: %s, region_name: %s, %s}, gateway: gateway, router: tenant-router}
-`, k.url, b.region, auth))
+  - {name: %s, cloud: a, gateway: gateway, router: tenant-router}
+  - {name: %s, auth: {auth_url: %s, region_name: %s, %s}, gateway: gateway, router: tenant-router}
+`, p.a.name, p.b.name, p.k.url, p.b.region, auth))
+}
+
+// run runs causeway peer, with variables that belong to somebody else. It wants the exit
+// code and returns what was printed.
+func (p *peering) run(t *testing.T, code int, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, append([]string{"peer"}, args...)...)
+	cmd.Env = []string{"HOME=" + p.dir, "OS_CLIENT_CONFIG_FILE=" + filepath.Join(p.dir, "clouds.yaml"),
+		"OS_AUTH_URL=http://127.0.0.1:1/v3", "OS_USERNAME=mallory", "OS_PASSWORD=x", "OS_PROJECT_NAME=none", "OS_REGION_NAME=Nowhere", "OS_TOKEN=x"}
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != code {
+		t.Fatalf("%v: %v, want exit code %d\n%s", args, err, code, out)
 	}
-	// causeway peer, with variables that belong to somebody else. It wants the exit
-	// code and returns what was printed.
-	run := func(t *testing.T, code int, args ...string) string {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, program, append([]string{"peer"}, args...)...)
-		cmd.Env = []string{"HOME=" + dir, "OS_CLIENT_CONFIG_FILE=" + clouds,
-			"OS_AUTH_URL=http://127.0.0.1:1/v3", "OS_USERNAME=mallory", "OS_PASSWORD=x", "OS_PROJECT_NAME=none", "OS_REGION_NAME=Nowhere", "OS_TOKEN=x"}
-		out, err := cmd.CombinedOutput()
-		if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != code {
-			t.Fatalf("%v: %v, want exit code %d\n%s", args, err, code, out)
+	return string(out)
+}
+
+// apply makes the peering, which has to be made.
+func (p *peering) apply(t *testing.T, file string) {
+	t.Helper()
+	says(t, p.run(t, 0, "apply", "--file", file, "--yes"), "acme: Everything is as the file says now")
+}
+
+// destroy takes back what there is of the peering; the sites have what they had before.
+func (p *peering) destroy(t *testing.T, file string) string {
+	t.Helper()
+	out := p.run(t, 0, "destroy", "--file", file, "--yes")
+	p.untouched(t)
+	return out
+}
+
+func (p *peering) untouched(t *testing.T) {
+	t.Helper()
+	if got := p.a.has(t, p.k); got != p.beforeA {
+		t.Errorf("site a has\n%s\nand had\n%s", got, p.beforeA)
+	}
+	if got := p.b.has(t, p.k); got != p.beforeB {
+		t.Errorf("site b has\n%s\nand had\n%s", got, p.beforeB)
+	}
+}
+
+func says(t *testing.T, out string, words ...string) {
+	t.Helper()
+	for _, w := range words {
+		if !strings.Contains(out, w) {
+			t.Errorf("nothing says %q:\n%s", w, out)
 		}
-		return string(out)
 	}
-	says := func(t *testing.T, out string, words ...string) {
-		t.Helper()
-		for _, w := range words {
-			if !strings.Contains(out, w) {
-				t.Errorf("nothing says %q:\n%s", w, out)
-			}
-		}
-	}
-	const password = "username: admin, password: " + adminPassword + ", project_name: admin, user_domain_id: default, project_domain_id: default"
+}
+
+// peerAccounts peers with each kind of account.
+func (k *keystone) peerAccounts(t *testing.T) {
+	p := k.peering(t, k.peerSite(t, "peer-a", 1), k.peerSite(t, "peer-b", 2))
 	_, id, secret := k.applicationCredential(t, "of the file")
-	beforeA, beforeB := a.has(t, k), b.has(t, k)
-	untouched := func(t *testing.T) {
-		t.Helper()
-		if got := a.has(t, k); got != beforeA {
-			t.Errorf("site a has\n%s\nand had\n%s", got, beforeA)
-		}
-		if got := b.has(t, k); got != beforeB {
-			t.Errorf("site b has\n%s\nand had\n%s", got, beforeB)
-		}
-	}
 	for _, tc := range []struct{ name, auth string }{
-		{"password", password},
+		{"password", passwordAccount},
 		{"application credential by id", "application_credential_id: " + id + ", application_credential_secret: " + secret},
 		{"application credential by name", "application_credential_name: of the file, application_credential_secret: " + secret + ", username: admin, user_domain_id: default"},
 		{"token", "token: " + k.token(t, "admin", adminPassword, "admin") + ", project_name: admin, project_domain_id: default"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			f := peering(tc.auth)
-			says(t, run(t, 0, "apply", "-f", f, "--yes"), "acme: Everything is as the file says now")
-			says(t, run(t, 0, "status", "-f", f), "peering acme: in sync")
-			says(t, run(t, 0, "destroy", "-f", f, "--yes"), "acme: Nothing of the peering is left")
-			untouched(t)
+			f := p.file(t, tc.auth)
+			p.apply(t, f)
+			says(t, p.run(t, 0, "status", "--file", f), "peering acme: in sync")
+			says(t, p.destroy(t, f), "acme: Nothing of the peering is left")
 		})
 	}
 	t.Run("wrong password", func(t *testing.T) {
-		f := peering(strings.ReplaceAll(password, adminPassword, "wrong"))
-		out := run(t, 5, "apply", "-f", f, "--yes")
+		f := p.file(t, strings.ReplaceAll(passwordAccount, adminPassword, "wrong"))
+		out := p.run(t, 5, "apply", "--file", f, "--yes")
 		says(t, out, "peer-b", k.url, "401")
 		if strings.Contains(out, "peer-a:") {
 			t.Errorf("the other site is blamed:\n%s", out)
 		}
-		cloudsYAML("wrong")
-		says(t, run(t, 5, "apply", "-f", peering(password), "--yes"), "peer-a", k.url, "401")
-		cloudsYAML(adminPassword)
-		untouched(t)
+		p.clouds(t, "wrong")
+		says(t, p.run(t, 5, "apply", "--file", p.file(t, passwordAccount), "--yes"), "peer-a", k.url, "401")
+		p.untouched(t)
 	})
+}
+
+// peerRevoked has accounts and tokens taken away in the middle of a run. The sites believe
+// no token for longer than a request takes.
+func (k *keystone) peerRevoked(t *testing.T) {
+	site := func(name string, n int) *peerSite { return k.peerSite(t, name, n, "--keystone-cache-time", "0s") }
+	p := k.peering(t, site("revoked-a", 3), site("revoked-b", 4))
 	// The token that a request to site b bears is revoked on its way, once.
 	revoked := func(t *testing.T, before func()) {
 		var once sync.Once
-		b.interpose(func(r *http.Request) {
+		p.b.interpose(func(r *http.Request) {
 			if r.Method != http.MethodPost {
 				return
 			}
@@ -246,33 +291,27 @@ spec:
 				k.revoke(t, r.Header.Get("X-Auth-Token"))
 			})
 		})
-		t.Cleanup(func() { b.interpose(nil) })
+		t.Cleanup(func() { p.b.interpose(nil) })
 	}
-	t.Run("revoked token", func(t *testing.T) {
-		f := peering(password)
+	t.Run("token", func(t *testing.T) {
+		f := p.file(t, passwordAccount)
 		revoked(t, func() {})
-		says(t, run(t, 0, "apply", "-f", f, "--yes"), "acme: Everything is as the file says now")
-		run(t, 0, "destroy", "-f", f, "--yes")
-		untouched(t)
+		p.apply(t, f)
+		p.destroy(t, f)
 	})
-	t.Run("revoked account", func(t *testing.T) {
+	t.Run("account", func(t *testing.T) {
 		path, id, secret := k.applicationCredential(t, "to be revoked")
-		f := peering("application_credential_id: " + id + ", application_credential_secret: " + secret)
+		f := p.file(t, "application_credential_id: "+id+", application_credential_secret: "+secret)
 		revoked(t, func() { k.call(t, http.MethodDelete, path, nil) })
-		out := run(t, 1, "apply", "-f", f, "--yes")
-		says(t, out, "peer-b", "401", "could not be taken back")
-		f = peering(password)
-		run(t, 0, "destroy", "-f", f, "--yes")
-		untouched(t)
+		says(t, p.run(t, 1, "apply", "--file", f, "--yes"), "revoked-b", "401", "could not be taken back")
+		p.destroy(t, p.file(t, passwordAccount))
 	})
 	t.Run("ended token", func(t *testing.T) {
 		// Nobody can renew what came of a token that has ended.
 		token := k.token(t, "admin", adminPassword, "admin")
-		f := peering("token: " + token + ", project_name: admin, project_domain_id: default")
+		f := p.file(t, "token: "+token+", project_name: admin, project_domain_id: default")
 		revoked(t, func() { k.revoke(t, token) })
-		says(t, run(t, 1, "apply", "-f", f, "--yes"), "peer-b", "401")
-		f = peering(password)
-		run(t, 0, "destroy", "-f", f, "--yes")
-		untouched(t)
+		says(t, p.run(t, 1, "apply", "--file", f, "--yes"), "revoked-b", "401")
+		p.destroy(t, p.file(t, passwordAccount))
 	})
 }

@@ -27,7 +27,8 @@ type cluster struct {
 	apis  []*api
 }
 
-// newCluster starts an etcd, in this process and at a unix socket, and n controllers.
+// newCluster starts an etcd, in this process and at a unix socket, and n controllers,
+// which let a router have as many routes as a test needs.
 func newCluster(t *testing.T, n int, quota int64) *cluster {
 	t.Helper()
 	dir := tempDir(t)
@@ -43,7 +44,7 @@ func newCluster(t *testing.T, n int, quota int64) *cluster {
 	})
 	c := &cluster{t: t, owner: owner}
 	for range n {
-		url := start(t, "--etcd-endpoints", "unix://"+socket)
+		url := start(t, "--etcd-endpoints", "unix://"+socket, "--max-routes", "65536")
 		a := newAPI(url)
 		t.Cleanup(a.close)
 		c.apis = append(c.apis, a)

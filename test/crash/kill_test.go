@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,12 +104,27 @@ func (c *chain) cycle(ctx context.Context) error {
 	if err := c.compare(ctx, a); err != nil {
 		return errors.Join(err, p.Kill())
 	}
+	// It dies after so many answers, and a moment: on a machine of any speed.
+	var left atomic.Int64
+	left.Store(1 + c.rng.Int64N(100))
+	enough, cut := context.WithCancel(ctx)
+	defer cut()
 	var wg sync.WaitGroup
 	errs := make([]error, len(c.writers))
 	for i, w := range c.writers {
-		wg.Go(func() { errs[i] = w.run(ctx, a) })
+		w.answered = func() {
+			if left.Add(-1) == 0 {
+				cut()
+			}
+		}
+		wg.Go(func() {
+			if errs[i] = w.run(ctx, a); errs[i] != nil {
+				cut()
+			}
+		})
 	}
-	time.Sleep(time.Duration(c.rng.Int64N(int64(250 * time.Millisecond))))
+	testutil.Wait(c.t, "the answers", func() { <-enough.Done() })
+	time.Sleep(time.Duration(c.rng.Int64N(int64(10 * time.Millisecond))))
 	if c.rng.IntN(10) == 0 { // while it ends
 		p.Terminate()
 		time.Sleep(time.Duration(c.rng.Int64N(int64(20 * time.Millisecond))))

@@ -18,8 +18,9 @@ type writer struct {
 	// shared is a network with a subnet on which all writers make ports.
 	sharedNet, sharedSubnet string
 
-	acked   map[string]int // by what was done
-	refused int
+	acked    map[string]int // by what was done
+	refused  int
+	answered func() // after each answer
 }
 
 // errCut: the answer did not come.
@@ -48,6 +49,7 @@ func (w *writer) send(ctx context.Context, a *api, method, path string, body any
 		return errCut{err}
 	}
 	w.pending = nil
+	w.answered()
 	switch {
 	case status >= 200 && status < 300:
 		w.acked[kindOf(method, path)]++

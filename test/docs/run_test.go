@@ -52,7 +52,7 @@ func named(t *testing.T, path, name string) []step {
 func TestEveryBlockIsRun(t *testing.T) {
 	run := map[string][]string{
 		"README.md":              {"demo", "test", "lab", "flags", "peer"},
-		"docs/operator-guide.md": {"guide-lab", "guide-site-a", "guide-site-b", "guide-steps", "guide-attach", "guide-check", "guide-trace", "guide-probe", "guide-down", "guide-lab-down", "peer-tenant", "peer-apply", "peer-attach", "peer-drift", "peer-destroy"},
+		"docs/operator-guide.md": {"guide-lab", "guide-site-a", "guide-site-b", "guide-steps", "guide-attach", "guide-check", "guide-trace", "guide-metrics", "guide-probe", "guide-lab-commands", "guide-tls", "guide-down", "guide-down-route", "guide-down-rest", "guide-lab-down", "peer-tenant", "peer-apply", "peer-attach", "peer-drift", "peer-destroy"},
 	}
 	shown := regexp.MustCompile("(?m)^<!-- shown: .+ -->\n```console$")
 	for path, names := range run {
@@ -127,7 +127,8 @@ func needLab(t *testing.T, tools ...string) func([]step) []step {
 		file, own, peering, ownPeering, "two-sites", lab, portA, freePort(t), portB, freePort(t),
 		"testbed status", "testbed status --lab "+lab,
 		"testbed attach", "testbed attach --lab "+lab,
-		"testbed exec", "testbed exec --lab "+lab,
+		"testbed exec", "testbed exec --lab "+lab, "testbed restart agent", "testbed restart agent --lab "+lab,
+		"testbed restart controller", "testbed restart controller --lab "+lab,
 	)
 	if err := os.WriteFile(own, []byte(names.Replace(page(t, file))), 0o600); err != nil {
 		t.Fatal(err)
@@ -146,6 +147,10 @@ func needLab(t *testing.T, tools ...string) func([]step) []step {
 	return func(steps []step) []step {
 		for i := range steps {
 			steps[i].command = names.Replace(steps[i].command)
+			steps[i].expect = slices.Clone(steps[i].expect)
+			for j := range steps[i].expect {
+				steps[i].expect[j] = names.Replace(steps[i].expect[j])
+			}
 		}
 		return steps
 	}
@@ -217,16 +222,37 @@ func build(t *testing.T) {
 
 // TestOperatorGuide does the whole guide with the real clients.
 func TestOperatorGuide(t *testing.T) {
-	ours := needLab(t, "openstack", "traceroute")
+	ours := needLab(t, "openstack", "traceroute", "curl")
 	const guide = "docs/operator-guide.md"
 	var steps []step
 	for _, name := range []string{
 		"guide-lab", "guide-site-a", "guide-steps", "guide-site-b", "guide-steps", "guide-attach", "guide-check",
-		"guide-site-a", "guide-trace", "guide-probe", "guide-down", "guide-site-b", "guide-down", "guide-lab-down",
+		"guide-site-a", "guide-trace", "guide-metrics", "guide-probe", "guide-lab-commands", "guide-down", "guide-down-route", "guide-down-rest",
+		"guide-site-b", "guide-down", "guide-down-route", "guide-down-rest", "guide-lab-down",
 	} {
 		steps = append(steps, named(t, guide, name)...)
 	}
 	runSteps(t, 8*time.Minute, ours(steps))
+}
+
+// TestTLSGuide does the guide's chapter on TLS.
+func TestTLSGuide(t *testing.T) {
+	testutil.RequireRoot(t)
+	testutil.RequireTool(t, "openssl", "openstack")
+	build(t)
+	bin, err := filepath.Abs(filepath.Join(top, "bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := freePort(t)
+	steps := append([]step{
+		{command: "PATH=" + bin + ":$PATH TMPDIR=" + t.TempDir()},
+		{command: `trap '[ -z "$controller" ] || kill $controller 2>/dev/null; wait' EXIT`},
+	}, named(t, "docs/operator-guide.md", "guide-tls")...)
+	for i := range steps {
+		steps[i].command = strings.ReplaceAll(steps[i].command, "19443", port)
+	}
+	runSteps(t, 5*time.Minute, steps)
 }
 
 // TestOneFile does the guide's chapter on peering with one file.

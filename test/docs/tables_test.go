@@ -114,32 +114,3 @@ func TestMetricsAreListed(t *testing.T) {
 		}
 	}
 }
-
-// TestLinksLead checks that the links between pages lead somewhere.
-func TestLinksLead(t *testing.T) {
-	pages := []string{"../../README.md", "../../CONTRIBUTING.md"}
-	for _, pattern := range []string{"../../docs/*.md", "../../docs/adr/*.md"} {
-		more, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		pages = append(pages, more...)
-	}
-	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
-	n := 0
-	for _, p := range pages {
-		b, err := os.ReadFile(p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range link.FindAllStringSubmatch(string(b), -1) {
-			n++
-			if _, err := os.Stat(filepath.Join(filepath.Dir(p), m[1])); err != nil {
-				t.Errorf("%s: the link to %s leads nowhere", p, m[1])
-			}
-		}
-	}
-	if n < 10 {
-		t.Errorf("only %d links found", n)
-	}
-}

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -26,7 +27,8 @@ type Process struct {
 	err  error // after done
 }
 
-// Start runs a command with its output in a log file.
+// Start runs a command with its output in a log file. The command may have a
+// Pdeathsig: the thread that starts it lives as long as it does.
 func Start(cmd *exec.Cmd, log string) (*Process, error) {
 	f, err := os.Create(log)
 	if err != nil {
@@ -34,14 +36,24 @@ func Start(cmd *exec.Cmd, log string) (*Process, error) {
 	}
 	defer f.Close() // the child has its own
 	cmd.Stdout, cmd.Stderr = f, f
-	if err := cmd.Start(); err != nil {
+	p := &Process{cmd: cmd, log: log, done: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		// To a Pdeathsig the parent is a thread, and threads end with goroutines that
+		// were locked to them, as those that enter a namespace are (prctl(2),
+		// PR_SET_PDEATHSIG).
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			p.err = cmd.Wait()
+			close(p.done)
+		}
+	}()
+	if err := <-started; err != nil {
 		return nil, err
 	}
-	p := &Process{cmd: cmd, log: log, done: make(chan struct{})}
-	go func() {
-		defer close(p.done)
-		p.err = cmd.Wait()
-	}()
 	return p, nil
 }
 

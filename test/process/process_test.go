@@ -3,9 +3,13 @@ package process
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,9 +26,13 @@ func TestProcess(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	resident, err := p.Resident()
-	if anonymous, err2 := p.Anonymous(); err != nil || err2 != nil || resident < anonymous || anonymous <= 0 {
-		t.Errorf("%v bytes resident, %v anonymous: %v, %v", resident, anonymous, err, err2)
+	// Its memory changes while it becomes another program, between the two looks too.
+	if err := Poll(t.Context(), time.Millisecond, time.Minute, "memory", func() (bool, error) {
+		resident, err := p.Resident()
+		anonymous, err2 := p.Anonymous()
+		return resident > anonymous && anonymous > 0, errors.Join(err, err2, p.Ended())
+	}); err != nil {
+		t.Error(err)
 	}
 	if err := p.Stop(); err != nil {
 		t.Error(err)
@@ -85,5 +93,43 @@ func TestPollEnds(t *testing.T) {
 	broken := errors.New("broken")
 	if err := Poll(t.Context(), time.Millisecond, time.Minute, "it", func() (bool, error) { return false, broken }); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestOutlivesThreads: a child that is to end with its parent does not end with a thread
+// of it.
+func TestOutlivesThreads(t *testing.T) {
+	cmd := exec.Command("sleep", "60")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	log := filepath.Join(t.TempDir(), "log")
+	var p *Process
+	var err error
+	thread := make(chan int)
+	var starter func(on chan struct{})
+	starter = func(on chan struct{}) {
+		runtime.LockOSThread() // the thread ends with the goroutine
+		if syscall.Gettid() == syscall.Getpid() {
+			// The main thread does not end: another one, while this goroutine holds it.
+			defer runtime.UnlockOSThread()
+			next := make(chan struct{})
+			go starter(next)
+			<-next
+			close(on)
+			return
+		}
+		close(on)
+		p, err = Start(cmd, log)
+		thread <- syscall.Gettid()
+	}
+	go starter(make(chan struct{}))
+	task := fmt.Sprint("/proc/self/task/", testutil.Receive(t, "the thread", thread))
+	if err != nil {
+		t.Fatal(err)
+	}
+	testutil.Eventually(t, "the thread's end", func() bool { _, err := os.Stat(task); return err != nil })
+	p.Terminate()
+	<-p.done
+	if s, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || s.Signal() != syscall.SIGTERM {
+		t.Errorf("it ended by %v", p.cmd.ProcessState)
 	}
 }

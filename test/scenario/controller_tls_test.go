@@ -21,6 +21,9 @@ func issue(t *testing.T, by testutil.Certificate, prefix string, use x509.ExtKey
 	t.Helper()
 	c := by.Issue(t, "", func(c *x509.Certificate) {
 		c.DNSNames, c.IPAddresses, c.ExtKeyUsage = []string{name}, ips, []x509.ExtKeyUsage{use}
+		if use == x509.ExtKeyUsageClientAuth {
+			testutil.Role("host:" + name)(c)
+		}
 	})
 	return []string{prefix + "tls-cert", c.CertFile, prefix + "tls-key", c.KeyFile, prefix + "tls-ca", c.CAFile}
 }

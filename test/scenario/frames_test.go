@@ -167,6 +167,8 @@ func jsonCounter(out, counter string) (uint64, error) {
 		return links[0].Stats.RX.Packets, nil
 	case "tx_packets":
 		return links[0].Stats.TX.Packets, nil
+	case "tx_dropped":
+		return links[0].Stats.TX.Dropped, nil
 	}
 	return 0, fmt.Errorf("no counter %q", counter)
 }

@@ -64,7 +64,7 @@ func TestBroadcastStaysAtHome(t *testing.T) {
 	p := newPair(t)
 	direct := func(tn *tenant, name, ip string) {
 		port := tn.site.create(client.Ports, client.Attrs{
-			"network_id": tn.multiSite, "fixed_ips": []client.Attrs{{"ip_address": ip}},
+			"network_id": tn.multiSite, "port_security_enabled": false, "fixed_ips": []client.Attrs{{"ip_address": ip}},
 		})
 		tn.workloadPorts[name] = port
 		tn.attachPort(name, port)

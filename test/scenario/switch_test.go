@@ -227,12 +227,17 @@ func (s *tor) startEmulator() {
 	s.emu = s.inNode("/usr/share/openvswitch/scripts/ovs-vtep", "--log-file="+s.path("ovs-vtep.log"), "vt0")
 }
 
-// isClean waits until the switch has no logical switch.
+// isClean waits until the switch has no logical switch, in its database and in its
+// emulator, which looks at the database from time to time and takes a new logical switch
+// for one of the same name that it has not seen go.
 func (s *tor) isClean() {
 	s.t.Helper()
 	testutil.Succeeds(s.t, "the switch is clean", func() error {
 		if left := s.tool("vtep-ctl", "list-ls"); left != "" {
 			return fmt.Errorf("logical switches %s", left)
+		}
+		if bridges := s.tool("ovs-vsctl", "list-br"); strings.Contains(bridges, "_vtep_ls") {
+			return fmt.Errorf("bridges %s", bridges)
 		}
 		return nil
 	})

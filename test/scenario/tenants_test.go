@@ -99,7 +99,7 @@ func TestWorkloadOnMultiSiteNetwork(t *testing.T) {
 	p := newPair(t)
 	direct := func(tn, other *tenant, name, ip, mac string) {
 		port := tn.site.create(portsCollection, map[string]any{
-			"network_id": tn.multiSite, "name": name, "mac_address": mac,
+			"network_id": tn.multiSite, "name": name, "mac_address": mac, "port_security_enabled": false,
 			"fixed_ips": []map[string]any{{"ip_address": ip}},
 		})
 		tn.workloadPorts[name] = port

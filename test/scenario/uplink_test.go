@@ -81,7 +81,8 @@ func TestUplink(t *testing.T) {
 	}
 }
 
-// TestSeveralUplinks gives the VTEP router two uplinks, each the way to another site.
+// TestSeveralUplinks gives the VTEP router two uplinks, each the way to another site. What the third site
+// sends comes by eth1, though the way to it is eth2: a wider route says that eth1 leads there too.
 func TestSeveralUplinks(t *testing.T) {
 	l := newLab(t, 3, bareHost(true))
 	tns := []*tenant{l.sites[0].newTenant("t", 100), l.sites[1].newTenant("t", 100), l.sites[2].newTenant("t", 100)}
@@ -89,7 +90,7 @@ func TestSeveralUplinks(t *testing.T) {
 	a.site.uplink(a.vtepRouter, "eth1", "172.16.1.0/24", "172.16.1.2")
 	a.site.uplink(a.vtepRouter, "eth2", "172.16.101.0/24", "172.16.101.2")
 	a.site.update(client.Routers, a.vtepRouter, client.Attrs{"routes": []client.Attrs{
-		{"destination": "200.200.0.2/32", "nexthop": "172.16.1.1"},
+		{"destination": "200.200.0.0/24", "nexthop": "172.16.1.1"},
 		{"destination": "200.200.0.3/32", "nexthop": "172.16.101.1"},
 	}})
 	peer(tns...)

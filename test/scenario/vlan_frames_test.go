@@ -237,6 +237,8 @@ func TestVLANMembers(t *testing.T) {
 	stranger := model.MAC{0x52, 0x54, 0, 0, 0, 0x99}
 	one, two, trunk := v.captureTags(v.one, "eth0"), v.captureTags(v.two, "eth0"), v.captureTags("switch", "trunk")
 	multicast := model.MAC{0x01, 0, 0x5e, 1, 2, 3}
+	// A secured port sends ARP and IP alone.
+	v.site.update(client.Ports, v.tn.workloadPorts[v.one], client.Attrs{"port_security_enabled": false})
 	s := v.newSender(v.one, "eth0")
 	testutil.Succeeds(t, "the VLANs are there", func() error {
 		s.send(testFrame(packet.Broadcast, v.tn.macOf(v.one), 0))

@@ -184,6 +184,9 @@ func TestNetworkVLAN(t *testing.T) {
 
 	t.Run("broadcast stays within the site", func(t *testing.T) {
 		const etherType = 0x88b6
+		// A secured port sends ARP and IP alone.
+		p.a.site.update(client.Ports, p.a.workloadPorts[p.vmA], client.Attrs{"port_security_enabled": false})
+		defer p.a.site.update(client.Ports, p.a.workloadPorts[p.vmA], client.Attrs{"port_security_enabled": true})
 		mine := func(f []byte) bool { return len(f) > 14 && f[12] == 0x88 && f[13] == 0xb6 }
 		near, far := p.capture(p.vmA, "eth0", mine), p.capture("server", "eth0", mine)
 		wire := p.capture("core", "to-a1", func(f []byte) bool { return len(f) > 24 && f[23] == 17 })

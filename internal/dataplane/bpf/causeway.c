@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
-/* The four programs. docs/PIPELINE.md says rule by rule what they do. */
+/* The programs. docs/PIPELINE.md says rule by rule what they do. */
+#include "guard.h"
+#include "icmp.h"
 #include "l3.h"
 #include "vlan.h"
 
@@ -12,12 +14,17 @@
 SEC("tcx/ingress")
 int from_workload(struct __sk_buff *skb)
 {
-	__u32 ifindex = skb->ifindex;
-	struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
+	struct packet *p = packet_of(HOOK_WORKLOAD);
 	bool other = false, paired = false;
+	struct port *port;
 	struct eth *eth;
-	struct addr src;
+	__u32 why = 0;
 
+	if (unlikely(!p))
+		return drop(DROP_INTERNAL);
+	p->from = SOURCE_WORKLOAD;
+	p->ifindex = skb->ifindex;
+	port = bpf_map_lookup_elem(&ports, &p->ifindex);
 	if (unlikely(!port))
 		return drop(DROP_PORT_UNBOUND);
 	if (unlikely(port->drop))
@@ -26,21 +33,28 @@ int from_workload(struct __sk_buff *skb)
 	eth = DATA(skb);
 	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
 		return drop(DROP_FRAME_MALFORMED);
+	if (unlikely(VLAN(skb, eth))) {
+		why = untag(skb);
+		pull(skb, WANT);
+		eth = DATA(skb);
+		if (unlikely((void *)(eth + 1) > DATA_END(skb)))
+			return drop(DROP_INTERNAL);
+	}
 	count_rx(port->counter, skb->len);
-	if (unlikely(VLAN(skb, eth)))
-		return drop(DROP_VLAN_TAGGED);
+	if (unlikely(why))
+		return drop(why);
 	if (port->flags & PORT_F_SECURITY && unlikely(!mac_equal(eth->src, port->mac))) {
 		if (!pair_mac(port, eth->src))
 			return drop(DROP_SPOOF_MAC);
 		other = true;
 	}
+	p->net = port->net;
 	if (unlikely(eth->type == bpf_htons(ETH_P_ARP))) {
-		__u32 net = port->net;
-		int act = answer_arp(skb, net, ifindex, NULL);
+		int act = answer_arp(skb, p, NULL);
 
 		if (act != ARP_BRIDGE)
 			return act;
-		return bridge(skb, net, ifindex, false);
+		return bridge(skb, p, SOURCE_WORKLOAD);
 	}
 	if (port->flags & PORT_F_SECURITY) {
 		if (likely(eth->type == bpf_htons(ETH_P_IP))) {
@@ -48,61 +62,79 @@ int from_workload(struct __sk_buff *skb)
 
 			if (unlikely((void *)(ip + 1) > DATA_END(skb) || ip->vihl >> 4 != 4))
 				return drop(DROP_FRAME_MALFORMED);
-			addr_v4(&src, ip->src);
-			if (unlikely(other || !addr_allowed(port, &src))) {
-				if (!pair_addr(port, eth->src, &src))
+			addr_v4(&p->addr, ip->src);
+			if (unlikely(other || !addr_allowed(port, &p->addr))) {
+				if (!pair_addr(port, eth->src, &p->addr))
 					return drop(DROP_SPOOF_IP);
 				paired = true;
 			}
+			if (ip->protocol == PROTO_UDP && unlikely(dhcp_answer(skb, ip)))
+				return drop(DROP_DHCP_ANSWER);
 		} else if (eth->type == bpf_htons(ETH_P_IPV6)) {
 			struct ipv6 *ip = (void *)(eth + 1);
 
 			if ((void *)(ip + 1) > DATA_END(skb) || (bpf_ntohl(ip->flow) >> 28) != 6)
 				return drop(DROP_FRAME_MALFORMED);
-			addr_copy(&src, (void *)ip->src);
-			if ((other || !addr_allowed(port, &src)) && !pair_addr(port, eth->src, &src))
+			addr_copy(&p->addr, (void *)ip->src);
+			if ((other || !addr_allowed(port, &p->addr)) && !pair_addr(port, eth->src, &p->addr))
 				return drop(DROP_SPOOF_IP);
+			if (ip->next != PROTO_TCP) {
+				why = guard6(skb);
+				if (unlikely(why))
+					return drop(why);
+			}
+		} else {
+			return drop(DROP_ETHERTYPE);
 		}
 	}
 	if (unlikely(other))
-		learn_mac(port, eth->src);
+		learn_mac(p, port, eth->src);
 	if (unlikely(paired))
-		learn_addr(port, &src, eth->src, false);
-	return bridge(skb, port->net, ifindex, false);
+		learn_addr(p, port, &p->addr, eth->src, false);
+	return bridge(skb, p, SOURCE_WORKLOAD);
 }
 
-/* Who sends on a VNI, and from which MAC: the checks of every tunnel packet. NULL:
- * *why says why not. */
-static __always_inline struct peer *peer_of(const struct addr *local, const struct addr *remote, __u32 vni,
-					    const __u8 *mac, __u32 *why)
+/* Whether an interface is among those that lead to a VTEP. Most often it is the first. */
+static __always_inline bool leads(const __u32 *ways, __u32 ifindex)
 {
-	struct peer_key pk = {.vni = vni};
-	struct endpoint_key ek = {};
+#pragma unroll
+	for (int i = 0; i < WAYS; i++)
+		if (ways[i] == ifindex)
+			return true;
+	return false;
+}
+
+/* Who sends with p->tunnel, by which interface (0: that was looked at before), and from which
+ * MAC: the checks of every tunnel packet. NULL: *why says why not. */
+static __always_inline struct peer *peer_of(struct packet *p, __u32 ifindex, const __u8 *mac, __u32 *why)
+{
 	struct endpoint *ep;
 	struct peer *peer;
 
-	addr_copy(&pk.local, local);
-	addr_copy(&pk.remote, remote);
-	peer = bpf_map_lookup_elem(&peers, &pk);
+	peer = bpf_map_lookup_elem(&peers, &p->tunnel);
 	if (unlikely(!peer)) {
-		struct vni_key vk = {.vni = vni};
-
-		addr_copy(&vk.local, local);
-		*why = bpf_map_lookup_elem(&vnis, &vk) ? DROP_VTEP_UNKNOWN : DROP_VNI_UNKNOWN;
+		p->vni.vni = p->tunnel.vni;
+		addr_copy(&p->vni.local, &p->tunnel.local);
+		*why = bpf_map_lookup_elem(&vnis, &p->vni) ? DROP_VTEP_UNKNOWN : DROP_VNI_UNKNOWN;
+		return NULL;
+	}
+	if (unlikely(ifindex && !leads(peer->ways, ifindex))) {
+		*why = DROP_VTEP_INTERFACE;
 		return NULL;
 	}
 	if (unlikely(peer->drop)) {
 		*why = peer->drop;
 		return NULL;
 	}
-	ek.net = peer->net;
-	mac_copy(ek.mac, mac);
-	ep = bpf_map_lookup_elem(&endpoints, &ek);
-	if (unlikely(!ep || ep->kind != ENDPOINT_REMOTE || ep->vni != vni || !addr_equal(&ep->addr, remote) ||
-		     !addr_equal(&ep->local, local))) {
+	ep = bpf_map_lookup_elem(&endpoints, endpoint_key(p, peer->net, mac));
+	if (unlikely(!ep || ep->kind != ENDPOINT_REMOTE || ep->vni != p->tunnel.vni ||
+		     !addr_equal(&ep->addr, &p->tunnel.remote) || !addr_equal(&ep->local, &p->tunnel.local))) {
 		*why = DROP_VTEP_SOURCE_MAC;
 		return NULL;
 	}
+	p->from = SOURCE_TUNNEL;
+	p->ifindex = 0;
+	p->net = peer->net;
 	return peer;
 }
 
@@ -163,9 +195,9 @@ static __always_inline __u32 ecn_decap(struct __sk_buff *skb, __u8 outer, __u32 
 /* A packet for our port is ours only if its destination is a tunnel IP. Rows of peers
  * are there for tunnel IPs alone, so that one that is accepted need not be asked;
  * all that is refused must be. */
-static __always_inline int refuse(const struct addr *local, __u32 why)
+static __always_inline int refuse(struct packet *p, __u32 why)
 {
-	if (!bpf_map_lookup_elem(&tunnel_ips, local))
+	if (!bpf_map_lookup_elem(&tunnel_ips, &p->tunnel.local))
 		return pass();
 	return drop(why);
 }
@@ -177,15 +209,59 @@ static __always_inline bool tcp_inside(struct __sk_buff *skb, __be16 type)
 
 	if (type == bpf_htons(ETH_P_IP))
 		return (void *)(v4 + 1) <= DATA_END(skb) && v4->protocol == PROTO_TCP;
-	return (void *)(v6 + 1) <= DATA_END(skb) && v6->next == PROTO_TCP;
+	if ((void *)(v6 + 1) > DATA_END(skb))
+		return false;
+	return v6->next == PROTO_TCP || (v6->next == PROTO_HOPOPTS && jumbo_tcp(skb, OUTER_END + sizeof(*v6)));
+}
+
+/* To the kernel's own end of the tunnel, which takes what comes in by any interface:
+ * from_vxlan wants the mark, and the kernel keeps it on the way there
+ * (skb_scrub_packet clears it only between network namespaces). */
+static __always_inline int vouch(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
+
+	if (cfg)
+		skb->mark |= cfg->mark;
+	return pass();
+}
+
+/* What the kernel may still make a tunnel packet of: fragments, packets with IP options,
+ * those that IPsec protects, and all that has no Ethernet header. The VNI is not known
+ * here, the VTEP is. */
+static __noinline int by_kernel(struct __sk_buff *skb)
+{
+	struct vtep_key k = {};
+	struct vtep *vtep;
+	struct ipv4 ip;
+	__be16 port;
+
+	if (bpf_skb_load_bytes_relative(skb, 0, &ip, sizeof(ip), BPF_HDR_START_NET))
+		return pass();
+	if (ip.protocol == PROTO_UDP) {
+		/* A fragment other than the first has no port. */
+		if (!(ip.frag & bpf_htons(IP_MF | IP_OFFSET)) &&
+		    (bpf_skb_load_bytes_relative(skb, (ip.vihl & 15) * 4 + 2, &port, sizeof(port), BPF_HDR_START_NET) ||
+		     (port != bpf_htons(VXLAN_PORT) && port != bpf_htons(NAT_T_PORT))))
+			return pass();
+	} else if (ip.protocol != PROTO_ESP && ip.protocol != PROTO_AH) {
+		return pass();
+	}
+	addr_v4(&k.local, ip.dst);
+	addr_v4(&k.remote, ip.src);
+	vtep = bpf_map_lookup_elem(&vteps, &k);
+	if (!vtep || !leads(vtep->ways, skb->ifindex))
+		return pass();
+	return vouch(skb);
 }
 
 SEC("tcx/ingress")
 int from_underlay(struct __sk_buff *skb)
 {
-	__u32 len = skb->len, tot_len, vni, why, counter, net;
-	struct eth *eth, *inner, saved;
-	struct addr local, remote;
+	struct packet *p = packet_of(HOOK_UNDERLAY);
+	__u32 len = skb->len, tot_len, why, counter;
+	struct eth *eth, *inner;
 	struct vxlan *vxlan;
 	struct peer *peer;
 	struct ipv4 *ip;
@@ -193,8 +269,14 @@ int from_underlay(struct __sk_buff *skb)
 	__u64 flags;
 	__u8 tos;
 
-	if (unlikely(skb->vlan_present || skb->protocol == bpf_htons(ETH_P_8021Q)))
-		return from_trunk(skb);
+	if (unlikely(!p))
+		return drop(DROP_INTERNAL);
+	p->from = SOURCE_UPLINK;
+	p->ifindex = skb->ifindex;
+	/* The stack takes tags off before this program runs: one that is in the frame still
+	 * is a test run's. A tag of VLAN 0 has priority bits alone (IEEE 802.1Q §6.9.1). */
+	if (unlikely(skb->vlan_present ? !priority_tag(skb) : skb->protocol == bpf_htons(ETH_P_8021Q)))
+		return from_trunk(skb, p);
 	if (skb->pkt_type != PACKET_HOST || skb->protocol != bpf_htons(ETH_P_IP))
 		return pass();
 	pull(skb, OUTER_END + 40);
@@ -203,98 +285,116 @@ int from_underlay(struct __sk_buff *skb)
 	udp = DATA(skb) + OUTER_UDP;
 	if (DATA(skb) + OUTER_VXLAN > DATA_END(skb) || eth->type != bpf_htons(ETH_P_IP) || ip->vihl != 0x45 ||
 	    ip->protocol != PROTO_UDP || ip->frag & bpf_htons(IP_MF | IP_OFFSET) || udp->dst != bpf_htons(VXLAN_PORT))
-		return pass();
-	addr_v4(&local, ip->dst);
+		return by_kernel(skb);
+	addr_v4(&p->tunnel.local, ip->dst);
 
 	if (unlikely(ipv4_sum(ip) != 0xffff))
-		return refuse(&local, DROP_VXLAN_MALFORMED);
+		return refuse(p, DROP_VXLAN_MALFORMED);
 	tot_len = bpf_ntohs(ip->tot_len);
 	if (likely(!skb->gso_size)) {
 		if (unlikely(tot_len > len - 14 || bpf_ntohs(udp->len) != tot_len - 20 || tot_len < OUTER_END - 14))
-			return refuse(&local, DROP_VXLAN_MALFORMED);
+			return refuse(p, DROP_VXLAN_MALFORMED);
 	} else {
 		tot_len = len - 14; /* the lengths are those of the segments, or none */
 	}
 	vxlan = DATA(skb) + OUTER_VXLAN;
 	inner = DATA(skb) + OUTER_INNER;
 	if (unlikely(DATA(skb) + OUTER_END > DATA_END(skb)))
-		return refuse(&local, DROP_VXLAN_MALFORMED);
+		return refuse(p, DROP_VXLAN_MALFORMED);
 	if (unlikely(!(vxlan->flags & VXLAN_FLAG_VNI)))
-		return refuse(&local, DROP_VXLAN_FLAGS);
-	addr_v4(&remote, ip->src);
-	vni = bpf_ntohl(vxlan->vni) >> 8;
-	peer = peer_of(&local, &remote, vni, inner->src, &why);
+		return refuse(p, DROP_VXLAN_FLAGS);
+	addr_v4(&p->tunnel.remote, ip->src);
+	p->tunnel.vni = bpf_ntohl(vxlan->vni) >> 8;
+	peer = peer_of(p, skb->ifindex, inner->src, &why);
 	if (unlikely(!peer))
-		return refuse(&local, why);
-	net = peer->net;
+		return refuse(p, why);
+	if (unlikely(peer->flags & PEER_F_KERNEL))
+		return vouch(skb);
 	counter = peer->counter;
-	saved = *inner;
-	if (likely(saved.type == bpf_htons(ETH_P_IP)))
+	eth_copy(&p->eth, inner);
+	if (likely(p->eth.type == bpf_htons(ETH_P_IP)))
 		flags = BPF_F_ADJ_ROOM_FIXED_GSO;
-	else if (saved.type == bpf_htons(ETH_P_IPV6))
+	else if (p->eth.type == bpf_htons(ETH_P_IPV6))
 		flags = BPF_F_ADJ_ROOM_FIXED_GSO | ADJ_ROOM_DECAP_L3_IPV6;
 	else
-		return pass();
+		return vouch(skb);
 	/* The packet must fit its header where the outer length ends, too. */
 	if (unlikely(tot_len - (OUTER_END - 14) <
-		     (saved.type == bpf_htons(ETH_P_IP) ? sizeof(struct ipv4) : sizeof(struct ipv6))))
+		     (p->eth.type == bpf_htons(ETH_P_IP) ? sizeof(struct ipv4) : sizeof(struct ipv6))))
 		return drop(DROP_FRAME_MALFORMED);
 	/* The helper leaves the mark of a tunnel on a GSO packet, which only the
 	 * segmentation of TCP does not look at (udp4_ufo_fragment does). */
-	if (unlikely(skb->gso_size) && !tcp_inside(skb, saved.type))
-		return pass();
+	if (unlikely(skb->gso_size) && !tcp_inside(skb, p->eth.type))
+		return vouch(skb);
 	tos = ip->tos;
-	why = ecn_decap(skb, tos, OUTER_INNER, saved.type);
+	why = ecn_decap(skb, tos, OUTER_INNER, p->eth.type);
 	if (unlikely(why))
 		return drop(why);
 	if (unlikely(tot_len < len - 14) && bpf_skb_change_tail(skb, tot_len + 14, 0))
 		return drop(DROP_INTERNAL);
 	/* Refused for some kinds of segmentation: those go by the vxlan device. */
 	if (unlikely(bpf_skb_adjust_room(skb, -OUTER_LEN, BPF_ADJ_ROOM_MAC, flags)))
-		return pass();
+		return vouch(skb);
+	if (unlikely(skb->vlan_present) && bpf_skb_vlan_pop(skb))
+		return drop(DROP_INTERNAL);
 	eth = DATA(skb);
 	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
 		return drop(DROP_INTERNAL);
-	*eth = saved;
+	eth_copy(eth, &p->eth);
 	count_rx(counter, skb->len);
-	return bridge(skb, net, 0, false);
+	return bridge(skb, p, SOURCE_TUNNEL);
+}
+
+/* A word of the control block. The compiler would compute its address first, which the
+ * verifier does not take. */
+static __always_inline __u32 control(struct __sk_buff *skb, __u32 word)
+{
+	__u64 v;
+
+	asm volatile("%0 = *(u32 *)(%1 + %2)" : "=r"(v) : "r"(skb), "i"(offsetof(struct __sk_buff, cb) + 4 * word));
+	return v;
 }
 
 SEC("tcx/ingress")
 int from_vxlan(struct __sk_buff *skb)
 {
-	struct addr local, remote;
+	struct packet *p = packet_of(HOOK_VXLAN);
+	__u32 zero = 0, why;
+	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
 	struct peer *peer;
 	struct eth *eth;
-	__u32 why, net, vni;
 
+	if (unlikely(!p))
+		return drop(DROP_INTERNAL);
 	if (cfg_record) {
 		/* Test runs have no tunnel key: the addresses (host order), the VNI
 		 * and "present" stand in the control block. */
-		if (!skb->cb[3])
+		if (!control(skb, 3))
 			return drop(DROP_INTERNAL);
-		addr_v4(&local, bpf_htonl(skb->cb[0]));
-		addr_v4(&remote, bpf_htonl(skb->cb[1]));
-		vni = skb->cb[2];
+		addr_v4(&p->tunnel.local, bpf_htonl(control(skb, 0)));
+		addr_v4(&p->tunnel.remote, bpf_htonl(control(skb, 1)));
+		p->tunnel.vni = control(skb, 2);
 	} else {
-		struct bpf_tunnel_key key;
+		struct bpf_tunnel_key *key = &p->key;
 
-		if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
+		if (bpf_skb_get_tunnel_key(skb, key, sizeof(*key), 0))
 			return drop(DROP_INTERNAL);
-		addr_v4(&local, bpf_htonl(key.local_ipv4));
-		addr_v4(&remote, bpf_htonl(key.remote_ipv4));
-		vni = key.tunnel_id;
+		addr_v4(&p->tunnel.local, bpf_htonl(key->local_ipv4));
+		addr_v4(&p->tunnel.remote, bpf_htonl(key->remote_ipv4));
+		p->tunnel.vni = key->tunnel_id;
 	}
 	pull(skb, WANT);
 	eth = DATA(skb);
 	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
 		return drop(DROP_FRAME_MALFORMED);
-	if (unlikely(!bpf_map_lookup_elem(&tunnel_ips, &local)))
+	if (unlikely(!bpf_map_lookup_elem(&tunnel_ips, &p->tunnel.local)))
 		return drop(DROP_TUNNEL_IP_UNKNOWN);
-	peer = peer_of(&local, &remote, vni, eth->src, &why);
+	if (unlikely(!cfg || (skb->mark & cfg->mark) != cfg->mark))
+		return drop(DROP_NOT_UNDERLAY);
+	skb->mark &= ~cfg->mark;
+	peer = peer_of(p, 0, eth->src, &why);
 	if (unlikely(!peer))
 		return drop(why);
-	net = peer->net;
 	/* The kernel has done what ecn_decap does elsewhere. */
 	if (eth->type == bpf_htons(ETH_P_IP) || eth->type == bpf_htons(ETH_P_IPV6)) {
 		why = ecn_decap(skb, 0, 0, eth->type);
@@ -305,55 +405,61 @@ int from_vxlan(struct __sk_buff *skb)
 	if (unlikely(VLAN(skb, eth)))
 		return drop(DROP_VLAN_TAGGED);
 	if (eth->type == bpf_htons(ETH_P_ARP)) {
-		int act = answer_arp(skb, net, 0, NULL);
+		int act = answer_arp(skb, p, NULL);
 
 		if (act != ARP_BRIDGE)
 			return act;
 	}
-	return bridge(skb, net, 0, false);
+	return bridge(skb, p, SOURCE_TUNNEL);
 }
 
-/* A router's ARP request to the ports of a network. The frame has room for it, and says
- * so by its source MAC whose it is. */
-static __always_inline int ask_ports(struct __sk_buff *skb, const struct slow_header *h)
+/* A router's ARP request, p->slow, to the ports of a network. The frame has room for it, and
+ * says so by its source MAC whose it is. */
+static __always_inline int ask_ports(struct __sk_buff *skb, struct packet *p)
 {
-	struct endpoint_key k = {.net = h->net};
+	struct eth *eth = &p->eth;
 	struct endpoint *router;
-	struct arp a = {
-		.hardware = bpf_htons(1),
-		.protocol = bpf_htons(ETH_P_IP),
-		.hardware_len = 6,
-		.protocol_len = 4,
-		.op = bpf_htons(ARP_REQUEST),
-	};
-	struct eth eth = {.dst = {255, 255, 255, 255, 255, 255}, .type = bpf_htons(ETH_P_ARP)};
+	__be32 target;
 
-	if (bpf_skb_load_bytes(skb, 6, eth.src, sizeof(eth.src)))
+	if (bpf_skb_load_bytes(skb, 6, eth->src, sizeof(eth->src)))
 		return drop(DROP_INTERNAL);
-	mac_copy(k.mac, eth.src);
-	router = bpf_map_lookup_elem(&endpoints, &k);
+	router = bpf_map_lookup_elem(&endpoints, endpoint_key(p, p->net, eth->src));
 	if (!router || router->kind != ENDPOINT_ROUTER)
 		return drop(DROP_L2_UNKNOWN);
-	__builtin_memcpy(a.sender_mac, eth.src, 6);
-	a.sender_ip = addr_to_v4(&router->addr);
-	a.target_ip = addr_to_v4(&h->src);
-	if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0) || bpf_skb_store_bytes(skb, sizeof(eth), &a, sizeof(a), 0))
+	__builtin_memset(eth->dst, 255, sizeof(eth->dst));
+	eth->type = bpf_htons(ETH_P_ARP);
+	target = addr_to_v4(&p->slow.src);
+	/* The request lies where the header of the slow path was. */
+	__builtin_memset(&p->arp, 0, sizeof(p->arp));
+	p->arp.hardware = bpf_htons(1);
+	p->arp.protocol = bpf_htons(ETH_P_IP);
+	p->arp.hardware_len = 6;
+	p->arp.protocol_len = 4;
+	p->arp.op = bpf_htons(ARP_REQUEST);
+	__builtin_memcpy(p->arp.sender_mac, eth->src, 6);
+	p->arp.sender_ip = addr_to_v4(&router->addr);
+	p->arp.target_ip = target;
+	if (bpf_skb_store_bytes(skb, 0, eth, sizeof(*eth), 0) ||
+	    bpf_skb_store_bytes(skb, sizeof(*eth), &p->arp, sizeof(p->arp), 0))
 		return drop(DROP_INTERNAL);
-	return flood_net(skb, h->net, 0, FLOOD_VLANS);
+	return flood_net(skb, p);
 }
 
 SEC("tcx/ingress")
 int from_slow(struct __sk_buff *skb)
 {
-	struct endpoint_key k = {};
-	struct slow_header h;
+	struct packet *p = packet_of(HOOK_SLOW);
+	struct slow_header *h;
 	struct endpoint *ep;
 	struct eth *eth;
 	__u32 least;
 	__u64 flags;
 
+	if (!p)
+		return drop(DROP_INTERNAL);
+	h = &p->slow;
 	eth = DATA(skb);
-	if ((void *)(eth + 1) > DATA_END(skb) || bpf_skb_load_bytes(skb, sizeof(*eth), &h, sizeof(h)))
+	if ((void *)(eth + 1) > DATA_END(skb) || bpf_skb_load_bytes(skb, sizeof(*eth), h, sizeof(*h)))
 		return drop(DROP_FRAME_MALFORMED);
 	if (eth->type == bpf_htons(ETH_P_IP))
 		least = sizeof(struct ipv4);
@@ -361,35 +467,48 @@ int from_slow(struct __sk_buff *skb)
 		least = sizeof(struct ipv6);
 	else
 		return drop(DROP_FRAME_MALFORMED);
-	if (h.kind == SLOW_ARP)
+	if (h->kind == SLOW_ARP)
 		least = sizeof(struct arp);
-	if ((h.kind != SLOW_ROUTE && h.kind != SLOW_BRIDGE && h.kind != SLOW_ARP) || skb->len < sizeof(*eth) + sizeof(h) + least)
+	if ((h->kind != SLOW_ROUTE && h->kind != SLOW_BRIDGE && h->kind != SLOW_ARP) ||
+	    skb->len < sizeof(*eth) + sizeof(*h) + least)
 		return drop(DROP_FRAME_MALFORMED);
 	flags = BPF_F_ADJ_ROOM_FIXED_GSO;
-	if (bpf_skb_adjust_room(skb, -(__s32)sizeof(h), BPF_ADJ_ROOM_MAC, flags))
+	if (bpf_skb_adjust_room(skb, -(__s32)sizeof(*h), BPF_ADJ_ROOM_MAC, flags))
 		return drop(DROP_INTERNAL);
 	pull(skb, WANT);
-	if (h.kind == SLOW_ARP)
-		return ask_ports(skb, &h);
-	if (h.kind == SLOW_ROUTE)
-		return route_frame(skb, NULL, h.router);
+	p->from = SOURCE_SLOW;
+	p->ifindex = 0;
+	p->net = h->net;
+	if (h->kind == SLOW_ARP)
+		return ask_ports(skb, p);
+	if (h->kind == SLOW_ROUTE)
+		return route_frame(skb, p, NULL, h->router);
 	eth = DATA(skb);
 	if ((void *)(eth + 1) > DATA_END(skb))
 		return drop(DROP_INTERNAL);
-	k.net = h.net;
-	mac_copy(k.mac, eth->dst);
-	ep = find_endpoint(&k);
+	endpoint_key(p, p->net, eth->dst);
+	ep = find_endpoint(p);
 	if (!ep)
 		return drop(DROP_L2_UNKNOWN);
+	if (ep->kind == ENDPOINT_DROP)
+		return drop(ep->drop);
+	if (!may_go(may_follow(SOURCE_SLOW), ep->kind))
+		return drop(DROP_HAIRPIN);
 	if (ep->kind == ENDPOINT_PORT)
 		return deliver(skb, ep);
 	if (ep->kind == ENDPOINT_REMOTE)
-		return tunnel(skb, ep, false);
+		return tunnel(skb, p, ep, false);
 	if (ep->kind == ENDPOINT_ROUTER)
-		return route_frame(skb, ep, ep->id);
+		return route_frame(skb, p, ep, ep->id);
 	if (ep->kind == ENDPOINT_VLAN)
 		return deliver_vlan(skb, ep);
-	return drop(ep->drop);
+	return drop(DROP_INTERNAL);
 }
+
+/* Has the generated Go code know these. */
+const enum source *unused_source __attribute__((unused));
+const enum destination *unused_destination __attribute__((unused));
+const enum may_follow *unused_may_follow __attribute__((unused));
+const enum may_ask *unused_may_ask __attribute__((unused));
 
 char _license[] SEC("license") = "Dual BSD/GPL";

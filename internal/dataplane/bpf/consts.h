@@ -56,7 +56,15 @@
 #define PROTO_ICMP 1
 #define PROTO_TCP 6
 #define PROTO_UDP 17
+#define PROTO_ESP 50
+#define PROTO_AH 51
 #define PROTO_SCTP 132
+#define PROTO_HOPOPTS 0
+#define PROTO_ROUTING 43
+#define PROTO_FRAGMENT 44
+#define PROTO_AH 51
+#define PROTO_ICMPV6 58
+#define PROTO_DSTOPTS 60
 
 /* RFC 792 */
 #define ICMP_ECHO_REPLY 0
@@ -79,6 +87,7 @@
 #define SLOW_GSO_KEEP 576
 
 #define VXLAN_PORT 4789 /* RFC 7348 §8 */
+#define NAT_T_PORT 4500 /* RFC 3948: ESP in UDP */
 #define VXLAN_FLAG_VNI 0x08
 
 #define ARP_REQUEST 1

@@ -3,15 +3,32 @@
 #pragma once
 
 #include "drop.h"
+#include "fair.h"
 #include "learn.h"
 #include "parse.h"
 #include "vtep.h"
 
-/* Where a frame came from. */
-struct source {
-	__u32 net;
-	__u32 ifindex; /* of the port; 0: a tunnel */
-};
+/* Where frames may go that came from there: the table of docs/PIPELINE.md. */
+static __always_inline __u32 may_follow(__u32 from)
+{
+	switch (from) {
+	case SOURCE_WORKLOAD:
+		return FROM_WORKLOAD;
+	case SOURCE_VLAN:
+		return FROM_VLAN;
+	case SOURCE_TUNNEL:
+		return FROM_TUNNEL;
+	case SOURCE_SLOW:
+		return FROM_SLOW;
+	}
+	return 0;
+}
+
+/* Whether a frame may go to an endpoint of a kind. */
+static __always_inline bool may_go(__u32 may, __u32 kind)
+{
+	return may >> (kind & 31) & 1;
+}
 
 static __always_inline int deliver(struct __sk_buff *skb, const struct endpoint *ep)
 {
@@ -59,13 +76,12 @@ static __always_inline bool link_local(const __u8 *mac)
 	return w[0] == bpf_htons(0x0180) && w[1] == bpf_htons(0xc200) && !(w[2] & bpf_htons(0xfff0));
 }
 
-/* Where a flooded frame came from, and whether it may go to VLANs. */
-#define FLOOD_VLANS 1
+/* A frame that is flooded. On the stack: clones may come to use the packet's row. */
 struct flooding {
 	struct __sk_buff *skb;
 	__u32 net;
-	__u32 ifindex;
-	__u32 flags;
+	__u32 ifindex; /* that it came from */
+	__u32 may;     /* where its copies may go */
 	__u32 copies;
 };
 
@@ -80,7 +96,7 @@ static long flood_slot(__u32 slot, struct flooding *fl)
 	if (f->ifindex == fl->ifindex)
 		return 0;
 	if (unlikely(f->vlan)) {
-		if (!(fl->flags & FLOOD_VLANS))
+		if (!(fl->may & TO_VLAN_COPIES))
 			return 0;
 		if (!cfg_record) {
 			long err;
@@ -93,7 +109,7 @@ static long flood_slot(__u32 slot, struct flooding *fl)
 			if (err)
 				return 0;
 		}
-	} else if (!cfg_record && bpf_clone_redirect(skb, f->ifindex, 0)) {
+	} else if (!(fl->may & TO_COPIES) || (!cfg_record && bpf_clone_redirect(skb, f->ifindex, 0))) {
 		return 0;
 	}
 	count_tx(f->counter, skb->len);
@@ -101,29 +117,92 @@ static long flood_slot(__u32 slot, struct flooding *fl)
 	return 0;
 }
 
-/* Copies to every local port of the network but the one it came from, and to its VLANs:
- * none from a tunnel, from another VLAN, or for the link alone. */
-__noinline int flood_net(struct __sk_buff *skb, __u32 net, __u32 ifindex, __u32 flags)
+/* Who floods: a workload's interface, an uplink whose VLAN it came from, or a remote MAC
+ * of a tunnel, which is one that the tables know. */
+static __noinline __u64 flooder(struct __sk_buff *skb, __u32 from, __u32 ifindex)
 {
-	struct flooding fl = {.skb = skb, .net = net, .ifindex = ifindex, .flags = flags};
-	__u8 dst[6];
-	__u32 copies;
+	__u8 src[6] = {};
 
-	if (bpf_skb_load_bytes(skb, 0, dst, sizeof(dst)))
+	if (from == SOURCE_WORKLOAD)
+		return ifindex;
+	if (from == SOURCE_VLAN)
+		return 1ULL << 32 | ifindex;
+	bpf_skb_load_bytes(skb, 6, src, sizeof(src));
+	return 1ULL << 62 | mac_number(src);
+}
+
+/* The packets that the copies of a frame come to. */
+static __always_inline __u32 packets_of(const struct __sk_buff *skb)
+{
+	return skb->gso_size ? skb->len / skb->gso_size + 1 : 1;
+}
+
+/* Whether a frame may be flooded: the copies are owed (owe). A router's questions have an
+ * allowance of their own. */
+static __noinline bool may_flood(struct __sk_buff *skb, __u32 net, __u32 from, __u32 ifindex)
+{
+	__u32 zero = 0;
+	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
+
+	if (from == SOURCE_SLOW)
+		return true;
+	return cfg && allowed(cfg, FOR_FLOOD, net, flooder(skb, from, ifindex), 1);
+}
+
+/* Has a flood cost what it has come to. */
+static __noinline void owe(struct __sk_buff *skb, __u32 net, __u32 from, __u32 ifindex, __u32 n)
+{
+	__u32 zero = 0, purpose = FOR_FLOOD;
+	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
+	const struct rates *r;
+	__u64 *spent;
+
+	if (!cfg || from == SOURCE_SLOW)
+		return;
+	r = &cfg->rates[FOR_FLOOD];
+	if (!r->source.rate)
+		return;
+	spent = share_of(cfg, FOR_FLOOD, net, flooder(skb, from, ifindex));
+	if (spent)
+		__sync_fetch_and_add(spent, 1000000000ULL / r->source.rate * n);
+	spent = share_of(cfg, FOR_FLOOD, net, SOURCE_ALL);
+	if (spent && r->owner.rate)
+		__sync_fetch_and_add(spent, 1000000000ULL / r->owner.rate * n);
+	spent = bpf_map_lookup_elem(&hosts, &purpose);
+	if (spent && r->host.rate)
+		__sync_fetch_and_add(spent, 1000000000ULL / r->host.rate * n);
+}
+
+/* Copies to every local port of the network but the one it came from, and to its VLANs
+ * where the source may, but none for the link alone. */
+__noinline int flood_net(struct __sk_buff *skb, struct packet *p)
+{
+	struct flooding fl = {.skb = skb};
+	__u32 copies, from;
+
+	if (!p || bpf_skb_load_bytes(skb, 0, p->eth.dst, sizeof(p->eth.dst)))
 		return drop(DROP_FRAME_MALFORMED);
-	if (link_local(dst))
-		fl.flags &= ~FLOOD_VLANS;
+	from = p->from;
+	fl.net = p->net;
+	fl.ifindex = p->ifindex;
+	fl.may = may_follow(from);
+	if (link_local(p->eth.dst))
+		fl.may &= ~TO_VLAN_COPIES;
+	if (unlikely(!may_flood(skb, fl.net, from, fl.ifindex)))
+		return drop(DROP_FLOOD_LIMITED);
 
 	bpf_loop(FLOOD_MAX, flood_slot, &fl, 0);
 	copies = fl.copies;
 	if (!copies)
 		return drop(DROP_L2_UNKNOWN);
+	if (copies * packets_of(skb) > 1)
+		owe(skb, fl.net, from, fl.ifindex, copies * packets_of(skb) - 1);
 	if (cfg_record) {
 		struct record *r = record_of(VERDICT_FLOOD);
 
 		if (r) {
-			r->ifindex = ifindex;
-			r->net = net;
+			r->ifindex = fl.ifindex;
+			r->net = fl.net;
 			r->copies = copies;
 		}
 	}
@@ -146,107 +225,124 @@ static __always_inline bool addr_allowed(const struct port *p, const struct addr
 
 /* The checks that ARP from a port goes through. What a pair allows is learned: ARP is
  * how an address moves from one holder to the next. */
-static __always_inline bool arp_allowed(struct port *p, const struct arp *a)
+static __noinline bool arp_allowed(struct packet *p, struct port *port)
 {
-	bool own = mac_equal(a->sender_mac, p->mac), paired = false;
-	struct addr sender;
+	const struct arp *a = &p->arp;
+	bool own = mac_equal(a->sender_mac, port->mac), paired = false;
 
 	if (a->sender_ip) {
-		addr_v4(&sender, a->sender_ip);
-		if (!own || !addr_allowed(p, &sender)) {
-			if (!pair_addr(p, a->sender_mac, &sender))
+		addr_v4(&p->addr, a->sender_ip);
+		if (!own || !addr_allowed(port, &p->addr)) {
+			if (!pair_addr(port, a->sender_mac, &p->addr))
 				return false;
 			paired = true;
 		}
-	} else if (!own && !pair_mac(p, a->sender_mac)) { /* a probe, RFC 5227 §1.1 */
+	} else if (!own && !pair_mac(port, a->sender_mac)) { /* a probe, RFC 5227 §1.1 */
 		return false;
 	}
 	if (!own)
-		learn_mac(p, a->sender_mac);
+		learn_mac(p, port, a->sender_mac);
 	if (paired)
-		learn_addr(p, &sender, a->sender_mac, true);
+		learn_addr(p, port, &p->addr, a->sender_mac, true);
 	return true;
+}
+
+static __always_inline bool broadcast(const __u8 *mac)
+{
+	const __u16 *w = (const void *)mac;
+
+	return (w[0] & w[1] & w[2]) == 0xffff;
 }
 
 #define ARP_BRIDGE 1 /* return value of answer_arp: bridge the frame */
 
-/* Answers an ARP request. ifindex is the interface of the port it came from; 0: it
- * came from a tunnel, or from vlan. */
-__noinline int answer_arp(struct __sk_buff *skb, __u32 net, __u32 ifindex, struct endpoint *vlan)
+/* The MAC of whom an ARP request is for, in p->learned; false: it is not known. */
+static __always_inline bool arp_target(struct packet *p, const struct arp *a)
+{
+	struct neighbor *n;
+	__u64 mac = 0;
+
+	p->neighbor.net = p->net;
+	addr_v4(&p->neighbor.addr, a->target_ip);
+	n = bpf_map_lookup_elem(&neighbors, &p->neighbor);
+	if (n) {
+		mac_copy(p->learned.mac, n->mac);
+		return true;
+	}
+	/* Who asks in nobody's name may be about to take it over. */
+	if (a->sender_ip)
+		mac = learned_neighbor(p);
+	mac_unpack(p->learned.mac, mac);
+	return mac;
+}
+
+/* Whether ARP from another source than a workload is told of an endpoint. */
+static __always_inline bool may_ask(__u32 from, const struct endpoint *ep)
+{
+	return ep && may_go(from == SOURCE_VLAN ? ASK_VLAN : ASK_TUNNEL, ep->kind);
+}
+
+/* Answers an ARP request from a port, a tunnel, or vlan. */
+__noinline int answer_arp(struct __sk_buff *skb, struct packet *p, struct endpoint *vlan)
 {
 	struct port *port = NULL;
-	struct endpoint_key ek = {.net = net};
-	struct neighbor_key nk = {.net = net};
-	struct neighbor *n, learned = {};
 	struct endpoint *ep;
-	struct eth eth;
-	struct arp a;
+	struct arp *a;
 	__be32 target;
 
-	if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) || bpf_skb_load_bytes(skb, sizeof(eth), &a, sizeof(a)))
+	if (!p)
+		return drop(DROP_INTERNAL);
+	a = &p->arp;
+	if (bpf_skb_load_bytes(skb, 0, &p->eth, sizeof(p->eth)) || bpf_skb_load_bytes(skb, sizeof(p->eth), a, sizeof(*a)))
 		return drop(DROP_FRAME_MALFORMED);
-	if (a.hardware != bpf_htons(1) || a.protocol != bpf_htons(ETH_P_IP) || a.hardware_len != 6 || a.protocol_len != 4)
+	if (a->hardware != bpf_htons(1) || a->protocol != bpf_htons(ETH_P_IP) || a->hardware_len != 6 || a->protocol_len != 4)
 		return drop(DROP_FRAME_MALFORMED);
-	if (ifindex) {
-		port = bpf_map_lookup_elem(&ports, &ifindex);
+	if (p->from == SOURCE_WORKLOAD) {
+		port = bpf_map_lookup_elem(&ports, &p->ifindex);
 		if (!port)
 			return drop(DROP_PORT_UNBOUND);
-		if (port->flags & PORT_F_SECURITY && !arp_allowed(port, &a))
+		if (port->flags & PORT_F_SECURITY && !arp_allowed(p, port))
 			return drop(DROP_SPOOF_ARP);
 	}
-	if (a.op != bpf_htons(ARP_REQUEST) || a.target_ip == a.sender_ip)
+	if (a->op != bpf_htons(ARP_REQUEST) || a->target_ip == a->sender_ip)
 		return ARP_BRIDGE;
-	addr_v4(&nk.addr, a.target_ip);
-	n = bpf_map_lookup_elem(&neighbors, &nk);
-	if (!n) {
-		__u64 mac = 0;
-
-		/* Who asks in nobody's name may be about to take it over. */
-		if (a.sender_ip)
-			mac = learned_neighbor(net, &nk.addr);
-		if (!mac)
-			return ARP_BRIDGE;
-		mac_unpack(learned.mac, mac);
-		n = &learned;
-	}
-	if (!__builtin_memcmp(n->mac, a.sender_mac, 6)) {
-		static const __u8 broadcast[6] = {255, 255, 255, 255, 255, 255};
-
-		if (!__builtin_memcmp(eth.dst, broadcast, 6))
+	if (!arp_target(p, a))
+		return ARP_BRIDGE;
+	if (mac_equal(p->learned.mac, a->sender_mac)) {
+		if (broadcast(p->eth.dst))
 			return ARP_BRIDGE;
 		return drop(DROP_HAIRPIN);
 	}
 	if (!port) {
-		mac_copy(ek.mac, n->mac);
-		ep = find_endpoint(&ek);
-		if (!ep || (vlan && ep->kind == ENDPOINT_VLAN) || ep->kind == ENDPOINT_REMOTE || ep->kind == ENDPOINT_DROP)
+		endpoint_key(p, p->net, p->learned.mac);
+		if (!may_ask(p->from, find_endpoint(p)))
 			return ARP_BRIDGE;
 	}
-	mac_copy(eth.dst, a.sender_mac);
-	mac_copy(eth.src, n->mac);
-	target = a.target_ip;
-	a.op = bpf_htons(ARP_REPLY);
-	__builtin_memcpy(a.target_mac, a.sender_mac, 6);
-	a.target_ip = a.sender_ip;
-	__builtin_memcpy(a.sender_mac, n->mac, 6);
-	a.sender_ip = target;
-	if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0) || bpf_skb_store_bytes(skb, sizeof(eth), &a, sizeof(a), 0))
+	mac_copy(p->eth.dst, a->sender_mac);
+	mac_copy(p->eth.src, p->learned.mac);
+	target = a->target_ip;
+	a->op = bpf_htons(ARP_REPLY);
+	mac_copy(a->target_mac, a->sender_mac);
+	a->target_ip = a->sender_ip;
+	mac_copy(a->sender_mac, p->learned.mac);
+	a->sender_ip = target;
+	if (bpf_skb_store_bytes(skb, 0, &p->eth, sizeof(p->eth), 0) ||
+	    bpf_skb_store_bytes(skb, sizeof(p->eth), a, sizeof(*a), 0))
 		return drop(DROP_INTERNAL);
 	if (vlan)
 		return deliver_vlan(skb, vlan);
 	if (!port) {
-		mac_copy(ek.mac, eth.dst);
-		ep = bpf_map_lookup_elem(&endpoints, &ek);
+		ep = bpf_map_lookup_elem(&endpoints, endpoint_key(p, p->net, p->eth.dst));
 		if (!ep || ep->kind != ENDPOINT_REMOTE)
 			return drop(DROP_L2_UNKNOWN);
-		return tunnel(skb, ep, true);
+		return tunnel(skb, p, ep, true);
 	}
 	count_tx(port->counter, skb->len);
 	if (cfg_record) {
 		struct record *r = record_of(VERDICT_REPLY);
 
 		if (r)
-			r->ifindex = ifindex;
+			r->ifindex = p->ifindex;
 	}
-	return bpf_redirect(ifindex, 0);
+	return bpf_redirect(p->ifindex, 0);
 }

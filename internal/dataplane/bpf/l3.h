@@ -4,6 +4,7 @@
 
 #include "drop.h"
 #include "l2.h"
+#include "packet.h"
 #include "parse.h"
 #include "slow.h"
 #include "vtep.h"
@@ -45,73 +46,131 @@ static __always_inline bool martian(__be32 a)
 	return first == 0 || first == 127 || first >= 224;
 }
 
+/* What a router checks of a packet first. Drop reason, or 0. */
+static __always_inline __u32 check_ip(struct __sk_buff *skb, struct eth *eth)
+{
+	struct ipv4 *ip = (void *)(eth + 1);
+	__u32 tot_len;
+
+	if (unlikely(eth->type != bpf_htons(ETH_P_IP)))
+		return DROP_ROUTER_NOT_IP;
+	if (unlikely((void *)(ip + 1) > DATA_END(skb)))
+		return DROP_IP_MALFORMED;
+	tot_len = ipv4_len(skb, ip);
+	if (unlikely(ip->vihl != 0x45)) {
+		__u32 header = (ip->vihl & 15) * 4;
+
+		if (ip->vihl >> 4 != 4 || header < 20 || tot_len < header ||
+		    (!skb->gso_size && tot_len > skb->len - sizeof(*eth)))
+			return DROP_IP_MALFORMED;
+		return DROP_IP_OPTIONS;
+	}
+	if (unlikely(tot_len < sizeof(*ip) || (tot_len > skb->len - sizeof(*eth) && !skb->gso_size) ||
+		     ipv4_sum(ip) != 0xffff))
+		return DROP_IP_MALFORMED;
+	if (unlikely(martian(ip->src) || martian(ip->dst)))
+		return DROP_MARTIAN;
+	return 0;
+}
+
+/* Which of several next hops the packet's flow takes: the one with the highest weight, a hash of flow
+ * and hop (RFC 2991 §4.1). So a hop that comes or goes moves no flows but its own. Ports count
+ * where all packets of a flow have them: not in fragments. A global function: the verifier
+ * looks at it once, and knows no more of what it returns than route_hop checks. */
+__noinline int hop_of_flow(struct __sk_buff *skb, struct packet *p, struct next_hops *several)
+{
+	struct ipv4 *ip = DATA(skb) + 14;
+	__u64 flow, key, most = 0;
+	__be16 ports[2] = {};
+	__u32 chosen = 0;
+
+	if (unlikely(!p || !several || (void *)(ip + 1) > DATA_END(skb)))
+		return 0;
+	/* The transport's header may lie beyond what can be read at once. */
+	if (has_ports(p->protocol) && ip->vihl == 0x45 && !(ip->frag & bpf_htons(IP_MF | IP_OFFSET)) &&
+	    bpf_skb_load_bytes(skb, 14 + sizeof(*ip), ports, sizeof(ports)))
+		ports[0] = ports[1] = 0;
+	/* No secret: all hosts, and who traces a packet, are to come to the same. */
+	key = p->router;
+	flow = mix(key, (__u64)bpf_ntohl(p->src) << 32 | bpf_ntohl(p->dst));
+	flow = mix(flow, (__u64)p->protocol << 32 | (__u32)bpf_ntohs(ports[0]) << 16 | bpf_ntohs(ports[1]));
+	for (__u32 i = 0; i < HOPS; i++) {
+		const __u32 *a = (const void *)&several->hop[i].nexthop;
+		__u64 weight = mix(key, (__u64)bpf_ntohl(a[0]) << 32 | bpf_ntohl(a[1]));
+
+		weight = mix(flow, mix(weight, (__u64)bpf_ntohl(a[2]) << 32 | bpf_ntohl(a[3])));
+		if (i < several->count && weight >= most) {
+			most = weight;
+			chosen = i;
+		}
+	}
+	return chosen;
+}
+
+/* The route to one of several next hops, in place of the first. Where hops has no row for them,
+ * the first is the way. p->route has the destination. */
+static __always_inline struct route *route_hop(struct __sk_buff *skb, struct packet *p, struct route *first)
+{
+	__u32 *a = (void *)&p->route.addr;
+	struct next_hops *several;
+	__u32 left = first->plen - 32;
+
+	p->route.plen = first->plen;
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		if (left < 32) {
+			a[i] &= bpf_htonl(~(~0U >> left));
+			left = 0;
+		} else {
+			left -= 32;
+		}
+	}
+	several = bpf_map_lookup_elem(&hops, &p->route);
+	if (unlikely(!several))
+		return first;
+	return &several->hop[hop_of_flow(skb, p, several) & (HOPS - 1)];
+}
+
 /* The frame goes into router. in: the endpoint whose MAC took it there, NULL where
  * the router makes the packet itself (the slow path). A global function: the
  * verifier looks at it once, not once for each way that leads here. */
-__noinline int route_frame(struct __sk_buff *skb, struct endpoint *in, __u32 router)
+__noinline int route_frame(struct __sk_buff *skb, struct packet *p, struct endpoint *in, __u32 router)
 {
-	bool originator = !in, df;
-	/* One after the other: a program's stack is small. */
-	union {
-		struct route_key route;
-		struct {
-			__u32 plen;
-			struct neighbor_key neighbor;
-		};
-	} k;
-	struct endpoint_key ek = {};
 	struct eth *eth = DATA(skb);
 	struct ipv4 *ip = (void *)(eth + 1);
 	struct neighbor *n;
 	struct endpoint *ep = NULL;
 	struct route *r = NULL;
-	__u32 size, mtu = 0;
 	union verdict_icmp why = {.type = ICMP_UNREACH};
-	__u8 ttl, protocol;
-	__be32 src, dst;
 
-	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
+	if (unlikely(!p || (void *)(eth + 1) > DATA_END(skb)))
 		return drop(DROP_FRAME_MALFORMED);
 	if (in) {
-		__u32 tot_len;
+		__u32 refused = check_ip(skb, eth);
 
-		if (unlikely(eth->type != bpf_htons(ETH_P_IP)))
-			return drop(DROP_ROUTER_NOT_IP);
-		if (unlikely((void *)(ip + 1) > DATA_END(skb)))
-			return drop(DROP_IP_MALFORMED);
-		tot_len = bpf_ntohs(ip->tot_len);
-		if (unlikely(ip->vihl != 0x45)) {
-			__u32 header = (ip->vihl & 15) * 4;
-
-			if (ip->vihl >> 4 != 4 || header < 20 || tot_len < header ||
-			    (!skb->gso_size && tot_len > skb->len - sizeof(*eth)))
-				return drop(DROP_IP_MALFORMED);
-			return drop(DROP_IP_OPTIONS);
-		}
-		if (unlikely(tot_len < sizeof(*ip) || (tot_len > skb->len - sizeof(*eth) && !skb->gso_size) ||
-			     ipv4_sum(ip) != 0xffff))
-			return drop(DROP_IP_MALFORMED);
-		if (unlikely(martian(ip->src) || martian(ip->dst)))
-			return drop(DROP_MARTIAN);
-	} else if (eth->type != bpf_htons(ETH_P_IP) || (void *)(ip + 1) > DATA_END(skb)) {
+		if (unlikely(refused))
+			return drop(refused);
+	} else if (eth->type != bpf_htons(ETH_P_IP)) {
 		return drop(DROP_FRAME_MALFORMED);
 	}
-	ttl = ip->ttl;
-	protocol = ip->protocol;
-	df = ip->frag & bpf_htons(IP_DF);
-	src = ip->src;
-	dst = ip->dst;
-	size = bpf_ntohs(ip->tot_len);
+	if (unlikely((void *)(ip + 1) > DATA_END(skb)))
+		return drop(DROP_FRAME_MALFORMED);
+	p->router = router;
+	p->ttl = ip->ttl;
+	p->protocol = ip->protocol;
+	p->df = !!(ip->frag & bpf_htons(IP_DF));
+	p->src = ip->src;
+	p->dst = ip->dst;
+	p->size = bpf_ntohs(ip->tot_len);
+	p->mtu = 0;
 	if (unlikely(skb->gso_size))
-		size = segment_len(skb, bpf_htons(ETH_P_IP));
+		p->size = segment_len(skb, bpf_htons(ETH_P_IP));
 
 	for (int turn = 0; turn < MAX_ROUTERS; turn++) {
-		__u8 lowered = ttl;
-
-		k.route.plen = 32 + 128;
-		k.route.router = bpf_htonl(router);
-		addr_v4(&k.route.addr, dst);
-		r = bpf_map_lookup_elem(&routes, &k.route);
+		p->route.plen = 32 + 128;
+		p->route.router = bpf_htonl(p->router);
+		addr_v4(&p->route.addr, p->dst);
+		r = bpf_map_lookup_elem(&routes, &p->route);
 		if (unlikely(!r)) {
 			why.reason = DROP_NO_ROUTE;
 			why.code = ICMP_UNREACH_NET;
@@ -120,81 +179,77 @@ __noinline int route_frame(struct __sk_buff *skb, struct endpoint *in, __u32 rou
 		if (unlikely(r->kind == ROUTE_DROP))
 			return drop(r->drop);
 		if (unlikely(r->kind == ROUTE_LOCAL)) {
-			if (originator)
+			if (!in)
 				return drop(DROP_TO_ROUTER);
 			why.reason = DROP_TO_ROUTER;
-			if (protocol == PROTO_ICMP) {
+			if (p->protocol == PROTO_ICMP) {
 				int turned = turn_round(skb);
 
 				if (turned < 0)
 					return drop(DROP_INTERNAL);
 				if (turned)
-					return punt_probe(skb, router, ttl);
+					return punt_probe(skb, p);
 				/* The reply is a packet of this router. */
-				originator = true;
-				ttl = 64;
+				in = NULL;
+				p->ttl = 64;
 				{
-					__be32 own = dst;
+					__be32 own = p->dst;
 
-					dst = src;
-					src = own;
+					p->dst = p->src;
+					p->src = own;
 				}
 				continue;
 			}
-			why.code = protocol == PROTO_TCP || protocol == PROTO_UDP ? ICMP_UNREACH_PORT
-											     : ICMP_UNREACH_PROTOCOL;
+			why.code = p->protocol == PROTO_TCP || p->protocol == PROTO_UDP ? ICMP_UNREACH_PORT
+												   : ICMP_UNREACH_PROTOCOL;
 			goto punt;
 		}
-		if (likely(!originator)) {
-			if (unlikely(ttl <= 1)) {
-				why.reason = DROP_TTL_EXCEEDED;
-				why.type = ICMP_TIME_EXCEEDED;
-				goto punt;
-			}
-			lowered = ttl - 1;
+		if (unlikely(in && p->ttl <= 1)) {
+			why.reason = DROP_TTL_EXCEEDED;
+			why.type = ICMP_TIME_EXCEEDED;
+			goto punt;
 		}
-		k.neighbor.net = r->net;
+		if (unlikely(r->plen))
+			r = route_hop(skb, p, r);
+		p->neighbor.net = r->net;
 		if (r->kind == ROUTE_VIA)
-			addr_copy(&k.neighbor.addr, &r->nexthop);
-		n = bpf_map_lookup_elem(&neighbors, &k.neighbor);
-		ek.net = r->net;
+			addr_copy(&p->neighbor.addr, &r->nexthop);
+		n = bpf_map_lookup_elem(&neighbors, &p->neighbor);
 		if (likely(n)) {
-			mac_copy(ek.mac, n->mac);
+			endpoint_key(p, r->net, n->mac);
 		} else {
-			__u64 mac = learned_neighbor(r->net, &k.neighbor.addr);
+			__u64 mac = learned_neighbor(p);
 
-			if (!mac && pair_net(r->net, &k.neighbor.addr))
-				return punt_arp(skb, router, r, addr_to_v4(&k.neighbor.addr), ttl);
+			if (!mac && pair_net(r->net, &p->neighbor.addr))
+				return punt_arp(skb, p, r);
 			if (!mac) {
 				why.reason = DROP_NEIGHBOR_UNKNOWN;
 				why.code = ICMP_UNREACH_HOST;
 				goto punt;
 			}
-			mac_unpack(ek.mac, mac);
+			p->endpoint.net = r->net;
+			mac_unpack(p->endpoint.mac, mac);
+			p->endpoint.pad = 0;
 		}
-		ep = find_endpoint(&ek);
+		ep = find_endpoint(p);
 		if (unlikely(!ep))
 			return drop(DROP_L2_UNKNOWN);
 		if (unlikely(ep->kind == ENDPOINT_DROP))
 			return drop(ep->drop);
-		mtu = r->mtu;
-		if (ep->kind != ENDPOINT_ROUTER && ep->mtu < mtu)
-			mtu = ep->mtu;
-		if (unlikely(size > mtu)) {
-			if (df || skb->gso_size) {
-				why.reason = DROP_FRAGMENTATION_NEEDED;
-					why.code = ICMP_UNREACH_FRAG;
-				goto punt;
-			}
-			ttl = lowered;
-			goto leave;
+		p->mtu = r->mtu;
+		if (ep->kind != ENDPOINT_ROUTER && ep->mtu < p->mtu)
+			p->mtu = ep->mtu;
+		if (unlikely(p->size > p->mtu && (p->df || skb->gso_size))) {
+			why.reason = DROP_FRAGMENTATION_NEEDED;
+			why.code = ICMP_UNREACH_FRAG;
+			goto punt;
 		}
-		ttl = lowered;
-		if (likely(ep->kind != ENDPOINT_ROUTER))
+		if (likely(in))
+			p->ttl--;
+		if (likely(ep->kind != ENDPOINT_ROUTER || p->size > p->mtu))
 			goto leave;
-		router = ep->id;
+		p->router = ep->id;
 		in = ep;
-		originator = false;
 	}
 	return drop(DROP_ROUTER_LOOP);
 
@@ -203,50 +258,47 @@ leave:
 	ip = (void *)(eth + 1);
 	if (unlikely((void *)(ip + 1) > DATA_END(skb)))
 		return drop(DROP_INTERNAL);
-	mac_copy(eth->dst, ek.mac);
+	mac_copy(eth->dst, p->endpoint.mac);
 	mac_copy(eth->src, r->mac);
-	set_ttl(ip, ttl);
-	if (unlikely(size > mtu))
-		return punt_fragment(skb, r->net, mtu);
+	set_ttl(ip, p->ttl);
+	if (unlikely(p->size > p->mtu))
+		return punt_fragment(skb, p, r->net);
 	if (ep->kind == ENDPOINT_PORT)
 		return deliver(skb, ep);
 	if (likely(ep->kind == ENDPOINT_REMOTE))
-		return tunnel(skb, ep, false);
+		return tunnel(skb, p, ep, false);
 	if (ep->kind == ENDPOINT_VLAN)
 		return deliver_vlan(skb, ep);
 	return drop(DROP_INTERNAL);
 
 punt:
-	why.ttl = ttl;
-	return punt_icmp(skb, originator ? NULL : in, router, why.word, mtu);
+	why.ttl = p->ttl;
+	return punt_icmp(skb, p, in, why.word);
 }
 
-/* Forwards a frame in the network it is in. ifindex: of the port it came from, or of the
- * interface that vlan is on; 0: a tunnel. */
-static __always_inline int bridge(struct __sk_buff *skb, __u32 net, __u32 ifindex, bool vlan)
+/* Forwards a frame in the network it is in. from is p->from, known when this is compiled. */
+static __always_inline int bridge(struct __sk_buff *skb, struct packet *p, enum source from)
 {
 	struct eth *eth = DATA(skb);
-	struct endpoint_key k = {.net = net};
+	const __u32 may = may_follow(from);
 	struct endpoint *ep;
 
 	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
 		return drop(DROP_FRAME_MALFORMED);
-	mac_copy(k.mac, eth->dst);
-	ep = find_endpoint(&k);
+	endpoint_key(p, p->net, eth->dst);
+	ep = find_endpoint(p);
 	if (unlikely(!ep))
-		return flood_net(skb, net, ifindex, ifindex && !vlan ? FLOOD_VLANS : 0);
+		return flood_net(skb, p);
+	if (unlikely(ep->kind == ENDPOINT_DROP))
+		return drop(ep->drop);
+	if (unlikely(!may_go(may, ep->kind)))
+		return drop(ep->kind == ENDPOINT_REMOTE ? DROP_TUNNEL_HAIRPIN : DROP_HAIRPIN);
 	if (likely(ep->kind == ENDPOINT_ROUTER)) {
 		if (unlikely(eth->type == bpf_htons(ETH_P_ARP)))
 			return drop(DROP_ARP_TO_ROUTER);
-		return route_frame(skb, ep, ep->id);
+		return route_frame(skb, p, ep, ep->id);
 	}
-	if (unlikely(ep->kind == ENDPOINT_DROP))
-		return drop(ep->drop);
-	if (ep->kind == ENDPOINT_PORT && ep->ifindex == ifindex)
-		return drop(DROP_HAIRPIN);
-	if (ep->kind == ENDPOINT_REMOTE && !ifindex)
-		return drop(DROP_TUNNEL_HAIRPIN);
-	if (unlikely(ep->kind == ENDPOINT_VLAN && vlan))
+	if (ep->kind == ENDPOINT_PORT && ep->ifindex == p->ifindex)
 		return drop(DROP_HAIRPIN);
 	if (packet_len(skb) > ep->mtu)
 		return drop(DROP_MTU_EXCEEDED);
@@ -254,5 +306,5 @@ static __always_inline int bridge(struct __sk_buff *skb, __u32 net, __u32 ifinde
 		return deliver(skb, ep);
 	if (unlikely(ep->kind == ENDPOINT_VLAN))
 		return deliver_vlan(skb, ep);
-	return tunnel(skb, ep, false);
+	return tunnel(skb, p, ep, false);
 }

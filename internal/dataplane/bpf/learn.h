@@ -4,6 +4,7 @@
 #pragma once
 
 #include "drop.h"
+#include "packet.h"
 #include "parse.h"
 
 /* How old a row's time may get before it is written again: a busy sender need not
@@ -75,10 +76,10 @@ static __noinline bool pair_net(__u32 net, const struct addr *a)
 }
 
 /* Charges a row to a port. */
-static __always_inline bool charge(const struct port *p)
+static __always_inline bool charge(const struct port *p, const struct config *cfg)
 {
 	struct learner *l, fresh = {};
-	__u32 key = p->port;
+	__u32 key = p->port, less = cfg->learn_less;
 
 	l = bpf_map_lookup_elem(&learners, &key);
 	if (!l) {
@@ -88,7 +89,9 @@ static __always_inline bool charge(const struct port *p)
 		if (!l)
 			return false;
 	}
-	if ((__s32)(p->learn_limit - __sync_fetch_and_add(&l->used, 1)) > 0)
+	if (key & LEARNER_VLAN)
+		less *= LEARN_PORTS_OF_VLAN;
+	if ((__s32)(p->learn_limit - less - __sync_fetch_and_add(&l->used, 1)) > 0)
 		return true;
 	__sync_fetch_and_add(&l->used, -1);
 	return false;
@@ -102,61 +105,96 @@ static __always_inline void discharge(__u32 port)
 		__sync_fetch_and_add(&l->used, -1);
 }
 
-/* Whether the tables say who has it, so that nothing can be learned. */
-static __always_inline bool known(const struct sender_key *k)
+/* The key of an endpoint. In whole words, as the hash reads it: a processor waits for
+ * smaller stores to reach its cache before it loads what they are parts of. */
+static __always_inline struct endpoint_key *endpoint_key(struct packet *p, __u32 net, const void *mac)
 {
-	struct endpoint_key ek = {.net = k->net};
-	struct neighbor_key nk = {.net = k->net};
+	__u32 *to = (void *)&p->endpoint;
+	const __u16 *rest = mac + 4;
 
-	if (k->kind == SENDER_MAC) {
-		mac_copy(ek.mac, &k->addr);
-		return bpf_map_lookup_elem(&endpoints, &ek);
-	}
-	addr_copy(&nk.addr, &k->addr);
-	return bpf_map_lookup_elem(&neighbors, &nk);
+	to[0] = net;
+	to[1] = *(const __u32 *)mac;
+	to[2] = *rest;
+	return &p->endpoint;
 }
 
-/* Notes that the port p, whose checks the frame has passed, has the MAC or the address k.
+static __always_inline struct neighbor_key *neighbor_key(struct packet *p, __u32 net, const struct addr *a)
+{
+	p->neighbor.net = net;
+	addr_copy(&p->neighbor.addr, a);
+	return &p->neighbor;
+}
+
+/* The key of what was learned of a MAC. */
+static __always_inline struct sender_key *sender_mac(struct packet *p, __u32 net, const void *mac)
+{
+	__builtin_memset(&p->sender, 0, sizeof(p->sender));
+	p->sender.net = net;
+	p->sender.kind = SENDER_MAC;
+	mac_copy(&p->sender.addr, mac);
+	return &p->sender;
+}
+
+static __always_inline struct sender_key *sender_addr(struct packet *p, __u32 net, const struct addr *a)
+{
+	p->sender.net = net;
+	p->sender.kind = SENDER_ADDR;
+	addr_copy(&p->sender.addr, a);
+	return &p->sender;
+}
+
+/* Whether the tables say who has p->sender, so that nothing can be learned. */
+static __always_inline bool known(struct packet *p)
+{
+	struct sender_key *k = &p->sender;
+
+	if (k->kind == SENDER_MAC)
+		return bpf_map_lookup_elem(&endpoints, endpoint_key(p, k->net, &k->addr));
+	return bpf_map_lookup_elem(&neighbors, neighbor_key(p, k->net, &k->addr));
+}
+
+/* Notes that a port, whose checks the frame has passed, has the MAC or the address p->sender.
  * moves: also where another port was heard of lately.
  *
  * Values of rows that are there are written in place: the kernel would give the
  * memory of a replaced row away while other processors read it. The agent, which
  * removes rows, does not wait for readers either: what such a reader takes from the
  * row leads it nowhere but to a port of its own network, by another look-up. */
-__noinline int learn(struct port *p, struct sender_key *k, __u64 mac, __u32 moves)
+__noinline int learn(struct packet *p, struct port *port, __u64 mac, __u32 moves)
 {
-	struct sender *l, fresh = {};
+	struct sender *l;
 	__u32 zero = 0, holder;
 	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
 	__u64 now = bpf_ktime_get_coarse_ns();
 
-	if (!p || !k || !cfg)
+	if (!p || !port || !cfg)
 		return 0;
-	l = bpf_map_lookup_elem(&senders, k);
+	l = bpf_map_lookup_elem(&senders, &p->sender);
 	if (!l) {
-		if (known(k))
+		if (known(p))
 			return 0;
-		if (charge(p)) {
-			fresh.mac = mac;
-			fresh.seen = now;
-			fresh.port = p->port;
-			if (!bpf_map_update_elem(&senders, k, &fresh, BPF_NOEXIST))
+		if (charge(port, cfg)) {
+			p->fresh.mac = mac;
+			p->fresh.seen = now;
+			p->fresh.port = port->port;
+			p->fresh.pad = 0;
+			if (!bpf_map_update_elem(&senders, &p->sender, &p->fresh, BPF_NOEXIST))
 				return 0;
-			discharge(p->port);
+			discharge(port->port);
 		}
 		count_drop(DROP_LEARN_LIMITED);
 		return 0;
 	}
 	holder = l->port;
-	if (holder != p->port) {
+	if (holder != port->port) {
 		if (!moves && within(now, l->seen, cfg->learn_hold))
 			return 0;
-		if (!charge(p)) {
+		if (!charge(port, cfg)) {
 			count_drop(DROP_LEARN_LIMITED);
 			return 0;
 		}
-		if (__sync_val_compare_and_swap(&l->port, holder, p->port) != holder) {
-			discharge(p->port); /* it moves right now, elsewhere */
+		if (__sync_val_compare_and_swap(&l->port, holder, port->port) != holder) {
+			discharge(port->port); /* it moves right now, elsewhere */
 			return 0;
 		}
 		discharge(holder);
@@ -168,20 +206,16 @@ __noinline int learn(struct port *p, struct sender_key *k, __u64 mac, __u32 move
 	return 0;
 }
 
-static __noinline void learn_mac(struct port *p, const void *mac)
+static __always_inline void learn_mac(struct packet *p, struct port *port, const void *mac)
 {
-	struct sender_key k = {.net = p->net, .kind = SENDER_MAC};
-
-	mac_copy(&k.addr, mac);
-	learn(p, &k, mac_pack(p->mac), true);
+	sender_mac(p, port->net, mac);
+	learn(p, port, mac_pack(port->mac), true);
 }
 
-static __noinline void learn_addr(struct port *p, const struct addr *a, const void *mac, bool moves)
+static __always_inline void learn_addr(struct packet *p, struct port *port, const struct addr *a, const void *mac, bool moves)
 {
-	struct sender_key k = {.net = p->net, .kind = SENDER_ADDR};
-
-	addr_copy(&k.addr, a);
-	learn(p, &k, mac_pack(mac), moves);
+	sender_addr(p, port->net, a);
+	learn(p, port, mac_pack(mac), moves);
 }
 
 /* What was learned, if it is not too old. */
@@ -196,16 +230,15 @@ static __always_inline struct sender *find_learned(const struct sender_key *k)
 	return l;
 }
 
-/* The port that a learned MAC leads to, by the row of its own MAC; or the VLAN. */
-static __noinline struct endpoint *learned_endpoint(__u32 net, const __u8 *mac)
+/* The port that the learned MAC of p->endpoint leads to, by the row of its own MAC; or the
+ * VLAN. */
+static __noinline struct endpoint *learned_endpoint(struct packet *p)
 {
-	struct sender_key k = {.net = net, .kind = SENDER_MAC};
-	struct endpoint_key ek = {.net = net};
+	__u32 net = p->endpoint.net;
 	struct endpoint *ep;
 	struct sender *l;
 
-	mac_copy(&k.addr, mac);
-	l = find_learned(&k);
+	l = find_learned(sender_mac(p, net, p->endpoint.mac));
 	if (!l)
 		return NULL;
 	if (l->port & LEARNER_VLAN) {
@@ -214,21 +247,23 @@ static __noinline struct endpoint *learned_endpoint(__u32 net, const __u8 *mac)
 		ep = bpf_map_lookup_elem(&vlans, &vk);
 		return ep && ep->id == net && !ep->drop ? ep : NULL;
 	}
-	mac_unpack(ek.mac, l->mac);
-	ep = bpf_map_lookup_elem(&endpoints, &ek);
+	p->holder.net = net;
+	mac_unpack(p->holder.mac, l->mac);
+	p->holder.pad = 0;
+	ep = bpf_map_lookup_elem(&endpoints, &p->holder);
 	if (!ep || ep->kind != ENDPOINT_PORT || ep->id != l->port)
 		return NULL;
 	return ep;
 }
 
-/* Where frames for a MAC go. */
-static __always_inline struct endpoint *find_endpoint(const struct endpoint_key *k)
+/* Where frames for the MAC of p->endpoint go. */
+static __always_inline struct endpoint *find_endpoint(struct packet *p)
 {
-	struct endpoint *ep = bpf_map_lookup_elem(&endpoints, k);
+	struct endpoint *ep = bpf_map_lookup_elem(&endpoints, &p->endpoint);
 
 	if (likely(ep))
 		return ep;
-	return learned_endpoint(k->net, k->mac);
+	return learned_endpoint(p);
 }
 
 /* Whether frames can be sent to what was learned. */
@@ -237,22 +272,20 @@ static __always_inline bool reachable(const struct endpoint *ep)
 	return ep && (ep->kind == ENDPOINT_PORT || ep->kind == ENDPOINT_VLAN);
 }
 
-/* The MAC that was learned for an address, 0 where there is none that leads to a
- * port or a VLAN. */
-static __noinline __u64 learned_neighbor(__u32 net, const struct addr *a)
+/* The MAC that was learned for the address of p->neighbor, 0 where there is none that leads
+ * to a port or a VLAN. */
+static __noinline __u64 learned_neighbor(struct packet *p)
 {
-	struct sender_key k = {.net = net, .kind = SENDER_ADDR};
-	struct endpoint_key ek = {.net = net};
-	struct endpoint *ep;
+	__u32 net = p->neighbor.net;
 	struct sender *l;
 	__u64 mac;
 
-	addr_copy(&k.addr, a);
-	l = find_learned(&k);
+	l = find_learned(sender_addr(p, net, &p->neighbor.addr));
 	if (!l)
 		return 0;
 	mac = l->mac;
-	mac_unpack(ek.mac, mac);
-	ep = find_endpoint(&ek);
-	return reachable(ep) ? mac : 0;
+	p->endpoint.net = net;
+	mac_unpack(p->endpoint.mac, mac);
+	p->endpoint.pad = 0;
+	return reachable(find_endpoint(p)) ? mac : 0;
 }

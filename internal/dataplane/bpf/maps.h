@@ -28,11 +28,13 @@
 HASH(ports, __u32, struct port);
 HASH(port_addrs, struct port_addr_key, __u32);
 HASH(endpoints, struct endpoint_key, struct endpoint);
+HASH(hops, struct route_key, struct next_hops);
 HASH(neighbors, struct neighbor_key, struct neighbor);
 HASH(tunnel_ips, struct addr, struct tunnel_ip);
 HASH(vnis, struct vni_key, struct vni);
 HASH(vlans, struct vlan_key, struct endpoint);
 HASH(peers, struct peer_key, struct peer);
+HASH(vteps, struct vtep_key, struct vtep);
 HASH(floods, struct flood_key, struct flood);
 HASH(icmp_buckets, __u32, struct icmp_bucket);
 HASH(senders, struct sender_key, struct sender);
@@ -56,6 +58,8 @@ struct {
 
 ARRAY(counters, BPF_MAP_TYPE_PERCPU_ARRAY, struct counter, 1);
 ARRAY(nexthops, BPF_MAP_TYPE_PERCPU_ARRAY, struct nexthop, NEXTHOPS);
+ARRAY(shares, BPF_MAP_TYPE_ARRAY, __u64, 1 << SHARES_BITS);
+ARRAY(hosts, BPF_MAP_TYPE_ARRAY, __u64, PURPOSES);
 ARRAY(askeds, BPF_MAP_TYPE_ARRAY, struct asked, ASKED);
 ARRAY(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u64, DROP_COUNT);
 ARRAY(records, BPF_MAP_TYPE_ARRAY, struct record, 1);

@@ -37,6 +37,18 @@ static __always_inline void mac_copy(void *to, const void *from)
 	x[2] = y[2];
 }
 
+/* In words: struct eth is on a multiple of 2 only. */
+static __always_inline void eth_copy(void *to, const void *from)
+{
+	__u32 *x = to;
+	const __u32 *y = from;
+
+	x[0] = y[0];
+	x[1] = y[1];
+	x[2] = y[2];
+	((__u16 *)to)[6] = ((const __u16 *)from)[6];
+}
+
 /* A MAC as a 48-bit number. */
 static __always_inline __u64 mac_number(const __u8 *m)
 {
@@ -80,6 +92,19 @@ static __always_inline bool addr_equal(const struct addr *a, const struct addr *
 	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]));
 }
 
+/* Whether a transport begins with two ports. */
+static __always_inline bool has_ports(__u8 protocol)
+{
+	return protocol == PROTO_TCP || protocol == PROTO_UDP || protocol == PROTO_SCTP;
+}
+
+/* A step of the hash behind outer source ports, next hops and shares. */
+static __always_inline __u64 mix(__u64 h, __u64 w)
+{
+	h = (h ^ w) * 0x9E3779B97F4A7C15ULL;
+	return h ^ h >> 32;
+}
+
 static __always_inline __u16 fold(__u32 sum)
 {
 	sum = (sum & 0xffff) + (sum >> 16);
@@ -115,11 +140,34 @@ static __always_inline void set_ttl(struct ipv4 *ip, __u8 ttl)
 	ip->check = csum_replace(ip->check, from, bpf_htons((__u16)ttl << 8 | ip->protocol));
 }
 
+/* How long an IPv4 packet says that it is. Linux has TCP packets for segmentation that are
+ * longer than the field can say, with 0 in it (BIG TCP; iph_totlen in its ip.h). */
+static __always_inline __u32 ipv4_len(const struct __sk_buff *skb, const struct ipv4 *ip)
+{
+	__u32 len = bpf_ntohs(ip->tot_len);
+
+	if (unlikely(!len && skb->gso_size && ip->protocol == PROTO_TCP))
+		return skb->len - sizeof(struct eth);
+	return len;
+}
+
+/* Whether a hop-by-hop header with nothing but the length of a jumbogram (RFC 2675) and TCP
+ * behind it is at off: Linux before 7.0 says so how long a packet for segmentation is,
+ * and takes the header out again when it cuts the packet (ipv6_has_hopopt_jumbo). */
+static __always_inline bool jumbo_tcp(struct __sk_buff *skb, __u32 off)
+{
+	__u8 h[4];
+
+	if (bpf_skb_load_bytes(skb, off, h, sizeof(h)))
+		return false;
+	return h[0] == PROTO_TCP && !h[1] && h[2] == 0xc2 && h[3] == 4;
+}
+
 /* Bytes of the network and transport headers plus one segment of a GSO packet; 0
  * where they cannot be told. */
 static __noinline __u32 segment_len(struct __sk_buff *skb, __be16 type)
 {
-	__u32 network, transport = 8;
+	__u32 network, transport = 8, extra = 0;
 	__u8 header[10], b;
 
 	if (skb->gso_size == GSO_BY_FRAGS)
@@ -132,10 +180,14 @@ static __noinline __u32 segment_len(struct __sk_buff *skb, __be16 type)
 	} else if (type == bpf_htons(ETH_P_IPV6) && header[0] >> 4 == 6 && skb->len >= 14 + sizeof(struct ipv6)) {
 		network = 40;
 		b = header[6];
+		if (b == PROTO_HOPOPTS && jumbo_tcp(skb, 14 + network)) {
+			b = PROTO_TCP;
+			extra = 8; /* no segment has it */
+		}
 	} else {
 		return 0;
 	}
-	if (b == PROTO_TCP && !bpf_skb_load_bytes(skb, 14 + network + 12, &b, 1))
+	if (b == PROTO_TCP && !bpf_skb_load_bytes(skb, 14 + network + extra + 12, &b, 1))
 		transport = (b >> 4) * 4;
 	return skb->gso_size + network + transport;
 }

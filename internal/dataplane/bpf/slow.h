@@ -4,6 +4,8 @@
 #pragma once
 
 #include "drop.h"
+#include "fair.h"
+#include "packet.h"
 #include "parse.h"
 
 /* Why a router drops a packet, and the ICMP error for it. One word, for the few
@@ -18,40 +20,8 @@ union verdict_icmp {
 	__u32 word;
 };
 
-/* Takes a token of the router's allowance. */
-static __always_inline bool allowed(const struct config *cfg, __u32 router)
-{
-	struct icmp_bucket *b, fresh = {};
-	__u64 now, step;
-
-	if (!cfg->icmp_rate)
-		return true;
-	b = bpf_map_lookup_elem(&icmp_buckets, &router);
-	if (!b) {
-		/* Another processor may have been first; both use the same row. */
-		bpf_map_update_elem(&icmp_buckets, &router, &fresh, BPF_NOEXIST);
-		b = bpf_map_lookup_elem(&icmp_buckets, &router);
-		if (!b)
-			return false;
-	}
-	now = bpf_ktime_get_ns();
-	step = 1000000000ULL / cfg->icmp_rate;
-	for (int try = 0; try < 4; try++) {
-		__u64 old = b->spent, next = old, full = step * cfg->icmp_burst;
-
-		if (now > full && next < now - full)
-			next = now - full;
-		next += step;
-		if (next > now)
-			return false;
-		if (__sync_val_compare_and_swap(&b->spent, old, next) == old)
-			return true;
-	}
-	return false;
-}
-
 /* RFC 1812 §4.3.2.7: no error about an error or about a later fragment. */
-static __always_inline bool may_answer(struct __sk_buff *skb)
+static __noinline bool may_answer(struct __sk_buff *skb)
 {
 	struct ipv4 ip;
 	__u8 type;
@@ -65,6 +35,15 @@ static __always_inline bool may_answer(struct __sk_buff *skb)
 	if (bpf_ntohs(ip.tot_len) <= (ip.vihl & 15) * 4 || bpf_skb_load_bytes(skb, 14 + (ip.vihl & 15) * 4, &type, 1))
 		return false;
 	return type == 0 || type == 8 || (type >= 13 && type <= 18);
+}
+
+/* What the agent is told, but for what only some kinds have. */
+static __always_inline void slow_header(struct packet *p, __u8 kind, __u8 reason)
+{
+	__builtin_memset(&p->slow, 0, sizeof(p->slow));
+	p->slow.kind = kind;
+	p->slow.reason = reason;
+	p->slow.router = p->router;
 }
 
 static __always_inline int to_slow(struct __sk_buff *skb, const struct slow_header *h, const struct config *cfg)
@@ -96,7 +75,7 @@ struct probe_packet {
 /* Whether an ICMP packet belongs to a probe of this router: the request that the
  * agent made (own), or what came back for one: an echo reply, or an error (RFC 792:
  * types 3 and 11) that quotes such a request. */
-static __always_inline bool of_probe(struct __sk_buff *skb, bool own)
+static __noinline bool of_probe(struct __sk_buff *skb, bool own)
 {
 	struct probe_packet p;
 	const __u32 head = offsetof(struct probe_packet, quoted_ip);
@@ -118,19 +97,22 @@ static __always_inline bool of_probe(struct __sk_buff *skb, bool own)
 }
 
 /* An ICMP packet to the router itself that it does not answer: to the agent where it
- * answers a probe. ttl: of the packet when it came to this router. */
-__noinline int punt_probe(struct __sk_buff *skb, __u32 router, __u32 ttl)
+ * answers a probe. */
+__noinline int punt_probe(struct __sk_buff *skb, struct packet *p)
 {
-	struct slow_header h = {.kind = SLOW_PROBE, .router = router};
 	__u32 zero = 0;
 	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
 	struct ipv4 *ip;
 
-	if (!cfg)
+	if (!cfg || !p)
 		return drop(DROP_INTERNAL);
 	if (!of_probe(skb, false))
 		return drop(DROP_TO_ROUTER);
-	if (!allowed(cfg, router)) {
+	if (!allowed(cfg, FOR_PROBE, p->router, source_of(skb, cfg), 1)) {
+		struct icmp_bucket *b = bpf_map_lookup_elem(&icmp_buckets, &p->router);
+
+		if (b)
+			__sync_fetch_and_add(&b->limited, 1);
 		count_drop(DROP_SLOW_PATH_LIMITED);
 		return drop(DROP_TO_ROUTER);
 	}
@@ -139,40 +121,36 @@ __noinline int punt_probe(struct __sk_buff *skb, __u32 router, __u32 ttl)
 	ip = DATA(skb) + 14;
 	if ((void *)(ip + 1) > DATA_END(skb))
 		return drop(DROP_INTERNAL);
-	if (ip->ttl != (__u8)ttl)
-		set_ttl(ip, ttl);
-	return to_slow(skb, &h, cfg);
+	if (ip->ttl != p->ttl)
+		set_ttl(ip, p->ttl);
+	slow_header(p, SLOW_PROBE, 0);
+	return to_slow(skb, &p->slow, cfg);
 }
 
 /* Drops a packet at a router, with an ICMP error where that may be. in: where the
- * packet came into the router, NULL where the router made it. mtu: of the way
- * out. */
-__noinline int punt_icmp(struct __sk_buff *skb, struct endpoint *in, __u32 router, __u32 word, __u32 mtu)
+ * packet came into the router, NULL where the router made it. */
+__noinline int punt_icmp(struct __sk_buff *skb, struct packet *p, struct endpoint *in, __u32 word)
 {
 	union verdict_icmp v = {.word = word};
-	struct slow_header h = {
-		.kind = SLOW_ICMP,
-		.reason = v.reason,
-		.icmp_type = v.type,
-		.icmp_code = v.code,
-		.router = router,
-		.mtu = v.reason == DROP_FRAGMENTATION_NEEDED ? mtu : 0,
-	};
 	__u32 zero = 0;
 	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
 	struct ipv4 *ip;
 
-	if (!cfg)
+	if (!cfg || !p)
 		return drop(DROP_INTERNAL);
 	count_drop(v.reason);
+	slow_header(p, SLOW_ICMP, v.reason);
+	p->slow.icmp_type = v.type;
+	p->slow.icmp_code = v.code;
+	p->slow.mtu = v.reason == DROP_FRAGMENTATION_NEEDED ? p->mtu : 0;
 	if (!in && of_probe(skb, true)) {
-		h.kind = SLOW_PROBE;
-		return to_slow(skb, &h, cfg);
+		p->slow.kind = SLOW_PROBE;
+		return to_slow(skb, &p->slow, cfg);
 	}
 	if (!in || !may_answer(skb))
 		return drop_quiet(v.reason);
-	addr_copy(&h.src, &in->addr);
-	if (!allowed(cfg, router)) {
+	addr_copy(&p->slow.src, &in->addr);
+	if (!allowed(cfg, v.reason == DROP_FRAGMENTATION_NEEDED ? FOR_TOO_BIG : FOR_ERROR, p->router, source_of(skb, cfg), 1)) {
 		count_drop(DROP_SLOW_PATH_LIMITED);
 		return drop_quiet(v.reason);
 	}
@@ -183,44 +161,46 @@ __noinline int punt_icmp(struct __sk_buff *skb, struct endpoint *in, __u32 route
 		return drop(DROP_INTERNAL);
 	if (ip->ttl != v.ttl)
 		set_ttl(ip, v.ttl);
-	return to_slow(skb, &h, cfg);
+	return to_slow(skb, &p->slow, cfg);
 }
 
 /* The next hop's address is one that is learned, and is not: the router asks. Once a
  * second for one address, so that a flow to one that nobody holds leaves the
  * router's allowance to others. */
-static __always_inline bool ask_now(const struct config *cfg, __u32 router, __u32 net, const struct addr *addr)
+static __always_inline bool ask_now(struct __sk_buff *skb, const struct config *cfg, struct packet *p)
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
+	__u32 net = p->neighbor.net;
+	struct addr *addr = &p->neighbor.addr;
 	__u32 slot = (((__u64)net << 32 | addr_to_v4(addr)) * 0x9E3779B97F4A7C15ULL) >> 56;
 	struct asked *a = bpf_map_lookup_elem(&askeds, &slot);
 
-	if (!cfg->icmp_rate)
+	if (!cfg->rates[FOR_ARP].source.rate)
 		return true;
 	if (!a || (a->net == net && addr_equal(&a->addr, addr) && now - a->at < 1000000000ULL))
 		return false;
-	if (!allowed(cfg, router))
+	if (!allowed(cfg, FOR_ARP, p->router, source_of(skb, cfg), 1)) {
+		count_drop(DROP_SLOW_PATH_LIMITED);
 		return false;
+	}
 	a->at = now;
 	a->net = net;
 	addr_copy(&a->addr, addr);
 	return true;
 }
 
-__noinline int punt_arp(struct __sk_buff *skb, __u32 router, struct route *r, __u32 addr, __u32 ttl)
+/* Has the agent ask for p->neighbor. */
+__noinline int punt_arp(struct __sk_buff *skb, struct packet *p, struct route *r)
 {
-	struct slow_header h = {.kind = SLOW_ARP, .reason = DROP_NEIGHBOR_RESOLVING, .router = router};
 	__u32 zero = 0;
 	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
 	struct ipv4 *ip;
 	struct eth *eth;
 
-	if (!cfg || !r)
+	if (!cfg || !p || !r)
 		return drop(DROP_INTERNAL);
 	count_drop(DROP_NEIGHBOR_RESOLVING);
-	h.net = r->net;
-	addr_v4(&h.src, addr);
-	if (!ask_now(cfg, router, r->net, &h.src))
+	if (!ask_now(skb, cfg, p))
 		return drop_quiet(DROP_NEIGHBOR_RESOLVING);
 	if (bpf_skb_pull_data(skb, sizeof(*eth) + sizeof(*ip)))
 		return drop(DROP_INTERNAL);
@@ -229,19 +209,27 @@ __noinline int punt_arp(struct __sk_buff *skb, __u32 router, struct route *r, __
 	if ((void *)(ip + 1) > DATA_END(skb))
 		return drop(DROP_INTERNAL);
 	mac_copy(eth->src, r->mac);
-	if (ip->ttl != ttl)
-		set_ttl(ip, ttl);
-	return to_slow(skb, &h, cfg);
+	if (ip->ttl != p->ttl)
+		set_ttl(ip, p->ttl);
+	slow_header(p, SLOW_ARP, DROP_NEIGHBOR_RESOLVING);
+	p->slow.net = p->neighbor.net;
+	addr_copy(&p->slow.src, &p->neighbor.addr);
+	return to_slow(skb, &p->slow, cfg);
 }
 
-/* To be cut: the frame is as it would have left. */
-__noinline int punt_fragment(struct __sk_buff *skb, __u32 net, __u32 mtu)
+/* To be cut: the frame is as it would have left. Its fragments are what it costs. */
+__noinline int punt_fragment(struct __sk_buff *skb, struct packet *p, __u32 net)
 {
-	struct slow_header h = {.kind = SLOW_FRAGMENT, .net = net, .mtu = mtu};
 	__u32 zero = 0;
 	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
 
-	if (!cfg)
+	if (!cfg || !p || !p->mtu)
 		return drop(DROP_INTERNAL);
-	return to_slow(skb, &h, cfg);
+	if (!allowed(cfg, FOR_FRAGMENT, net, source_of(skb, cfg), skb->len / p->mtu + 1))
+		return drop(DROP_SLOW_PATH_LIMITED);
+	slow_header(p, SLOW_FRAGMENT, 0);
+	p->slow.router = 0;
+	p->slow.net = net;
+	p->slow.mtu = p->mtu;
+	return to_slow(skb, &p->slow, cfg);
 }

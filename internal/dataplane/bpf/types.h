@@ -9,6 +9,15 @@ struct addr {
 	__u8 b[16];
 };
 
+/* Where a packet came from. A kind that is not here may reach nothing (may_follow). */
+enum source {
+	SOURCE_UPLINK = 1,   /* no tunnel packet, and of no VLAN of ours: the host's */
+	SOURCE_WORKLOAD = 2, /* a port's interface */
+	SOURCE_VLAN = 3,     /* a network's VLAN on an uplink */
+	SOURCE_TUNNEL = 4,   /* another site */
+	SOURCE_SLOW = 5,     /* the agent's slow path */
+};
+
 /* ports: host-side interface index → the port that is plugged there */
 #define PORT_F_SECURITY 1 /* check source MAC, IP and ARP */
 #define PORT_F_ADDRS 2    /* more addresses than addr: look in port_addrs */
@@ -96,7 +105,8 @@ enum endpoint_kind {
 	ENDPOINT_DROP = 4,
 	ENDPOINT_VLAN = 5, /* in vlans alone */
 };
-#define ENDPOINT_F_PEER 1 /* bpf_redirect_peer: a veth whose peer is in another namespace */
+#define ENDPOINT_F_PEER 1   /* bpf_redirect_peer: a veth whose peer is in another namespace */
+#define ENDPOINT_F_KERNEL 2 /* ENDPOINT_REMOTE: by the kernel's output path, always */
 struct endpoint_key {
 	__u32 net;
 	__u8 mac[6];
@@ -117,6 +127,30 @@ struct endpoint {
 	__u32 pad2;
 	struct addr addr;  /* ENDPOINT_ROUTER: its address here; ENDPOINT_REMOTE: the VTEP */
 	struct addr local; /* ENDPOINT_REMOTE: our tunnel IP */
+};
+
+/* Where a frame that is bridged may go: the bit of an endpoint's kind, and copies of it.
+ * docs/PIPELINE.md has this as a table. */
+enum destination {
+	TO_PORT = 1 << ENDPOINT_PORT,
+	TO_ROUTER = 1 << ENDPOINT_ROUTER,
+	TO_REMOTE = 1 << ENDPOINT_REMOTE,
+	TO_VLAN = 1 << ENDPOINT_VLAN,
+	TO_COPIES = 1 << 6,      /* to the network's ports, where nobody has the address */
+	TO_VLAN_COPIES = 1 << 7, /* to its VLANs */
+	TO_HOST = 1 << 8,        /* the host's own stack */
+};
+enum may_follow {
+	FROM_UPLINK = TO_HOST,
+	FROM_WORKLOAD = TO_PORT | TO_ROUTER | TO_REMOTE | TO_VLAN | TO_COPIES | TO_VLAN_COPIES,
+	FROM_VLAN = TO_PORT | TO_ROUTER | TO_REMOTE | TO_COPIES,
+	FROM_TUNNEL = TO_PORT | TO_ROUTER | TO_VLAN | TO_COPIES,
+	FROM_SLOW = TO_PORT | TO_ROUTER | TO_REMOTE | TO_VLAN | TO_COPIES | TO_VLAN_COPIES,
+};
+/* Of whose addresses ARP tells the others. A port's workload is told of all that are known. */
+enum may_ask {
+	ASK_VLAN = TO_PORT | TO_ROUTER,
+	ASK_TUNNEL = TO_PORT | TO_ROUTER | TO_VLAN,
 };
 
 /* vlans: (interface, VLAN) → network, as an endpoint of kind ENDPOINT_VLAN */
@@ -154,7 +188,15 @@ struct route {
 	__u8 mac[6]; /* source MAC on net */
 	__u32 net;
 	__u32 mtu; /* of net, bytes */
+	__u32 plen; /* ROUTE_VIA, one of several: of the row's key, which hops has too; else 0 */
 	struct addr nexthop; /* ROUTE_VIA */
+};
+
+/* hops: the destination of a route → its next hops, where there are several */
+#define HOPS 8
+struct next_hops {
+	__u32 count; /* 1 … HOPS */
+	struct route hop[HOPS]; /* kind ROUTE_VIA, plen 0 */
 };
 
 /* tunnel_ips: our tunnel IPs */
@@ -172,6 +214,8 @@ struct vni {
 };
 
 /* peers: (tunnel IP, outer source, VNI) → network; a hit is the permission */
+#define PEER_F_KERNEL 1 /* by the kernel's input path, always */
+#define WAYS 8          /* interfaces that may lead to a VTEP */
 struct peer_key {
 	struct addr local;
 	struct addr remote;
@@ -181,7 +225,19 @@ struct peer {
 	__u32 net;
 	__u32 counter; /* index in counters */
 	__u8 drop;
-	__u8 pad[3];
+	__u8 flags; /* PEER_F_* */
+	__u8 pad[2];
+	__u32 ways[WAYS]; /* interfaces that the VTEP's packets may come in by; 0: none */
+};
+
+/* vteps: (tunnel IP, outer source) → what the rows of peers with them have in common, for
+ * packets whose VNI is not known yet */
+struct vtep_key {
+	struct addr local;
+	struct addr remote;
+};
+struct vtep {
+	__u32 ways[WAYS];
 };
 
 /* floods: (network, slot) → a local port or a VLAN that takes flooded frames; the slots of
@@ -206,14 +262,44 @@ struct counter {
 	__u64 tx_bytes;
 };
 
-/* icmp_buckets: router → what is left of its allowance of punts for ICMP errors */
-struct icmp_bucket {
-	/* When the allowance was, or will have been, used up: ns of
-	 * bpf_ktime_get_ns. A punt moves it on by 1 s / icmp_rate; it may be
-	 * moved up to now, and it is never more than icmp_burst such steps
-	 * behind. One word, so that processors compare and swap it. */
-	__u64 spent;
+/* What allowances are for: each purpose has its own, so that none starves another. */
+enum purpose {
+	FOR_ERROR = 0,   /* ICMP errors but these: */
+	FOR_TOO_BIG = 1, /* fragmentation needed */
+	FOR_PROBE = 2,   /* what comes back for routers' probes */
+	FOR_ARP = 3,     /* routers' questions for who has an address */
+	FOR_FRAGMENT = 4, /* fragments that the slow path cuts */
+	FOR_FLOOD = 5,   /* copies of flooded frames */
+	PURPOSES = 6,
 };
+#define ROUTER_PURPOSES 4 /* the first ones are kept by router, the others by network */
+
+/* How many tokens an allowance gets a second, and how many it holds. */
+struct rate {
+	__u32 rate; /* 0: no limit */
+	__u32 burst;
+};
+struct rates {
+	struct rate source; /* of one sender, at one router or network; no limit: none of the others' either */
+	struct rate owner;  /* of the router or network */
+	struct rate host;   /* of all */
+};
+
+/* shares: allowances by a hash of purpose, router or network, and sender: a time each, as in
+ * icmp_bucket. Few share one by chance, and who those are nobody outside can tell. */
+#define SHARES_BITS 15
+
+/* icmp_buckets: router → what is left of its allowances */
+struct icmp_bucket {
+	/* By purpose, when the allowance was, or will have been, used up: ns of
+	 * bpf_ktime_get_ns. A token moves it on by 1 s / rate; there is one while that
+	 * does not go beyond now, and it is never more than burst such steps
+	 * behind. One word each, so that processors compare and swap it. */
+	__u64 spent[ROUTER_PURPOSES];
+	__u64 limited; /* packets that looked like answers to its probes, and found no token */
+};
+
+/* hosts: purpose → the allowance of all: a time, as in icmp_bucket */
 
 /* nexthops: what bpf_fib_lookup said of a flow, per CPU, at the low bits of the flow's
  * hash. True for the tick of the clock in which it was asked. */
@@ -239,12 +325,16 @@ struct config {
 	__u32 vxlan_ifindex; /* the collect-metadata vxlan device; also the device whose
 	                        forwarding switch bpf_fib_lookup asks for */
 	__u32 slow_ifindex;  /* the tap device to and from the agent's slow path */
-	__u32 icmp_rate;     /* punts a second and router; 0: no limit */
-	__u32 icmp_burst;
+	struct rates rates[PURPOSES];
 	/* For how long, in ns, after the holder of an address last spoke nothing but
 	 * ARP gives it to another port; and for how long the holder is known. */
 	__u64 learn_hold;
 	__u64 learn_age;
+	__u32 mark; /* bits of skb->mark that from_underlay sets, and from_vxlan wants */
+	/* How many rows of senders fewer each port may hold while there are few left; the
+	 * VLANs of a network so many times that. */
+	__u32 learn_less;
+#define LEARN_PORTS_OF_VLAN 16
 };
 
 /* The header between Ethernet and IP header on the slow path's tap device, in

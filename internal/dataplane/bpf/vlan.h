@@ -17,98 +17,86 @@ static __always_inline bool held_by_port(const struct sender_key *k)
 }
 
 /* Whether an address is somebody's who is not on a VLAN. */
-static __always_inline bool addr_taken(__u32 net, const struct addr *a)
+static __always_inline bool addr_taken(struct packet *p, __u32 net, const struct addr *a)
 {
-	struct sender_key k = {.net = net, .kind = SENDER_ADDR};
-	struct neighbor_key nk = {.net = net};
-
-	addr_copy(&nk.addr, a);
-	if (bpf_map_lookup_elem(&neighbors, &nk))
+	if (bpf_map_lookup_elem(&neighbors, neighbor_key(p, net, a)))
 		return true;
-	addr_copy(&k.addr, a);
-	return held_by_port(&k);
+	return held_by_port(sender_addr(p, net, a));
 }
 
 /* The allowance that what is learned on a network's VLANs is charged to. */
-static __always_inline void stranger(struct port *p, const struct endpoint *vlan)
+static __always_inline struct port *stranger(struct packet *p, const struct endpoint *vlan)
 {
-	__builtin_memset(p, 0, sizeof(*p));
-	p->port = LEARNER_VLAN | vlan->id;
-	p->net = vlan->id;
-	p->learn_limit = vlan->table;
+	struct port *s = &p->stranger;
+
+	__builtin_memset(s, 0, sizeof(*s));
+	s->port = LEARNER_VLAN | vlan->id;
+	s->net = vlan->id;
+	s->learn_limit = vlan->table;
+	return s;
 }
 
 /* Checks an address with the MAC it came with, and learns it if it can be one of the
  * network's. */
-static __noinline bool vlan_addr(const struct endpoint *vlan, __be32 v4, const __u8 *mac)
+static __noinline bool vlan_addr(struct packet *p, const struct endpoint *vlan, __be32 v4)
 {
-	struct port p;
-	struct addr a;
-
-	addr_v4(&a, v4);
-	if (addr_taken(vlan->id, &a))
+	addr_v4(&p->addr, v4);
+	if (addr_taken(p, vlan->id, &p->addr))
 		return false;
-	if (pair_net(vlan->id, &a)) {
-		stranger(&p, vlan);
-		learn_addr(&p, &a, mac, true);
-	}
+	if (pair_net(vlan->id, &p->addr))
+		learn_addr(p, stranger(p, vlan), &p->addr, p->eth.src, true);
 	return true;
 }
 
 /* Checks and learns the source of a frame. Drop reason, or 0. */
-static __noinline __u32 vlan_source(const struct endpoint *vlan, __u32 ifindex, const __u8 *src)
+static __noinline __u32 vlan_source(struct packet *p, const struct endpoint *vlan)
 {
-	struct sender_key k = {.net = vlan->id, .kind = SENDER_MAC};
-	struct endpoint_key ek = {.net = vlan->id};
-	struct port p;
+	const __u8 *src = p->eth.src;
+	__u32 net = vlan->id;
 
-	mac_copy(ek.mac, src);
-	mac_copy(&k.addr, src);
-	if (src[0] & 1 || bpf_map_lookup_elem(&endpoints, &ek) || held_by_port(&k))
+	if (src[0] & 1 || bpf_map_lookup_elem(&endpoints, endpoint_key(p, net, src)) || held_by_port(sender_mac(p, net, src)))
 		return DROP_SPOOF_MAC;
-	stranger(&p, vlan);
-	learn(&p, &k, ifindex | (__u64)vlan->vni << 32, true);
+	learn(p, stranger(p, vlan), p->ifindex | (__u64)vlan->vni << 32, true);
 	return 0;
 }
 
 /* Checks who sends a frame, without its tag, and learns it. Drop reason, or 0. */
-static __noinline __u32 vlan_check(struct __sk_buff *skb, const struct endpoint *vlan, __u32 ifindex)
+static __noinline __u32 vlan_check(struct __sk_buff *skb, struct packet *p, const struct endpoint *vlan)
 {
-	struct eth eth;
 	__u32 why;
 
-	if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)))
+	if (bpf_skb_load_bytes(skb, 0, &p->eth, sizeof(p->eth)))
 		return DROP_FRAME_MALFORMED;
-	if (link_local(eth.dst))
+	if (link_local(p->eth.dst))
 		return DROP_LINK_LOCAL;
-	if (eth.type == bpf_htons(ETH_P_ARP)) {
-		struct arp a;
+	if (p->eth.type == bpf_htons(ETH_P_ARP)) {
+		struct arp *a = &p->arp;
 
-		if (bpf_skb_load_bytes(skb, sizeof(eth), &a, sizeof(a)))
+		if (bpf_skb_load_bytes(skb, sizeof(p->eth), a, sizeof(*a)))
 			return DROP_FRAME_MALFORMED;
-		why = vlan_source(vlan, ifindex, eth.src);
+		why = vlan_source(p, vlan);
 		if (why)
 			return why;
-		if (__builtin_memcmp(a.sender_mac, eth.src, 6) || (a.sender_ip && !vlan_addr(vlan, a.sender_ip, eth.src)))
+		if (__builtin_memcmp(a->sender_mac, p->eth.src, 6) || (a->sender_ip && !vlan_addr(p, vlan, a->sender_ip)))
 			return DROP_SPOOF_ARP;
-	} else if (eth.type == bpf_htons(ETH_P_IP)) {
-		struct ipv4 ip;
+	} else if (p->eth.type == bpf_htons(ETH_P_IP)) {
+		struct ipv4 *ip = &p->ip;
 
-		if (bpf_skb_load_bytes(skb, sizeof(eth), &ip, sizeof(ip)) || ip.vihl >> 4 != 4)
+		if (bpf_skb_load_bytes(skb, sizeof(p->eth), ip, sizeof(*ip)) || ip->vihl >> 4 != 4)
 			return DROP_FRAME_MALFORMED;
-		why = vlan_source(vlan, ifindex, eth.src);
+		why = vlan_source(p, vlan);
 		if (why)
 			return why;
-		if (ip.src && !vlan_addr(vlan, ip.src, eth.src))
+		if (ip->src && !vlan_addr(p, vlan, ip->src))
 			return DROP_SPOOF_IP;
 	} else {
-		return vlan_source(vlan, ifindex, eth.src);
+		return vlan_source(p, vlan);
 	}
 	return 0;
 }
 
 /* Tagged frames. Those of a VLAN that no network is on are the host's. */
-static __always_inline int from_trunk(struct __sk_buff *skb)
+static __always_inline int from_trunk(struct __sk_buff *skb, struct packet *p)
 {
 	struct vlan_key k = {.ifindex = skb->ifindex};
 	struct endpoint *vlan;
@@ -137,7 +125,9 @@ static __always_inline int from_trunk(struct __sk_buff *skb)
 	if (bpf_skb_vlan_pop(skb))
 		return drop(DROP_INTERNAL);
 	count_rx(vlan->counter, skb->len);
-	why = vlan_check(skb, vlan, k.ifindex);
+	p->from = SOURCE_VLAN;
+	p->net = vlan->id;
+	why = vlan_check(skb, p, vlan);
 	if (why)
 		return drop(why);
 	pull(skb, 14 + 40 + 8);
@@ -145,10 +135,10 @@ static __always_inline int from_trunk(struct __sk_buff *skb)
 	if ((void *)(eth + 1) > DATA_END(skb))
 		return drop(DROP_INTERNAL);
 	if (eth->type == bpf_htons(ETH_P_ARP)) {
-		int act = answer_arp(skb, vlan->id, 0, vlan);
+		int act = answer_arp(skb, p, vlan);
 
 		if (act != ARP_BRIDGE)
 			return act;
 	}
-	return bridge(skb, vlan->id, k.ifindex, true);
+	return bridge(skb, p, SOURCE_VLAN);
 }

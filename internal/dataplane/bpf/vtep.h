@@ -3,27 +3,15 @@
 #pragma once
 
 #include "drop.h"
+#include "packet.h"
 #include "parse.h"
-
-/* What of a frame its outer header depends on. */
-struct flow {
-	__u64 hash;
-	__u8 tos;
-	bool ip; /* EtherType IPv4 or IPv6 */
-};
-
-static __always_inline __u64 mix(__u64 h, __u64 w)
-{
-	h = (h ^ w) * 0x9E3779B97F4A7C15ULL;
-	return h ^ h >> 32;
-}
 
 /* Four bytes of ports of a transport that has them there, else 0. */
 static __always_inline __u64 ports_of(__u8 protocol, const void *l4, const void *end)
 {
 	const __be16 *p = l4;
 
-	if (protocol != PROTO_TCP && protocol != PROTO_UDP && protocol != PROTO_SCTP)
+	if (!has_ports(protocol))
 		return 0;
 	if ((const void *)(p + 2) > end)
 		return 0;
@@ -54,12 +42,21 @@ static __always_inline void flow_of(struct flow *f, const struct eth *eth, const
 
 		f->ip = true;
 		if ((const void *)(ip + 1) <= end && bpf_ntohl(ip->flow) >> 28 == 6) {
+			const __u8 *l4 = (const void *)(ip + 1);
+			__u8 next = ip->next;
+
+			/* As jumbo_tcp: a flow has one port whatever its packets' length. */
+			if (unlikely(next == PROTO_HOPOPTS) && l4 + 8 <= (const __u8 *)end && l4[0] == PROTO_TCP && !l4[1] &&
+			    l4[2] == 0xc2 && l4[3] == 4) {
+				next = PROTO_TCP;
+				l4 += 8;
+			}
 			f->tos = bpf_ntohl(ip->flow) >> 20 & ECN_MASK;
 			h = mix(h, (__u64)bpf_ntohl(ip->src[0]) << 32 | bpf_ntohl(ip->src[1]));
 			h = mix(h, (__u64)bpf_ntohl(ip->src[2]) << 32 | bpf_ntohl(ip->src[3]));
 			h = mix(h, (__u64)bpf_ntohl(ip->dst[0]) << 32 | bpf_ntohl(ip->dst[1]));
 			h = mix(h, (__u64)bpf_ntohl(ip->dst[2]) << 32 | bpf_ntohl(ip->dst[3]));
-			f->hash = mix(h, (__u64)ip->next << 32 | ports_of(ip->next, ip + 1, end));
+			f->hash = mix(h, (__u64)next << 32 | ports_of(next, l4, end));
 			return;
 		}
 	} else {
@@ -84,21 +81,24 @@ static __always_inline void record_tunnel(enum verdict v, const struct endpoint 
 }
 
 /* By the kernel's vxlan device, which takes any frame. Its own route look-up goes
- * by the host's rules. */
-static __always_inline int tunnel_by_device(struct __sk_buff *skb, const struct endpoint *ep, __u8 tos,
+ * by the host's rules. Without DF: the sizes were checked before, and what an ICMP error
+ * made the kernel believe of the path (a route exception, which anybody can bring about)
+ * would have it drop what is larger. So it sends fragments, which the peer's kernel
+ * puts together. */
+static __always_inline int tunnel_by_device(struct __sk_buff *skb, struct packet *p, const struct endpoint *ep, __u8 tos,
 					    const struct config *cfg)
 {
-	/* The addresses of a tunnel key are in host order. */
-	struct bpf_tunnel_key key = {
-		.tunnel_id = ep->vni,
-		.remote_ipv4 = bpf_ntohl(addr_to_v4(&ep->addr)),
-		.tunnel_tos = tos,
-		.tunnel_ttl = 64,
-		.local_ipv4 = bpf_ntohl(addr_to_v4(&ep->local)),
-	};
+	struct bpf_tunnel_key *key = &p->key;
 	__u32 len = skb->len;
 
-	if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT))
+	__builtin_memset(key, 0, sizeof(*key));
+	key->tunnel_id = ep->vni;
+	/* The addresses of a tunnel key are in host order. */
+	key->remote_ipv4 = bpf_ntohl(addr_to_v4(&ep->addr));
+	key->tunnel_tos = tos;
+	key->tunnel_ttl = 64;
+	key->local_ipv4 = bpf_ntohl(addr_to_v4(&ep->local));
+	if (bpf_skb_set_tunnel_key(skb, key, sizeof(*key), BPF_F_ZERO_CSUM_TX))
 		return drop(DROP_INTERNAL);
 	count_tx(ep->counter, len);
 	if (cfg_record)
@@ -145,20 +145,20 @@ static __always_inline void write_outer(void *data, const struct endpoint *ep, c
 	udp->check = 0;
 	*(__u32 *)vxlan = bpf_htonl((__u32)VXLAN_FLAG_VNI << 24);
 	vxlan->vni = bpf_htonl(ep->vni << 8);
-	*(struct eth *)(data + OUTER_INNER) = *inner;
+	eth_copy(data + OUTER_INNER, inner);
 }
 
 /* The next hop of the outer packet; NULL: no route. The look-up is the dearest part
  * of the way into a tunnel, so that its answer serves the flow for the rest of the
  * clock's tick (10 ms at most). *fresh is set where it was asked just now. */
-static __always_inline struct nexthop *next_hop(struct __sk_buff *skb, const struct endpoint *ep, __u16 port, __u64 hash,
-						const struct config *cfg, bool *fresh)
+static __always_inline struct nexthop *next_hop(struct __sk_buff *skb, struct packet *p, const struct endpoint *ep,
+						__u16 port, __u64 hash, const struct config *cfg, bool *fresh)
 {
 	long err;
 	__u32 index = hash & (NEXTHOPS - 1);
 	struct nexthop *n = bpf_map_lookup_elem(&nexthops, &index);
 	__u64 tick = bpf_jiffies64();
-	struct bpf_fib_lookup fib = {};
+	struct bpf_fib_lookup *fib = &p->fib;
 
 	if (unlikely(!n))
 		return NULL;
@@ -166,72 +166,73 @@ static __always_inline struct nexthop *next_hop(struct __sk_buff *skb, const str
 		   addr_equal(&n->local, &ep->local)))
 		return n;
 	*fresh = true;
-	fib.family = AF_INET;
-	fib.l4_protocol = PROTO_UDP;
-	fib.sport = bpf_htons(port);
-	fib.dport = bpf_htons(VXLAN_PORT);
+	__builtin_memset(fib, 0, sizeof(*fib));
+	fib->family = AF_INET;
+	fib->l4_protocol = PROTO_UDP;
+	fib->sport = bpf_htons(port);
+	fib->dport = bpf_htons(VXLAN_PORT);
 	/* Not 0, or the kernel holds the bare frame against the device's MTU; the
 	 * endpoint's mtu has decided that. */
-	fib.tot_len = 1;
+	fib->tot_len = 1;
 	/* bpf_ipv4_fib_lookup wants the forwarding switch of this device on, and has
 	 * no other use for it with DIRECT. */
-	fib.ifindex = cfg->vxlan_ifindex;
-	fib.ipv4_src = addr_to_v4(&ep->local);
-	fib.ipv4_dst = addr_to_v4(&ep->addr);
-	fib.tbid = ep->table;
-	err = bpf_fib_lookup(skb, &fib, sizeof(fib), FIB_LOOKUP_DIRECT | FIB_LOOKUP_TBID);
+	fib->ifindex = cfg->vxlan_ifindex;
+	fib->ipv4_src = addr_to_v4(&ep->local);
+	fib->ipv4_dst = addr_to_v4(&ep->addr);
+	fib->tbid = ep->table;
+	err = bpf_fib_lookup(skb, fib, sizeof(*fib), FIB_LOOKUP_DIRECT | FIB_LOOKUP_TBID);
 	if (unlikely(err != FIB_RET_SUCCESS && err != FIB_RET_NO_NEIGH))
 		return NULL;
 	n->known = err == FIB_RET_SUCCESS;
-	mac_copy(n->dmac, fib.dmac);
-	mac_copy(n->smac, fib.smac);
+	mac_copy(n->dmac, fib->dmac);
+	mac_copy(n->smac, fib->smac);
 	n->table = ep->table;
 	addr_copy(&n->local, &ep->local);
 	addr_copy(&n->remote, &ep->addr);
 	n->port = port;
 	/* The family is the next hop's: IPv4 routes can have an IPv6 one. */
-	n->family = fib.family;
-	n->ifindex = fib.ifindex;
-	__builtin_memcpy(n->addr, fib.ipv6_dst, sizeof(n->addr));
+	n->family = fib->family;
+	n->ifindex = fib->ifindex;
+	__builtin_memcpy(n->addr, fib->ipv6_dst, sizeof(n->addr));
 	n->tick = tick;
 	return n;
 }
 
 /* To a remote VTEP. by_device: always through the vxlan device. A global function:
  * the verifier looks at it once, not once for each way that leads here. */
-__noinline int tunnel(struct __sk_buff *skb, struct endpoint *ep, bool by_device)
+__noinline int tunnel(struct __sk_buff *skb, struct packet *p, struct endpoint *ep, bool by_device)
 {
 	__u32 zero = 0, len = skb->len;
 	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
-	struct bpf_redir_neigh nh;
 	struct nexthop *next;
-	struct eth *eth = DATA(skb), inner;
+	struct eth *eth = DATA(skb);
 	bool fresh = false;
-	struct flow flow;
+	struct flow *flow;
 	__u16 port;
 
-	if (unlikely(!ep || !cfg || (void *)(eth + 1) > DATA_END(skb)))
+	if (unlikely(!p || !ep || !cfg || (void *)(eth + 1) > DATA_END(skb)))
 		return drop(DROP_INTERNAL);
-	flow_of(&flow, eth, DATA_END(skb), cfg->hash_key);
-	inner = *eth;
-	port = port_of(&flow);
-	next = next_hop(skb, ep, port, flow.hash, cfg, &fresh);
+	flow = &p->flow;
+	flow_of(flow, eth, DATA_END(skb), cfg->hash_key);
+	eth_copy(&p->eth, eth);
+	port = port_of(flow);
+	next = next_hop(skb, p, ep, port, flow->hash, cfg, &fresh);
 	if (unlikely(!next))
 		return drop(DROP_UNDERLAY_NO_ROUTE);
 	/* Anything else than these flags and 14 bytes of inner Ethernet header
 	 * breaks the segmentation of what is inside. */
-	if (unlikely(!flow.ip || by_device ||
+	if (unlikely(!flow->ip || by_device || ep->flags & ENDPOINT_F_KERNEL ||
 		     bpf_skb_adjust_room(skb, OUTER_LEN, BPF_ADJ_ROOM_MAC,
 					 BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 |
 						 BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2(14) |
 						 BPF_F_ADJ_ROOM_ENCAP_L2_ETH)))
-		return tunnel_by_device(skb, ep, flow.tos, cfg);
+		return tunnel_by_device(skb, p, ep, flow->tos, cfg);
 	if (unlikely(DATA(skb) + OUTER_END > DATA_END(skb)))
 		return drop(DROP_INTERNAL);
-	write_outer(DATA(skb), ep, &flow, &inner, len);
+	write_outer(DATA(skb), ep, flow, &p->eth, len);
 	count_tx(ep->counter, len);
 	if (cfg_record)
-		record_tunnel(VERDICT_TUNNEL, ep, flow.tos);
+		record_tunnel(VERDICT_TUNNEL, ep, flow->tos);
 	/* One packet of a tick goes by the kernel's neighbour table, which resolves
 	 * and confirms the next hop; the others are spared that. */
 	if (likely(!fresh && next->known && !cfg_record)) {
@@ -242,7 +243,7 @@ __noinline int tunnel(struct __sk_buff *skb, struct endpoint *ep, bool by_device
 		mac_copy(eth->src, next->smac);
 		return bpf_redirect(next->ifindex, 0);
 	}
-	nh.nh_family = next->family;
-	__builtin_memcpy(nh.ipv6_nh, next->addr, sizeof(nh.ipv6_nh));
-	return bpf_redirect_neigh(next->ifindex, &nh, sizeof(nh), 0);
+	p->nexthop.nh_family = next->family;
+	__builtin_memcpy(p->nexthop.ipv6_nh, next->addr, sizeof(p->nexthop.ipv6_nh));
+	return bpf_redirect_neigh(next->ifindex, &p->nexthop, sizeof(p->nexthop), 0);
 }

@@ -13,7 +13,9 @@ const floor = 1000
 
 // unreachable are the reasons that a test run cannot meet.
 var unreachable = map[reason.Reason]string{
+	reason.FloodLimited:    "both sides run without a rate limit; see TestShares of package dataplane",
 	reason.SlowPathLimited: "both sides run without a rate limit; it never is a packet's only reason; see TestRateLimit",
+	reason.PathError:       "what comes to the host's stack, not the pipeline; see TestLocalICMP",
 }
 
 // Out of reach within a reason that is met otherwise: FRAME_MALFORMED for frames of
@@ -30,12 +32,13 @@ var branches = []string{
 	"from_vxlan port", "from_vxlan tunnel", "from_vxlan vxlan", "from_vxlan slow", "from_vxlan flood",
 	"from_slow port", "from_slow tunnel", "from_slow slow",
 	"port/security-passed", "port/arp", "arp/no-request", "arp/gratuitous", "arp/unknown", "arp/own", "arp/not-ours", "arp/answer-tunnel",
+	"port/priority-tag", "guard/extension", "guard/later-fragment", "route/big-tcp",
 	"learn", "port/other-mac", "port/paired", "arp/other-mac", "arp/paired", "bridge/router-arp", "route/ask", "slow/arp",
 	"vlan/in", "vlan/arp", "vlan/address", "arp/answer-vlan", "bridge/vlan", "route/vlan", "flood/vlan", "tagged",
 	"bridge/port", "bridge/router", "bridge/remote", "bridge/drop", "bridge/too-big",
 	"route/port", "route/remote", "route/router", "route/fragment", "route/echo", "route/drop", "route/endpoint-drop", "route/l2-unknown",
-	"route/local-icmp", "route/local-originator", "icmp", "no-icmp", "route/probe", "probe-failed",
-	"underlay/decapsulated", "underlay/not-ip", "underlay/gso-not-tcp", "underlay/rigid", "underlay/ecn-changed", "tunnel/peer-drop",
+	"route/hops", "route/hops-down", "route/hop-left", "route/local-icmp", "route/local-originator", "icmp", "no-icmp", "route/probe", "probe-failed",
+	"underlay/decapsulated", "underlay/kernel", "underlay/vouched", "underlay/unvouched", "underlay/not-ip", "underlay/gso-not-tcp", "underlay/rigid", "underlay/ecn-changed", "tunnel/peer-drop",
 	"vxlan/in", "vxlan/arp", "slow/route", "slow/bridge", "slow/bridge-router",
 }
 

@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 
+	"github.com/causeway-net/causeway/internal/dataplane"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/packet"
 	"github.com/causeway-net/causeway/internal/trace"
@@ -36,6 +38,7 @@ type Case struct {
 	Data      []byte
 	GSOSize   int
 	Key       *trace.TunnelKey // FromVXLAN; nil: none
+	Mark      uint32
 }
 
 // gen makes the packets of one topology; every packet depends only on the seed and
@@ -85,10 +88,23 @@ func (g *gen) Case(seed, index uint64) Case {
 	case packet.TypeIPv6:
 		pad(packet.EthernetLen + packet.IPv6Len)
 	}
-	if c.Program != FromSlow && g.chance(12) {
+	if c.Program == FromVXLAN {
+		c.Mark = dataplane.DefaultMark
+	}
+	if g.chance(8) {
+		c.Mark = pick(g.r, []uint32{0, dataplane.DefaultMark, g.r.Uint32(), dataplane.DefaultMark ^ 1<<g.r.IntN(32)})
+	}
+	jumbo := packet.IPv6Readable(c.Data) && packet.JumboTCP(c.Data[packet.EthernetLen:])
+	if c.Program != FromSlow && (g.chance(12) || jumbo && !g.chance(4)) {
 		c.GSOSize = 1 + g.r.IntN(2000)
 		if g.chance(8) {
 			c.GSOSize = trace.GSOByFrags
+		}
+		if jumbo { // segments about as long as some way's MTU
+			c.GSOSize = pick(g.r, []int{1450, 1300}) - 40 - g.r.IntN(64)
+		}
+		if packet.IPv4Readable(c.Data) && c.Data[23] == byte(packet.ProtoTCP) && g.chance(3) {
+			g.beyond64K(c.Data[packet.EthernetLen:])
 		}
 	}
 	return c
@@ -149,6 +165,23 @@ func (g *gen) workload() Case {
 		}
 	}
 	c.Data = g.frame(n, src, ip)
+	if p.PortSecurity && g.chance(10) {
+		c.Data = g.forbidden(n, src, ip)
+	}
+	if g.chance(40) {
+		tci := uint16(g.r.IntN(16)) << 12
+		if g.chance(4) {
+			tci |= 1 << g.r.IntN(12)
+		}
+		tag := g.tag(nil, tci)
+		if g.chance(12) {
+			tag = g.tag(tag, tci)
+		}
+		c.Data = slices.Insert(c.Data, 12, tag...)
+		if g.chance(30) {
+			c.Data = c.Data[:packet.EthernetLen+g.r.IntN(5)]
+		}
+	}
 	return c
 }
 
@@ -191,7 +224,7 @@ func (g *gen) frame(n *network, src model.MAC, ip netip.Addr) []byte {
 		switch g.r.IntN(8) {
 		case 0:
 			return g.ether(dst, src, g.otherType(), g.bytes(g.r.IntN(200)))
-		case 1:
+		case 1, 2:
 			return g.ether(dst, src, packet.TypeIPv6, g.ipv6(ip))
 		}
 		return g.ether(dst, src, packet.TypeIPv4, g.ipv4(ip, to))
@@ -250,7 +283,9 @@ func (g *gen) routedTo(n *network) netip.Addr {
 	v4 := func(a, b, c, d int) netip.Addr {
 		return netip.AddrFrom4([4]byte{byte(a), byte(b), byte(c), byte(d)})
 	}
-	switch g.r.IntN(25) {
+	switch g.r.IntN(27) {
+	case 25, 26:
+		return v4(172, 19, g.r.IntN(hopNets)<<4|g.r.IntN(4), 1+g.r.IntN(3))
 	case 0, 1, 2, 3, 4:
 		return pick(g.r, pick(g.r, g.t.nets).hosts).ip
 	case 5, 6, 7, 8, 9:
@@ -323,7 +358,7 @@ func (g *gen) ipv4(src, dst netip.Addr) []byte {
 	case 6, 7:
 		h.Protocol = packet.ProtoICMP
 		body = packet.ICMP{Type: packet.ICMPEchoRequest, Rest: g.r.Uint32()}.Append(nil, g.bytes(size))
-		if g.chance(3) {
+		if g.r.IntN(20) < 11 {
 			h.DF = h.DF || g.chance(3) // one that is too big is told of
 			body = g.probe(src, dst, size)
 		}
@@ -338,7 +373,9 @@ func (g *gen) ipv4(src, dst netip.Addr) []byte {
 		body = g.bytes(size)
 	}
 	b := append(h.Append(nil, len(body)), body...)
-	switch g.r.IntN(60) {
+	switch g.r.IntN(62) {
+	case 60:
+		g.beyond64K(b)
 	case 0: // a wrong checksum
 		b[10] ^= 1 << g.r.IntN(8)
 	case 1: // a length that lies
@@ -396,6 +433,12 @@ func (g *gen) probe(src, dst netip.Addr, size int) []byte {
 	return packet.ICMP{Type: kind, Code: uint8(g.r.IntN(5))}.Append(nil, quote)
 }
 
+// beyond64K marks a packet as longer than its field can say, which only GSO can be.
+func (g *gen) beyond64K(ip []byte) {
+	ip[2], ip[3] = 0, 0
+	g.sum(ip)
+}
+
 // sum puts a header's checksum right.
 func (g *gen) sum(b []byte) {
 	b[10], b[11] = 0, 0
@@ -417,6 +460,14 @@ func (g *gen) ipv6(src netip.Addr) []byte {
 		Dst: netip.AddrFrom16([16]byte(g.bytes(16))), NextHeader: pick(g.r, []packet.Protocol{packet.ProtoUDP, packet.ProtoTCP, packet.ProtoICMPv6, 44}),
 	}
 	body := g.bytes(g.r.IntN(100))
+	if g.chance(2) { // a jumbogram's header, or almost
+		h.NextHeader = packet.ProtoHopByHop
+		jumbo := []byte{byte(packet.ProtoTCP), 0, 0xc2, 4, 0, 1, 0, 0}
+		if g.chance(3) {
+			jumbo[g.r.IntN(4)] ^= 1
+		}
+		body = append(jumbo, body...)
+	}
 	if g.chance(5) {
 		body = g.bytes(g.r.IntN(3000))
 	}

@@ -57,7 +57,7 @@ func (g *gen) underlay() Case {
 		Dst: g.underlayMAC, Src: newMAC(g.r), Local: key.Remote, Remote: key.TunnelIP,
 		VNI: key.VNI, SrcPort: uint16(g.r.Uint32()),
 	}
-	if g.chance(4) {
+	if g.chance(3) {
 		o.TOS = uint8(g.r.Uint32())
 	}
 	if g.chance(50) {
@@ -91,7 +91,20 @@ func (g *gen) underlay() Case {
 	case 7:
 		f[36+g.r.IntN(2)] ^= 1 << g.r.IntN(8) // the port
 	case 8:
-		ip[9] = pick(g.r, []byte{1, 6, 136})
+		ip[9] = pick(g.r, []byte{1, 6, 50, 51, 136})
+		g.sum(ip)
+	case 13, 14: // what IPsec makes of it, and its keys' exchange
+		ip[9] = pick(g.r, []byte{17, 50, 51})
+		if ip[9] == 17 {
+			binary.BigEndian.PutUint16(ip[22:], pick(g.r, []uint16{4500, 500, 4501}))
+		}
+		g.sum(ip)
+	case 15, 16: // a fragment
+		binary.BigEndian.PutUint16(ip[6:], pick(g.r, []uint16{0x2000, 185, 0x2000 | 185}))
+		g.sum(ip)
+	case 17: // with options, and perhaps a port
+		ip[0] = 0x46 + uint8(g.r.IntN(3))
+		binary.BigEndian.PutUint16(ip[4*int(ip[0]&15)+2:], 4789+uint16(g.r.IntN(2)))
 		g.sum(ip)
 	case 9:
 		f = f[:g.r.IntN(len(f)+1)]
@@ -171,7 +184,7 @@ func (g *gen) slow() Case {
 	case 3:
 		binary.BigEndian.PutUint16(f[12:], uint16(g.otherType()))
 	}
-	hdr := make([]byte, trace.SlowHeaderLen)
+	hdr := make([]byte, packet.SlowHeaderLen)
 	hdr[0] = kind
 	binary.NativeEndian.PutUint32(hdr[4:], uint32(router))
 	binary.NativeEndian.PutUint32(hdr[8:], uint32(net))

@@ -183,7 +183,14 @@ func (r *Runner) env(t *Topology) dataplane.Env {
 	env := dataplane.Env{
 		Links: map[string]dataplane.Link{}, Tables: t.Tables, PathMTU: t.PathMTU,
 		Trunks:     map[string]dataplane.Link{Trunk: {Index: r.index[Trunk], MTU: t.trunkMTU}, Trunk2: {Index: r.index[Trunk2]}},
-		VXLANIndex: r.index["vx0"], SlowIndex: r.index["slow0"],
+		VXLANIndex: r.index["vx0"], SlowIndex: r.index["slow0"], Ways: map[dataplane.VTEP]dataplane.Way{},
+	}
+	for v, w := range t.Ways {
+		way := dataplane.Way{Kernel: w.Kernel, Drop: w.Drop}
+		for i, n := range w.Interfaces {
+			way.Interfaces[i] = uint32(r.index[n])
+		}
+		env.Ways[dataplane.VTEP(v)] = way
 	}
 	for n, l := range t.Links {
 		env.Links[n] = dataplane.Link{Index: r.index[n], PeerElsewhere: l.PeerElsewhere, MTU: l.MTU}
@@ -357,7 +364,7 @@ func sameTraffic[K comparable](what string, before, after, want map[K]dataplane.
 
 // testRun is a case as the dataplane takes it.
 func (r *Runner) testRun(c Case) *dataplane.TestRun {
-	run := &dataplane.TestRun{Program: c.Program.String(), Data: c.Data, GSOSize: c.GSOSize, Out: r.out}
+	run := &dataplane.TestRun{Program: c.Program.String(), Data: c.Data, GSOSize: c.GSOSize, Mark: c.Mark, Out: r.out}
 	switch c.Program {
 	case FromWorkload:
 		run.Ifindex = r.index[InterfaceName(c.Interface)]
@@ -378,7 +385,7 @@ func (r *Runner) testRun(c Case) *dataplane.TestRun {
 func enter(p *trace.Pipeline, c Case, uplink model.MAC) trace.Result {
 	// A test run cannot say what kind of GSO it is, so the kernel refuses to
 	// resize the packet.
-	f := trace.Frame{Data: c.Data, GSOSize: c.GSOSize, Rigid: c.GSOSize != 0}
+	f := trace.Frame{Data: c.Data, GSOSize: c.GSOSize, Rigid: c.GSOSize != 0, Mark: c.Mark}
 	switch c.Program {
 	case FromWorkload:
 		return p.FromWorkload(InterfaceName(c.Interface), f)
@@ -423,6 +430,9 @@ func (r *Runner) compare(got dataplane.TestRecord, want trace.Result) string {
 	}
 	if !ok {
 		return "target"
+	}
+	if got.Mark != want.Mark {
+		return "mark"
 	}
 	if !bytes.Equal(got.Data, want.Output) {
 		return "output packet"

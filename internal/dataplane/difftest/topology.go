@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/causeway-net/causeway/internal/dataplane"
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/reason"
@@ -38,6 +39,7 @@ type Topology struct {
 	Links   map[string]trace.Link
 	Tables  map[model.GatewayDeviceID]uint32
 	PathMTU map[netip.Addr]int
+	Ways    map[trace.VTEP]trace.Way
 
 	trunkMTU int // of Trunk; Trunk2 has none
 	nets     []network
@@ -104,7 +106,7 @@ func (t *Topology) Env(hashKey uint64) trace.Env {
 	env := trace.Env{
 		Trunks: map[string]trace.Link{Trunk: {MTU: t.trunkMTU}, Trunk2: {}},
 		Links:  t.Links, Tables: t.Tables, PathMTU: t.PathMTU, HashKey: hashKey,
-		NoRoute: map[trace.Underlay]bool{},
+		NoRoute: map[trace.Underlay]bool{}, Ways: t.Ways, Mark: dataplane.DefaultMark,
 	}
 	for _, v := range t.vteps {
 		env.NoRoute[trace.Underlay{Table: noRouteTable, Remote: v}] = true
@@ -137,6 +139,7 @@ func NewTopology(seed uint64) *Topology {
 			Ports: map[model.PortKey]hoststate.Port{}, Networks: map[model.NetworkKey]hoststate.Network{},
 			Routers: map[model.RouterKey]hoststate.Router{}, Endpoints: map[hoststate.EndpointKey]hoststate.Endpoint{},
 			Neighbors: map[hoststate.NeighborKey]model.MAC{}, Routes: map[hoststate.RouteKey]hoststate.Route{},
+			Hops: map[hoststate.RouteKey][]hoststate.Hop{},
 			VNIs: map[hoststate.VNIKey]model.NetworkKey{}, Peers: map[hoststate.PeerKey]hoststate.Peer{},
 			Gateways: map[model.GatewayDeviceID]hoststate.Gateway{}, VLANs: map[hoststate.VLANKey]hoststate.VLAN{},
 		},
@@ -152,7 +155,43 @@ func NewTopology(seed uint64) *Topology {
 	}
 	t.addRoutes(r)
 	t.addVLANs(r)
+	t.addHops(rand.New(rand.NewPCG(seed, 0x686f7073)))
+	t.addWays(rand.New(rand.NewPCG(seed, 0x77617973)))
 	return t
+}
+
+// addWays has most VTEPs come in by the interface that carries tunnels alone. Of each topology
+// one comes in by another or by none, one goes by the kernel, two come in by several; one
+// may be shut.
+func (t *Topology) addWays(r *rand.Rand) {
+	t.Ways = map[trace.VTEP]trace.Way{}
+	var all []trace.VTEP
+	for _, k := range t.peers {
+		v := trace.VTEP{Local: k.TunnelIP, Remote: k.Remote}
+		if _, ok := t.Ways[v]; !ok {
+			t.Ways[v] = trace.Way{Interfaces: []string{Trunk}}
+			if t.State.Peers[k].Drop == reason.None && v.Local != t.tunnels[2] {
+				all = append(all, v) // those that packets come from, and go to
+			}
+		}
+	}
+	r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	t.Ways[all[0]] = trace.Way{Interfaces: []string{Trunk2}}
+	if r.IntN(4) == 0 {
+		delete(t.Ways, all[0])
+	}
+	t.Ways[all[1]] = trace.Way{Interfaces: []string{Trunk}, Kernel: true}
+	var most []string
+	for i := range dataplane.MaxWays - 1 {
+		most = append(most, InterfaceName(i))
+	}
+	t.Ways[all[2]] = trace.Way{Interfaces: append(most, Trunk)}
+	if len(all) > 3 {
+		t.Ways[all[3]] = trace.Way{Interfaces: []string{Trunk2, Trunk}}
+	}
+	if n := len(all) - 1; n > 3 && r.IntN(3) == 0 {
+		t.Ways[all[n]] = trace.Way{Interfaces: []string{Trunk}, Drop: reason.UnderlayPolicy}
+	}
 }
 
 // addVLANs puts networks on VLANs of the interface that carries tunnels, some on a second
@@ -181,6 +220,54 @@ func (t *Topology) addVLANs(r *rand.Rand) {
 	t.State.VLANs[hoststate.VLANKey{Interface: "gone", ID: 99}] = hoststate.VLAN{Network: t.nets[0].key}
 }
 
+// hopNets is how many destinations with several next hops each router has.
+const hopNets = 8
+
+// addHops gives every router destinations with several next hops on both its networks: ports,
+// remote hosts, the next router, and in two of three such as are down or nobody's.
+func (t *Topology) addHops(r *rand.Rand) {
+	for i, k := range t.routers {
+		for j := range hopNets {
+			var hops []hoststate.Hop
+			for _, n := range []*network{&t.nets[i], &t.nets[(i+1)%5]} {
+				var mac model.MAC
+				others := slices.Clone(n.hosts)
+				for _, h := range n.routes {
+					if e := t.State.Endpoints[hoststate.EndpointKey{Network: n.key, MAC: h.mac}]; e.Router == k {
+						mac = h.mac
+					} else if r.IntN(3) == 0 {
+						others = append(others, h)
+					}
+				}
+				r.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+				for _, h := range others {
+					down := h.kind == hoststate.EndpointDrop
+					if j%3 == 0 && !down || j == 7 && down {
+						hops = append(hops, hoststate.Hop{Network: n.key, NextHop: h.ip, MAC: mac})
+					}
+					if j%3 > 0 && j != 7 && r.IntN(4) == 0 {
+						hops = append(hops, hoststate.Hop{Network: n.key, NextHop: h.ip, MAC: mac})
+					}
+				}
+				if j == 7 || j%3 == 1 {
+					b := n.prefix.Addr().As4()
+					b[3] = byte(240 + r.IntN(4)) // nobody's
+					hops = append(hops, hoststate.Hop{Network: n.key, NextHop: netip.AddrFrom4(b), MAC: mac})
+				}
+			}
+			r.Shuffle(len(hops), func(i, j int) { hops[i], hops[j] = hops[j], hops[i] })
+			hops = hops[:min(len(hops), 2+r.IntN(model.MaxNextHops-1))]
+			if len(hops) < 2 {
+				continue
+			}
+			slices.SortFunc(hops, func(a, b hoststate.Hop) int { return a.NextHop.Compare(b.NextHop) })
+			key := hoststate.RouteKey{Router: k, Prefix: netip.MustParsePrefix(fmt.Sprintf("172.19.%d.0/%d", j<<4, 20+j%3))}
+			t.State.Routes[key] = hoststate.Route{Kind: hoststate.RouteVia, Network: hops[0].Network, NextHop: hops[0].NextHop, MAC: hops[0].MAC}
+			t.State.Hops[key] = hops
+		}
+	}
+}
+
 // Thin takes a sixth of the rows away, so that what refers to them misses them; and shuts
 // some of the VLANs that stay, or gives them to another network.
 func (t *Topology) Thin(seed uint64) {
@@ -192,6 +279,7 @@ func (t *Topology) Thin(seed uint64) {
 	thin(r, t.State.VNIs)
 	thin(r, t.State.Peers)
 	thin(r, t.State.VLANs)
+	thin(rand.New(rand.NewPCG(seed, 0x686f7073)), t.State.Hops)
 	for _, k := range t.vlans {
 		v, ok := t.State.VLANs[k]
 		if !ok {

@@ -492,6 +492,7 @@ type Probe struct {
 	TimeoutUs     uint32                 `protobuf:"varint,8,opt,name=timeout_us,json=timeoutUs,proto3" json:"timeout_us,omitempty"`
 	PathMtu       bool                   `protobuf:"varint,9,opt,name=path_mtu,json=pathMtu,proto3" json:"path_mtu,omitempty"` // look for it
 	MaxMtu        uint32                 `protobuf:"varint,10,opt,name=max_mtu,json=maxMtu,proto3" json:"max_mtu,omitempty"`
+	Paths         bool                   `protobuf:"varint,11,opt,name=paths,proto3" json:"paths,omitempty"` // send nothing; say what is known of all paths
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -596,6 +597,13 @@ func (x *Probe) GetMaxMtu() uint32 {
 	return 0
 }
 
+func (x *Probe) GetPaths() bool {
+	if x != nil {
+		return x.Paths
+	}
+	return false
+}
+
 type ProbeResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -608,6 +616,7 @@ type ProbeResult struct {
 	RttMaxNs      uint64                 `protobuf:"varint,8,opt,name=rtt_max_ns,json=rttMaxNs,proto3" json:"rtt_max_ns,omitempty"`
 	PathMtu       uint32                 `protobuf:"varint,9,opt,name=path_mtu,json=pathMtu,proto3" json:"path_mtu,omitempty"`
 	Errors        []*ProbeError          `protobuf:"bytes,10,rep,name=errors,proto3" json:"errors,omitempty"`
+	Paths         []*PathState           `protobuf:"bytes,11,rep,name=paths,proto3" json:"paths,omitempty"` // of all, or of the one that leads to the target
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -712,6 +721,106 @@ func (x *ProbeResult) GetErrors() []*ProbeError {
 	return nil
 }
 
+func (x *ProbeResult) GetPaths() []*PathState {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
+// PathState is what the agent knows of the path to a VTEP.
+type PathState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TunnelIp      []byte                 `protobuf:"bytes,1,opt,name=tunnel_ip,json=tunnelIp,proto3" json:"tunnel_ip,omitempty"`
+	Vtep          []byte                 `protobuf:"bytes,2,opt,name=vtep,proto3" json:"vtep,omitempty"`
+	Mtu           uint32                 `protobuf:"varint,3,opt,name=mtu,proto3" json:"mtu,omitempty"` // of the outer IP packet
+	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	By            string                 `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	Why           string                 `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	Problem       string                 `protobuf:"bytes,7,opt,name=problem,proto3" json:"problem,omitempty"` // what keeps packets from leaving or coming in
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PathState) Reset() {
+	*x = PathState{}
+	mi := &file_hostsync_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PathState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PathState) ProtoMessage() {}
+
+func (x *PathState) ProtoReflect() protoreflect.Message {
+	mi := &file_hostsync_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PathState.ProtoReflect.Descriptor instead.
+func (*PathState) Descriptor() ([]byte, []int) {
+	return file_hostsync_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PathState) GetTunnelIp() []byte {
+	if x != nil {
+		return x.TunnelIp
+	}
+	return nil
+}
+
+func (x *PathState) GetVtep() []byte {
+	if x != nil {
+		return x.Vtep
+	}
+	return nil
+}
+
+func (x *PathState) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
+func (x *PathState) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *PathState) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *PathState) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *PathState) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
 type ProbeError struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	From          []byte                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"` // empty: the router itself
@@ -725,7 +834,7 @@ type ProbeError struct {
 
 func (x *ProbeError) Reset() {
 	*x = ProbeError{}
-	mi := &file_hostsync_proto_msgTypes[7]
+	mi := &file_hostsync_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -737,7 +846,7 @@ func (x *ProbeError) String() string {
 func (*ProbeError) ProtoMessage() {}
 
 func (x *ProbeError) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[7]
+	mi := &file_hostsync_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -750,7 +859,7 @@ func (x *ProbeError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeError.ProtoReflect.Descriptor instead.
 func (*ProbeError) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{7}
+	return file_hostsync_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ProbeError) GetFrom() []byte {
@@ -799,7 +908,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_hostsync_proto_msgTypes[8]
+	mi := &file_hostsync_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +920,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[8]
+	mi := &file_hostsync_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +933,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{8}
+	return file_hostsync_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Welcome) GetProtocol() uint32 {
@@ -864,6 +973,7 @@ type Delta struct {
 	Peers     []*PeerRow             `protobuf:"bytes,17,rep,name=peers,proto3" json:"peers,omitempty"`
 	Gateways  []*GatewayRow          `protobuf:"bytes,18,rep,name=gateways,proto3" json:"gateways,omitempty"`
 	Vlans     []*VLANRow             `protobuf:"bytes,19,rep,name=vlans,proto3" json:"vlans,omitempty"`
+	Hops      []*HopsRow             `protobuf:"bytes,20,rep,name=hops,proto3" json:"hops,omitempty"`
 	// Rows that are gone; only what makes up their keys is set.
 	GonePorts     []uint32       `protobuf:"varint,30,rep,packed,name=gone_ports,json=gonePorts,proto3" json:"gone_ports,omitempty"`
 	GoneNetworks  []uint32       `protobuf:"varint,31,rep,packed,name=gone_networks,json=goneNetworks,proto3" json:"gone_networks,omitempty"`
@@ -875,13 +985,14 @@ type Delta struct {
 	GonePeers     []*PeerRow     `protobuf:"bytes,37,rep,name=gone_peers,json=gonePeers,proto3" json:"gone_peers,omitempty"`
 	GoneGateways  []string       `protobuf:"bytes,38,rep,name=gone_gateways,json=goneGateways,proto3" json:"gone_gateways,omitempty"`
 	GoneVlans     []*VLANRow     `protobuf:"bytes,39,rep,name=gone_vlans,json=goneVlans,proto3" json:"gone_vlans,omitempty"`
+	GoneHops      []*HopsRow     `protobuf:"bytes,40,rep,name=gone_hops,json=goneHops,proto3" json:"gone_hops,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_hostsync_proto_msgTypes[9]
+	mi := &file_hostsync_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +1004,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[9]
+	mi := &file_hostsync_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +1017,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{9}
+	return file_hostsync_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Delta) GetRevision() int64 {
@@ -1000,6 +1111,13 @@ func (x *Delta) GetVlans() []*VLANRow {
 	return nil
 }
 
+func (x *Delta) GetHops() []*HopsRow {
+	if x != nil {
+		return x.Hops
+	}
+	return nil
+}
+
 func (x *Delta) GetGonePorts() []uint32 {
 	if x != nil {
 		return x.GonePorts
@@ -1070,6 +1188,13 @@ func (x *Delta) GetGoneVlans() []*VLANRow {
 	return nil
 }
 
+func (x *Delta) GetGoneHops() []*HopsRow {
+	if x != nil {
+		return x.GoneHops
+	}
+	return nil
+}
+
 type PortRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           uint32                 `protobuf:"varint,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -1081,13 +1206,14 @@ type PortRow struct {
 	PortSecurity  bool                   `protobuf:"varint,7,opt,name=port_security,json=portSecurity,proto3" json:"port_security,omitempty"`
 	Drop          uint32                 `protobuf:"varint,8,opt,name=drop,proto3" json:"drop,omitempty"`
 	Pairs         []*PairRow             `protobuf:"bytes,9,rep,name=pairs,proto3" json:"pairs,omitempty"`
+	Project       string                 `protobuf:"bytes,10,opt,name=project,proto3" json:"project,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PortRow) Reset() {
 	*x = PortRow{}
-	mi := &file_hostsync_proto_msgTypes[10]
+	mi := &file_hostsync_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1225,7 @@ func (x *PortRow) String() string {
 func (*PortRow) ProtoMessage() {}
 
 func (x *PortRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[10]
+	mi := &file_hostsync_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1238,7 @@ func (x *PortRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRow.ProtoReflect.Descriptor instead.
 func (*PortRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{10}
+	return file_hostsync_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PortRow) GetKey() uint32 {
@@ -1178,6 +1304,13 @@ func (x *PortRow) GetPairs() []*PairRow {
 	return nil
 }
 
+func (x *PortRow) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
 type PairRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Mac           []byte                 `protobuf:"bytes,1,opt,name=mac,proto3" json:"mac,omitempty"`
@@ -1188,7 +1321,7 @@ type PairRow struct {
 
 func (x *PairRow) Reset() {
 	*x = PairRow{}
-	mi := &file_hostsync_proto_msgTypes[11]
+	mi := &file_hostsync_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +1333,7 @@ func (x *PairRow) String() string {
 func (*PairRow) ProtoMessage() {}
 
 func (x *PairRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[11]
+	mi := &file_hostsync_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +1346,7 @@ func (x *PairRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairRow.ProtoReflect.Descriptor instead.
 func (*PairRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{11}
+	return file_hostsync_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PairRow) GetMac() []byte {
@@ -1236,13 +1369,14 @@ type NetworkRow struct {
 	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	Mtu           uint32                 `protobuf:"varint,4,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	Project       string                 `protobuf:"bytes,5,opt,name=project,proto3" json:"project,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NetworkRow) Reset() {
 	*x = NetworkRow{}
-	mi := &file_hostsync_proto_msgTypes[12]
+	mi := &file_hostsync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1254,7 +1388,7 @@ func (x *NetworkRow) String() string {
 func (*NetworkRow) ProtoMessage() {}
 
 func (x *NetworkRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[12]
+	mi := &file_hostsync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1267,7 +1401,7 @@ func (x *NetworkRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkRow.ProtoReflect.Descriptor instead.
 func (*NetworkRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{12}
+	return file_hostsync_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *NetworkRow) GetKey() uint32 {
@@ -1298,18 +1432,26 @@ func (x *NetworkRow) GetMtu() uint32 {
 	return 0
 }
 
+func (x *NetworkRow) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
 type RouterRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           uint32                 `protobuf:"varint,1,opt,name=key,proto3" json:"key,omitempty"`
 	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Project       string                 `protobuf:"bytes,4,opt,name=project,proto3" json:"project,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RouterRow) Reset() {
 	*x = RouterRow{}
-	mi := &file_hostsync_proto_msgTypes[13]
+	mi := &file_hostsync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1321,7 +1463,7 @@ func (x *RouterRow) String() string {
 func (*RouterRow) ProtoMessage() {}
 
 func (x *RouterRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[13]
+	mi := &file_hostsync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1334,7 +1476,7 @@ func (x *RouterRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterRow.ProtoReflect.Descriptor instead.
 func (*RouterRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{13}
+	return file_hostsync_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RouterRow) GetKey() uint32 {
@@ -1358,6 +1500,13 @@ func (x *RouterRow) GetName() string {
 	return ""
 }
 
+func (x *RouterRow) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
 type EndpointRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Network       uint32                 `protobuf:"varint,1,opt,name=network,proto3" json:"network,omitempty"` // key
@@ -1370,13 +1519,14 @@ type EndpointRow struct {
 	Vni           uint32                 `protobuf:"varint,8,opt,name=vni,proto3" json:"vni,omitempty"`
 	Gateway       string                 `protobuf:"bytes,9,opt,name=gateway,proto3" json:"gateway,omitempty"`
 	Drop          uint32                 `protobuf:"varint,10,opt,name=drop,proto3" json:"drop,omitempty"`
+	Project       string                 `protobuf:"bytes,11,opt,name=project,proto3" json:"project,omitempty"` // empty: the network's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EndpointRow) Reset() {
 	*x = EndpointRow{}
-	mi := &file_hostsync_proto_msgTypes[14]
+	mi := &file_hostsync_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +1538,7 @@ func (x *EndpointRow) String() string {
 func (*EndpointRow) ProtoMessage() {}
 
 func (x *EndpointRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[14]
+	mi := &file_hostsync_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1551,7 @@ func (x *EndpointRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointRow.ProtoReflect.Descriptor instead.
 func (*EndpointRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{14}
+	return file_hostsync_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *EndpointRow) GetNetwork() uint32 {
@@ -1474,6 +1624,13 @@ func (x *EndpointRow) GetDrop() uint32 {
 	return 0
 }
 
+func (x *EndpointRow) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
 type NeighborRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Network       uint32                 `protobuf:"varint,1,opt,name=network,proto3" json:"network,omitempty"` // key
@@ -1485,7 +1642,7 @@ type NeighborRow struct {
 
 func (x *NeighborRow) Reset() {
 	*x = NeighborRow{}
-	mi := &file_hostsync_proto_msgTypes[15]
+	mi := &file_hostsync_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1497,7 +1654,7 @@ func (x *NeighborRow) String() string {
 func (*NeighborRow) ProtoMessage() {}
 
 func (x *NeighborRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[15]
+	mi := &file_hostsync_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1510,7 +1667,7 @@ func (x *NeighborRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NeighborRow.ProtoReflect.Descriptor instead.
 func (*NeighborRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{15}
+	return file_hostsync_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *NeighborRow) GetNetwork() uint32 {
@@ -1549,7 +1706,7 @@ type RouteRow struct {
 
 func (x *RouteRow) Reset() {
 	*x = RouteRow{}
-	mi := &file_hostsync_proto_msgTypes[16]
+	mi := &file_hostsync_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1561,7 +1718,7 @@ func (x *RouteRow) String() string {
 func (*RouteRow) ProtoMessage() {}
 
 func (x *RouteRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[16]
+	mi := &file_hostsync_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1574,7 +1731,7 @@ func (x *RouteRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteRow.ProtoReflect.Descriptor instead.
 func (*RouteRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{16}
+	return file_hostsync_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RouteRow) GetRouter() uint32 {
@@ -1626,6 +1783,127 @@ func (x *RouteRow) GetDrop() uint32 {
 	return 0
 }
 
+// The next hops of a destination that has several.
+type HopsRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Router        uint32                 `protobuf:"varint,1,opt,name=router,proto3" json:"router,omitempty"` // key
+	Prefix        *Prefix                `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"`  // key
+	Hops          []*HopRow              `protobuf:"bytes,3,rep,name=hops,proto3" json:"hops,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HopsRow) Reset() {
+	*x = HopsRow{}
+	mi := &file_hostsync_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HopsRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HopsRow) ProtoMessage() {}
+
+func (x *HopsRow) ProtoReflect() protoreflect.Message {
+	mi := &file_hostsync_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HopsRow.ProtoReflect.Descriptor instead.
+func (*HopsRow) Descriptor() ([]byte, []int) {
+	return file_hostsync_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *HopsRow) GetRouter() uint32 {
+	if x != nil {
+		return x.Router
+	}
+	return 0
+}
+
+func (x *HopsRow) GetPrefix() *Prefix {
+	if x != nil {
+		return x.Prefix
+	}
+	return nil
+}
+
+func (x *HopsRow) GetHops() []*HopRow {
+	if x != nil {
+		return x.Hops
+	}
+	return nil
+}
+
+type HopRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Network       uint32                 `protobuf:"varint,1,opt,name=network,proto3" json:"network,omitempty"`
+	Nexthop       []byte                 `protobuf:"bytes,2,opt,name=nexthop,proto3" json:"nexthop,omitempty"`
+	Mac           []byte                 `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HopRow) Reset() {
+	*x = HopRow{}
+	mi := &file_hostsync_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HopRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HopRow) ProtoMessage() {}
+
+func (x *HopRow) ProtoReflect() protoreflect.Message {
+	mi := &file_hostsync_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HopRow.ProtoReflect.Descriptor instead.
+func (*HopRow) Descriptor() ([]byte, []int) {
+	return file_hostsync_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *HopRow) GetNetwork() uint32 {
+	if x != nil {
+		return x.Network
+	}
+	return 0
+}
+
+func (x *HopRow) GetNexthop() []byte {
+	if x != nil {
+		return x.Nexthop
+	}
+	return nil
+}
+
+func (x *HopRow) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
 type VNIRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	TunnelIp      []byte                 `protobuf:"bytes,1,opt,name=tunnel_ip,json=tunnelIp,proto3" json:"tunnel_ip,omitempty"` // key
@@ -1637,7 +1915,7 @@ type VNIRow struct {
 
 func (x *VNIRow) Reset() {
 	*x = VNIRow{}
-	mi := &file_hostsync_proto_msgTypes[17]
+	mi := &file_hostsync_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1927,7 @@ func (x *VNIRow) String() string {
 func (*VNIRow) ProtoMessage() {}
 
 func (x *VNIRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[17]
+	mi := &file_hostsync_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1940,7 @@ func (x *VNIRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VNIRow.ProtoReflect.Descriptor instead.
 func (*VNIRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{17}
+	return file_hostsync_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *VNIRow) GetTunnelIp() []byte {
@@ -1700,7 +1978,7 @@ type PeerRow struct {
 
 func (x *PeerRow) Reset() {
 	*x = PeerRow{}
-	mi := &file_hostsync_proto_msgTypes[18]
+	mi := &file_hostsync_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1712,7 +1990,7 @@ func (x *PeerRow) String() string {
 func (*PeerRow) ProtoMessage() {}
 
 func (x *PeerRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[18]
+	mi := &file_hostsync_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1725,7 +2003,7 @@ func (x *PeerRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerRow.ProtoReflect.Descriptor instead.
 func (*PeerRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{18}
+	return file_hostsync_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PeerRow) GetTunnelIp() []byte {
@@ -1784,7 +2062,7 @@ type GatewayRow struct {
 
 func (x *GatewayRow) Reset() {
 	*x = GatewayRow{}
-	mi := &file_hostsync_proto_msgTypes[19]
+	mi := &file_hostsync_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1796,7 +2074,7 @@ func (x *GatewayRow) String() string {
 func (*GatewayRow) ProtoMessage() {}
 
 func (x *GatewayRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[19]
+	mi := &file_hostsync_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1809,7 +2087,7 @@ func (x *GatewayRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayRow.ProtoReflect.Descriptor instead.
 func (*GatewayRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{19}
+	return file_hostsync_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GatewayRow) GetId() string {
@@ -1869,7 +2147,7 @@ type VLANRow struct {
 
 func (x *VLANRow) Reset() {
 	*x = VLANRow{}
-	mi := &file_hostsync_proto_msgTypes[20]
+	mi := &file_hostsync_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1881,7 +2159,7 @@ func (x *VLANRow) String() string {
 func (*VLANRow) ProtoMessage() {}
 
 func (x *VLANRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[20]
+	mi := &file_hostsync_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1894,7 +2172,7 @@ func (x *VLANRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VLANRow.ProtoReflect.Descriptor instead.
 func (*VLANRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{20}
+	return file_hostsync_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *VLANRow) GetInterface() string {
@@ -1959,7 +2237,7 @@ type UplinkRow struct {
 
 func (x *UplinkRow) Reset() {
 	*x = UplinkRow{}
-	mi := &file_hostsync_proto_msgTypes[21]
+	mi := &file_hostsync_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1971,7 +2249,7 @@ func (x *UplinkRow) String() string {
 func (*UplinkRow) ProtoMessage() {}
 
 func (x *UplinkRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[21]
+	mi := &file_hostsync_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1984,7 +2262,7 @@ func (x *UplinkRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UplinkRow.ProtoReflect.Descriptor instead.
 func (*UplinkRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{21}
+	return file_hostsync_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UplinkRow) GetPort() string {
@@ -2032,7 +2310,7 @@ type UnderlayRouteRow struct {
 
 func (x *UnderlayRouteRow) Reset() {
 	*x = UnderlayRouteRow{}
-	mi := &file_hostsync_proto_msgTypes[22]
+	mi := &file_hostsync_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2044,7 +2322,7 @@ func (x *UnderlayRouteRow) String() string {
 func (*UnderlayRouteRow) ProtoMessage() {}
 
 func (x *UnderlayRouteRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[22]
+	mi := &file_hostsync_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2057,7 +2335,7 @@ func (x *UnderlayRouteRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnderlayRouteRow.ProtoReflect.Descriptor instead.
 func (*UnderlayRouteRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{22}
+	return file_hostsync_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UnderlayRouteRow) GetPrefix() *Prefix {
@@ -2084,7 +2362,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_hostsync_proto_msgTypes[23]
+	mi := &file_hostsync_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2374,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[23]
+	mi := &file_hostsync_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2387,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{23}
+	return file_hostsync_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Prefix) GetAddr() []byte {
@@ -2155,7 +2433,7 @@ const file_hostsync_proto_rawDesc = "" +
 	"\x05delta\x18\x02 \x01(\v2\x1b.causeway.hostsync.v1.DeltaH\x00R\x05delta\x123\n" +
 	"\x05probe\x18\x03 \x01(\v2\x1b.causeway.hostsync.v1.ProbeH\x00R\x05probe\x12#\n" +
 	"\fcancel_probe\x18\x04 \x01(\x04H\x00R\vcancelProbeB\t\n" +
-	"\amessage\"\xfd\x01\n" +
+	"\amessage\"\x93\x02\n" +
 	"\x05Probe\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06router\x18\x02 \x01(\rR\x06router\x12\x16\n" +
@@ -2169,7 +2447,8 @@ const file_hostsync_proto_rawDesc = "" +
 	"timeout_us\x18\b \x01(\rR\ttimeoutUs\x12\x19\n" +
 	"\bpath_mtu\x18\t \x01(\bR\apathMtu\x12\x17\n" +
 	"\amax_mtu\x18\n" +
-	" \x01(\rR\x06maxMtu\"\x83\x03\n" +
+	" \x01(\rR\x06maxMtu\x12\x14\n" +
+	"\x05paths\x18\v \x01(\bR\x05paths\"\xba\x03\n" +
 	"\vProbeResult\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12:\n" +
 	"\x04code\x18\x02 \x01(\x0e2&.causeway.hostsync.v1.ProbeResult.CodeR\x04code\x12\x14\n" +
@@ -2184,13 +2463,22 @@ const file_hostsync_proto_rawDesc = "" +
 	"rtt_max_ns\x18\b \x01(\x04R\brttMaxNs\x12\x19\n" +
 	"\bpath_mtu\x18\t \x01(\rR\apathMtu\x128\n" +
 	"\x06errors\x18\n" +
-	" \x03(\v2 .causeway.hostsync.v1.ProbeErrorR\x06errors\"3\n" +
+	" \x03(\v2 .causeway.hostsync.v1.ProbeErrorR\x06errors\x125\n" +
+	"\x05paths\x18\v \x03(\v2\x1f.causeway.hostsync.v1.PathStateR\x05paths\"3\n" +
 	"\x04Code\x12\b\n" +
 	"\x04DONE\x10\x00\x12\v\n" +
 	"\aREFUSED\x10\x01\x12\b\n" +
 	"\x04BUSY\x10\x02\x12\n" +
 	"\n" +
-	"\x06FAILED\x10\x03\"t\n" +
+	"\x06FAILED\x10\x03\"\xa0\x01\n" +
+	"\tPathState\x12\x1b\n" +
+	"\ttunnel_ip\x18\x01 \x01(\fR\btunnelIp\x12\x12\n" +
+	"\x04vtep\x18\x02 \x01(\fR\x04vtep\x12\x10\n" +
+	"\x03mtu\x18\x03 \x01(\rR\x03mtu\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x0e\n" +
+	"\x02by\x18\x05 \x01(\tR\x02by\x12\x10\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\x12\x18\n" +
+	"\aproblem\x18\a \x01(\tR\aproblem\"t\n" +
 	"\n" +
 	"ProbeError\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\fR\x04from\x12\x16\n" +
@@ -2201,7 +2489,8 @@ const file_hostsync_proto_rawDesc = "" +
 	"\aWelcome\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12-\n" +
 	"\x12controller_version\x18\x02 \x01(\tR\x11controllerVersion\x12\x12\n" +
-	"\x04host\x18\x03 \x01(\tR\x04host\"\xa5\t\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\"\x94\n" +
+	"\n" +
 	"\x05Delta\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x12\n" +
 	"\x04full\x18\x02 \x01(\bR\x04full\x12\x12\n" +
@@ -2216,7 +2505,8 @@ const file_hostsync_proto_rawDesc = "" +
 	"\x04vnis\x18\x10 \x03(\v2\x1c.causeway.hostsync.v1.VNIRowR\x04vnis\x123\n" +
 	"\x05peers\x18\x11 \x03(\v2\x1d.causeway.hostsync.v1.PeerRowR\x05peers\x12<\n" +
 	"\bgateways\x18\x12 \x03(\v2 .causeway.hostsync.v1.GatewayRowR\bgateways\x123\n" +
-	"\x05vlans\x18\x13 \x03(\v2\x1d.causeway.hostsync.v1.VLANRowR\x05vlans\x12\x1d\n" +
+	"\x05vlans\x18\x13 \x03(\v2\x1d.causeway.hostsync.v1.VLANRowR\x05vlans\x121\n" +
+	"\x04hops\x18\x14 \x03(\v2\x1d.causeway.hostsync.v1.HopsRowR\x04hops\x12\x1d\n" +
 	"\n" +
 	"gone_ports\x18\x1e \x03(\rR\tgonePorts\x12#\n" +
 	"\rgone_networks\x18\x1f \x03(\rR\fgoneNetworks\x12!\n" +
@@ -2230,7 +2520,8 @@ const file_hostsync_proto_rawDesc = "" +
 	"gone_peers\x18% \x03(\v2\x1d.causeway.hostsync.v1.PeerRowR\tgonePeers\x12#\n" +
 	"\rgone_gateways\x18& \x03(\tR\fgoneGateways\x12<\n" +
 	"\n" +
-	"gone_vlans\x18' \x03(\v2\x1d.causeway.hostsync.v1.VLANRowR\tgoneVlans\"\xf9\x01\n" +
+	"gone_vlans\x18' \x03(\v2\x1d.causeway.hostsync.v1.VLANRowR\tgoneVlans\x12:\n" +
+	"\tgone_hops\x18( \x03(\v2\x1d.causeway.hostsync.v1.HopsRowR\bgoneHops\"\x93\x02\n" +
 	"\aPortRow\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x18\n" +
@@ -2240,20 +2531,24 @@ const file_hostsync_proto_rawDesc = "" +
 	"\x05addrs\x18\x06 \x03(\fR\x05addrs\x12#\n" +
 	"\rport_security\x18\a \x01(\bR\fportSecurity\x12\x12\n" +
 	"\x04drop\x18\b \x01(\rR\x04drop\x123\n" +
-	"\x05pairs\x18\t \x03(\v2\x1d.causeway.hostsync.v1.PairRowR\x05pairs\"Q\n" +
+	"\x05pairs\x18\t \x03(\v2\x1d.causeway.hostsync.v1.PairRowR\x05pairs\x12\x18\n" +
+	"\aproject\x18\n" +
+	" \x01(\tR\aproject\"Q\n" +
 	"\aPairRow\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\fR\x03mac\x124\n" +
-	"\x06prefix\x18\x02 \x01(\v2\x1c.causeway.hostsync.v1.PrefixR\x06prefix\"T\n" +
+	"\x06prefix\x18\x02 \x01(\v2\x1c.causeway.hostsync.v1.PrefixR\x06prefix\"n\n" +
 	"\n" +
 	"NetworkRow\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x10\n" +
-	"\x03mtu\x18\x04 \x01(\rR\x03mtu\"A\n" +
+	"\x03mtu\x18\x04 \x01(\rR\x03mtu\x12\x18\n" +
+	"\aproject\x18\x05 \x01(\tR\aproject\"[\n" +
 	"\tRouterRow\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name\"\xea\x01\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x18\n" +
+	"\aproject\x18\x04 \x01(\tR\aproject\"\x84\x02\n" +
 	"\vEndpointRow\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\rR\anetwork\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x12\n" +
@@ -2265,7 +2560,8 @@ const file_hostsync_proto_rawDesc = "" +
 	"\x03vni\x18\b \x01(\rR\x03vni\x12\x18\n" +
 	"\agateway\x18\t \x01(\tR\agateway\x12\x12\n" +
 	"\x04drop\x18\n" +
-	" \x01(\rR\x04drop\"I\n" +
+	" \x01(\rR\x04drop\x12\x18\n" +
+	"\aproject\x18\v \x01(\tR\aproject\"I\n" +
 	"\vNeighborRow\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\rR\anetwork\x12\x0e\n" +
 	"\x02ip\x18\x02 \x01(\fR\x02ip\x12\x10\n" +
@@ -2277,7 +2573,15 @@ const file_hostsync_proto_rawDesc = "" +
 	"\anetwork\x18\x04 \x01(\rR\anetwork\x12\x18\n" +
 	"\anexthop\x18\x05 \x01(\fR\anexthop\x12\x10\n" +
 	"\x03mac\x18\x06 \x01(\fR\x03mac\x12\x12\n" +
-	"\x04drop\x18\a \x01(\rR\x04drop\"Q\n" +
+	"\x04drop\x18\a \x01(\rR\x04drop\"\x89\x01\n" +
+	"\aHopsRow\x12\x16\n" +
+	"\x06router\x18\x01 \x01(\rR\x06router\x124\n" +
+	"\x06prefix\x18\x02 \x01(\v2\x1c.causeway.hostsync.v1.PrefixR\x06prefix\x120\n" +
+	"\x04hops\x18\x03 \x03(\v2\x1c.causeway.hostsync.v1.HopRowR\x04hops\"N\n" +
+	"\x06HopRow\x12\x18\n" +
+	"\anetwork\x18\x01 \x01(\rR\anetwork\x12\x18\n" +
+	"\anexthop\x18\x02 \x01(\fR\anexthop\x12\x10\n" +
+	"\x03mac\x18\x03 \x01(\fR\x03mac\"Q\n" +
 	"\x06VNIRow\x12\x1b\n" +
 	"\ttunnel_ip\x18\x01 \x01(\fR\btunnelIp\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x18\n" +
@@ -2333,7 +2637,7 @@ func file_hostsync_proto_rawDescGZIP() []byte {
 }
 
 var file_hostsync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_hostsync_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_hostsync_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_hostsync_proto_goTypes = []any{
 	(ProbeResult_Code)(0),    // 0: causeway.hostsync.v1.ProbeResult.Code
 	(*FromAgent)(nil),        // 1: causeway.hostsync.v1.FromAgent
@@ -2343,65 +2647,73 @@ var file_hostsync_proto_goTypes = []any{
 	(*FromController)(nil),   // 5: causeway.hostsync.v1.FromController
 	(*Probe)(nil),            // 6: causeway.hostsync.v1.Probe
 	(*ProbeResult)(nil),      // 7: causeway.hostsync.v1.ProbeResult
-	(*ProbeError)(nil),       // 8: causeway.hostsync.v1.ProbeError
-	(*Welcome)(nil),          // 9: causeway.hostsync.v1.Welcome
-	(*Delta)(nil),            // 10: causeway.hostsync.v1.Delta
-	(*PortRow)(nil),          // 11: causeway.hostsync.v1.PortRow
-	(*PairRow)(nil),          // 12: causeway.hostsync.v1.PairRow
-	(*NetworkRow)(nil),       // 13: causeway.hostsync.v1.NetworkRow
-	(*RouterRow)(nil),        // 14: causeway.hostsync.v1.RouterRow
-	(*EndpointRow)(nil),      // 15: causeway.hostsync.v1.EndpointRow
-	(*NeighborRow)(nil),      // 16: causeway.hostsync.v1.NeighborRow
-	(*RouteRow)(nil),         // 17: causeway.hostsync.v1.RouteRow
-	(*VNIRow)(nil),           // 18: causeway.hostsync.v1.VNIRow
-	(*PeerRow)(nil),          // 19: causeway.hostsync.v1.PeerRow
-	(*GatewayRow)(nil),       // 20: causeway.hostsync.v1.GatewayRow
-	(*VLANRow)(nil),          // 21: causeway.hostsync.v1.VLANRow
-	(*UplinkRow)(nil),        // 22: causeway.hostsync.v1.UplinkRow
-	(*UnderlayRouteRow)(nil), // 23: causeway.hostsync.v1.UnderlayRouteRow
-	(*Prefix)(nil),           // 24: causeway.hostsync.v1.Prefix
+	(*PathState)(nil),        // 8: causeway.hostsync.v1.PathState
+	(*ProbeError)(nil),       // 9: causeway.hostsync.v1.ProbeError
+	(*Welcome)(nil),          // 10: causeway.hostsync.v1.Welcome
+	(*Delta)(nil),            // 11: causeway.hostsync.v1.Delta
+	(*PortRow)(nil),          // 12: causeway.hostsync.v1.PortRow
+	(*PairRow)(nil),          // 13: causeway.hostsync.v1.PairRow
+	(*NetworkRow)(nil),       // 14: causeway.hostsync.v1.NetworkRow
+	(*RouterRow)(nil),        // 15: causeway.hostsync.v1.RouterRow
+	(*EndpointRow)(nil),      // 16: causeway.hostsync.v1.EndpointRow
+	(*NeighborRow)(nil),      // 17: causeway.hostsync.v1.NeighborRow
+	(*RouteRow)(nil),         // 18: causeway.hostsync.v1.RouteRow
+	(*HopsRow)(nil),          // 19: causeway.hostsync.v1.HopsRow
+	(*HopRow)(nil),           // 20: causeway.hostsync.v1.HopRow
+	(*VNIRow)(nil),           // 21: causeway.hostsync.v1.VNIRow
+	(*PeerRow)(nil),          // 22: causeway.hostsync.v1.PeerRow
+	(*GatewayRow)(nil),       // 23: causeway.hostsync.v1.GatewayRow
+	(*VLANRow)(nil),          // 24: causeway.hostsync.v1.VLANRow
+	(*UplinkRow)(nil),        // 25: causeway.hostsync.v1.UplinkRow
+	(*UnderlayRouteRow)(nil), // 26: causeway.hostsync.v1.UnderlayRouteRow
+	(*Prefix)(nil),           // 27: causeway.hostsync.v1.Prefix
 }
 var file_hostsync_proto_depIdxs = []int32{
 	2,  // 0: causeway.hostsync.v1.FromAgent.hello:type_name -> causeway.hostsync.v1.Hello
 	3,  // 1: causeway.hostsync.v1.FromAgent.report:type_name -> causeway.hostsync.v1.Report
 	7,  // 2: causeway.hostsync.v1.FromAgent.probe:type_name -> causeway.hostsync.v1.ProbeResult
 	4,  // 3: causeway.hostsync.v1.Report.ports:type_name -> causeway.hostsync.v1.PortReport
-	9,  // 4: causeway.hostsync.v1.FromController.welcome:type_name -> causeway.hostsync.v1.Welcome
-	10, // 5: causeway.hostsync.v1.FromController.delta:type_name -> causeway.hostsync.v1.Delta
+	10, // 4: causeway.hostsync.v1.FromController.welcome:type_name -> causeway.hostsync.v1.Welcome
+	11, // 5: causeway.hostsync.v1.FromController.delta:type_name -> causeway.hostsync.v1.Delta
 	6,  // 6: causeway.hostsync.v1.FromController.probe:type_name -> causeway.hostsync.v1.Probe
 	0,  // 7: causeway.hostsync.v1.ProbeResult.code:type_name -> causeway.hostsync.v1.ProbeResult.Code
-	8,  // 8: causeway.hostsync.v1.ProbeResult.errors:type_name -> causeway.hostsync.v1.ProbeError
-	11, // 9: causeway.hostsync.v1.Delta.ports:type_name -> causeway.hostsync.v1.PortRow
-	13, // 10: causeway.hostsync.v1.Delta.networks:type_name -> causeway.hostsync.v1.NetworkRow
-	14, // 11: causeway.hostsync.v1.Delta.routers:type_name -> causeway.hostsync.v1.RouterRow
-	15, // 12: causeway.hostsync.v1.Delta.endpoints:type_name -> causeway.hostsync.v1.EndpointRow
-	16, // 13: causeway.hostsync.v1.Delta.neighbors:type_name -> causeway.hostsync.v1.NeighborRow
-	17, // 14: causeway.hostsync.v1.Delta.routes:type_name -> causeway.hostsync.v1.RouteRow
-	18, // 15: causeway.hostsync.v1.Delta.vnis:type_name -> causeway.hostsync.v1.VNIRow
-	19, // 16: causeway.hostsync.v1.Delta.peers:type_name -> causeway.hostsync.v1.PeerRow
-	20, // 17: causeway.hostsync.v1.Delta.gateways:type_name -> causeway.hostsync.v1.GatewayRow
-	21, // 18: causeway.hostsync.v1.Delta.vlans:type_name -> causeway.hostsync.v1.VLANRow
-	15, // 19: causeway.hostsync.v1.Delta.gone_endpoints:type_name -> causeway.hostsync.v1.EndpointRow
-	16, // 20: causeway.hostsync.v1.Delta.gone_neighbors:type_name -> causeway.hostsync.v1.NeighborRow
-	17, // 21: causeway.hostsync.v1.Delta.gone_routes:type_name -> causeway.hostsync.v1.RouteRow
-	18, // 22: causeway.hostsync.v1.Delta.gone_vnis:type_name -> causeway.hostsync.v1.VNIRow
-	19, // 23: causeway.hostsync.v1.Delta.gone_peers:type_name -> causeway.hostsync.v1.PeerRow
-	21, // 24: causeway.hostsync.v1.Delta.gone_vlans:type_name -> causeway.hostsync.v1.VLANRow
-	12, // 25: causeway.hostsync.v1.PortRow.pairs:type_name -> causeway.hostsync.v1.PairRow
-	24, // 26: causeway.hostsync.v1.PairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	24, // 27: causeway.hostsync.v1.RouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	22, // 28: causeway.hostsync.v1.GatewayRow.uplinks:type_name -> causeway.hostsync.v1.UplinkRow
-	23, // 29: causeway.hostsync.v1.GatewayRow.routes:type_name -> causeway.hostsync.v1.UnderlayRouteRow
-	24, // 30: causeway.hostsync.v1.VLANRow.prefixes:type_name -> causeway.hostsync.v1.Prefix
-	24, // 31: causeway.hostsync.v1.UplinkRow.addr:type_name -> causeway.hostsync.v1.Prefix
-	24, // 32: causeway.hostsync.v1.UnderlayRouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	1,  // 33: causeway.hostsync.v1.HostSync.Connect:input_type -> causeway.hostsync.v1.FromAgent
-	5,  // 34: causeway.hostsync.v1.HostSync.Connect:output_type -> causeway.hostsync.v1.FromController
-	34, // [34:35] is the sub-list for method output_type
-	33, // [33:34] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	9,  // 8: causeway.hostsync.v1.ProbeResult.errors:type_name -> causeway.hostsync.v1.ProbeError
+	8,  // 9: causeway.hostsync.v1.ProbeResult.paths:type_name -> causeway.hostsync.v1.PathState
+	12, // 10: causeway.hostsync.v1.Delta.ports:type_name -> causeway.hostsync.v1.PortRow
+	14, // 11: causeway.hostsync.v1.Delta.networks:type_name -> causeway.hostsync.v1.NetworkRow
+	15, // 12: causeway.hostsync.v1.Delta.routers:type_name -> causeway.hostsync.v1.RouterRow
+	16, // 13: causeway.hostsync.v1.Delta.endpoints:type_name -> causeway.hostsync.v1.EndpointRow
+	17, // 14: causeway.hostsync.v1.Delta.neighbors:type_name -> causeway.hostsync.v1.NeighborRow
+	18, // 15: causeway.hostsync.v1.Delta.routes:type_name -> causeway.hostsync.v1.RouteRow
+	21, // 16: causeway.hostsync.v1.Delta.vnis:type_name -> causeway.hostsync.v1.VNIRow
+	22, // 17: causeway.hostsync.v1.Delta.peers:type_name -> causeway.hostsync.v1.PeerRow
+	23, // 18: causeway.hostsync.v1.Delta.gateways:type_name -> causeway.hostsync.v1.GatewayRow
+	24, // 19: causeway.hostsync.v1.Delta.vlans:type_name -> causeway.hostsync.v1.VLANRow
+	19, // 20: causeway.hostsync.v1.Delta.hops:type_name -> causeway.hostsync.v1.HopsRow
+	16, // 21: causeway.hostsync.v1.Delta.gone_endpoints:type_name -> causeway.hostsync.v1.EndpointRow
+	17, // 22: causeway.hostsync.v1.Delta.gone_neighbors:type_name -> causeway.hostsync.v1.NeighborRow
+	18, // 23: causeway.hostsync.v1.Delta.gone_routes:type_name -> causeway.hostsync.v1.RouteRow
+	21, // 24: causeway.hostsync.v1.Delta.gone_vnis:type_name -> causeway.hostsync.v1.VNIRow
+	22, // 25: causeway.hostsync.v1.Delta.gone_peers:type_name -> causeway.hostsync.v1.PeerRow
+	24, // 26: causeway.hostsync.v1.Delta.gone_vlans:type_name -> causeway.hostsync.v1.VLANRow
+	19, // 27: causeway.hostsync.v1.Delta.gone_hops:type_name -> causeway.hostsync.v1.HopsRow
+	13, // 28: causeway.hostsync.v1.PortRow.pairs:type_name -> causeway.hostsync.v1.PairRow
+	27, // 29: causeway.hostsync.v1.PairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	27, // 30: causeway.hostsync.v1.RouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	27, // 31: causeway.hostsync.v1.HopsRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	20, // 32: causeway.hostsync.v1.HopsRow.hops:type_name -> causeway.hostsync.v1.HopRow
+	25, // 33: causeway.hostsync.v1.GatewayRow.uplinks:type_name -> causeway.hostsync.v1.UplinkRow
+	26, // 34: causeway.hostsync.v1.GatewayRow.routes:type_name -> causeway.hostsync.v1.UnderlayRouteRow
+	27, // 35: causeway.hostsync.v1.VLANRow.prefixes:type_name -> causeway.hostsync.v1.Prefix
+	27, // 36: causeway.hostsync.v1.UplinkRow.addr:type_name -> causeway.hostsync.v1.Prefix
+	27, // 37: causeway.hostsync.v1.UnderlayRouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	1,  // 38: causeway.hostsync.v1.HostSync.Connect:input_type -> causeway.hostsync.v1.FromAgent
+	5,  // 39: causeway.hostsync.v1.HostSync.Connect:output_type -> causeway.hostsync.v1.FromController
+	39, // [39:40] is the sub-list for method output_type
+	38, // [38:39] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_hostsync_proto_init() }
@@ -2426,7 +2738,7 @@ func file_hostsync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hostsync_proto_rawDesc), len(file_hostsync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   24,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

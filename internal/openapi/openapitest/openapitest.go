@@ -42,10 +42,15 @@ func New(document []byte) (*Checker, error) {
 // written out goes before one with a parameter.
 func (c *Checker) route(path string) (string, bool) {
 	path, _, _ = strings.Cut(path, "?")
+	for strings.Contains(path, "//") {
+		path = strings.ReplaceAll(path, "//", "/")
+	}
+	if path != "/" {
+		path = strings.TrimSuffix(path, "/")
+	}
 	if path != "/openapi.json" {
 		path = strings.TrimSuffix(path, ".json")
 	}
-	path = strings.ReplaceAll(path, "//", "/")
 	if _, ok := c.Paths[path]; ok {
 		return path, true
 	}

@@ -37,7 +37,7 @@ type Event struct {
 	State  State
 	Err    error
 	Took   time.Duration
-	// Done of All actions are done, or taken back.
+	// Done of All steps are done, or taken back. Marks that go with what is made count for none.
 	Done, All int
 }
 
@@ -91,17 +91,25 @@ type work struct {
 	ids    map[string]string // of what actions made
 	alias  map[string]string // the ids of what was made again
 	done   []int             // in the order of their completion
+	steps  int               // of those done, what counts; allSteps: of the plan
 	failed []int             // some may have been done all the same
 	unsure map[int]bool      // some requests for them may still be on their way
 	found  map[int]bool      // somebody else had made what they make
+
+	allSteps int
 }
 
 // Do carries out a plan. It may be called again, with what is left then. It returns the number of steps done, and a StepError if
 // one failed for good. An end of ctx takes nothing back: the next run goes on.
 func (r *Run) Do(ctx context.Context, p *plan.Plan) (int, error) {
 	w := &work{Run: r, plan: p, ids: map[string]string{}, alias: map[string]string{}, unsure: map[int]bool{}, found: map[int]bool{}}
+	for i := range p.Actions {
+		if p.Actions[i].IsStep() {
+			w.allSteps++
+		}
+	}
 	failed, err := w.all(ctx)
-	n := len(w.done)
+	n := w.steps
 	r.rounds = append(r.rounds, w)
 	if err == nil || failed == nil {
 		return n, err
@@ -220,6 +228,9 @@ func (w *work) one(ctx context.Context, i int) error {
 	w.ids[a.ID] = did.ID
 	w.found[i] = did.Found
 	w.done = append(w.done, i)
+	if a.IsStep() {
+		w.steps++
+	}
 	w.mu.Unlock()
 	w.tell(Event{Action: a, State: Done, Took: time.Since(begin)})
 	return nil
@@ -231,7 +242,7 @@ func (w *work) tell(e Event) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	e.Done, e.All = len(w.done), len(w.plan.Actions)
+	e.Done, e.All = w.steps, w.allSteps
 	w.Progress(e)
 }
 

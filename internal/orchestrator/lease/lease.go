@@ -24,14 +24,15 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/causeway-net/causeway/internal/orchestrator/observed"
+	"github.com/causeway-net/causeway/internal/pause"
 )
 
 // Router is the API of the site whose router holds the tag.
@@ -58,28 +59,17 @@ type Options struct {
 	// Term is how long a tag must be seen unchanged before it may be taken away;
 	// DefaultTerm if zero. All runs must use the same.
 	Term time.Duration
+	// Doing is the command that this run is for, in one word; whoever waits is told.
+	Doing string
 	// Wait bounds the wait for somebody else's lease; 0 is not to wait.
 	Wait time.Duration
-	// OnWait, if not nil, is told once who is waited for.
+	// OnWait, if not nil, is told who is waited for: at first, when what it does changes, and now and
+	// then. It is called by one goroutine at a time.
 	OnWait func(Held)
 	// Dead, if not nil, tells whether a holder is known to have ended.
 	Dead func(holder string) bool
 	// now is sinceBoot but in tests.
 	now func() time.Duration
-}
-
-// Held says who has the lease.
-type Held struct {
-	Peering, Site, Holder string
-}
-
-func (h Held) Error() string {
-	return fmt.Sprintf("%s: another run has the lease of peering %s: %s", h.Site, h.Peering, h.Holder)
-}
-
-// Hint is the way out.
-func (h Held) Hint() string {
-	return "Wait until it has ended (--wait). A lease that is not renewed is taken over by itself."
 }
 
 // ErrLost is what work under a lease ends with when the lease could not be renewed
@@ -94,12 +84,18 @@ type Lease struct {
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	done    sync.WaitGroup
+	began   time.Time
+	// progress is what Report was told last; waited, what Waited gives.
+	progress atomic.Pointer[[2]int]
+	waited   waiter
 }
 
 // spot is the lease on one router.
 type spot struct {
 	Place
-	n int // number of the present tag
+	n int // number of the present tag; 0: none
+	// tag is the present one, next the one that is written in its place.
+	tag, next string
 
 	mu    sync.Mutex
 	until time.Duration // since the boot; trusted until then
@@ -123,10 +119,10 @@ func Take(ctx context.Context, peering string, places []Place, o Options) (*Leas
 	}
 	places = slices.Clone(places)
 	slices.SortFunc(places, func(a, b Place) int { return strings.Compare(a.Site, b.Site) })
-	l := &Lease{peering: peering, opts: o}
+	l := &Lease{peering: peering, opts: o, began: time.Now(), waited: waiter{onWait: o.OnWait, news: min(tellNews, o.Term/4), again: min(tellAgain, o.Term)}}
 	l.ctx, l.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	deadline := time.Now().Add(o.Wait)
-	w := &waiter{onWait: o.OnWait}
+	w := &l.waited
 	for _, p := range places {
 		l.spots = append(l.spots, &spot{Place: p})
 	}
@@ -158,21 +154,22 @@ func Take(ctx context.Context, peering string, places []Place, o Options) (*Leas
 	return l, nil
 }
 
-// waiter tells once who is waited for.
-type waiter struct {
-	once   sync.Once
-	onWait func(Held)
-}
-
-func (w *waiter) tell(h Held) {
-	if w.onWait != nil {
-		w.once.Do(func() { w.onWait(h) })
-	}
-}
-
 func (l *Lease) prefix() string { return observed.LeaseMark + l.peering + ":" }
 
-func (l *Lease) tag(n int) string { return l.prefix() + l.opts.Holder + ":" + strconv.Itoa(n) }
+// tag is the n-th tag of this run. After the number it says what the run does.
+func (l *Lease) tag(n int) string {
+	w := work{doing: l.opts.Doing, since: l.began}
+	if p := l.progress.Load(); p != nil {
+		w.done, w.all = p[0], p[1]
+	}
+	return l.prefix() + l.opts.Holder + ":" + w.suffix(n)
+}
+
+// Report says how far the work is that the lease was taken for: whoever waits is told.
+func (l *Lease) Report(done, all int) { l.progress.Store(&[2]int{done, all}) }
+
+// Waited is who was waited for last, and how it ended; nil where nobody was.
+func (l *Lease) Waited() *Held { return l.waited.held() }
 
 // others are the lease tags of other runs.
 func (l *Lease) others(tags []string) []string {
@@ -203,7 +200,7 @@ func (l *Lease) take(ctx context.Context, s *spot, deadline time.Time, w *waiter
 			if ok || err != nil {
 				return err
 			}
-			if err := pause(ctx, rand.N(l.opts.Term/20+time.Millisecond)); err != nil {
+			if err := pause.For(ctx, rand.N(l.opts.Term/20+time.Millisecond)); err != nil {
 				return err
 			}
 			continue
@@ -219,6 +216,7 @@ func (l *Lease) take(ctx context.Context, s *spot, deadline time.Time, w *waiter
 				if _, _, err := s.Router.UntagRouter(ctx, s.RouterID, t); err != nil {
 					return fmt.Errorf("%s: take over a lease: %w", s.Site, err)
 				}
+				w.died(l.holderOf(t))
 				continue
 			}
 			stale = false
@@ -226,12 +224,12 @@ func (l *Lease) take(ctx context.Context, s *spot, deadline time.Time, w *waiter
 		if stale {
 			continue
 		}
-		held := Held{l.peering, s.Site, l.holderOf(others[0])}
+		held := heldBy(l.peering, s.Site, l.holderOf(others[0]), others[0])
 		if now.After(deadline) {
 			return held
 		}
 		w.tell(held)
-		if err := pause(ctx, min(l.opts.Term/10, time.Second)); err != nil {
+		if err := pause.For(ctx, min(l.opts.Term/10, time.Second)); err != nil {
 			return err
 		}
 	}
@@ -240,16 +238,16 @@ func (l *Lease) take(ctx context.Context, s *spot, deadline time.Time, w *waiter
 // try writes the first tag and looks whether somebody else did as well.
 func (l *Lease) try(ctx context.Context, s *spot) (bool, error) {
 	begin := l.opts.now()
-	s.n = 1
-	if err := s.Router.TagRouter(ctx, s.RouterID, l.tag(s.n)); err != nil {
+	s.n, s.tag = 1, l.tag(1)
+	if err := s.Router.TagRouter(ctx, s.RouterID, s.tag); err != nil {
 		return false, fmt.Errorf("%s: take the lease: %w", s.Site, err)
 	}
 	tags, err := s.Router.RouterTags(ctx, s.RouterID)
-	if err == nil && len(l.others(tags)) == 0 && slices.Contains(tags, l.tag(s.n)) {
+	if err == nil && len(l.others(tags)) == 0 && slices.Contains(tags, s.tag) {
 		s.trust(begin + l.opts.Term - l.opts.Term/margin)
 		return true, nil
 	}
-	if _, _, uerr := s.Router.UntagRouter(context.WithoutCancel(ctx), s.RouterID, l.tag(s.n)); err == nil {
+	if _, _, uerr := s.Router.UntagRouter(context.WithoutCancel(ctx), s.RouterID, s.tag); err == nil {
 		err = uerr
 	}
 	s.n = 0
@@ -272,7 +270,7 @@ func (s *spot) trusted() time.Duration {
 func (l *Lease) keep(s *spot) {
 	l.done.Go(func() {
 		for {
-			if pause(l.ctx, l.opts.Term/4) != nil {
+			if pause.For(l.ctx, l.opts.Term/4) != nil {
 				return
 			}
 			ctx, cancel := context.WithTimeout(l.ctx, s.trusted()-l.opts.now())
@@ -292,19 +290,21 @@ func (l *Lease) keep(s *spot) {
 // renew writes the next tag. It returns ErrLost if the lease is somebody else's, or
 // nobody can say whose.
 func (l *Lease) renew(ctx context.Context, s *spot) error {
+	s.next = l.tag(s.n + 1) // the same at each try, so that only one is ever there
 	for {
 		begin := l.opts.now()
-		err := s.Router.TagRouter(ctx, s.RouterID, l.tag(s.n+1))
+		err := s.Router.TagRouter(ctx, s.RouterID, s.next)
 		if err == nil {
 			var was, sure bool
-			was, sure, err = s.Router.UntagRouter(ctx, s.RouterID, l.tag(s.n))
+			was, sure, err = s.Router.UntagRouter(ctx, s.RouterID, s.tag)
 			if err == nil {
 				s.n++
+				s.tag, s.next = s.next, ""
 				if !was || !sure {
 					// Somebody took the tag away, or an answer was lost. Who took it
 					// either sees the new tag and steps back, or its own is there now.
 					tags, terr := s.Router.RouterTags(ctx, s.RouterID)
-					if terr != nil || len(l.others(tags)) > 0 || !slices.Contains(tags, l.tag(s.n)) {
+					if terr != nil || len(l.others(tags)) > 0 || !slices.Contains(tags, s.tag) {
 						return ErrLost
 					}
 				}
@@ -312,7 +312,7 @@ func (l *Lease) renew(ctx context.Context, s *spot) error {
 				return nil
 			}
 		}
-		if ctx.Err() != nil || pause(ctx, l.opts.Term/20) != nil {
+		if ctx.Err() != nil || pause.For(ctx, l.opts.Term/20) != nil {
 			return fmt.Errorf("%w (%w)", ErrLost, err)
 		}
 	}
@@ -359,21 +359,12 @@ func (l *Lease) Release(ctx context.Context) {
 		g.Go(func() error {
 			// A renewal that was cut short may have written the next one.
 			// What stays ends by itself.
-			_, _, _ = s.Router.UntagRouter(ctx, s.RouterID, l.tag(s.n+1))
-			_, _, _ = s.Router.UntagRouter(ctx, s.RouterID, l.tag(s.n))
+			if s.next != "" {
+				_, _, _ = s.Router.UntagRouter(ctx, s.RouterID, s.next)
+			}
+			_, _, _ = s.Router.UntagRouter(ctx, s.RouterID, s.tag)
 			return nil
 		})
 	}
 	_ = g.Wait() // none fails
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/causeway-net/causeway/internal/pause"
 	"github.com/causeway-net/causeway/internal/testutil"
 )
 
@@ -95,7 +96,7 @@ func TestOneAtATime(t *testing.T) {
 				t.Errorf("%d runs have the lease at once", n)
 			}
 			// Long enough for others to look, and for a renewal now and then.
-			_ = pause(t.Context(), time.Duration(rand.IntN(300))*time.Millisecond)
+			_ = pause.For(t.Context(), time.Duration(rand.IntN(300))*time.Millisecond)
 			if err := l.Check(); err != nil {
 				t.Error(err)
 			}
@@ -120,7 +121,7 @@ func TestHeld(t *testing.T) {
 	defer l.Release(t.Context())
 	_, err = Take(t.Context(), "acme", places(r, 2), Options{Holder: "second"})
 	var held Held
-	if !errors.As(err, &held) || held != (Held{"acme", "site-00", "first"}) {
+	if !errors.As(err, &held) || held != (Held{Peering: "acme", Site: "site-00", Holder: "first"}) {
 		t.Errorf("%v", err)
 	}
 	other, err := Take(t.Context(), "beta", places(r, 2), Options{Holder: "second"})
@@ -234,7 +235,7 @@ func TestLostAnswers(t *testing.T) {
 				if other := holder.Swap(l); other != nil && other.Check() == nil && l.Check() == nil {
 					t.Error("two have the lease")
 				}
-				_ = pause(ctx, time.Duration(rand.IntN(60))*time.Millisecond)
+				_ = pause.For(ctx, time.Duration(rand.IntN(60))*time.Millisecond)
 				holder.CompareAndSwap(l, nil)
 				turns.Add(1)
 				l.Release(context.WithoutCancel(ctx))

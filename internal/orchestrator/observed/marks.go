@@ -55,6 +55,17 @@ func AnyPeering(tags []string, description string) bool {
 		slices.ContainsFunc(tags, func(t string) bool { return strings.HasPrefix(t, peeringMark) })
 }
 
+// PeeringOf is the peering, and the site of it, whose mark something bears.
+func PeeringOf(tags []string, description string) (peering, site string) {
+	for _, t := range append(slices.Clone(tags), description) {
+		if rest, ok := strings.CutPrefix(t, peeringMark); ok {
+			peering, site, _ = strings.Cut(rest, ":")
+			return peering, site
+		}
+	}
+	return "", ""
+}
+
 // Users are the tags of the peerings that use a VTEP router.
 func Users(tags []string) []string {
 	var out []string

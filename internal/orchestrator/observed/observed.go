@@ -21,11 +21,16 @@ type Site struct {
 	Extensions map[string]bool `json:"-"`
 	// Routers are those that the file's name or id means: one where all is well.
 	Routers []Router `json:"routers"`
+	// Namesakes are the ids of other routers that the file's name means as well: the peering's own
+	// port is on the one in Routers.
+	Namesakes []string `json:"namesakes,omitempty"`
 	// Interfaces are the ports of the one router.
 	Interfaces []Port `json:"interfaces"`
 	// GatewayRouters are those that the file's gateway.router means.
 	GatewayRouters []Router `json:"gateway_routers,omitempty"`
-	// GatewayPorts are the interfaces of the one that the gateway device is on.
+	// VTEPRouter is the one that a gateway device of the file's is on; nil if it was not found.
+	VTEPRouter *Router `json:"vtep_router,omitempty"`
+	// GatewayPorts are the interfaces of the one of GatewayRouters that the gateway device is on.
 	GatewayPorts []Port `json:"gateway_ports,omitempty"`
 	// FormerRouters are other routers that a port of the peering is on.
 	FormerRouters []Router `json:"former_routers,omitempty"`
@@ -160,6 +165,27 @@ type RemoteMAC struct {
 	MAC      model.NamedMAC `json:"mac_address"`
 	VTEP     netip.Addr     `json:"vtep_address"`
 	VNI      model.VNI      `json:"segmentation_id"`
+}
+
+// Holder is who has an address.
+type Holder struct {
+	Port Port
+	// Router is the one that the port is an interface of, nil where it is none; Interfaces are
+	// that router's, and Networks and Subnets those that they are on.
+	Router     *Router
+	Interfaces []Port
+	Networks   []Network
+	Subnets    []Subnet
+}
+
+// Network gives the network of an id, nil if it was not read.
+func (h *Holder) Network(id string) *Network {
+	return byID(h.Networks, func(n *Network) string { return n.ID }, id)
+}
+
+// Subnet gives the subnet of an id, nil if it was not read.
+func (h *Holder) Subnet(id string) *Subnet {
+	return byID(h.Subnets, func(n *Subnet) string { return n.ID }, id)
 }
 
 // OwnerRouterInterface tells whether a device_owner is that of a router's

@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/yamlerr"
 )
 
 const (
@@ -131,7 +132,7 @@ func Parse(path string, b []byte) ([]Peering, error) {
 			break
 		}
 		if err != nil {
-			r.errs = append(r.errs, fmt.Errorf("%s: %w", path, err))
+			r.errs = append(r.errs, fmt.Errorf("%s: %w", path, yamlerr.Explain(b, err)))
 			break
 		}
 		if len(doc.Content) == 0 {
@@ -288,10 +289,13 @@ func (r *reader) network(at, n *yaml.Node, p *Peering) {
 	}
 	if f["cidr"] == nil {
 		r.addf(n, "network: cidr is missing: the addresses of the peer routers' ports, the same at every site")
-	} else if p.Network.CIDR = r.prefix(f["cidr"], "cidr"); p.Network.CIDR.IsValid() && p.Network.CIDR.Bits() > 30 {
-		r.addf(f["cidr"], "cidr %s has no room for two routers", p.Network.CIDR)
+	} else if p.Network.CIDR = r.prefix(f["cidr"], "cidr"); p.Network.CIDR.IsValid() {
+		if p.Network.CIDR.Bits() > 31 {
+			r.addf(f["cidr"], "cidr %s has no room for two routers", p.Network.CIDR)
+		}
+		r.routed(f["cidr"], "cidr", p.Network.CIDR)
 	}
-	p.Network.VNI = model.VNI(r.number(f["vni"], "vni", 1, int(MaxVNI)))
+	p.Network.VNI = model.VNI(r.number(f["vni"], "vni", 1, int(model.MaxVNI)))
 	p.Network.MTU = r.number(f["mtu"], "mtu", minMTU, maxMTU)
 }
 
@@ -332,7 +336,7 @@ func (r *reader) sites(at, n *yaml.Node, p *Peering) {
 		}
 		if a := f["address"]; a != nil {
 			s.Address = r.addr(a, "address")
-			if c := p.Network.CIDR; s.Address.IsValid() && c.IsValid() && !usable(c, s.Address) {
+			if c := p.Network.CIDR; s.Address.IsValid() && c.IsValid() && !model.IsHostIn(c, s.Address) {
 				r.addf(a, "site %s: address %s is not one for a router in %s", s.Name, s.Address, c)
 			}
 			once(a, "address", s.Address.String(), s.Name)
@@ -351,12 +355,6 @@ func (r *reader) sites(at, n *yaml.Node, p *Peering) {
 		s.Advertise = r.advertise(f["advertise"])
 		p.Sites = append(p.Sites, s)
 	}
-}
-
-// usable tells whether a router may have a in c: neither the network's own nor the
-// broadcast address.
-func usable(c netip.Prefix, a netip.Addr) bool {
-	return c.Contains(a) && a != c.Addr() && c.Contains(a.Next())
 }
 
 func (r *reader) access(at *yaml.Node, f map[string]*yaml.Node, site string) Access {
@@ -396,7 +394,17 @@ func (r *reader) gateway(at, n *yaml.Node, site string) Gateway {
 	if f != nil && (g.Router == "" || f["tunnelIP"] == nil) {
 		r.addf(n, "site %s: gateway: both router and tunnelIP are needed to make a gateway device", site)
 	}
+	if g.TunnelIP.IsValid() && !model.IsRouted(g.TunnelIP) {
+		r.addf(f["tunnelIP"], "site %s: gateway.tunnelIP %s is no address that a router forwards", site, g.TunnelIP)
+	}
 	return g
+}
+
+// routed refuses networks with addresses that no router forwards.
+func (r *reader) routed(n *yaml.Node, what string, p netip.Prefix) {
+	if u, some := model.UnroutedIn(p); some {
+		r.addf(n, "%s %s has addresses of %s, which no router forwards", what, p, u)
+	}
 }
 
 func (r *reader) advertise(n *yaml.Node) []netip.Prefix {
@@ -413,6 +421,7 @@ func (r *reader) advertise(n *yaml.Node) []netip.Prefix {
 		if !p.IsValid() {
 			continue
 		}
+		r.routed(e, "advertise:", p)
 		if i := slices.IndexFunc(out, p.Overlaps); i >= 0 {
 			r.addf(e, "advertise: %s and %s overlap", out[i], p)
 		}

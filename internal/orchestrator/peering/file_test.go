@@ -70,9 +70,12 @@ func TestMistakes(t *testing.T) {
 		{"unknown key", "advertise:", "advertize:", []string{`line 13: unknown key "advertize" in a site; it has name, cloud,`}},
 		{"no name", "{name: acme}", "{}", []string{"line 3: metadata.name is missing"}},
 		{"bad name", "name: acme", "name: a/b", []string{`line 3: metadata.name "a/b"`}},
-		{"vni", "vni: 100", "vni: 16777215", []string{`line 5: vni "16777215": wanted a number from 1 to 16777214`}},
+		{"vni", "vni: 100", "vni: 16777216", []string{`line 5: vni "16777216": wanted a number from 1 to 16777215`}},
 		{"cidr", "192.168.0.0/24, vni", "192.168.0.1/24, vni", []string{"line 5: cidr 192.168.0.1/24 has bits beyond its length; 192.168.0.0/24 is meant?"}},
-		{"small", "192.168.0.0/24, vni", "192.168.0.0/31, vni", []string{"has no room for two routers"}},
+		{"small", "192.168.0.0/24, vni", "192.168.0.0/32, vni", []string{"has no room for two routers"}},
+		{"unrouted cidr", "192.168.0.0/24, vni", "240.0.0.0/24, vni", []string{"line 5: cidr 240.0.0.0/24 has addresses of 240.0.0.0/4, which no router forwards", "site site-a: address 192.168.0.1 is not one"}},
+		{"unrouted advertise", "[10.0.0.0/24]", "[127.0.0.0/24]", []string{"line 13: advertise: 127.0.0.0/24 has addresses of 127.0.0.0/8, which no router forwards"}},
+		{"unrouted tunnel", "200.200.0.2", "0.1.2.3", []string{"line 17: site site-b: gateway.tunnelIP 0.1.2.3 is no address that a router forwards"}},
 		{"address", "address: 192.168.0.1", "address: 192.168.1.1", []string{"line 11: site site-a: address 192.168.1.1 is not one for a router in 192.168.0.0/24"}},
 		{"broadcast", "address: 192.168.0.1", "address: 192.168.0.255", []string{"is not one for a router"}},
 		{"mac", "16:B7:B5:A4:57:75", "16:B7:B5:A4:57", []string{`line 12: site site-a: mac "16:B7:B5:A4:57"`}},
@@ -87,7 +90,9 @@ func TestMistakes(t *testing.T) {
 		{"no router", "    router: SiteATenantRouter\n", "", []string{"site site-a: router is missing"}},
 		{"several", "vni: 100", "vni: x, mtu: 1", []string{`vni "x"`, `mtu "1"`}},
 		{"twice", "cloud: site-a", "cloud: site-a\n    cloud: b", []string{`key "cloud" in a site is there twice`}},
-		{"not yaml", "metadata: {", "metadata: [", []string{"p.yaml: yaml:"}},
+		{"not yaml", "metadata: {", "metadata: [", []string{"p.yaml: line 3: did not find expected ',' or ']'"}},
+		{"set in too far", "    gateway: SiteAGatewayDevice", "     gateway: SiteAGatewayDevice", []string{"p.yaml: line 9: it is set in by too much"}},
+		{"set in too little", "    router: SiteATenantRouter", "   router: SiteATenantRouter", []string{"p.yaml: line 10: it is set in by too much or too little"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if !strings.Contains(good, tc.from) {
@@ -106,6 +111,17 @@ func TestMistakes(t *testing.T) {
 				t.Errorf("%d mistakes: %v", n+1, err)
 			}
 		})
+	}
+}
+
+// A /31 has room for two routers (RFC 3021), and the last VNI is one.
+func TestLimitsAreTaken(t *testing.T) {
+	ps, err := Parse("p.yaml", []byte(strings.NewReplacer("192.168.0.0/24, vni: 100", "192.168.0.0/31, vni: 16777215").Replace(good)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := ps[0].Network; n.VNI != model.MaxVNI || n.CIDR.Bits() != 31 {
+		t.Errorf("%+v", n)
 	}
 }
 

@@ -12,9 +12,9 @@ import (
 // MaxSites bounds a peering: each site knows every other one.
 const MaxSites = 200
 
-// MaxVNI is the largest VNI that every kind of site takes: MidoNet refuses
-// 16,777,215 on an L2 gateway.
-const MaxVNI model.VNI = model.MaxVNI - 1
+// MaxChosenVNI is the largest VNI that is chosen where a file names none. A file may name
+// the one beyond it too, which MidoNet refuses on an L2 gateway.
+const MaxChosenVNI model.VNI = model.MaxVNI - 1
 
 // Peering is what one document of a file says.
 type Peering struct {

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/causeway-net/causeway/internal/orchestrator/observed"
 	"github.com/causeway-net/causeway/internal/orchestrator/peering"
@@ -19,19 +20,35 @@ func TakeOver(p *peering.Peering, obs []observed.Site) *Plan {
 			continue
 		}
 		if b.checkOne(v, "router", v.spec.Router, routerIDs(v.obs.Routers)) && !b.checkName(v) {
+			b.checkFound(v, named("router", v.router.Name, v.router.ID))
 			cands[i] = b.candidate(v)
+		}
+	}
+	// A peering may be half made: what is missing of it, apply makes.
+	some := slices.ContainsFunc(cands, func(c *candidate) bool { return c != nil && c.network != nil })
+	for i, v := range b.views {
+		if c := cands[i]; c != nil && c.network == nil {
+			p := Problem{Site: v.spec.Name, Resource: named("router", v.router.Name, v.router.ID),
+				Text: fmt.Sprintf("it has no interface on %s, so that there is nothing to take over", b.spec.Network.CIDR), Hint: "Use causeway peer apply."}
+			if cands[i] = nil; some {
+				b.warn(p)
+			} else {
+				b.block(p)
+			}
 		}
 	}
 	if len(b.plan.Blockers) == 0 {
 		for i, v := range b.views {
-			b.adopt(v, cands[i], cands)
+			if cands[i] != nil {
+				b.adopt(v, cands[i], cands)
+			}
 		}
 	}
 	b.order()
 	return b.plan
 }
 
-// candidate is what at a site looks like the peering's.
+// candidate is what at a site looks like the peering's; without a network there is nothing.
 type candidate struct {
 	network *observed.Network
 	subnet  *observed.Subnet
@@ -51,17 +68,15 @@ func (b *builder) candidate(v *view) *candidate {
 			if n == nil {
 				continue
 			}
-			if observed.AnyPeering(n.Tags, n.Description) && !v.isOwn(n.ID) {
-				b.block(Problem{Site: v.spec.Name, Resource: named("network", n.Name, n.ID), Text: "it bears the mark of another peering already",
-					Hint: "Correct the file's cidr or name; or destroy that peering first."})
+			if of, _ := observed.PeeringOf(n.Tags, n.Description); of != "" && !v.isOwn(n.ID) {
+				b.block(Problem{Site: v.spec.Name, Resource: named("network", n.Name, n.ID), Text: fmt.Sprintf("it bears the mark of another peering already, %s", of),
+					Hint: fmt.Sprintf("That peering works and stays as it is. If the file means it, call it %s again; else choose another cidr.", of)})
 				return nil
 			}
 			return &candidate{n, s, p}
 		}
 	}
-	b.block(Problem{Site: v.spec.Name, Resource: named("router", v.router.Name, v.router.ID),
-		Text: fmt.Sprintf("it has no interface on %s, so that there is nothing to take over", b.spec.Network.CIDR), Hint: "Use causeway peer apply."})
-	return nil
+	return &candidate{}
 }
 
 func (b *builder) adopt(v *view, c *candidate, all []*candidate) {

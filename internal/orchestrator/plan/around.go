@@ -17,14 +17,14 @@ type LeftAlone struct {
 // concerns tells whether nothing may be done between two sites because of a problem.
 func (p Problem) concerns(a, b string) bool {
 	if p.Remote == "" || p.both {
-		return p.Site == "" || p.Site == a || p.Site == b || p.both && (p.Remote == a || p.Remote == b)
+		return p.Site == "" || p.at(a) || p.at(b) || p.both && (p.Remote == a || p.Remote == b)
 	}
-	return p.Site == a && p.Remote == b || p.Site == b && p.Remote == a
+	return p.at(a) && p.Remote == b || p.at(b) && p.Remote == a
 }
 
 // whole tells whether a problem concerns all of a site.
 func (p Problem) whole(site string) bool {
-	return p.Site == "" || (p.Remote == "" || p.both) && p.Site == site || p.both && p.Remote == site
+	return p.Site == "" || (p.Remote == "" || p.both) && p.at(site) || p.both && p.Remote == site
 }
 
 // buildAround plans what nothing stands in the way of. What planning itself comes upon
@@ -74,7 +74,7 @@ func (b *builder) goAround(before []Problem) {
 
 // note adds a problem that is planned around.
 func (b *builder) note(p Problem) {
-	if !slices.Contains(b.plan.Around, p) {
+	if !slices.ContainsFunc(b.plan.Around, p.same) {
 		b.plan.Around = append(b.plan.Around, p)
 	}
 }
@@ -146,15 +146,16 @@ func (b *builder) moves(v, o *view) bool {
 	})
 }
 
-// keep tells whether what a site has for another one stays as it is: nothing is known of
-// that one at the moment, or nothing may be done between the two. While something is
+// keep tells whether what a site has for another one stays as it is: too little is known of
+// that one at the moment, or nothing may be done between the two. A site that does not answer is one; so
+// is one whose router or gateway has another name by now. While something is
 // in the way, a site that the file does not have any more may be one that it has under
 // another name.
 func (b *builder) keep(v *view, site string) bool {
 	if b.spec.Site(site) == nil {
 		return len(b.plan.Around) > 0
 	}
-	return slices.ContainsFunc(b.views, func(o *view) bool { return o.spec.Name == site && (o.down || b.apart(v, o)) })
+	return slices.ContainsFunc(b.views, func(o *view) bool { return o.spec.Name == site && (!o.ready() || b.apart(v, o)) })
 }
 
 // behind is a network behind a site.

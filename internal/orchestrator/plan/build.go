@@ -36,12 +36,13 @@ type builder struct {
 	// clashes are advertised networks that overlap. Of what stands in the way, aside are the
 	// sites that are left alone, and withheld the networks that get no routes.
 	clashes  [][2]behind
+	standing map[string][]standing // by site
 	aside    map[string]bool
 	withheld map[behind]bool
 }
 
 func newBuilder(p *peering.Peering, obs []observed.Site, goal Goal, opts Options) *builder {
-	b := &builder{spec: p, opts: opts, attach: map[string]string{}, aside: map[string]bool{}, withheld: map[behind]bool{}, plan: &Plan{
+	b := &builder{spec: p, opts: opts, attach: map[string]string{}, standing: map[string][]standing{}, aside: map[string]bool{}, withheld: map[behind]bool{}, plan: &Plan{
 		Peering: p.Name, Goal: goal, Sites: p.SiteNames(), Blockers: []Problem{}, Warnings: []Problem{}, Actions: []Action{},
 	}}
 	for i := range p.Sites {
@@ -172,6 +173,10 @@ func (b *builder) gateway(v *view, w *siteWork) {
 	} else if ip := v.device.TunnelIP(); v.ownDevice() && ip != v.spec.Gateway.TunnelIP {
 		b.add(v, "gateway-device-update", Action{Op: Update, Kind: Device, What: named("gateway device", v.device.Name, ""), Target: w.device,
 			Attrs: Attrs{"tunnel_ips": []any{v.spec.Gateway.TunnelIP.String()}}, Before: Attrs{"tunnel_ips": addrTexts(v.device.TunnelIPs)}})
+	}
+	if v.ownVTEP() && !v.vtep.AdminStateUp {
+		b.add(v, "gateway-router-update", Action{Op: Update, Kind: Router, What: "VTEP router " + name, Target: router,
+			Attrs: Attrs{"admin_state_up": true}, Before: Attrs{"admin_state_up": false}})
 	}
 	if own := v.device == nil || v.ownDevice() || v.ownVTEP(); own && (v.vtep == nil || !slices.Contains(v.vtep.Tags, uses)) {
 		w.deviceMade = b.mark(v, "gateway-mark", Router, "VTEP router "+name, "", router, uses, firstOf(w.deviceMade, routerMade))

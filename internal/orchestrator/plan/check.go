@@ -12,6 +12,7 @@ import (
 
 // check finds what stands in the way, all of it.
 func (b *builder) check() {
+	b.checkStanding()
 	for _, v := range b.views {
 		if v.down {
 			b.checkDown(v)
@@ -85,16 +86,11 @@ func (b *builder) checkRouter(v *view) {
 		return
 	}
 	name := named("router", v.router.Name, v.router.ID)
-	if !v.router.AdminStateUp {
-		b.warn(Problem{Site: v.spec.Name, Resource: name, Text: "it is administratively down, so that nothing passes", Hint: "Set admin_state_up."})
-	}
-	// A hand-made peering shows as an interface on the same CIDR.
+	b.checkFound(v, name)
+	b.checkDisabled(v)
 	for _, c := range v.connected() {
-		if c.prefix == b.spec.Network.CIDR {
-			b.block(Problem{Site: v.spec.Name, Resource: name,
-				Text: fmt.Sprintf("it already is on %s, on a network that bears no mark of this peering", c),
-				Hint: "If that is this peering, made by hand, take it over with: causeway peer adopt. Else choose another cidr."})
-		} else if c.prefix.Overlaps(b.spec.Network.CIDR) {
+		// One with the same CIDR is looked at by checkStanding.
+		if c.prefix != b.spec.Network.CIDR && c.prefix.Overlaps(b.spec.Network.CIDR) {
 			b.block(Problem{Site: v.spec.Name, Resource: name, Text: fmt.Sprintf("its network %s overlaps with the peering's own %s", c, b.spec.Network.CIDR),
 				Hint: "Choose another cidr for the peering."})
 		}
@@ -166,7 +162,7 @@ func (b *builder) checkGateway(v *view) {
 	case !v.device.TunnelIP().Is4():
 		b.block(Problem{Site: v.spec.Name, Resource: name, Text: fmt.Sprintf("its tunnel IP %s is no IPv4 address", v.device.TunnelIP()), Hint: "Tunnels run over IPv4 so far."})
 	}
-	if holder, used := v.vnisInUse()[b.plan.Choices.VNI]; used {
+	if holder, used := v.vnisInUse()[b.plan.Choices.VNI]; used && !b.standsVNI(v, v.device.ID, b.plan.Choices.VNI) {
 		b.block(Problem{Site: v.spec.Name, Resource: name, Text: fmt.Sprintf("VNI %d is in use on it by %s", b.plan.Choices.VNI, holder),
 			Hint: "Choose another vni, or leave it out to have one chosen."})
 	}
@@ -222,7 +218,7 @@ func (b *builder) checkTaken(v *view) {
 		own[e.ID] = true
 	}
 	for _, e := range v.obs.RemoteMACs {
-		if e.DeviceID != v.device.ID || e.VNI != b.plan.Choices.VNI || own[e.ID] {
+		if e.DeviceID != v.device.ID || e.VNI != b.plan.Choices.VNI || own[e.ID] || b.standsVNI(v, e.DeviceID, e.VNI) {
 			continue
 		}
 		for _, c := range b.plan.Choices.Sites {
@@ -256,7 +252,7 @@ func (b *builder) checkRoutes(v *view) {
 	}
 	for _, r := range v.router.Routes {
 		site, ok := wanted[r.Destination]
-		if !ok || b.routeOf(v, r) != "" {
+		if !ok || b.routeOf(v, r) != "" || b.standsRoute(v, r.NextHop) {
 			continue
 		}
 		if c := b.choice[site]; c != nil && v.peer != nil && r.NextHop == c.Address {

@@ -71,9 +71,9 @@ func (b *builder) chooseVNI() model.VNI {
 			used[g.VNI] = used[g.VNI] || !own[g.VNI]
 		}
 	}
-	derived := 1 + model.VNI(binary.BigEndian.Uint32(digest("vni", b.spec.Name, 0)))%peering.MaxVNI
+	derived := 1 + model.VNI(binary.BigEndian.Uint32(digest("vni", b.spec.Name, 0)))%peering.MaxChosenVNI
 	for used[derived] {
-		derived = derived%peering.MaxVNI + 1
+		derived = derived%peering.MaxChosenVNI + 1
 	}
 	return elect(votes, derived, derived)
 }
@@ -146,7 +146,11 @@ func (b *builder) chooseAddresses() {
 			}
 		}
 	}
-	first := b.spec.Network.CIDR.Addr().Next()
+	cidr := b.spec.Network.CIDR
+	first := cidr.Addr()
+	if !model.IsHostIn(cidr, first) {
+		first = first.Next()
+	}
 	usual := first
 	for i, v := range b.views {
 		for taken[usual] {
@@ -181,7 +185,7 @@ func (b *builder) chooseAddresses() {
 		for taken[next] {
 			next = next.Next()
 		}
-		if !b.spec.Network.CIDR.Contains(next) || !b.spec.Network.CIDR.Contains(next.Next()) {
+		if !model.IsHostIn(cidr, next) {
 			b.block(Problem{Site: v.spec.Name, Text: fmt.Sprintf("no address is left in %s for the peer router port", b.spec.Network.CIDR),
 				Hint: "Give the peering a larger cidr."})
 			return
@@ -246,7 +250,7 @@ func (b *builder) chooseMACs() {
 		}
 		m := elect(votes, derived, own)
 		if sites[i].MAC = text[m]; sites[i].MAC.IsZero() {
-			sites[i].MAC = model.NamedMAC{MAC: m, Text: m.String()}
+			sites[i].MAC = model.NamedMAC{MAC: m}
 		}
 		taken[m] = true
 	}

@@ -6,7 +6,10 @@ import (
 
 // order sorts the actions so that each comes after those that it waits for, and
 // otherwise stays where it was planned.
-func (b *builder) order() { b.plan.Actions = ordered(b.plan.Actions) }
+func (b *builder) order() {
+	b.plan.Actions = ordered(b.plan.Actions)
+	b.plan.Counts = CountOf(b.plan.Actions)
+}
 
 func ordered(actions []Action) []Action {
 	index := make(map[string]int, len(actions))

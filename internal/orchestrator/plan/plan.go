@@ -5,6 +5,8 @@ package plan
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/orchestrator/observed"
@@ -24,6 +26,8 @@ type Plan struct {
 	// concern, which is LeftAlone.
 	Around    []Problem `json:"around,omitempty"`
 	LeftAlone LeftAlone `json:"left_alone,omitzero"`
+	// Counts is what the plan comes to.
+	Counts Counts `json:"counts"`
 	// Actions are in an order that keeps every After.
 	Actions []Action `json:"actions"`
 	// Sites are the names in the order of the file.
@@ -65,6 +69,8 @@ type SiteChoice struct {
 // Problem is something that stands in the way, or that one should know.
 type Problem struct {
 	Site string `json:"site,omitempty"`
+	// Sites are all that it is about, Site among them, where one obstacle is at several.
+	Sites []string `json:"sites,omitempty"`
 	// Remote is the other site, where it is about the two of them; both tells that it is
 	// about all of both.
 	Remote   string `json:"remote,omitempty"`
@@ -73,6 +79,12 @@ type Problem struct {
 	Text     string `json:"text"`
 	// Hint is the way out.
 	Hint string `json:"hint,omitempty"`
+	// Command mends it, typed into a shell; "" where no one command does.
+	Command string `json:"command,omitempty"`
+	// Stops tells that packets of the peering are lost while it is so: those of these
+	// Networks of the site's, or all of the site's if there are none.
+	Stops    bool           `json:"stops,omitempty"`
+	Networks []netip.Prefix `json:"networks,omitempty"`
 }
 
 func (p Problem) String() string {
@@ -80,10 +92,21 @@ func (p Problem) String() string {
 	if p.Resource != "" {
 		s = p.Resource + ": " + s
 	}
-	if p.Site != "" {
+	switch {
+	case len(p.Sites) > 0:
+		s = strings.Join(p.Sites, ", ") + ": " + s
+	case p.Site != "":
 		s = p.Site + ": " + s
 	}
 	return s
+}
+
+// at tells whether a problem is one of a site's.
+func (p Problem) at(site string) bool { return p.Site == site || slices.Contains(p.Sites, site) }
+
+// same tells whether two problems say the same.
+func (p Problem) same(o Problem) bool {
+	return p.String() == o.String() && p.Remote == o.Remote && p.both == o.both && p.Hint == o.Hint
 }
 
 // Op is what an action does to a resource.

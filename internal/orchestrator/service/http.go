@@ -3,10 +3,10 @@ package service
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net"
 	"net/http"
-	"time"
+
+	"github.com/causeway-net/causeway/internal/apiserver"
 )
 
 // Handler serves /metrics, by what it is given, and /healthz: 200 while all loops go on, 503
@@ -32,25 +32,5 @@ func (s *Service) Handler(metrics http.Handler) http.Handler {
 
 // Serve answers on l until ctx ends; then it returns nil.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	srv := &http.Server{
-		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: time.Minute,
-		MaxHeaderBytes: 1 << 16,
-	}
-	stopped := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		c, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-		defer cancel()
-		if srv.Shutdown(c) != nil {
-			srv.Close()
-		}
-	})
-	err := srv.Serve(l)
-	if !stop() {
-		<-stopped
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
+	return apiserver.ServeMetrics(ctx, l, h, apiserver.Options{})
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/causeway-net/causeway/internal/orchestrator/peering"
 	"github.com/causeway-net/causeway/internal/orchestrator/plan"
 	"github.com/causeway-net/causeway/internal/orchestrator/sites"
+	"github.com/causeway-net/causeway/internal/pause"
 )
 
 // How long a peering rests after an attempt that failed, at first and at most.
@@ -44,6 +45,7 @@ type worker struct {
 	seats   map[string]string // site → id of the router for the leader's lease
 	glances map[string]string // site → what it looked like
 	told    string            // what was logged last of what stands in the way
+	stopped string            // and of what is switched off
 	pause   time.Duration     // after a failure
 }
 
@@ -99,7 +101,7 @@ func (w *worker) run(ctx context.Context) {
 				}
 				rest = min(2*rest, maxPause)
 			}
-			if !sleep(ctx, jitter(rest)) {
+			if pause.For(ctx, jitter(rest)) != nil {
 				return
 			}
 			continue
@@ -140,6 +142,7 @@ func (w *worker) elect(ctx context.Context) (*lease.Lease, seat, error) {
 	// Then it looks again which site is the first. Longer than the term, after which a lease
 	// that nobody renews is taken over.
 	o.Wait = 3 * o.Term
+	o.Doing = "run"
 	o.OnWait = func(h lease.Held) {
 		w.log.Debug("another instance leads", "lease_at", h.Site, "holder", h.Holder)
 	}
@@ -314,6 +317,7 @@ func (w *worker) pass(ctx context.Context) time.Duration {
 		s.InSync = len(pl.Actions) == 0 && len(pl.Around) == 0 && down == 0
 	})
 	w.tellBlockers(pl)
+	w.tellStops(pl)
 	switch {
 	case len(pl.Actions) == 0 && len(pl.Around) > 0:
 		w.opts.Counts.Applied(w.spec.Name, "blocked", 0, 0)
@@ -337,7 +341,7 @@ const maxTold = 50
 func (w *worker) mend(ctx context.Context, opts plan.Options) time.Duration {
 	begin := time.Now()
 	out, err := w.orch.Run(ctx, w.spec, orchestrator.ForApply(opts), orchestrator.RunOptions{
-		Wait: leaseWait,
+		Wait: leaseWait, Doing: "run",
 		// What was done is right; the next attempt does the rest.
 		KeepPartial: true,
 		Progress: func(e apply.Event) {
@@ -361,7 +365,7 @@ func (w *worker) mend(ctx context.Context, opts plan.Options) time.Duration {
 		return w.opts.Full
 	case errors.As(err, &held):
 		result = "held"
-		w.log.Info("another run is at work on the peering", "site", held.Site, "holder", held.Holder)
+		w.log.Info("another run is at work on the peering", "site", held.Site, "holder", held.Holder, "who", held.Who())
 	default:
 		result = "failed"
 		w.log.Error("the peering could not be mended; it is tried again", "error", err, "steps", out.Steps)
@@ -399,14 +403,24 @@ func (w *worker) tellBlockers(pl *plan.Plan) {
 		"between", pairs[:min(len(pairs), maxTold)], "pairs", len(pairs))
 }
 
-// sleep tells whether the pause is over before ctx is.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
+// tellStops writes what is switched off and is not the peering's, once.
+func (w *worker) tellStops(pl *plan.Plan) {
+	var stops []plan.Problem
+	all := ""
+	for _, p := range pl.Warnings {
+		if p.Stops {
+			stops = append(stops, p)
+			all += p.String() + "\n"
+		}
+	}
+	if all == w.stopped {
+		return
+	}
+	w.stopped = all
+	for _, p := range stops[:min(len(stops), maxTold)] {
+		w.log.Warn("packets of the peering are lost", "site", p.Site, "resource", p.Resource, "what", p.Text, "command", p.Command)
+	}
+	if all == "" {
+		w.log.Info("nothing on the way is disabled any more")
 	}
 }

@@ -50,7 +50,8 @@ func TestNamesOfTenants(t *testing.T) {
 			return Status(b, Style{}, &plan.Status{Drift: plan.Differences(pl), Problems: pl.Blockers, Warnings: pl.Warnings})
 		}),
 		"verify": written(func(b *bytes.Buffer) error {
-			return Verified(b, Style{}, &verify.Result{Pairs: []verify.Way{{From: "a", To: "b", Why: []string{evil}}}, Problems: pl.Blockers})
+			return Verified(b, Style{}, &verify.Result{Pairs: []verify.Way{{From: "a", To: "b", Why: []string{evil}}},
+				Findings: []verify.Finding{{Site: "a", Resource: "router " + evil, Text: evil, Hint: evil, Command: evil, Ways: []string{evil}}}, Warnings: pl.Blockers})
 		}),
 		"progress": progress(nil),
 	} {

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/causeway-net/causeway/internal/orchestrator/observed"
 	"github.com/causeway-net/causeway/internal/orchestrator/plan"
 )
 
@@ -38,10 +40,13 @@ func Plan(w io.Writer, st Style, p *plan.Plan) error {
 	if p.Goal == plan.Apply && len(p.Blockers) == 0 {
 		choices(&b, p)
 	}
+	problems(&b, st, "In the way:", red, p.Blockers)
+	if len(p.Blockers) > 0 && len(p.Actions) > 0 {
+		b.WriteString(st.paint(yellow, "As far as can be told, this is to be done then:") + "\n")
+	}
 	for _, site := range p.Sites {
 		steps(&b, st, p, site)
 	}
-	problems(&b, st, "In the way:", red, p.Blockers)
 	problems(&b, st, "Note:", yellow, p.Warnings)
 	b.WriteString(summary(p) + "\n")
 	_, err := io.WriteString(w, b.String())
@@ -78,61 +83,66 @@ func choices(b *strings.Builder, p *plan.Plan) {
 // steps writes one site's actions. Marks that go with what is made are not worth a
 // line each.
 func steps(b *strings.Builder, st Style, p *plan.Plan, site string) {
-	made := map[string]bool{}
 	begun := false
 	for i := range p.Actions {
 		a := &p.Actions[i]
-		if a.Site != site {
+		if a.Site != site || !a.IsStep() {
 			continue
 		}
-		if a.Op == plan.Create {
-			made[a.ID] = true
+		if !begun {
+			begun = true
+			fmt.Fprintf(b, "%s\n", st.paint(bold, site))
 		}
-		for _, l := range lines(a, made) {
-			if !begun {
-				begun = true
-				fmt.Fprintf(b, "%s\n", st.paint(bold, site))
-			}
-			code := map[byte]string{'+': green, '~': yellow, '-': red}[l[0]]
-			fmt.Fprintf(b, "  %s %s\n", st.paint(code, l[:1]), plain(l[2:]))
-		}
+		l := line(a)
+		code := map[byte]string{'+': green, '~': yellow, '-': red}[l[0]]
+		fmt.Fprintf(b, "  %s %s\n", st.paint(code, l[:1]), plain(l[2:]))
 	}
 }
 
-// lines are what an action looks like in a difference.
-func lines(a *plan.Action, made map[string]bool) []string {
+// line is what a step looks like in a difference.
+func line(a *plan.Action) string {
 	switch a.Op {
-	case plan.Create:
-		return []string{"+ " + a.What}
+	case plan.Create, plan.Attach:
+		return "+ " + a.What
 	case plan.Delete, plan.Detach:
-		return []string{"- " + a.What}
-	case plan.Attach:
-		return []string{"+ " + a.What}
+		return "- " + a.What
 	case plan.AddTag:
-		if made[a.Target.From] {
-			return nil
-		}
-		return []string{"~ " + a.What + ": mark " + a.Tag}
+		return "~ " + a.What + ": mark " + a.Tag
 	case plan.RemoveTag:
-		return []string{"~ " + a.What + ": no mark " + a.Tag}
-	case plan.AddRoutes, plan.RemoveRoutes:
-		sign := "+"
-		if a.Op == plan.RemoveRoutes {
-			sign = "-"
-		}
-		var out []string
-		for _, r := range a.Routes {
-			out = append(out, fmt.Sprintf("%s %s: route to %s by %s", sign, a.What, r.Destination, r.NextHop))
-		}
-		return out
+		return "~ " + a.What + ": no mark " + a.Tag
+	case plan.AddRoutes:
+		return "+ " + a.What + ": " + routes(a.Routes)
+	case plan.RemoveRoutes:
+		return "- " + a.What + ": " + routes(a.Routes)
 	case plan.Update:
 		var out []string
 		for _, k := range slices.Sorted(maps.Keys(a.Attrs)) {
-			out = append(out, fmt.Sprintf("~ %s: %s %s → %s", a.What, k, plan.Text(a.Before[k]), plan.Text(a.Attrs[k])))
+			out = append(out, fmt.Sprintf("%s %s → %s", k, plan.Text(a.Before[k]), plan.Text(a.Attrs[k])))
 		}
-		return out
+		return "~ " + a.What + ": " + strings.Join(out, ", ")
 	}
-	return nil
+	return "~ " + a.What
+}
+
+// routes are those of one step: by each next hop the networks that it leads to.
+func routes(list []observed.Route) string {
+	by := map[netip.Addr][]string{}
+	var hops []netip.Addr
+	for _, r := range list {
+		if by[r.NextHop] == nil {
+			hops = append(hops, r.NextHop)
+		}
+		by[r.NextHop] = append(by[r.NextHop], r.Destination.String())
+	}
+	parts := make([]string, 0, len(hops))
+	for _, h := range hops {
+		word := "route"
+		if len(by[h]) > 1 {
+			word = "routes"
+		}
+		parts = append(parts, fmt.Sprintf("%s to %s by %s", word, strings.Join(by[h], ", "), h))
+	}
+	return strings.Join(parts, "; ")
 }
 
 func problems(b *strings.Builder, st Style, title, colour string, ps []plan.Problem) {
@@ -145,39 +155,25 @@ func problems(b *strings.Builder, st Style, title, colour string, ps []plan.Prob
 		if p.Hint != "" {
 			fmt.Fprintf(b, "    %s\n", plain(p.Hint))
 		}
+		if p.Command != "" {
+			fmt.Fprintf(b, "    Mend it with: %s\n", plain(p.Command))
+		}
 	}
 }
 
 // summary is a plan in one line.
 func summary(p *plan.Plan) string {
-	var add, change, remove int
-	sites := map[string]bool{}
-	for i := range p.Actions {
-		sites[p.Actions[i].Site] = true
-		switch p.Actions[i].Op {
-		case plan.Create, plan.Attach, plan.AddRoutes:
-			add++
-		case plan.Delete, plan.Detach, plan.RemoveRoutes:
-			remove++
-		case plan.AddTag:
-			if p.Actions[i].Target.From == "" { // else it goes with what is added
-				change++
-			}
-		case plan.Update, plan.RemoveTag:
-			change++
-		}
-	}
-	switch n := len(p.Actions); {
+	switch c := plan.CountOf(p.Actions); {
 	case len(p.Blockers) == 1:
 		return "1 thing stands in the way; nothing can be done until it is gone."
 	case len(p.Blockers) > 1:
 		return fmt.Sprintf("%d things stand in the way; nothing can be done until they are gone.", len(p.Blockers))
-	case n == 0 && p.Goal == plan.Destroy:
+	case len(p.Actions) == 0 && p.Goal == plan.Destroy:
 		return "Nothing of it is there."
-	case n == 0:
+	case len(p.Actions) == 0:
 		return "Everything is as the file says."
 	default:
-		return fmt.Sprintf("%s at %s: %d to add, %d to change, %d to take away.", Count(n, "step"), Count(len(sites), "site"), add, change, remove)
+		return fmt.Sprintf("%s at %s: %d to add, %d to change, %d to take away.", Count(c.Steps, "step"), Count(c.Sites, "site"), c.Add, c.Change, c.Remove)
 	}
 }
 

@@ -61,7 +61,7 @@ func (p *Progress) Tell(e apply.Event) {
 		p.line(p.st.paint(red, "✗ ") + what + ": cannot be taken back: " + why)
 	case p.width != nil:
 		p.status(e, time.Since(p.shown) >= frame || e.Done == e.All)
-	case e.State == apply.Done:
+	case e.State == apply.Done && e.Action.IsStep():
 		p.line(fmt.Sprintf("%*d/%d %s (%d ms)", len(fmt.Sprint(e.All)), e.Done, e.All, what, e.Took.Milliseconds()))
 	}
 }

@@ -33,7 +33,7 @@ func Render(w io.Writer, format string, p *plan.Plan, spec *peering.Peering, obs
 			r.routes[router.ID] = slices.Clone(router.Routes)
 		}
 	}
-	r.linef("# peering %s: %d steps", p.Peering, len(p.Actions))
+	r.linef("# peering %s: %s", p.Peering, Count(plan.CountOf(p.Actions).Steps, "step"))
 	site := ""
 	for i := range p.Actions {
 		a := &p.Actions[i]

@@ -31,9 +31,9 @@ func examplePlan() *plan.Plan {
 			{ID: "site-a/network", Site: "site-a", Op: plan.Create, Kind: plan.Network, What: "multi-site network n", Attrs: plan.Attrs{"name": "n", "description": "d", "mtu": 1450}},
 			{ID: "site-a/mark", Site: "site-a", Op: plan.AddTag, Kind: plan.Network, What: "multi-site network n", Target: net, Tag: "causeway:x", After: []string{"site-a/network"}},
 			{ID: "site-a/port", Site: "site-a", Op: plan.Create, Kind: plan.Port, What: "remote-site port of site-b", Attrs: plan.Attrs{
-				"name": "p", "description": "d", "network_id": net, "mac_address": mac.Text, "device_owner": "network:remote_site",
+				"name": "p", "description": "d", "network_id": net, "mac_address": mac.String(), "device_owner": "network:remote_site",
 				"fixed_ips": []any{map[string]any{"subnet_id": plan.Ref{ID: "s"}, "ip_address": "192.168.0.2"}}}},
-			{ID: "site-a/entry", Site: "site-a", Op: plan.Create, Kind: plan.RemoteMAC, What: "remote MAC entry", Parent: plan.Ref{ID: "g"}, Attrs: plan.Attrs{"mac_address": mac.Text, "vtep_address": "200.200.0.2", "segmentation_id": "100"}},
+			{ID: "site-a/entry", Site: "site-a", Op: plan.Create, Kind: plan.RemoteMAC, What: "remote MAC entry", Parent: plan.Ref{ID: "g"}, Attrs: plan.Attrs{"mac_address": mac.String(), "vtep_address": "200.200.0.2", "segmentation_id": "100"}},
 			{ID: "site-a/routes", Site: "site-a", Op: plan.AddRoutes, Kind: plan.Router, What: "peer router r", Target: plan.Ref{ID: "r"},
 				Routes: []observed.Route{{Destination: netip.MustParsePrefix("10.0.1.0/24"), NextHop: netip.MustParseAddr("192.168.0.2")}}},
 			{ID: "site-b/update", Site: "site-b", Op: plan.Update, Kind: plan.Subnet, What: "multi-site subnet", Target: plan.Ref{ID: "s"}, Attrs: plan.Attrs{"enable_dhcp": false, "gateway_ip": nil}, Before: plan.Attrs{"enable_dhcp": true, "gateway_ip": "192.168.0.254"}},
@@ -57,14 +57,13 @@ site-a
   + remote MAC entry
   + peer router r: route to 10.0.1.0/24 by 192.168.0.2
 site-b
-  ~ multi-site subnet: enable_dhcp true → false
-  ~ multi-site subnet: gateway_ip 192.168.0.254 → none
+  ~ multi-site subnet: enable_dhcp true → false, gateway_ip 192.168.0.254 → none
   - L2 gateway, VNI 200
   - peer router port
 Note:
   site-b: it is slow
     Be patient.
-8 steps at 2 sites: 4 to add, 1 to change, 2 to take away.
+7 steps at 2 sites: 4 to add, 1 to change, 2 to take away.
 `
 	if d := cmp.Diff(want, b.String()); d != "" {
 		t.Error(d)
@@ -74,8 +73,33 @@ Note:
 	if err := Plan(&b, Style{Colour: true}, p); err != nil {
 		t.Fatal(err)
 	}
-	if got := b.String(); !strings.Contains(got, "\x1b[31mIn the way:\x1b[0m\n  site-a: router r: it is not there\n    Make it.\n1 thing stands in the way") {
+	if got := b.String(); !strings.Contains(got, "peering acme\x1b[0m\n\x1b[31mIn the way:\x1b[0m\n  site-a: router r: it is not there\n    Make it.\n1 thing stands in the way") {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestBlockedPlan: what is in the way comes first, before what would be done, and each step is one line.
+func TestBlockedPlan(t *testing.T) {
+	p := examplePlan()
+	p.Blockers = []plan.Problem{{Site: "site-a", Sites: []string{"site-a", "site-b"}, Resource: "router r", Text: "it is not there", Hint: "Make it.", Command: "openstack router create r"}}
+	var b bytes.Buffer
+	if err := Plan(&b, Style{}, p); err != nil {
+		t.Fatal(err)
+	}
+	const first = "peering acme\nIn the way:\n  site-a, site-b: router r: it is not there\n    Make it.\n    Mend it with: openstack router create r\nAs far as"
+	if !strings.HasPrefix(b.String(), first) || !strings.HasSuffix(b.String(), "1 thing stands in the way; nothing can be done until it is gone.\n") {
+		t.Errorf("%s", b.String())
+	}
+	lines := 0
+	for line := range strings.Lines(b.String()) {
+		for _, sign := range []string{"  + ", "  ~ ", "  - "} {
+			if strings.HasPrefix(line, sign) {
+				lines++
+			}
+		}
+	}
+	if c := plan.CountOf(p.Actions); lines != c.Steps {
+		t.Errorf("%d lines for %d steps", lines, c.Steps)
 	}
 }
 

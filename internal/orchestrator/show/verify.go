@@ -6,29 +6,26 @@ import (
 	"strings"
 
 	"github.com/causeway-net/causeway/internal/cli"
+	"github.com/causeway-net/causeway/internal/orchestrator/plan"
 	"github.com/causeway-net/causeway/internal/orchestrator/verify"
 )
 
 // maxTraces bounds the ways whose traces are written for people; --json has all.
 const maxTraces = 4
 
-// Verified writes what was proved of a peering: a line for each pair of sites, and for
-// those that are not as they should be what is missing or wrong.
+// maxLabels bounds the ways that are named with a finding.
+const maxLabels = 6
+
+// Verified writes what was proved of a peering: each finding once, with what mends it, and a line for each
+// pair of sites.
 func Verified(w io.Writer, st Style, r *verify.Result) error {
 	var b strings.Builder
-	good := 0
-	rows := make([][]string, 0, len(r.Pairs))
-	for _, p := range r.Pairs {
-		if p.State == verify.Passes {
-			good++
-		}
-		rows = append(rows, verifiedRow(p))
+	fmt.Fprintf(&b, "%s: %s\n", st.paint(bold, "peering "+r.Peering), verdict(st, r))
+	found(&b, st, r)
+	var rows [][]string
+	for i := range r.Pairs {
+		rows = append(rows, verifiedRow(&r.Pairs[i]))
 	}
-	word := st.paint(green, "all packets pass")
-	if !r.Passes {
-		word = st.paint(red, fmt.Sprintf("%d of %d ways are not as they should be", len(r.Pairs)-good, len(r.Pairs)))
-	}
-	fmt.Fprintf(&b, "%s: %s\n", st.paint(bold, "peering "+r.Peering), word)
 	// All pairs of many sites are too many lines; those that are well say nothing.
 	const most = 60
 	if len(rows) > most {
@@ -41,34 +38,115 @@ func Verified(w io.Writer, st Style, r *verify.Result) error {
 		rows = kept
 	}
 	if len(rows) > 0 {
-		if err := cli.Table(&b, []string{"from", "to", "state", "answered", "lost", "round trip", "path MTU"}, rows); err != nil {
+		if err := cli.Table(&b, []string{"from", "to", "state", "answered", "lost", "round trip", "path MTU", "networks"}, rows); err != nil {
 			return err
 		}
 	}
-	traced := 0
-	for _, p := range r.Pairs {
-		if p.State == verify.Passes || len(p.Why) == 0 {
-			continue
-		}
-		fmt.Fprintf(&b, "%s → %s: %s\n", p.From, p.To, st.paint(red, string(p.State)))
-		for _, why := range p.Why {
-			fmt.Fprintf(&b, "  %s\n", plain(why))
-		}
-		if len(p.Traces) > 0 && traced < maxTraces {
-			traced++
-			for _, t := range p.Traces {
-				verifiedTrace(&b, t)
-			}
+	traces(&b, r)
+	var notes []plan.Problem
+	for _, p := range r.Warnings {
+		if !p.Stops { // else it is among the findings
+			notes = append(notes, p)
 		}
 	}
-	problems(&b, st, "In the way:", red, r.Problems)
-	problems(&b, st, "Note:", yellow, r.Warnings)
+	problems(&b, st, "Note:", yellow, notes)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-func verifiedRow(p verify.Way) []string {
-	row := []string{p.From, p.To, string(p.State), "", "", "", ""}
+// verdict is all of it in one line.
+func verdict(st Style, r *verify.Result) string {
+	if r.Passes {
+		s := fmt.Sprintf("all packets pass, between %s", Count(len(r.Pairs), "pair")+" of routers")
+		if r.Ways.All > 0 {
+			s += fmt.Sprintf(" and into %d of %d networks of other sites", r.Ways.Passed, r.Ways.All)
+		}
+		return st.paint(green, s)
+	}
+	wrong, unproved, ways := 0, 0, 0
+	for _, f := range r.Findings {
+		if f.Unproved {
+			unproved++
+		} else {
+			wrong++
+		}
+	}
+	for i := range r.Pairs {
+		if s := r.Pairs[i].State; s != verify.Passes && s != verify.NotProbed && s != verify.NotMeasured {
+			ways++
+		}
+	}
+	if wrong > 0 {
+		return st.paint(red, fmt.Sprintf("%s; packets of %d of %d pairs of sites do not pass as they should", Count(wrong, "finding"), ways, len(r.Pairs)))
+	}
+	return st.paint(yellow, fmt.Sprintf("what was probed passes (%d of %d ways into networks); %s not proved", r.Ways.Passed, r.Ways.All, Count(unproved, "thing")))
+}
+
+func found(b *strings.Builder, st Style, r *verify.Result) {
+	title := ""
+	for _, f := range r.Findings {
+		now, colour := "Found:", red
+		if f.Unproved {
+			now, colour = "Not proved:", yellow
+		}
+		if now != title {
+			title = now
+			fmt.Fprintf(b, "%s\n", st.paint(colour, title))
+		}
+		fmt.Fprintf(b, "  %s\n", plain(f.String()))
+		if n := len(f.Ways); n > 0 {
+			labels := strings.Join(f.Ways[:min(n, maxLabels)], "; ")
+			if n > maxLabels {
+				labels += fmt.Sprintf("; and %d more", n-maxLabels)
+			}
+			word := "Packets are lost"
+			if f.Unproved {
+				word = "Not known"
+			}
+			fmt.Fprintf(b, "    %s: %s\n", word, plain(labels))
+		}
+		if f.Hint != "" {
+			fmt.Fprintf(b, "    %s\n", plain(f.Hint))
+		}
+		if f.Command != "" {
+			fmt.Fprintf(b, "    Mend it with: %s\n", plain(f.Command))
+		}
+	}
+}
+
+// traces writes the ways of packets that nothing else explains.
+func traces(b *strings.Builder, r *verify.Result) {
+	traced := 0
+	one := func(label string, ts []verify.SiteTrace) {
+		if len(ts) == 0 || traced == maxTraces {
+			return
+		}
+		traced++
+		fmt.Fprintf(b, "%s by the sites' tables:\n", plain(label))
+		for _, t := range ts {
+			verifiedTrace(b, t)
+		}
+	}
+	for i := range r.Pairs {
+		p := &r.Pairs[i]
+		one(p.From+" → "+p.To, p.Traces)
+		for _, n := range p.Networks {
+			one(p.From+" → "+p.To+", "+n.Network.String(), n.Traces)
+		}
+	}
+}
+
+func verifiedRow(p *verify.Way) []string {
+	row := []string{p.From, p.To, string(p.State), "", "", "", "", ""}
+	if n := len(p.Networks); n > 0 {
+		good := 0
+		for _, x := range p.Networks {
+			if x.State == verify.Passes {
+				good++
+			}
+		}
+		row[7] = fmt.Sprintf("%d of %d", good, n)
+	}
 	if p.Probe == nil {
 		return row
 	}

@@ -84,10 +84,51 @@ func (o *observer) all(ctx context.Context) error {
 	if err := o.first(ctx); err != nil {
 		return err
 	}
+	if err := o.findRouter(ctx); err != nil {
+		return err
+	}
 	if err := o.second(ctx); err != nil {
 		return err
 	}
 	return o.third(ctx)
+}
+
+// findRouter looks where the peering's own port is if the file's name means no router, or several:
+// tenants may rename their routers, and call others the same. An id means what it means.
+func (o *observer) findRouter(ctx context.Context) error {
+	if len(o.out.Routers) == 1 || client.IsUUID(o.spec.Router) {
+		return nil
+	}
+	on := ""
+	for _, n := range o.out.Networks {
+		var ports []observed.Port
+		if err := listInto(ctx, o, client.Ports, url.Values{"network_id": {n.ID}}, &ports, port); err != nil {
+			return err
+		}
+		for _, p := range ports {
+			site, _ := observed.SiteOfTag(o.p.Name, p.Tags, p.Description)
+			if site == o.s.Name && p.NetworkID == n.ID && p.DeviceID != "" && observed.OwnerRouterInterface(p.DeviceOwner) {
+				on = p.DeviceID
+			}
+		}
+	}
+	if on == "" {
+		return nil
+	}
+	if len(o.out.Routers) > 1 {
+		i := slices.IndexFunc(o.out.Routers, func(r observed.Router) bool { return r.ID == on })
+		if i < 0 {
+			return nil
+		}
+		for _, r := range o.out.Routers {
+			if r.ID != on {
+				o.out.Namesakes = append(o.out.Namesakes, r.ID)
+			}
+		}
+		o.out.Routers = o.out.Routers[i : i+1]
+		return nil
+	}
+	return byIDs(ctx, o, client.Routers, nil, []string{on}, &o.out.Routers, router)
 }
 
 func (o *observer) first(ctx context.Context) error {
@@ -160,6 +201,16 @@ func (o *observer) second(ctx context.Context) error {
 		g.Go(func() error {
 			err := listInto(ctx, o, client.Ports, url.Values{"device_id": {r.ID}}, &o.out.GatewayPorts, port)
 			o.out.GatewayPorts = slices.DeleteFunc(o.out.GatewayPorts, func(p observed.Port) bool { return p.DeviceID != r.ID })
+			return err
+		})
+	}
+	if d := plan.FindDevice(o.spec, &o.out); d != nil && !o.spec.Gateway.Make() && d.Type == "router_vtep" && d.RouterID != "" {
+		g.Go(func() error {
+			var found []observed.Router
+			err := listInto(ctx, o, client.Routers, url.Values{"id": {d.RouterID}}, &found, router)
+			if i := slices.IndexFunc(found, func(r observed.Router) bool { return r.ID == d.RouterID }); i >= 0 {
+				o.out.VTEPRouter = &found[i]
+			}
 			return err
 		})
 	}

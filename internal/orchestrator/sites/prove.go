@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/causeway-net/causeway/internal/client"
+	"github.com/causeway-net/causeway/internal/orchestrator/observed"
 	"github.com/causeway-net/causeway/internal/probe"
 )
 
@@ -22,6 +24,64 @@ func (s *Conn) Probe(ctx context.Context, routerID string, q probe.Question) (r 
 		return err
 	})
 	return r, err
+}
+
+// Holder is who has an address on one of these networks; nil: nobody.
+func (s *Conn) Holder(ctx context.Context, networkIDs []string, addr netip.Addr) (*observed.Holder, error) {
+	o := &observer{s: &Site{Conn: s}}
+	var ports []observed.Port
+	if err := listInto(ctx, o, client.Ports, url.Values{"fixed_ips": {"ip_address=" + addr.String()}, "network_id": networkIDs}, &ports, port); err != nil {
+		return nil, err
+	}
+	// A server that does not know a filter answers with more.
+	i := slices.IndexFunc(ports, func(p observed.Port) bool {
+		return slices.Contains(networkIDs, p.NetworkID) && slices.ContainsFunc(p.IPs, func(ip observed.IP) bool { return ip.Addr == addr })
+	})
+	if i < 0 {
+		return nil, nil
+	}
+	h := &observed.Holder{Port: ports[i]}
+	id := h.Port.DeviceID
+	if id == "" || !observed.OwnerRouterInterface(h.Port.DeviceOwner) {
+		return h, nil
+	}
+	var found []observed.Router
+	if err := listInto(ctx, o, client.Routers, url.Values{"id": {id}}, &found, router); err != nil {
+		return nil, err
+	}
+	if i := slices.IndexFunc(found, func(r observed.Router) bool { return r.ID == id }); i >= 0 {
+		h.Router = &found[i]
+	}
+	if err := listInto(ctx, o, client.Ports, url.Values{"device_id": {id}}, &h.Interfaces, port); err != nil {
+		return nil, err
+	}
+	h.Interfaces = slices.DeleteFunc(h.Interfaces, func(p observed.Port) bool { return p.DeviceID != id })
+	return h, o.behind(ctx, h)
+}
+
+// mostInterfaces bounds those of a further router whose networks are read.
+const mostInterfaces = 10 * chunk
+
+// behind reads the networks and subnets that a further router's interfaces are on.
+func (o *observer) behind(ctx context.Context, h *observed.Holder) error {
+	if len(h.Interfaces) > mostInterfaces {
+		return fmt.Errorf("router %s has more than %d interfaces, which are not all read", h.Port.DeviceID, mostInterfaces)
+	}
+	var networks, subnets []string
+	for _, p := range h.Interfaces {
+		if p.NetworkID != "" && !slices.Contains(networks, p.NetworkID) {
+			networks = append(networks, p.NetworkID)
+		}
+		for _, ip := range p.IPs {
+			if ip.SubnetID != "" && !slices.Contains(subnets, ip.SubnetID) {
+				subnets = append(subnets, ip.SubnetID)
+			}
+		}
+	}
+	if err := byIDs(ctx, o, client.Networks, networkFields, networks, &h.Networks, network); err != nil {
+		return err
+	}
+	return byIDs(ctx, o, client.Subnets, nil, subnets, &h.Subnets, subnet)
 }
 
 // HasNoProbes tells whether an error of Probe says that the API has no such operation: the
@@ -80,6 +140,12 @@ func (s *Conn) trace(ctx context.Context, path string, request any) (Trace, erro
 
 // IsRefused tells whether an error of Probe says that the request is wrong.
 func IsRefused(err error) bool { return client.Status(err) == http.StatusBadRequest }
+
+// IsBusy tells whether an error of Probe says that the site cannot send packets just now.
+func IsBusy(err error) bool {
+	s := client.Status(err)
+	return s == http.StatusServiceUnavailable || s == http.StatusTooManyRequests
+}
 
 // Glance reads what tenants change of a peer router: its routes and its interfaces. Two
 // answers that are equal mean that nothing of it has changed. It is far less than Observe reads.

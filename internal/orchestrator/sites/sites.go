@@ -16,12 +16,15 @@ import (
 	"github.com/causeway-net/causeway/internal/client"
 	"github.com/causeway-net/causeway/internal/orchestrator/observed"
 	"github.com/causeway-net/causeway/internal/orchestrator/peering"
+	"github.com/causeway-net/causeway/internal/pause"
 )
 
 // Options bound what is done. The zero value is usable.
 type Options struct {
-	// Timeout bounds one request; 30 s if zero.
-	Timeout time.Duration
+	// Timeout bounds one request where the cloud has no api_timeout, or, with TimeoutWins, in any
+	// case; 30 s if zero.
+	Timeout     time.Duration
+	TimeoutWins bool
 	// Attempts bounds how often a request is made while its errors may pass; 6 if
 	// zero. Reading makes half as many.
 	Attempts int
@@ -97,13 +100,16 @@ func Connect(ctx context.Context, a peering.Access, o Options) (*Conn, error) {
 // its own, so that OS_* variables of the process have no part in it: a region or an
 // account of one site is not another one's. They only say where clouds.yaml is.
 func options(a peering.Access, o Options) client.Options {
-	vars := map[string]string{}
 	if a.Cloud != "" {
-		for _, k := range []string{"OS_CLIENT_CONFIG_FILE", "XDG_CONFIG_HOME", "HOME"} {
-			vars[k] = o.Getenv(k)
+		where := func(k string) string {
+			if strings.HasPrefix(k, "OS_") && k != "OS_CLIENT_CONFIG_FILE" && k != "OS_CLIENT_SECURE_FILE" {
+				return ""
+			}
+			return o.Getenv(k)
 		}
-		return client.Options{Cloud: a.Cloud, Getenv: func(k string) string { return vars[k] }, Timeout: o.Timeout}
+		return client.Options{Cloud: a.Cloud, Getenv: where, Timeout: o.Timeout, TimeoutWins: o.TimeoutWins}
 	}
+	vars := map[string]string{}
 	for k, v := range a.Auth {
 		vars["OS_"+strings.ToUpper(k)] = v
 	}
@@ -117,7 +123,18 @@ func options(a peering.Access, o Options) client.Options {
 			}
 		}
 	}
-	return client.Options{Getenv: func(k string) string { return vars[k] }, Timeout: o.Timeout}
+	return client.Options{Getenv: func(k string) string { return vars[k] }, KeyName: keyName, Timeout: o.Timeout}
+}
+
+// keyName is what a variable of options is called in the file of a peering.
+func keyName(variable string) string {
+	switch variable {
+	case "OS_ENDPOINT":
+		return "endpoint"
+	case "OS_AUTH_TYPE":
+		return "auth.type"
+	}
+	return "auth." + strings.ToLower(strings.TrimPrefix(variable, "OS_"))
 }
 
 // Site is the API under the name that a peering has for it.
@@ -144,7 +161,7 @@ func (s *Conn) again(ctx context.Context, attempts int, do func(context.Context)
 		// A site that only wants less at once will take it in its time.
 		if after, busy := client.Busy(err); busy && time.Since(begin) < maxBusy {
 			n--
-			if err := pause(ctx, after+rand.N(wait+1)); err != nil {
+			if err := pause.For(ctx, after+rand.N(wait+1)); err != nil {
 				return err
 			}
 			wait = min(2*wait, maxBackoff)
@@ -153,7 +170,7 @@ func (s *Conn) again(ctx context.Context, attempts int, do func(context.Context)
 		if n >= attempts {
 			return err
 		}
-		if err := pause(ctx, wait/2+rand.N(wait/2+1)); err != nil {
+		if err := pause.For(ctx, wait/2+rand.N(wait/2+1)); err != nil {
 			return err
 		}
 		wait = min(2*wait, maxBackoff)
@@ -169,17 +186,6 @@ func (s *Conn) once(ctx context.Context, do func(context.Context) error) error {
 	}
 	defer func() { <-s.slots }()
 	return do(ctx)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // ProblemOf puts an error of a site into words, with the way out where it has one.

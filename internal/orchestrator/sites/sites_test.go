@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -56,13 +57,40 @@ func TestAccess(t *testing.T) {
 			t.Errorf("%+v: token %v, path %v", tc.access, token.Load(), path.Load())
 		}
 	}
-	for name, a := range map[string]peering.Access{
-		"no such cloud":          {Cloud: "nowhere"},
-		"a token that is wanted": {Endpoint: srv.URL, Auth: map[string]string{"type": "admin_token"}},
-		"an unknown type":        {Endpoint: srv.URL, Auth: map[string]string{"type": "v2password"}},
+	for name, c := range map[string]struct {
+		access peering.Access
+		says   string
+	}{
+		"no such cloud":          {peering.Access{Cloud: "nowhere"}, "no clouds.yaml in"},
+		"a token that is wanted": {peering.Access{Endpoint: srv.URL, Auth: map[string]string{"type": "admin_token"}}, "auth.type=admin_token needs endpoint and auth.token"},
+		"an unknown type":        {peering.Access{Endpoint: srv.URL, Auth: map[string]string{"type": "v2password"}}, "auth.type=v2password: not one of"},
+		"an unknown interface":   {peering.Access{Auth: map[string]string{"auth_url": srv.URL, "interface": "inside"}}, `auth.interface: "inside" is not one of`},
 	} {
-		if _, err := Connect(t.Context(), a, Options{Getenv: func(string) string { return "" }}); err == nil {
-			t.Errorf("%s: taken", name)
+		_, err := Connect(t.Context(), c.access, Options{Getenv: func(k string) string { return map[string]string{"HOME": t.TempDir()}[k] }})
+		if err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "OS_") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestWhereCloudsAre: of the environment all that says where clouds.yaml is counts, and nothing else.
+func TestWhereCloudsAre(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"extensions":[]}`) }))
+	t.Cleanup(srv.Close)
+	dir := t.TempDir()
+	text := fmt.Sprintf("clouds: {c: {auth_type: none, regions: [R], auth: {endpoint: %q}}}", srv.URL)
+	if err := os.MkdirAll(filepath.Join(dir, "openstack"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "openstack", "clouds.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, where := range []map[string]string{{"OS_CLIENT_CONFIG_FILE": file}, {"XDG_CONFIG_HOME": dir}, {"XDG_CONFIG_DIRS": dir}} {
+		vars := map[string]string{"HOME": t.TempDir(), "OS_REGION_NAME": "another", "OS_CLOUD": "another", "OS_CACERT": "/none"}
+		maps.Copy(vars, where)
+		if _, err := Connect(t.Context(), peering.Access{Cloud: "c"}, Options{Getenv: func(k string) string { return vars[k] }}); err != nil {
+			t.Errorf("%v: %v", where, err)
 		}
 	}
 }

@@ -21,12 +21,21 @@ import (
 // fakeSite answers as the test says.
 type fakeSite struct {
 	probe func(q probe.Question) (probe.Report, error)
-	out   sites.Trace // of packets that its router makes
-	in    sites.Trace // of packets out of the tunnel
+	// holder is who has an address; nil: nobody has any.
+	holder func(networks []string, a netip.Addr) (*observed.Holder, error)
+	out    sites.Trace // of packets that its router makes
+	in     sites.Trace // of packets out of the tunnel
 }
 
 func (f *fakeSite) Probe(_ context.Context, _ string, q probe.Question) (probe.Report, error) {
 	return f.probe(q)
+}
+
+func (f *fakeSite) Holder(_ context.Context, networks []string, a netip.Addr) (*observed.Holder, error) {
+	if f.holder == nil {
+		return nil, nil
+	}
+	return f.holder(networks, a)
 }
 
 func (f *fakeSite) TraceRouter(context.Context, string, netip.Addr, netip.Addr) (sites.Trace, error) {
@@ -78,13 +87,13 @@ func world(n int) (*peering.Peering, []observed.Site, *plan.Status, map[string]S
 
 func verify(t *testing.T, p *peering.Peering, obs []observed.Site, st *plan.Status, all map[string]Site) *Result {
 	t.Helper()
-	told := 0
-	res, err := Run(t.Context(), p, obs, st, all, Options{Progress: func(_ Way, _, n int) { told++ }})
+	told, of := 0, 0
+	res, err := Run(t.Context(), p, obs, st, all, Options{Progress: func(done, all int) { told, of = done, all }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if told != len(res.Pairs) {
-		t.Errorf("told of %d ways of %d", told, len(res.Pairs))
+	if told != of || told < len(res.Pairs) {
+		t.Errorf("told of %d ways of %d", told, of)
 	}
 	return res
 }
@@ -108,12 +117,12 @@ func TestStates(t *testing.T) {
 	}{
 		"loss": {func(_ []observed.Site, _ *plan.Status, all map[string]Site) {
 			all["a"].(*fakeSite).probe = func(probe.Question) (probe.Report, error) { return probe.Report{Sent: 5, Received: 3}, nil }
-		}, Lossy, []string{"2 of 5"}},
+		}, Lossy, []string{"4 of 10"}},
 		"small": {func(_ []observed.Site, _ *plan.Status, all map[string]Site) {
 			all["a"].(*fakeSite).probe = func(probe.Question) (probe.Report, error) {
-				return probe.Report{Sent: 5, Received: 5, PathMTU: 1350}, nil
+				return probe.Report{Sent: 5, Received: 5, PathMTU: 1350, Path: &probe.PathState{VTEP: netip.MustParseAddr("200.200.0.2"), MTU: 1400, State: "proven", Why: "the router answers"}}, nil
 			}
-		}, Small, []string{"1350", "1450"}},
+		}, Small, []string{"1350", "1450", "the underlay's path to 200.200.0.2: packets of up to 1400 bytes, proven: the router answers"}},
 		"lost in the underlay": {func(_ []observed.Site, _ *plan.Status, all map[string]Site) { all["a"].(*fakeSite).probe = lost },
 			Broken, []string{"host unreachable", "lost between the tunnel IPs 200.200.0.1 and 200.200.0.2"}},
 		"dropped here": {func(_ []observed.Site, _ *plan.Status, all map[string]Site) {
@@ -135,11 +144,11 @@ func TestStates(t *testing.T) {
 		"down": {func(obs []observed.Site, _ *plan.Status, all map[string]Site) {
 			obs[0].Problem = &observed.Problem{Text: "refused"}
 			delete(all, "a")
-		}, Unknown, []string{"a does not answer"}},
-		"no router": {func(obs []observed.Site, _ *plan.Status, _ map[string]Site) { obs[0].Routers = nil }, Unknown, []string{"no peer router"}},
+		}, NotMeasured, []string{"a does not answer"}},
+		"no router": {func(obs []observed.Site, _ *plan.Status, _ map[string]Site) { obs[0].Routers = nil }, NotMeasured, []string{"no peer router"}},
 		"fails": {func(_ []observed.Site, _ *plan.Status, all map[string]Site) {
 			all["a"].(*fakeSite).probe = func(probe.Question) (probe.Report, error) { return probe.Report{}, errors.New("timed out") }
-		}, Unknown, []string{"timed out"}},
+		}, NotMeasured, []string{"timed out"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, obs, st, all := world(2)

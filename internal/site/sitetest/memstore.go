@@ -1,6 +1,7 @@
 // Package sitetest has a store in memory for the tests of the rules and of the
-// API: transactions run one after another, values make the way through JSON as
-// they do in the real store, and nothing is kept.
+// API: transactions run one after another, values make the way through JSON as they
+// do in the real store of another process, and nothing is kept. It panics where what is
+// put is not what comes back, or is changed later.
 package sitetest
 
 import (
@@ -8,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -34,21 +36,26 @@ func New() *Store {
 }
 
 // Update runs fn alone.
-func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) (int64, error) {
+func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) (store.Result, error) {
 	if err := ctx.Err(); err != nil {
-		return 0, err
+		return store.Result{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := &tx{snapshot: snapshot{s.head.revision, s.head.objects.Copy(), s.head.index.Copy()}}
 	if err := fn(t); err != nil {
-		return 0, err
+		return store.Result{}, err
+	}
+	for _, p := range t.puts {
+		if !reflect.DeepEqual(p.given, p.kept) {
+			panic(fmt.Sprintf("sitetest: given\n%#v\nothers read\n%#v", p.given, p.kept))
+		}
 	}
 	if t.writes > 0 {
 		t.revision++
 		s.head = t.snapshot
 	}
-	return s.head.revision, nil
+	return store.Result{Revision: s.head.revision, Snapshot: snapshot{s.head.revision, s.head.objects.Copy(), s.head.index.Copy()}}, nil
 }
 
 // View returns the present state.
@@ -137,7 +144,11 @@ func scan[V any](m *btree.Map[string, V], prefix string) iter.Seq2[string, V] {
 type tx struct {
 	snapshot
 	writes int
+	puts   []pair
 }
+
+// pair is an object as it was given, and as others read it.
+type pair struct{ given, kept store.Object }
 
 func (t *tx) Put(kind store.Kind, id string, o store.Object) {
 	b, err := json.Marshal(o)
@@ -152,6 +163,7 @@ func (t *tx) Put(kind store.Kind, id string, o store.Object) {
 		panic(fmt.Sprintf("sitetest: put %s %s: %v", kind, id, err))
 	}
 	t.writes++
+	t.puts = append(t.puts, pair{o, fresh})
 	t.objects.Set(string(kind)+"/"+id, fresh)
 }
 

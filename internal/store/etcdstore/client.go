@@ -22,7 +22,7 @@ func connect(opt Options) (*clientv3.Client, error) {
 		DialKeepAliveTimeout: 5 * time.Second,
 		MaxCallSendMsgSize:   opt.MaxRequestBytes + 512<<10,
 		MaxCallRecvMsgSize:   1<<31 - 1, // a page of a listing has no other bound
-		Logger:               newZap(opt.Logger),
+		Logger:               clientZap(opt.Logger),
 	})
 	if err != nil {
 		return nil, silence(err)

@@ -6,10 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/pause"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -121,15 +123,6 @@ func newMark() string {
 	return hex.EncodeToString(b[:])
 }
 
-// request is a transaction as etcd gets it, without what the slot adds.
-type request struct {
-	compares []clientv3.Cmp
-	ops      []clientv3.Op
-	puts     bool // some key other than marks is written
-	frees    bool // some resource is deleted: on a full store too
-	bytes    int
-}
-
 const (
 	opOverhead    = 32 // protobuf's framing of an operation, rounded up
 	slotOps       = 2  // the slot and the head, put by every transaction
@@ -137,50 +130,105 @@ const (
 	slotAllowance = 1 << 10
 )
 
-func (s *Store) request(t *tx) (*request, error) {
-	r := new(request)
-	for k, rev := range t.reads {
-		key := s.keys.abs(k)
-		r.compares = append(r.compares, clientv3.Compare(clientv3.ModRevision(key), "=", rev))
-		r.bytes += len(key) + opOverhead
+// size is what a transaction takes in etcd, without what the slot adds.
+type size struct {
+	ops, compares, bytes int
+	gone                 []string // the marks of its deletions, which are among ops
+	puts                 bool     // some key other than marks is written
+	frees                bool     // some resource is deleted: on a full store too
+}
+
+func (s *Store) size(t *tx) size {
+	prefix := len(s.keys.data())
+	n := size{compares: len(t.reads) + len(t.ranges)}
+	for k := range t.reads {
+		n.bytes += prefix + len(k) + opOverhead
 	}
-	// Ranges come last: etcd reads all of one to compare it.
-	for _, rg := range t.ranges {
-		from, end := s.keys.abs(rg.from), s.keys.abs(rg.end)
-		r.compares = append(r.compares,
-			clientv3.Compare(clientv3.ModRevision(from), "<", t.base.rev+1).WithRange(end))
-		r.bytes += len(from) + len(end) + opOverhead
+	for _, r := range t.ranges {
+		n.bytes += 2*prefix + len(r.from) + len(r.end) + opOverhead
 	}
-	gone := make(map[string]bool)
 	t.writes.Scan(func(k string, w *write) bool {
-		key := s.keys.abs(k)
-		if w.item == nil {
-			gone[goneKey(k)] = true
-			if _, was := t.base.tree.Get(k); was && !isIndexKey(k) {
-				r.frees = true
-			}
-			r.ops = append(r.ops, clientv3.OpDelete(key))
-		} else {
-			r.puts = true
-			r.ops = append(r.ops, clientv3.OpPut(key, w.value))
+		n.ops++
+		n.bytes += prefix + len(k) + len(w.value) + opOverhead
+		if w.item != nil {
+			n.puts = true
+			return true
 		}
-		r.bytes += len(key) + len(w.value) + opOverhead
+		if key := goneKey(k); !slices.Contains(n.gone, key) {
+			n.gone = append(n.gone, key)
+		}
+		if _, was := t.base.tree.Get(k); was && !isIndexKey(k) {
+			n.frees = true
+		}
 		return true
 	})
-	for k := range gone {
-		key := s.keys.abs(k)
-		r.ops = append(r.ops, clientv3.OpPut(key, ""))
-		r.bytes += len(key) + opOverhead
+	for _, k := range n.gone {
+		n.ops++
+		n.bytes += prefix + len(k) + opOverhead
 	}
-	if n := max(len(r.ops)+slotOps, len(r.compares)+slotCompares); n > s.opt.MaxTxnOps {
-		return nil, model.Errf(model.KindTooLarge, "TransactionTooLarge",
-			"the change needs a transaction of %d operations; the store's limit is %d in one transaction", n, s.opt.MaxTxnOps)
+	return n
+}
+
+// plus is at most what both take together.
+func (n size) plus(o size) size {
+	out := size{ops: n.ops + o.ops, compares: n.compares + o.compares, bytes: n.bytes + o.bytes, gone: slices.Clone(n.gone)}
+	for _, k := range o.gone {
+		if !slices.Contains(out.gone, k) {
+			out.gone = append(out.gone, k)
+		}
 	}
-	if n := r.bytes + slotAllowance; n > s.opt.MaxRequestBytes {
-		return nil, model.Errf(model.KindTooLarge, "TransactionTooLarge",
-			"the change needs a transaction of %d bytes; the store's limit is %d bytes in one transaction", n, s.opt.MaxRequestBytes)
+	return out
+}
+
+// beyond is the error for what is too large for one transaction.
+func (n size) beyond(opt Options) error {
+	if most := max(n.ops+slotOps, n.compares+slotCompares); most > opt.MaxTxnOps {
+		return model.Errf(model.KindTooLarge, "TransactionTooLarge",
+			"the change needs a transaction of %d operations; the store's limit is %d in one transaction", most, opt.MaxTxnOps)
 	}
-	return r, nil
+	if bytes := n.bytes + slotAllowance; bytes > opt.MaxRequestBytes {
+		return model.Errf(model.KindTooLarge, "TransactionTooLarge",
+			"the change needs a transaction of %d bytes; the store's limit is %d bytes in one transaction", bytes, opt.MaxRequestBytes)
+	}
+	return nil
+}
+
+// request is a transaction as etcd gets it.
+type request struct {
+	compares []clientv3.Cmp
+	ops      []clientv3.Op
+	mark     string // tells this transaction from all others
+}
+
+// request makes the transaction of a group, in a slot.
+func (s *Store) request(gr *group, sl *slot, mark string) *request {
+	r := &request{mark: mark}
+	r.compares = make([]clientv3.Cmp, 0, slotCompares+len(gr.reads)+len(gr.ranges))
+	r.compares = append(r.compares, clientv3.Compare(clientv3.ModRevision(sl.key), "=", sl.rev), s.formatOK())
+	for k, rev := range gr.reads {
+		r.compares = append(r.compares, clientv3.Compare(clientv3.ModRevision(s.keys.abs(k)), "=", rev))
+	}
+	// Ranges come last: etcd reads all of one to compare it.
+	for _, rg := range gr.ranges {
+		r.compares = append(r.compares,
+			clientv3.Compare(clientv3.ModRevision(s.keys.abs(rg.from)), "<", rg.rev+1).WithRange(s.keys.abs(rg.end)))
+	}
+	r.ops = make([]clientv3.Op, 0, slotOps+gr.size.ops)
+	r.ops = append(r.ops, s.slotPut(sl, mark), clientv3.OpPut(s.keys.abs(headKey), mark))
+	gr.writes.Scan(func(k string, w *write) bool {
+		switch {
+		case w == nil: // a mark, of size.gone
+		case w.item == nil:
+			r.ops = append(r.ops, clientv3.OpDelete(s.keys.abs(k)))
+		default:
+			r.ops = append(r.ops, clientv3.OpPut(s.keys.abs(k), w.value))
+		}
+		return true
+	})
+	for _, k := range gr.size.gone {
+		r.ops = append(r.ops, clientv3.OpPut(s.keys.abs(k), ""))
+	}
+	return r
 }
 
 // errConflict: something that the transaction read has changed. The mirror has
@@ -192,9 +240,9 @@ func (e *errConflict) Error() string { return fmt.Sprintf("changed at or before 
 // errSlot: the slot turned out not to be as it was known; nothing was written.
 var errSlot = errors.New("the commit slot was lost")
 
-// commit puts the transaction through and returns its revision. It goes on
-// after the caller has gone: what is once sent has to be known.
-func (s *Store) commit(ctx context.Context, r *request) (int64, error) {
+// send commits a group and returns its revision. It goes on after the caller has gone:
+// what is once sent has to be known.
+func (s *Store) send(ctx context.Context, gr *group) (int64, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opt.RequestTimeout)
 	defer cancel()
 	sl, err := s.slots.take(ctx)
@@ -202,17 +250,25 @@ func (s *Store) commit(ctx context.Context, r *request) (int64, error) {
 		return 0, err
 	}
 	defer s.slots.give(sl)
-	mark := newMark()
 	if sl.rev < 0 {
 		if err := s.fence(ctx, sl); err != nil {
 			return 0, err
 		}
 	}
+	r := s.request(gr, sl, newMark())
+	s.mirror.expect(r.mark, gr.writes)
+	rev, err := s.transact(ctx, sl, r)
+	if err != nil {
+		s.mirror.never(r.mark)
+		return 0, err
+	}
+	s.mirror.committed(r.mark, rev)
+	return rev, nil
+}
+
+func (s *Store) transact(ctx context.Context, sl *slot, r *request) (int64, error) {
 	head := s.keys.abs(headKey)
-	same := clientv3.Compare(clientv3.ModRevision(sl.key), "=", sl.rev)
-	resp, err := s.client.Txn(ctx).
-		If(append([]clientv3.Cmp{same, s.formatOK()}, r.compares...)...).
-		Then(append([]clientv3.Op{s.slotPut(sl, mark), clientv3.OpPut(head, "")}, r.ops...)...).
+	resp, err := s.client.Txn(ctx).If(r.compares...).Then(r.ops...).
 		Else(clientv3.OpGet(sl.key, clientv3.WithKeysOnly()), clientv3.OpGet(head, clientv3.WithKeysOnly()), clientv3.OpGet(s.keys.format())).
 		Commit()
 	switch {
@@ -228,7 +284,7 @@ func (s *Store) commit(ctx context.Context, r *request) (int64, error) {
 		return 0, err
 	}
 	s.log.Warn("the answer to a transaction was lost; finding out what became of it", "error", err)
-	return s.resolve(ctx, sl, mark, err)
+	return s.resolve(ctx, sl, r.mark, err)
 }
 
 // notCommitted reads the other branch of a transaction.
@@ -277,7 +333,7 @@ func (s *Store) resolve(ctx context.Context, sl *slot, mark string, cause error)
 	sl.rev = -1
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opt.RequestTimeout)
 	defer cancel()
-	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		own := newMark()
 		resp, err := s.client.Txn(ctx).
 			If(clientv3.Compare(clientv3.ModRevision(sl.key), "=", known)).
@@ -305,7 +361,7 @@ func (s *Store) resolve(ctx context.Context, sl *slot, mark string, cause error)
 			s.slots.lost(sl.session)
 			return 0, unknownOutcome(cause)
 		}
-		sleep(ctx, pause)
+		_ = pause.For(ctx, wait)
 		if ctx.Err() != nil {
 			return 0, unknownOutcome(cause)
 		}

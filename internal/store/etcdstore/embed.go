@@ -18,6 +18,7 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
 	"go.etcd.io/etcd/server/v3/features"
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 )
@@ -53,6 +54,7 @@ type server struct {
 	lock   *os.File
 	grpc   *grpc.Server
 	serve  sync.WaitGroup
+	disk   *disk
 }
 
 // startServer starts etcd on the data directory and waits until it answers.
@@ -60,7 +62,7 @@ func startServer(ctx context.Context, opt Options) (_ *server, err error) {
 	if err := os.MkdirAll(opt.DataDir, 0o700); err != nil {
 		return nil, err
 	}
-	sv := new(server)
+	sv := &server{disk: &disk{dir: opt.DataDir, log: opt.Logger}}
 	if sv.lock, err = lockDir(opt.DataDir); err != nil {
 		return nil, err
 	}
@@ -75,13 +77,21 @@ func startServer(ctx context.Context, opt Options) (_ *server, err error) {
 	if err := dropHalfMade(opt.DataDir); err != nil {
 		return nil, err
 	}
-	cfg, err := etcdConfig(opt)
+	if err := sv.disk.release(); err != nil {
+		return nil, err
+	}
+	end := newEnding()
+	cfg, err := etcdConfig(opt, newZap(opt.Logger, end))
 	if err != nil {
 		return nil, err
 	}
-	if sv.etcd, err = newEtcd(cfg); err != nil {
-		return nil, err
+	if !sv.disk.roomToCopy() {
+		cfg.BootstrapDefragThresholdMegabytes = 0 // it makes a copy of the database
 	}
+	if sv.etcd, err = newEtcd(cfg, end); err != nil {
+		return nil, damaged(opt.DataDir, err)
+	}
+	end.started.Store(true)
 	sv.etcd.Start()
 	sv.client = v3client.New(sv.etcd)
 	if err := sv.ready(ctx); err != nil {
@@ -89,6 +99,9 @@ func startServer(ctx context.Context, opt Options) (_ *server, err error) {
 	}
 	if err := markMade(opt.DataDir); err != nil {
 		return nil, err
+	}
+	if err := sv.disk.keep(); err != nil {
+		opt.Logger.Warn("no room is kept back for a start on a full disk", "error", err)
 	}
 	if opt.ClientSocket != "" {
 		if err := sv.listen(opt.ClientSocket); err != nil {
@@ -99,12 +112,11 @@ func startServer(ctx context.Context, opt Options) (_ *server, err error) {
 }
 
 // etcdConfig is that of a cluster of one member, whom nobody else reaches.
-func etcdConfig(opt Options) (config.ServerConfig, error) {
+func etcdConfig(opt Options, zl *zap.Logger) (config.ServerConfig, error) {
 	urls, err := types.NewURLs([]string{memberURL})
 	if err != nil {
 		return config.ServerConfig{}, err
 	}
-	zl := newZap(opt.Logger)
 	return config.ServerConfig{
 		Name:                memberName,
 		PeerURLs:            urls,
@@ -165,18 +177,38 @@ func markMade(dir string) error {
 func etcdDir(dir string) string  { return filepath.Join(dir, "etcd") }
 func madeMark(dir string) string { return filepath.Join(dir, "made") }
 
-// newEtcd makes errors of etcd's panics: it panics on data that it cannot read.
-func newEtcd(cfg config.ServerConfig) (_ *etcdserver.EtcdServer, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("start etcd: %v", r)
-		}
-	}()
-	etcd, err := etcdserver.NewServer(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("start etcd: %w", err)
+// newEtcd makes errors of etcd's panics and last words: it has them for data that it
+// cannot read, in goroutines of its own too.
+func newEtcd(cfg config.ServerConfig, e *ending) (*etcdserver.EtcdServer, error) {
+	type made struct {
+		etcd *etcdserver.EtcdServer
+		err  error
 	}
-	return etcd, nil
+	done := make(chan made, 1)
+	go func() {
+		var m made
+		defer func() {
+			if r := recover(); r != nil {
+				m.err = fmt.Errorf("%v", r)
+			}
+			done <- m
+		}()
+		m.etcd, m.err = etcdserver.NewServer(cfg)
+	}()
+	var m made
+	select {
+	case m = <-done:
+	case <-e.failed: // the goroutine has ended, or waits for another one that has
+	}
+	select {
+	case <-e.failed:
+		m.err = e.err
+	default:
+	}
+	if m.err != nil {
+		return nil, fmt.Errorf("start etcd: %w", m.err)
+	}
+	return m.etcd, nil
 }
 
 // readyTimeout is far beyond the second that an election and a long log take.
@@ -238,6 +270,10 @@ func (sv *server) stop() error {
 	}
 	if sv.etcd != nil {
 		sv.etcd.Stop()
+		if sv.disk.lent.Load() {
+			// The segment that etcd had ready is gone again: the next start's room.
+			err = errors.Join(err, sv.disk.keep())
+		}
 	}
 	if sv.lock != nil {
 		err = errors.Join(err, sv.lock.Close())

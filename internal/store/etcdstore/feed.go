@@ -8,6 +8,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/causeway-net/causeway/internal/pause"
 )
 
 const (
@@ -54,7 +56,7 @@ func (s *Store) reload(ctx context.Context) error {
 // feed keeps the mirror up to date until ctx ends. The mirror holds a listing
 // when it begins.
 func (s *Store) feed(ctx context.Context) {
-	pause := minFeedPause
+	wait := minFeedPause
 	for ctx.Err() == nil {
 		before, _ := s.mirror.current()
 		err := s.watch(ctx, before.rev+1)
@@ -62,7 +64,7 @@ func (s *Store) feed(ctx context.Context) {
 			return
 		}
 		if after, _ := s.mirror.current(); after.rev > before.rev {
-			pause = minFeedPause
+			wait = minFeedPause
 		}
 		switch {
 		case errors.Is(err, errCompacted):
@@ -71,15 +73,15 @@ func (s *Store) feed(ctx context.Context) {
 		case errors.As(err, new(*corruptError)):
 			s.mirror.fail(err)
 			s.log.Error("the state cannot be read", "error", err)
-			pause = maxFeedPause
-			if sleep(ctx, pause); ctx.Err() == nil {
+			wait = maxFeedPause
+			if pause.For(ctx, wait) == nil {
 				err = s.reload(ctx)
 			}
 		}
 		if err != nil && ctx.Err() == nil {
-			s.log.Warn("the watch of the store ended; it begins again", "error", err, "after", pause)
-			sleep(ctx, pause)
-			pause = min(2*pause, maxFeedPause)
+			s.log.Warn("the watch of the store ended; it begins again", "error", err, "after", wait)
+			_ = pause.For(ctx, wait)
+			wait = min(2*wait, maxFeedPause)
 		}
 	}
 }
@@ -117,13 +119,4 @@ func (s *Store) watch(ctx context.Context, rev int64) error {
 		}
 	}
 	return errors.New("the watch channel was closed")
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

@@ -9,6 +9,8 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/causeway-net/causeway/internal/pause"
 )
 
 // maintainer keeps the database small: it compacts old revisions, gives their
@@ -41,12 +43,16 @@ const (
 	defragFree = 0.25
 )
 
-// admit refuses transactions that would add to a database beyond its quota.
+// admit refuses transactions where the disk has no room, and those that would add to a
+// database beyond its quota; frees says that it takes away more than it adds.
 // Only the etcd inside this process is looked at: a cluster refuses by itself.
 // What counts is the pages in use; those that compaction freed are used again.
-func (m *maintainer) admit() error {
+func (m *maintainer) admit(frees bool) error {
 	if m.s.server == nil {
 		return nil
+	}
+	if err := m.s.server.disk.admit(); err != nil || frees {
+		return err
 	}
 	quota := m.s.opt.QuotaBytes
 	used := m.s.server.etcd.Backend().SizeInUse()
@@ -82,6 +88,16 @@ func (m *maintainer) run(ctx context.Context) {
 			urgent = true
 		}
 		began := time.Now()
+		if sv := m.s.server; sv != nil {
+			if sv.disk.admit() != nil { // to make room takes room
+				_ = pause.For(ctx, urgentPause)
+				t.Reset(lookEvery)
+				continue
+			}
+			if err := sv.disk.keep(); err != nil {
+				m.s.log.Warn("no room is kept back for a start on a full disk", "error", err)
+			}
+		}
 		cur, _ := m.s.mirror.current()
 		marks = append(marks, mark{began, cur.rev})
 		var upTo int64
@@ -102,7 +118,7 @@ func (m *maintainer) run(ctx context.Context) {
 		}
 		if urgent {
 			// However often it is asked for, most of the time goes to others.
-			sleep(ctx, max(urgentPause, 10*time.Since(began)))
+			_ = pause.For(ctx, max(urgentPause, 10*time.Since(began)))
 		}
 		t.Reset(lookEvery)
 	}
@@ -136,6 +152,9 @@ func (m *maintainer) reclaim(ctx context.Context, urgent bool) error {
 		}
 		near := float64(st.DbSize) > reclaimAt*float64(quota)
 		if near && float64(st.DbSize-st.DbSizeInUse) > defragFree*float64(st.DbSize) {
+			if sv := m.s.server; sv != nil && !sv.disk.roomToCopy() {
+				return fmt.Errorf("the file system of %s has no room for a copy of the database, which would give its free pages back", m.s.opt.DataDir)
+			}
 			if err := m.defragment(ctx, ep); err != nil {
 				return fmt.Errorf("defragment %s: %w", ep, err)
 			}

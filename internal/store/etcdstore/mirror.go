@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/causeway-net/causeway/internal/store"
+	"github.com/tidwall/btree"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -17,13 +19,16 @@ type mirror struct {
 	buffer int // of each watcher
 
 	// tree belongs to the writing goroutine; what others see are copies.
-	tree *tree
+	tree *master
 
 	mu      sync.Mutex
 	cur     *snapshot
 	err     error // why the mirror cannot go on; nil while it can
 	waiters map[*waiter]struct{}
 	subs    map[*subscriber]struct{}
+
+	// expected are the transactions of this process that may come by, by their marks.
+	expected map[string]*expectation
 
 	// yielded is told who asks the others to pause.
 	yielded func(id string)
@@ -43,8 +48,9 @@ type subscriber struct{ ch chan store.Batch }
 
 func newMirror(k keys, buffer int, yielded func(id string)) *mirror {
 	return &mirror{
-		keys: k, buffer: buffer, yielded: yielded, tree: new(tree), cur: &snapshot{tree: new(tree)},
+		keys: k, buffer: buffer, yielded: yielded, tree: new(master), cur: &snapshot{tree: new(tree)},
 		waiters: make(map[*waiter]struct{}), subs: make(map[*subscriber]struct{}),
+		expected: make(map[string]*expectation),
 	}
 }
 
@@ -77,13 +83,13 @@ func (m *mirror) wait(ctx context.Context, rev int64) (*snapshot, error) {
 
 // decode makes an item of what etcd holds; nil for keys that are no part of the
 // state (those under meta, and what a later version adds).
-func decode(rel string, kv *mvccpb.KeyValue) (*item, error) {
+func decode(rel string, kv *mvccpb.KeyValue, same func(string) string) (*item, error) {
 	if isMetaKey(rel) {
 		return nil, nil
 	}
 	it := &item{rev: kv.ModRevision}
 	if isIndexKey(rel) {
-		it.val = string(kv.Value)
+		it.what = string(kv.Value)
 		return it, nil
 	}
 	kind, _ := splitObjectKey(rel)
@@ -94,29 +100,98 @@ func decode(rel string, kv *mvccpb.KeyValue) (*item, error) {
 	if err := json.Unmarshal(kv.Value, obj); err != nil {
 		return nil, fmt.Errorf("decode %s: %w", kv.Key, err)
 	}
-	it.obj = obj
+	share(obj, same)
+	it.what = obj
 	return it, nil
+}
+
+// expectation is what a transaction of this process writes.
+type expectation struct {
+	writes *btree.Map[string, *write]
+	rev    int64 // that it was committed at; 0: not known yet
+}
+
+// expect names a transaction before it is sent: when it comes by, what it has written
+// is taken from it instead of being decoded. Nobody may change it from then on.
+func (m *mirror) expect(mark string, writes *btree.Map[string, *write]) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.expected[mark] = &expectation{writes: writes}
+}
+
+// committed says at what revision the transaction will come by, if it has not yet.
+func (m *mirror) committed(mark string, rev int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e := m.expected[mark]; e != nil {
+		e.rev = rev
+		m.forget()
+	}
+}
+
+// never says that the transaction will not come by.
+func (m *mirror) never(mark string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.expected, mark)
+}
+
+// forget drops what has come by, or has been in a listing. It is called under the lock.
+func (m *mirror) forget() {
+	for mark, e := range m.expected {
+		if e.rev != 0 && e.rev <= m.cur.rev {
+			delete(m.expected, mark)
+		}
+	}
+}
+
+// ours is what the transaction of some events has written; nil where another process
+// made it.
+func (m *mirror) ours(events []*clientv3.Event) *expectation {
+	for _, e := range events {
+		if m.keys.rel(string(e.Kv.Key)) != headKey {
+			continue
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		x := m.expected[string(e.Kv.Value)]
+		delete(m.expected, string(e.Kv.Value))
+		return x
+	}
+	return nil
+}
+
+// item is what was written to a key, as etcd holds it since, and the key within its
+// family.
+func (x *expectation) item(rel string, kv *mvccpb.KeyValue) (*item, string) {
+	w, _ := x.writes.Get(rel)
+	if w == nil || w.item == nil || w.value != string(kv.Value) {
+		return nil, ""
+	}
+	return &item{rev: kv.ModRevision, what: w.item.what}, w.key
 }
 
 // load replaces everything by a listing. Feeds break: what happened in between
 // is not known change by change.
 func (m *mirror) load(kvs []*mvccpb.KeyValue, rev int64) error {
-	t := new(tree)
+	t, known := new(master), texts{}
 	for _, kv := range kvs {
 		rel := m.keys.rel(string(kv.Key))
-		it, err := decode(rel, kv)
+		it, err := decode(rel, kv, known.same)
 		if err != nil {
 			return err
 		}
 		if it != nil {
-			t.Set(rel, it)
+			name, key := familyOf(rel)
+			t.write(name).Set(strings.Clone(key), it)
 		}
 	}
 	m.tree = t
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.err = nil
-	m.cur = &snapshot{rev: rev, tree: m.tree.Copy()}
+	m.cur = &snapshot{rev: rev, tree: m.tree.copy()}
+	m.forget()
 	m.breakFeeds()
 	m.wakeWaiters()
 	return nil
@@ -125,26 +200,35 @@ func (m *mirror) load(kvs []*mvccpb.KeyValue, rev int64) error {
 // apply takes the events of one revision.
 func (m *mirror) apply(rev int64, events []*clientv3.Event) error {
 	type put struct {
-		rel string
-		it  *item
+		family, key string
+		it          *item
 	}
 	puts := make([]put, 0, len(events))
+	own := m.ours(events)
 	for _, e := range events {
 		rel := m.keys.rel(string(e.Kv.Key))
 		if rel == yieldKey {
 			m.yielded(string(e.Kv.Value))
 			continue
 		}
-		p := put{rel: rel}
+		var p put
+		p.family, p.key = familyOf(rel)
 		if e.Type == clientv3.EventTypePut {
-			it, err := decode(rel, e.Kv)
-			if err != nil {
-				return err
+			var key string
+			if own != nil {
+				p.it, key = own.item(rel, e.Kv)
 			}
-			if it == nil {
+			if p.it == nil {
+				var err error
+				if p.it, err = decode(rel, e.Kv, canonical); err != nil {
+					return err
+				}
+				key = strings.Clone(p.key)
+			}
+			p.key = key
+			if p.it == nil {
 				continue
 			}
-			p.it = it
 		}
 		puts = append(puts, p)
 	}
@@ -153,24 +237,27 @@ func (m *mirror) apply(rev int64, events []*clientv3.Event) error {
 	for _, p := range puts {
 		var old *item
 		if p.it == nil {
-			old, _ = m.tree.Delete(p.rel)
+			if m.tree.now.family(p.family) == nil {
+				continue
+			}
+			old, _ = m.tree.write(p.family).Delete(p.key)
 		} else {
-			old, _ = m.tree.Set(p.rel, p.it)
+			old, _ = m.tree.write(p.family).Set(p.key, p.it)
 		}
 		if old == nil && p.it == nil {
 			continue
 		}
 		changed = true
-		if isIndexKey(p.rel) {
+		if isIndexKey(p.family) {
 			continue
 		}
-		kind, id := splitObjectKey(p.rel)
-		c := store.Change{Kind: store.Kind(kind), ID: id}
+		kind, _ := splitObjectKey(p.family)
+		c := store.Change{Kind: store.Kind(kind), ID: p.key}
 		if p.it != nil {
-			c.Object = p.it.obj
+			c.Object = p.it.what
 		}
 		if old != nil {
-			c.Old = old.obj
+			c.Old = old.what
 		}
 		changes = append(changes, c)
 	}
@@ -183,7 +270,7 @@ func (m *mirror) apply(rev int64, events []*clientv3.Event) error {
 		m.wakeWaiters()
 		return nil
 	}
-	m.cur = &snapshot{rev: rev, tree: m.tree.Copy()}
+	m.cur = &snapshot{rev: rev, tree: m.tree.copy()}
 	b := store.Batch{Revision: rev, Changes: changes, Snapshot: m.cur}
 	for s := range m.subs {
 		select {

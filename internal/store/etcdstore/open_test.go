@@ -25,11 +25,11 @@ func openAt(t testing.TB, opt Options) *Store {
 
 func put(t testing.TB, s *Store, id, name string) int64 {
 	t.Helper()
-	rev, err := s.Update(t.Context(), putNetwork(id, name))
+	done, err := s.Update(t.Context(), putNetwork(id, name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return rev
+	return done.Revision
 }
 
 func putNetwork(id, name string) func(store.Tx) error {

@@ -5,17 +5,7 @@ import (
 	"strings"
 
 	"github.com/causeway-net/causeway/internal/store"
-	"github.com/tidwall/btree"
 )
-
-// item is a key's decoded value. Items never change once they are in a tree.
-type item struct {
-	rev int64        // ModRevision
-	obj store.Object // of a resource
-	val string       // of an index entry
-}
-
-type tree = btree.Map[string, *item]
 
 // snapshot is the state at a revision. Its tree is a copy-on-write copy that
 // nobody writes, so any number of goroutines may read it.
@@ -29,36 +19,44 @@ var _ store.Snapshot = (*snapshot)(nil)
 func (s *snapshot) Revision() int64 { return s.rev }
 
 func (s *snapshot) Get(kind store.Kind, id string) store.Object {
-	if it, ok := s.tree.Get(objectKey(kind, id)); ok {
-		return it.obj
+	if f := s.tree.family(kindPrefix(kind)); f != nil {
+		if it, ok := f.Get(id); ok {
+			return it.what
+		}
 	}
 	return nil
 }
 
 func (s *snapshot) Lookup(ix store.Index, key string) (string, bool) {
-	if it, ok := s.tree.Get(indexKey(ix, key)); ok {
-		return it.val, true
+	if f := s.tree.family(indexPrefix(ix, "")); f != nil {
+		if it, ok := f.Get(key); ok {
+			return it.text(), true
+		}
 	}
 	return "", false
 }
 
 func (s *snapshot) List(kind store.Kind) iter.Seq2[string, store.Object] {
 	return func(yield func(string, store.Object) bool) {
-		p := kindPrefix(kind)
-		s.ascend(p, func(key string, it *item) bool { return yield(key[len(p):], it.obj) })
+		s.ascend(kindPrefix(kind), func(key string, it *item) bool { return yield(key, it.what) })
 	}
 }
 
 func (s *snapshot) Scan(ix store.Index, prefix string) iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
-		cut := len(indexPrefix(ix, ""))
-		s.ascend(indexPrefix(ix, prefix), func(key string, it *item) bool { return yield(key[cut:], it.val) })
+		s.ascend(indexPrefix(ix, prefix), func(key string, it *item) bool { return yield(key, it.text()) })
 	}
 }
 
-// ascend goes through the keys that start with prefix until fn says no.
+// ascend goes through the keys that start with prefix until fn says no. fn gets what
+// follows the name of their family.
 func (s *snapshot) ascend(prefix string, fn func(key string, it *item) bool) {
-	s.tree.Ascend(prefix, func(key string, it *item) bool {
+	name, prefix := familyOf(prefix)
+	f := s.tree.family(name)
+	if f == nil {
+		return
+	}
+	f.Ascend(prefix, func(key string, it *item) bool {
 		return strings.HasPrefix(key, prefix) && fn(key, it)
 	})
 }

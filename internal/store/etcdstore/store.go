@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/causeway-net/causeway/internal/fair"
 	"github.com/causeway-net/causeway/internal/store"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/semaphore"
@@ -25,8 +26,11 @@ type Store struct {
 	mirror   *mirror
 	heads    heads
 	slots    slots
+	groups   groups
 	lanes    *semaphore.Weighted
+	lines    lines
 	yielding yielding
+	bulks    *fair.Gate // of operations
 	maintain *maintainer
 
 	// ctx ends when Close begins to stop the store's goroutines.
@@ -53,11 +57,13 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 	s := &Store{
 		opt: opt, log: opt.Logger, keys: keys{opt.Prefix},
 		lanes: semaphore.NewWeighted(maxConcurrentCommits),
+		bulks: newBulks(),
 	}
 	s.mirror = newMirror(s.keys, opt.WatchBuffer, s.yielding.asked)
 	s.heads = heads{ask: s.askHead, run: s.spawn}
 	s.yielding.id = newMark()
 	s.slots.store = s
+	s.groups.s, s.groups.patience = s, groupPatience
 	s.maintain = newMaintainer(s)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	defer func() {

@@ -23,6 +23,7 @@ type tx struct {
 	reads  map[string]int64 // key → the ModRevision seen, 0: absent
 	ranges []keyRange
 	err    error // of a write that cannot be
+	boxed  any   // the text of the last index entry, which the next often has too
 }
 
 var _ store.Tx = (*tx)(nil)
@@ -33,10 +34,41 @@ type keyRange struct{ from, end string }
 // write is what becomes of a key: a deletion if item is nil.
 type write struct {
 	item  *item
-	value string
+	key   string // within the family
+	value string // what etcd gets; of a resource only when the request is made
 }
 
-func newTx(base *snapshot) *tx { return &tx{base: base, reads: make(map[string]int64)} }
+// encode makes the values of resources, as they are now.
+func (t *tx) encode() {
+	t.writes.Scan(func(key string, w *write) bool {
+		if w.item == nil || isIndexKey(key) {
+			return true
+		}
+		b, err := json.Marshal(w.item.what)
+		if err != nil {
+			t.fail("put %s: %s", key, err)
+		}
+		w.value = string(b)
+		return err == nil
+	})
+}
+
+// written is the state that a committed transaction has seen and made, for the case
+// that the mirror does not get to it. It is not for several goroutines.
+type written struct {
+	*tx
+	rev int64
+}
+
+func (w written) Revision() int64 { return w.rev }
+
+// Each scan copies the writes so far, and what is written after it their nodes: they are
+// small.
+const writesDegree = 4
+
+func newTx(base *snapshot) *tx {
+	return &tx{base: base, writes: *btree.NewMap[string, *write](writesDegree), reads: make(map[string]int64)}
+}
 
 func (t *tx) get(key string) *item {
 	if w, ok := t.writes.Get(key); ok {
@@ -53,49 +85,49 @@ func (t *tx) get(key string) *item {
 
 func (t *tx) Get(kind store.Kind, id string) store.Object {
 	if it := t.get(objectKey(kind, id)); it != nil {
-		return it.obj
+		return it.what
 	}
 	return nil
 }
 
 func (t *tx) Lookup(ix store.Index, key string) (string, bool) {
 	if it := t.get(indexKey(ix, key)); it != nil {
-		return it.val, true
+		return it.text(), true
 	}
 	return "", false
 }
 
 func (t *tx) List(kind store.Kind) iter.Seq2[string, store.Object] {
 	return func(yield func(string, store.Object) bool) {
-		p := kindPrefix(kind)
-		t.ascend(p, func(key string, it *item) bool { return yield(key[len(p):], it.obj) })
+		t.ascend(kindPrefix(kind), func(key string, it *item) bool { return yield(key, it.what) })
 	}
 }
 
 func (t *tx) Scan(ix store.Index, prefix string) iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
-		cut := len(indexPrefix(ix, ""))
-		t.ascend(indexPrefix(ix, prefix), func(key string, it *item) bool { return yield(key[cut:], it.val) })
+		t.ascend(indexPrefix(ix, prefix), func(key string, it *item) bool { return yield(key, it.text()) })
 	}
 }
 
 // ascend merges the transaction's own writes, as they are now, into the
-// snapshot's keys, and records what was looked at.
+// snapshot's keys, and records what was looked at. fn gets what follows the name of
+// the keys' family.
 func (t *tx) ascend(prefix string, fn func(key string, it *item) bool) {
+	name, _ := familyOf(prefix)
 	own := t.writes.Copy().Iter()
 	more := own.Seek(prefix) && strings.HasPrefix(own.Key(), prefix)
 	next := func() { more = own.Next() && strings.HasPrefix(own.Key(), prefix) }
 
-	seen := make(map[string]int64)
+	var seen []looked
 	end := prefixEnd(prefix)
-	stop := func(at string) { end = at + "\x00" }
+	stop := func(at string) { end = name + at + "\x00" }
 	// Also where the caller leaves by a panic.
-	defer func() { t.depend(keyRange{prefix, end}, seen) }()
+	defer func() { t.depend(name, keyRange{prefix, end}, seen) }()
 
 	stopped := false
 	t.base.ascend(prefix, func(key string, it *item) bool {
-		for more && own.Key() < key {
-			k, w := own.Key(), own.Value()
+		for more && own.Key()[len(name):] < key {
+			k, w := own.Key()[len(name):], own.Value()
 			next()
 			if w.item != nil && !fn(k, w.item) {
 				stop(k)
@@ -103,8 +135,8 @@ func (t *tx) ascend(prefix string, fn func(key string, it *item) bool) {
 				return false
 			}
 		}
-		seen[key] = it.rev
-		if more && own.Key() == key {
+		seen = append(seen, looked{key, it.rev})
+		if more && own.Key()[len(name):] == key {
 			w := own.Value()
 			next()
 			if w.item == nil {
@@ -120,7 +152,7 @@ func (t *tx) ascend(prefix string, fn func(key string, it *item) bool) {
 		return true
 	})
 	for more && !stopped {
-		k, w := own.Key(), own.Value()
+		k, w := own.Key()[len(name):], own.Value()
 		next()
 		if w.item != nil && !fn(k, w.item) {
 			stop(k)
@@ -129,19 +161,25 @@ func (t *tx) ascend(prefix string, fn func(key string, it *item) bool) {
 	}
 }
 
+// looked is a key of a family that was there, and its ModRevision.
+type looked struct {
+	key string
+	rev int64
+}
+
 // depend records a range that was gone through. That nothing in it is newer than
 // the snapshot says nothing of what has been deleted since: for that the
 // transaction depends on every key it saw, or, where those are many, on the mark
 // of deletions in the family.
-func (t *tx) depend(r keyRange, seen map[string]int64) {
+func (t *tx) depend(family string, r keyRange, seen []looked) {
 	t.ranges = append(t.ranges, r)
 	if len(seen) >= longScan {
 		gone := goneKey(r.from)
 		t.ranges = append(t.ranges, keyRange{gone, gone + "\x00"})
 		return
 	}
-	for k, rev := range seen {
-		t.reads[k] = rev
+	for _, x := range seen {
+		t.reads[family+x.key] = x.rev
 	}
 }
 
@@ -164,12 +202,9 @@ func (t *tx) Put(kind store.Kind, id string, o store.Object) {
 		t.fail("put %s %s: the object is %s, must be a %T", kind, id, describe(o), want)
 		return
 	}
-	b, err := json.Marshal(o)
-	if err != nil {
-		t.fail("put %s %s: %s", kind, id, err)
-		return
-	}
-	t.writes.Set(objectKey(kind, id), &write{item: &item{obj: o}, value: string(b)})
+	share(o, canonical)
+	// The id may be a part of a whole request's text, which the mirror must not keep.
+	t.writes.Set(objectKey(kind, id), &write{item: &item{what: o}, key: strings.Clone(id)})
 }
 
 func describe(o store.Object) string {
@@ -194,7 +229,10 @@ func (t *tx) SetIndex(ix store.Index, key, value string) {
 	if !t.indexOK(ix, key) {
 		return
 	}
-	t.writes.Set(indexKey(ix, key), &write{item: &item{val: value}, value: value})
+	if t.boxed == nil || t.boxed.(string) != value {
+		t.boxed = value
+	}
+	t.writes.Set(indexKey(ix, key), &write{item: &item{what: t.boxed}, key: key, value: value})
 }
 
 func (t *tx) DeleteIndex(ix store.Index, key string) {

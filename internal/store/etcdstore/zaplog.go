@@ -2,18 +2,60 @@ package etcdstore
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
 
+	etcderrors "go.etcd.io/etcd/server/v3/etcdserver/errors"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
 // newZap gives etcd a logger whose warnings and worse go to log; the rest is of
-// use only to those who debug etcd itself. Where etcd would end the process
-// (zap's Fatal: the write-ahead log cannot be written) it panics, so that the
-// message is followed by the stack and nothing more is acknowledged.
-func newZap(log *slog.Logger) *zap.Logger {
+// use only to those who debug etcd itself.
+func newZap(log *slog.Logger, e *ending) *zap.Logger {
+	return zap.New(slogCore{log.With("component", "etcd")}, zap.WithFatalHook(e), zap.WithPanicHook(e))
+}
+
+// clientZap is the logger of a client, which never ends anything.
+func clientZap(log *slog.Logger) *zap.Logger {
 	return zap.New(slogCore{log.With("component", "etcd")}, zap.WithFatalHook(zapcore.WriteThenPanic))
+}
+
+// ending is what becomes of etcd's last words, where it cannot go on (zap's Fatal and
+// Panic: the write-ahead log cannot be written, the database not be read). While it starts
+// they become an error. Later the process ends with code 1, after the words have been
+// logged: a panic would end it too, with a stack that tells an operator nothing. Nothing
+// more is acknowledged in either case.
+type ending struct {
+	started atomic.Bool
+	once    sync.Once
+	failed  chan struct{} // closed when err is set
+	err     error
+}
+
+func newEnding() *ending { return &ending{failed: make(chan struct{})} }
+
+// OnWrite implements zapcore.CheckWriteHook. It does not return, as zap demands.
+func (e *ending) OnWrite(c *zapcore.CheckedEntry, fields []zapcore.Field) {
+	if e.started.Load() {
+		os.Exit(1)
+	}
+	e.once.Do(func() {
+		e.err = errors.New(c.Message)
+		for _, f := range fields {
+			if err, ok := f.Interface.(error); ok {
+				e.err = fmt.Errorf("%s: %w", c.Message, err)
+			}
+		}
+		close(e.failed)
+	})
+	runtime.Goexit()
 }
 
 type slogCore struct{ log *slog.Logger }
@@ -50,6 +92,12 @@ func (c slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	if expected(e.Message) {
 		level = slog.LevelDebug
 	}
+	if e.Message == notPublished {
+		if tooEarly(fields) {
+			level = slog.LevelDebug
+		}
+		defer func() { <-time.After(publishPause) }()
+	}
 	c.log.Log(context.Background(), level, e.Message, attrs(fields)...)
 	return nil
 }
@@ -58,6 +106,25 @@ func (c slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 // version of a database that has none before the first entry is applied.
 func expected(msg string) bool {
 	return msg == "Failed to detect schema version" || msg == "failed to update storage version"
+}
+
+// A member publishes its name when it starts, and tries again at once, without a pause,
+// until it succeeds. etcd refuses its own request where the applied index is far behind
+// the committed one, and the applied index counts as 0 until the first entry of the log
+// is applied: a member with more than 5,000 entries behind it tried, and complained, as
+// often as it could until then. This is the pause.
+const (
+	notPublished = "failed to publish local member to cluster through raft"
+	publishPause = 20 * time.Millisecond
+)
+
+func tooEarly(fields []zapcore.Field) bool {
+	for _, f := range fields {
+		if f.Interface == etcderrors.ErrTooManyRequests {
+			return true
+		}
+	}
+	return false
 }
 
 func (c slogCore) Sync() error { return nil }

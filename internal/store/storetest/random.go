@@ -252,7 +252,7 @@ func testRandomModel(t *testing.T, f Factory) {
 			want := run(ref, program)
 			var got string
 			runs := 0
-			rev, err := a.Update(ctx, func(tx store.Tx) error {
+			done, err := a.Update(ctx, func(tx store.Tx) error {
 				if runs++; runs == 1 && between != nil {
 					got = run(tx, program)
 					_, err := b.Update(ctx, func(tx store.Tx) error { run(tx, between); return nil })
@@ -267,12 +267,17 @@ func testRandomModel(t *testing.T, f Factory) {
 			if got != want {
 				rt.Fatalf("the transaction committed after reading\n%s\nwhere the truth was\n%s\nbefore: %+v", got, want, before)
 			}
+			// What is done is what the transaction says it led to, and nothing else came
+			// after it.
+			if now := contents(done.Snapshot); done.Snapshot.Revision() < done.Revision || !now.equal(ref) {
+				rt.Fatalf("the transaction at %d led to, at %d,\n%+v\nwant\n%+v", done.Revision, done.Snapshot.Revision(), now, ref)
+			}
 			view, err := b.View(ctx)
 			if err != nil {
 				rt.Fatal(err)
 			}
-			if view.Revision() < rev {
-				rt.Fatalf("view at %d, committed at %d", view.Revision(), rev)
+			if view.Revision() < done.Revision {
+				rt.Fatalf("view at %d, committed at %d", view.Revision(), done.Revision)
 			}
 			if now := contents(view); !now.equal(ref) {
 				rt.Fatalf("the store holds\n%+v\nwant\n%+v", now, ref)

@@ -100,11 +100,11 @@ func network(id, name string) *model.Network {
 
 func mustUpdate(t testing.TB, s store.Store, fn func(store.Tx)) int64 {
 	t.Helper()
-	rev, err := s.Update(Context(t), func(tx store.Tx) error { fn(tx); return nil })
+	done, err := s.Update(Context(t), func(tx store.Tx) error { fn(tx); return nil })
 	if err != nil {
 		t.Fatalf("update: %v", err)
 	}
-	return rev
+	return done.Revision
 }
 
 func mustView(t testing.TB, s store.Store) store.Snapshot {

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+// The garbage collector's target follows from what is live. A small site's state is a
+// few megabytes, and collecting each time that half as much has been allocated would
+// take a tenth of the time of its writes. Of a large one's, memory is worth more.
+const (
+	gcRoom  = 24 << 20 // bytes allocated between collections, where the bounds let it be
+	gcLeast = 25       // percent
+	gcMost  = 200
+	gcPause = time.Second
+)
+
+func gcPercent(live uint64) int {
+	return int(min(max(gcRoom*100/max(live, 1), gcLeast), gcMost))
+}
+
+// tuneGC keeps the target right until ctx ends, and gives memory back when there is
+// nothing to do.
+func tuneGC(ctx context.Context) {
+	tick := time.NewTicker(gcPause)
+	defer tick.Stop()
+	var r rest
+	for set := 0; ; {
+		h := readHeap()
+		// A change stops all goroutines for a moment: not for little.
+		if want := gcPercent(h.live); want*10 < set*9 || want*10 > set*11 {
+			debug.SetGCPercent(want)
+			set = want
+		}
+		if r.over(h) {
+			debug.FreeOSMemory()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// heap is what the runtime says of it, in bytes.
+type heap struct {
+	live, objects, free uint64 // live of the last collection; objects with what is not collected yet; free and not given back
+	allocated           uint64 // since the start
+}
+
+func readHeap() heap {
+	s := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"}, {Name: "/gc/heap/allocs:bytes"},
+	}
+	metrics.Read(s)
+	return heap{s[0].Value.Uint64(), s[1].Value.Uint64(), s[2].Value.Uint64(), s[3].Value.Uint64()}
+}
+
+// rest notices when what a busy time has left behind is worth a collection. After it the
+// runtime gives memory back slowly, and the garbage of the last requests of a large site
+// stays for as long as little comes after them: tens of megabytes.
+type rest struct {
+	allocated uint64 // at the last look
+	quiet     int    // looks since which little has been allocated
+	worked    uint64 // allocated since the last collection for this
+}
+
+const (
+	restTicks = 3       // looks of little work
+	restWork  = 2 << 20 // bytes that are little, for a look
+	restWorth = 16 << 20
+)
+
+// over is asked at each look.
+func (r *rest) over(h heap) bool {
+	done := h.allocated - r.allocated
+	r.allocated, r.worked = h.allocated, r.worked+done
+	if done > restWork {
+		r.quiet = 0
+		return false
+	}
+	r.quiet++
+	left := h.free + h.objects - min(h.objects, h.live)
+	if r.quiet < restTicks || r.worked < gcRoom || left < max(restWorth, h.live/10) {
+		return false
+	}
+	r.worked = 0
+	return true
+}
+
+// inBackground runs fn; what it returns ends fn and waits for it.
+func inBackground(ctx context.Context, fn func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		fn(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}

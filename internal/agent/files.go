@@ -1,0 +1,39 @@
+package agent
+
+import "github.com/causeway-net/causeway/internal/hoststate"
+
+// keepJournal notes what the controller said for the next start.
+func (a *Agent) keepJournal(d hoststate.Delta) {
+	a.kept(journalFile, a.journal.add(d, a.state), "a restart will have to wait for the controller")
+}
+
+// keepPaths notes what is proven of paths.
+func (a *Agent) keepPaths() {
+	a.kept(pathMTUFile, a.pathMTU.save(), "after a restart the paths are searched anew")
+}
+
+// keepAttachments notes the interfaces with a program.
+func (a *Agent) keepAttachments() {
+	a.kept(attachmentsFile, a.attached.save(), "after a restart, programs may stay on interfaces that no port has")
+}
+
+func (a *Agent) kept(file string, err error, words string) {
+	if err == nil {
+		a.objs.files.Done(file)
+	} else if a.objs.files.Failed(file, err) {
+		a.log.Warn(words, "file", file, "err", err)
+	}
+}
+
+// reconcileFiles writes again what could not be written.
+func (a *Agent) reconcileFiles() {
+	for _, f := range a.objs.files.Take() {
+		switch f {
+		case journalFile:
+			a.kept(f, a.journal.begin(a.state, a.want), "a restart will have to wait for the controller")
+		case pathMTUFile:
+			a.keepPaths()
+		}
+	}
+	a.keepAttachments()
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0) */
+/* What is known of the packet in hand. It lies in a row of its own on each processor: a
+ * program's stack is small, and what comes with a feature goes here.
+ *
+ * A clone may run another hook's program in the middle of this one, so that each hook has
+ * a row. Nothing reads its row after the first clone was sent (flood_net), so that even a
+ * clone that came back to the same hook would change nothing. */
+#pragma once
+
+#include "consts.h"
+#include "reasons.h"
+#include "types.h"
+
+enum hook {
+	HOOK_WORKLOAD = 0,
+	HOOK_UNDERLAY = 1,
+	HOOK_VXLAN = 2,
+	HOOK_SLOW = 3,
+	HOOKS = 4,
+};
+
+/* What of a frame its outer header depends on. */
+struct flow {
+	__u64 hash;
+	__u8 tos;
+	bool ip; /* EtherType IPv4 or IPv6 */
+};
+
+struct packet {
+	/* Where it came from, and where it is. */
+	__u32 from;    /* enum source */
+	__u32 ifindex; /* SOURCE_WORKLOAD, SOURCE_VLAN: the interface */
+	__u32 net;     /* the network that it is in */
+	__u32 router;  /* the router that has it */
+
+	/* What a router has read of it. */
+	__be32 src;
+	__be32 dst;
+	__u32 size;    /* as an MTU sees it */
+	__u32 mtu;     /* of the way out */
+	__u8 ttl;      /* when it came to the router */
+	__u8 protocol;
+	__u8 df;
+	__u8 pad;
+
+	/* The keys that were looked for last. */
+	struct endpoint_key endpoint;
+	struct endpoint_key holder; /* of a learned MAC */
+	union {
+		struct route_key route;
+		struct {
+			__u32 plen; /* so that a neighbor's address lies where a route's does */
+			struct neighbor_key neighbor;
+		};
+	};
+	struct peer_key tunnel; /* SOURCE_TUNNEL: also what its outer header says */
+	struct vni_key vni;
+	struct sender_key sender;
+
+	struct flow flow; /* on its way into a tunnel */
+
+	/* What a stage works with. One at a time. */
+	struct eth eth;
+	__u16 pad2;
+	union {
+		struct arp arp;
+		struct ipv4 ip;
+		struct bpf_fib_lookup fib;
+		struct bpf_redir_neigh nexthop;
+		struct bpf_tunnel_key key;
+		struct slow_header slow;
+	};
+	/* What is learned, and for whom. */
+	struct addr addr;
+	struct neighbor learned;
+	struct sender fresh;
+	struct port stranger;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct packet);
+	__uint(max_entries, HOOKS);
+} packets SEC(".maps");
+
+static __always_inline struct packet *packet_of(enum hook hook)
+{
+	__u32 key = hook;
+
+	return bpf_map_lookup_elem(&packets, &key);
+}

@@ -1,0 +1,278 @@
+package dataplane
+
+import (
+	"bytes"
+	"cmp"
+
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/reason"
+)
+
+// describe makes all tables. Those whose rows programs read from have spare rows; of the
+// others the programs only ask whether a row is there, or the kernel has the grace period
+// pass (tries). No program looks a spare row up.
+func (t *tables) describe() {
+	t.describeSenders()
+	t.describePlaces()
+	t.describePorts()
+	t.describeTunnels()
+}
+
+// describeSenders describes what ports may send from.
+func (t *tables) describeSenders() {
+	t.portAddrs = describe(t, descriptor[bpfPortAddrKey, uint32]{
+		name: bpfMapPortAddrs, limit: func(l Limits) uint32 { return l.PortAddrs },
+		plan:  func(p *plan) *change[bpfPortAddrKey, uint32] { return &p.portAddrs },
+		steps: []step{stepSenders},
+		lacks: (*concerned).portAddr,
+		rule: rule[bpfPortAddrKey, uint32]{
+			owners:  func(k bpfPortAddrKey, _ uint32, to []owner) []owner { return append(to, t.who.ofPort(k.Port)) },
+			compare: func(a bpfPortAddrKey, _ uint32, b bpfPortAddrKey, _ uint32) int { return a.Addr.compare(b.Addr) },
+		},
+	})
+	t.pairs = describe(t, descriptor[bpfPairKey, uint32]{
+		name: bpfMapPairs, limit: func(l Limits) uint32 { return l.Pairs }, extra: trieExtra,
+		plan:  func(p *plan) *change[bpfPairKey, uint32] { return &p.pairs },
+		steps: []step{stepSenders},
+		lacks: (*concerned).pair,
+		rule: rule[bpfPairKey, uint32]{
+			owners:  func(k bpfPairKey, _ uint32, to []owner) []owner { return t.who.ofPair(k, to) },
+			shared:  true,
+			follows: func(p *plan) bool { return p.ports.any() || p.vlans.any() },
+			compare: func(a bpfPairKey, _ uint32, b bpfPairKey, _ uint32) int {
+				return cmp.Or(cmp.Compare(a.Kind, b.Kind), bytes.Compare(a.Mac[:], b.Mac[:]), a.Addr.compare(b.Addr),
+					cmp.Compare(a.Plen, b.Plen), cmp.Compare(a.Family, b.Family))
+			},
+		},
+	})
+}
+
+// describePlaces describes where packets go within networks and between them.
+func (t *tables) describePlaces() {
+	t.endpoints = describe(t, descriptor[bpfEndpointKey, bpfEndpoint]{
+		name: bpfMapEndpoints, limit: func(l Limits) uint32 { return l.Endpoints },
+		plan: func(p *plan) *change[bpfEndpointKey, bpfEndpoint] { return &p.endpoints },
+		from: eachRow[hoststate.EndpointKey, hoststate.Endpoint, bpfEndpointKey, bpfEndpoint]{
+			table: hoststate.Endpoints, key: endpointKeyRow, row: translator.endpoint,
+			touched: func(x touched) map[hoststate.EndpointKey]bool { return x.endpoints },
+		},
+		steps: []step{stepPlaces, stepRouters},
+		step: func(v bpfEndpoint) step {
+			if v.Kind == endpointRouter {
+				return stepRouters
+			}
+			return stepPlaces
+		},
+		lacks: (*concerned).endpoint,
+		rule: rule[bpfEndpointKey, bpfEndpoint]{
+			first: func(_ bpfEndpointKey, v bpfEndpoint) bool { return isHere(v) },
+			kept:  "for routers and for ports of this host",
+			owners: func(k bpfEndpointKey, _ bpfEndpoint, to []owner) []owner {
+				return append(to, t.who.ofEndpoint(k.Net, k.Mac))
+			},
+			compare: func(aKey bpfEndpointKey, a bpfEndpoint, bKey bpfEndpointKey, b bpfEndpoint) int {
+				return cmp.Or(routersFirst(a, b), bytes.Compare(aKey.Mac[:], bKey.Mac[:]))
+			},
+		},
+		spares: &spares[bpfEndpointKey, bpfEndpoint]{
+			key: func(n uint32) bpfEndpointKey {
+				b := numbered(n)
+				return bpfEndpointKey{Net: never, Mac: [6]uint8{2: b[0], 3: b[1], 4: b[2], 5: b[3]}}
+			},
+			row: bpfEndpoint{Kind: endpointDrop, Drop: uint8(reason.Internal)},
+		},
+	})
+	t.neighbors = describe(t, descriptor[bpfNeighborKey, bpfNeighbor]{
+		name: bpfMapNeighbors, limit: func(l Limits) uint32 { return l.Neighbors },
+		plan:  func(p *plan) *change[bpfNeighborKey, bpfNeighbor] { return &p.neighbors },
+		from:  eachRow[hoststate.NeighborKey, model.MAC, bpfNeighborKey, bpfNeighbor]{table: hoststate.Neighbors, key: neighborKeyRow, row: translator.neighbor},
+		steps: []step{stepNeighbors},
+		lacks: (*concerned).neighbor,
+		rule: rule[bpfNeighborKey, bpfNeighbor]{
+			first: func(k bpfNeighborKey, v bpfNeighbor) bool { return isHere(t.who.endpointAt(k.Net, v.Mac)) },
+			kept:  "for routers and for ports of this host",
+			owners: func(k bpfNeighborKey, v bpfNeighbor, to []owner) []owner {
+				return append(to, t.who.ofEndpoint(k.Net, v.Mac))
+			},
+			refer: func(k bpfNeighborKey, v bpfNeighbor) bpfEndpointKey { return bpfEndpointKey{Net: k.Net, Mac: v.Mac} },
+			compare: func(aKey bpfNeighborKey, a bpfNeighbor, bKey bpfNeighborKey, b bpfNeighbor) int {
+				return cmp.Or(routersFirst(t.who.endpointAt(aKey.Net, a.Mac), t.who.endpointAt(bKey.Net, b.Mac)), aKey.Addr.compare(bKey.Addr))
+			},
+		},
+		spares: &spares[bpfNeighborKey, bpfNeighbor]{
+			key: func(n uint32) bpfNeighborKey { return bpfNeighborKey{Net: never, Addr: numberedAddr(n)} },
+		},
+	})
+	t.hops = describe(t, descriptor[bpfRouteKey, bpfNextHops]{
+		name: bpfMapHops, limit: func(l Limits) uint32 { return l.Hops },
+		plan: func(p *plan) *change[bpfRouteKey, bpfNextHops] { return &p.hops },
+		from: eachRow[hoststate.RouteKey, []hoststate.Hop, bpfRouteKey, bpfNextHops]{
+			table: hoststate.Hops, key: routeKeyRow, row: translator.hops,
+			touched: func(x touched) map[hoststate.RouteKey]bool { return x.hops },
+		},
+		steps: []step{stepHops},
+		lacks: (*concerned).hop,
+		rule: rule[bpfRouteKey, bpfNextHops]{
+			owners: func(k bpfRouteKey, _ bpfNextHops, to []owner) []owner {
+				return append(to, t.who.ofRouter(bigEndian(k.Router)))
+			},
+			compare: func(a bpfRouteKey, _ bpfNextHops, b bpfRouteKey, _ bpfNextHops) int {
+				return cmp.Or(cmp.Compare(a.Plen, b.Plen), a.Addr.compare(b.Addr))
+			},
+		},
+		spares: &spares[bpfRouteKey, bpfNextHops]{ // no route's key has so few bits
+			key: func(n uint32) bpfRouteKey { return bpfRouteKey{Router: n} },
+			row: bpfNextHops{Count: 1, Hop: [hopsMost]bpfRoute{{Kind: routeDrop, Drop: uint8(reason.Internal)}}},
+		},
+	})
+	t.routes = describe(t, descriptor[bpfRouteKey, bpfRoute]{
+		name: bpfMapRoutes, limit: func(l Limits) uint32 { return l.Routes }, extra: trieExtra,
+		plan: func(p *plan) *change[bpfRouteKey, bpfRoute] { return &p.routes },
+		from: eachRow[hoststate.RouteKey, hoststate.Route, bpfRouteKey, bpfRoute]{
+			table: hoststate.Routes, key: routeKeyRow, row: translator.route,
+			touched: func(x touched) map[hoststate.RouteKey]bool { return x.routes },
+		},
+		steps: []step{stepRoutes},
+		lacks: (*concerned).route,
+		rule: rule[bpfRouteKey, bpfRoute]{
+			first: func(_ bpfRouteKey, v bpfRoute) bool { return v.Kind == routeConnected || v.Kind == routeLocal },
+			kept:  "for routers' own addresses and subnets",
+			owners: func(k bpfRouteKey, _ bpfRoute, to []owner) []owner {
+				return append(to, t.who.ofRouter(bigEndian(k.Router)))
+			},
+			// Short prefixes first: a subnet before the address in it, the default route
+			// before all others.
+			compare: func(a bpfRouteKey, _ bpfRoute, b bpfRouteKey, _ bpfRoute) int {
+				return cmp.Or(cmp.Compare(a.Plen, b.Plen), a.Addr.compare(b.Addr))
+			},
+		},
+	})
+}
+
+// describePorts describes the host's interfaces, and where flooded frames go.
+func (t *tables) describePorts() {
+	t.floods = describe(t, descriptor[bpfFloodKey, bpfFlood]{
+		name: bpfMapFloods, limit: func(l Limits) uint32 { return l.Floods },
+		plan:  func(p *plan) *change[bpfFloodKey, bpfFlood] { return &p.floods },
+		steps: []step{stepPorts},
+		lacks: (*concerned).flood,
+		rule: rule[bpfFloodKey, bpfFlood]{
+			owners: func(k bpfFloodKey, _ bpfFlood, to []owner) []owner { return append(to, t.who.ofNetwork(k.Net)) },
+			compare: func(a bpfFloodKey, _ bpfFlood, b bpfFloodKey, _ bpfFlood) int {
+				return cmp.Or(cmp.Compare(a.Net, b.Net), cmp.Compare(a.Slot, b.Slot))
+			},
+			// A slot is only reached through those before it.
+			inOrder: true,
+		},
+		spares: &spares[bpfFloodKey, bpfFlood]{
+			key: func(n uint32) bpfFloodKey { return bpfFloodKey{Net: never, Slot: n} },
+		},
+	})
+	t.ports = describe(t, descriptor[uint32, bpfPort]{
+		name: bpfMapPorts, limit: func(l Limits) uint32 { return l.Ports },
+		plan:  func(p *plan) *change[uint32, bpfPort] { return &p.ports },
+		steps: []step{stepPorts},
+		lacks: (*concerned).port,
+		rule: rule[uint32, bpfPort]{
+			owners:  func(_ uint32, v bpfPort, to []owner) []owner { return append(to, t.who.ofPortOn(v.Port, v.Net)) },
+			compare: func(_ uint32, a bpfPort, _ uint32, b bpfPort) int { return cmp.Compare(a.Port, b.Port) },
+		},
+		spares: &spares[uint32, bpfPort]{
+			key: func(n uint32) uint32 { return never - n }, // an index is a positive int
+			row: bpfPort{Flags: portSecurity, Drop: uint8(reason.Internal)},
+		},
+	})
+	t.vlans = describe(t, descriptor[bpfVlanKey, bpfEndpoint]{
+		name: bpfMapVlans, limit: func(l Limits) uint32 { return l.VLANs },
+		plan:  func(p *plan) *change[bpfVlanKey, bpfEndpoint] { return &p.vlans },
+		steps: []step{stepVLANs},
+		lacks: (*concerned).vlan,
+		rule: rule[bpfVlanKey, bpfEndpoint]{
+			owners: func(_ bpfVlanKey, v bpfEndpoint, to []owner) []owner { return append(to, t.who.ofNetwork(v.Id)) },
+			compare: func(a bpfVlanKey, _ bpfEndpoint, b bpfVlanKey, _ bpfEndpoint) int {
+				return cmp.Or(cmp.Compare(a.Vlan, b.Vlan), cmp.Compare(a.Ifindex, b.Ifindex))
+			},
+		},
+		spares: &spares[bpfVlanKey, bpfEndpoint]{
+			key: func(n uint32) bpfVlanKey { return bpfVlanKey{Ifindex: never - n} },
+			row: bpfEndpoint{Kind: endpointVLAN, Drop: uint8(reason.Internal)},
+		},
+	})
+}
+
+// describeTunnels describes who may send into the tunnels that end here.
+func (t *tables) describeTunnels() {
+	t.tunnelIPs = describe(t, descriptor[bpfAddr, bpfTunnelIp]{
+		name: bpfMapTunnelIps, limit: func(l Limits) uint32 { return l.TunnelIPs },
+		plan:  func(p *plan) *change[bpfAddr, bpfTunnelIp] { return &p.tunnelIPs },
+		from:  allRows[model.GatewayDeviceID, hoststate.Gateway, bpfAddr, bpfTunnelIp]{hoststate.Gateways, translator.tunnelIPs},
+		steps: []step{stepTunnels},
+		lacks: (*concerned).tunnelIP,
+		rule: rule[bpfAddr, bpfTunnelIp]{
+			shared:  true,
+			owners:  func(k bpfAddr, _ bpfTunnelIp, to []owner) []owner { return t.who.ofTunnelIP(k, to) },
+			compare: func(a bpfAddr, _ bpfTunnelIp, b bpfAddr, _ bpfTunnelIp) int { return a.compare(b) },
+		},
+	})
+	t.vnis = describe(t, descriptor[bpfVniKey, bpfVni]{
+		name: bpfMapVnis, limit: func(l Limits) uint32 { return l.VNIs },
+		plan:  func(p *plan) *change[bpfVniKey, bpfVni] { return &p.vnis },
+		from:  eachRow[hoststate.VNIKey, model.NetworkKey, bpfVniKey, bpfVni]{table: hoststate.VNIs, key: vniKeyRow, row: translator.vni},
+		steps: []step{stepTunnels},
+		rule: rule[bpfVniKey, bpfVni]{
+			owners: func(_ bpfVniKey, v bpfVni, to []owner) []owner { return append(to, t.who.ofNetwork(v.Net)) },
+			compare: func(a bpfVniKey, _ bpfVni, b bpfVniKey, _ bpfVni) int {
+				return cmp.Or(a.Local.compare(b.Local), cmp.Compare(a.Vni, b.Vni))
+			},
+		},
+	})
+	t.vteps = describe(t, descriptor[bpfVtepKey, bpfVtep]{
+		name: bpfMapVteps, limit: func(l Limits) uint32 { return l.Peers },
+		plan:  func(p *plan) *change[bpfVtepKey, bpfVtep] { return &p.vteps },
+		from:  allRows[hoststate.PeerKey, hoststate.Peer, bpfVtepKey, bpfVtep]{hoststate.Peers, translator.vteps},
+		steps: []step{stepTunnels},
+		lacks: (*concerned).vtep,
+		rule: rule[bpfVtepKey, bpfVtep]{
+			shared:  true,
+			owners:  func(k bpfVtepKey, _ bpfVtep, to []owner) []owner { return t.who.ofVTEP(k, to) },
+			follows: func(p *plan) bool { return p.peers.any() },
+			compare: func(a bpfVtepKey, _ bpfVtep, b bpfVtepKey, _ bpfVtep) int {
+				return cmp.Or(a.Local.compare(b.Local), a.Remote.compare(b.Remote))
+			},
+		},
+		spares: &spares[bpfVtepKey, bpfVtep]{ // no tunnel IP is the zero address
+			key: func(n uint32) bpfVtepKey { return bpfVtepKey{Remote: numberedAddr(n)} },
+		},
+	})
+	t.peers = describe(t, descriptor[bpfPeerKey, bpfPeer]{
+		name: bpfMapPeers, limit: func(l Limits) uint32 { return l.Peers },
+		plan:  func(p *plan) *change[bpfPeerKey, bpfPeer] { return &p.peers },
+		from:  eachRow[hoststate.PeerKey, hoststate.Peer, bpfPeerKey, bpfPeer]{table: hoststate.Peers, key: peerKeyRow, row: translator.peer},
+		steps: []step{stepPeers},
+		lacks: (*concerned).peer,
+		rule: rule[bpfPeerKey, bpfPeer]{
+			owners: func(_ bpfPeerKey, v bpfPeer, to []owner) []owner { return append(to, t.who.ofNetwork(v.Net)) },
+			compare: func(a bpfPeerKey, _ bpfPeer, b bpfPeerKey, _ bpfPeer) int {
+				return cmp.Or(a.Local.compare(b.Local), a.Remote.compare(b.Remote), cmp.Compare(a.Vni, b.Vni))
+			},
+		},
+		spares: &spares[bpfPeerKey, bpfPeer]{
+			key: func(n uint32) bpfPeerKey { return bpfPeerKey{Vni: never, Remote: numberedAddr(n)} },
+			row: bpfPeer{Drop: uint8(reason.Internal)},
+		},
+	})
+}
+
+func (a bpfAddr) compare(b bpfAddr) int { return bytes.Compare(a.B[:], b.B[:]) }
+
+// isHere tells whether an endpoint is a router or a port of this host.
+func isHere(e bpfEndpoint) bool { return e.Kind == endpointRouter || e.Kind == endpointPort }
+
+// routersFirst orders what is here: by the kinds' numbers, downwards.
+func routersFirst(a, b bpfEndpoint) int {
+	if isHere(a) && isHere(b) {
+		return cmp.Compare(b.Kind, a.Kind)
+	}
+	return 0
+}

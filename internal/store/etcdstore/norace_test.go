@@ -1,5 +1,0 @@
-//go:build !race
-
-package etcdstore
-
-const raceDetector = false
