@@ -37,11 +37,17 @@ const (
 	// above ours: room for these and for the marks that deletions write.
 	quotaReserve = 64 << 20
 
-	// raftEntries is how many entries of the log etcd keeps in memory before it
-	// takes a snapshot, and raftCatchUp how many after (for followers, of which
-	// there are none).
-	raftEntries = 2000
-	raftCatchUp = 100
+	// raftEntries is how many entries of the log etcd applies before it writes a
+	// snapshot: what a start may have to apply again.
+	raftEntries = 100
+	// raftCatchUp is how many applied entries etcd keeps in memory. A member that
+	// starts hands raft's committed entries to etcd at once, and counts them as
+	// applied only after etcd may have dropped all but these from memory. An
+	// election at that moment looks at each of them for a change of the members, and
+	// ends the process if one is not there (raft's hasUnappliedConfChanges). So this
+	// is more than a start can find after the last snapshot: raftEntries, and the
+	// transactions that were on their way meanwhile.
+	raftCatchUp = raftEntries + 4*maxConcurrentCommits
 
 	defragAtStartMB = 32
 )

@@ -12,7 +12,12 @@ import (
 	"sync"
 	"testing"
 
+	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/store"
 )
 
 // TestRestartAfterManyWrites: a restart has nothing to complain of, however much was
@@ -46,6 +51,55 @@ func TestRestartAfterManyWrites(t *testing.T) {
 	}
 	if strings.Contains(log.String(), notPublished) {
 		t.Errorf("the log has %d lines: %.2000s", bytes.Count(log.Bytes(), []byte("\n")), log.String())
+	}
+}
+
+// TestStartKeepsWhatItApplies: a start never has more entries to apply than etcd keeps in
+// memory, for an election in the middle of it looks at all of them.
+func TestStartKeepsWhatItApplies(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openAt(t, Options{DataDir: dir})
+	const writers, each = 24, 25
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				// So many writes that the transaction is in no group with others.
+				if _, err := s.Update(t.Context(), func(tx store.Tx) error {
+					for k := range smallOps + 1 {
+						id := fmt.Sprint(w, "-", i, "-", k)
+						tx.Put(store.Networks, id, &model.Network{ID: model.NetworkID(id)})
+					}
+					return nil
+				}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	logDir := filepath.Join(etcdDir(dir), "member", "wal")
+	snaps, err := wal.ValidSnapshotEntries(zap.NewNop(), logDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest := snaps[len(snaps)-1]
+	state, err := wal.Verify(zap.NewNop(), logDir, newest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := state.GetCommit() - newest.GetIndex()
+	t.Logf("%d entries committed, %d of them after the last of %d snapshots", state.GetCommit(), left, len(snaps))
+	if state.GetCommit() < 2*raftCatchUp {
+		t.Error("too few entries to prove anything")
+	}
+	if left > raftCatchUp {
+		t.Errorf("a start applies %d entries and keeps %d", left, raftCatchUp)
 	}
 }
 
