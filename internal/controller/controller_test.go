@@ -356,7 +356,7 @@ func TestTrace(t *testing.T) {
 	}
 	// What the host says of a port on the way is told.
 	if _, err := l.st.Update(t.Context(), func(tx store.Tx) error {
-		tx.Put(store.PortStates, from, &model.PortState{PortID: model.PortID(from), Host: "h0", Status: model.PortDown, Reason: "interface tap1 does not exist on host h0"})
+		store.Put(tx, store.PortStates, from, &model.PortState{PortID: model.PortID(from), Host: "h0", Status: model.PortDown, Reason: "interface tap1 does not exist on host h0"})
 		return nil
 	}); err != nil {
 		t.Fatal(err)

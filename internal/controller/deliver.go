@@ -175,11 +175,11 @@ func changed(r store.Reader, d delivery) map[model.PortID]hostsync.PortReport {
 			out[id] = p
 			continue
 		}
-		port := store.Get[model.Port](r, store.Ports, string(id))
+		port := store.Get(r, store.Ports, string(id))
 		if port == nil || port.HostID != d.name {
 			continue
 		}
-		old := store.Get[model.PortState](r, store.PortStates, string(id))
+		old := store.Get(r, store.PortStates, string(id))
 		if old == nil || *old != stateOf(d.name, p) {
 			out[id] = p
 		}

@@ -97,8 +97,9 @@ func (h *hub) watch(ctx context.Context) error {
 // topologyKinds are the kinds that a topology is made of.
 func topologyKinds() []store.Kind {
 	return []store.Kind{
-		store.Networks, store.Subnets, store.Routers, store.Ports, store.GatewayDevices, store.Placements,
-		store.RemoteMACEntries, store.L2Gateways, store.L2GatewayConnections, store.LearnedMACs,
+		store.Networks.Kind(), store.Subnets.Kind(), store.Routers.Kind(), store.Ports.Kind(), store.GatewayDevices.Kind(),
+		store.Placements.Kind(), store.RemoteMACEntries.Kind(), store.L2Gateways.Kind(), store.L2GatewayConnections.Kind(),
+		store.LearnedMACs.Kind(),
 	}
 }
 
@@ -140,7 +141,7 @@ func (h *hub) apply(b store.Batch) {
 		changes = append(changes, hoststate.Change{Old: c.Old, New: c.Object})
 		if c.Object == nil {
 			switch c.Kind {
-			case store.Networks, store.Ports, store.Routers:
+			case store.Networks.Kind(), store.Ports.Kind(), store.Routers.Kind():
 				freed = true
 			}
 		}

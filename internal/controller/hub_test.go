@@ -165,9 +165,9 @@ func TestHostileReports(t *testing.T) {
 	_, err := st.Update(t.Context(), func(tx store.Tx) error {
 		for i := range ports {
 			p := &model.Port{ID: model.PortID(strconv.Itoa(i)), HostID: "h"}
-			tx.Put(store.Ports, string(p.ID), p)
+			store.Put(tx, store.Ports, string(p.ID), p)
 		}
-		tx.Put(store.Ports, "other", &model.Port{ID: "other", HostID: "another"})
+		store.Put(tx, store.Ports, "other", &model.Port{ID: "other", HostID: "another"})
 		return nil
 	})
 	if err != nil {
@@ -204,7 +204,7 @@ func TestHostileReports(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"other", "none"} {
-		if store.Get[model.PortState](snap, store.PortStates, id) != nil {
+		if store.Get(snap, store.PortStates, id) != nil {
 			t.Errorf("the host has written about %s", id)
 		}
 	}

@@ -63,7 +63,7 @@ func (p prober) serve(r *http.Request) (probe.Report, error) {
 		return probe.Report{}, err
 	}
 	id := r.PathValue("id")
-	router := store.Get[model.Router](snap, store.Routers, id)
+	router := store.Get(snap, store.Routers, id)
 	if router == nil {
 		return probe.Report{}, site.RouterNotFound(id)
 	}
@@ -135,7 +135,7 @@ func questionTo(snap store.Reader, router *model.Router, req probe.Request) (pro
 		return req, "", err
 	}
 	req.Source = from.addr
-	if n := store.Get[model.Network](snap, store.Networks, string(from.network)); n != nil {
+	if n := store.Get(snap, store.Networks, string(from.network)); n != nil {
 		req.MaxMTU = min(max(n.MTU, probe.MinSize), probe.MaxSize)
 	}
 	if err := req.Check(); err != nil {
@@ -159,12 +159,12 @@ type routerAddr struct {
 // which the router's tables lead to target.
 func interfaceOf(snap store.Reader, router *model.Router, source, target netip.Addr) (routerAddr, error) {
 	var addrs []routerAddr
-	for p := range store.All[model.Port](snap, store.Ports) {
+	for p := range store.All(snap, store.Ports) {
 		if p.DeviceOwner != model.OwnerRouterInterface || p.DeviceID != string(router.ID) {
 			continue
 		}
 		for _, a := range p.FixedIPs {
-			if s := store.Get[model.Subnet](snap, store.Subnets, string(a.SubnetID)); s != nil {
+			if s := store.Get(snap, store.Subnets, string(a.SubnetID)); s != nil {
 				addrs = append(addrs, routerAddr{a.IP, p.NetworkID, s.CIDR})
 			}
 		}
@@ -213,30 +213,30 @@ func longest(addrs []routerAddr, ip netip.Addr) (best routerAddr, ok bool) {
 // device that the network is connected to, else one that has a port on the router's
 // networks, else any; "" where there is none.
 func hostOf(snap store.Reader, router *model.Router, network model.NetworkID) model.HostName {
-	for c := range store.All[model.L2GatewayConnection](snap, store.L2GatewayConnections) {
+	for c := range store.All(snap, store.L2GatewayConnections) {
 		if c.NetworkID != network {
 			continue
 		}
-		g := store.Get[model.L2Gateway](snap, store.L2Gateways, string(c.L2GatewayID))
+		g := store.Get(snap, store.L2Gateways, string(c.L2GatewayID))
 		if g == nil {
 			continue
 		}
-		if pl := store.Get[model.Placement](snap, store.Placements, string(g.DeviceID)); pl != nil && pl.Host != "" {
+		if pl := store.Get(snap, store.Placements, string(g.DeviceID)); pl != nil && pl.Host != "" {
 			return pl.Host
 		}
 	}
 	on := map[model.NetworkID]bool{}
-	for p := range store.All[model.Port](snap, store.Ports) {
+	for p := range store.All(snap, store.Ports) {
 		if p.DeviceOwner == model.OwnerRouterInterface && p.DeviceID == string(router.ID) {
 			on[p.NetworkID] = true
 		}
 	}
-	for p := range store.All[model.Port](snap, store.Ports) {
-		if on[p.NetworkID] && p.HostID != "" && store.Get[model.Host](snap, store.Hosts, string(p.HostID)) != nil {
+	for p := range store.All(snap, store.Ports) {
+		if on[p.NetworkID] && p.HostID != "" && store.Get(snap, store.Hosts, string(p.HostID)) != nil {
 			return p.HostID
 		}
 	}
-	for h := range store.All[model.Host](snap, store.Hosts) {
+	for h := range store.All(snap, store.Hosts) {
 		return h.Name
 	}
 	return ""

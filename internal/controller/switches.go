@@ -101,13 +101,13 @@ func followSwitches(ctx context.Context, snap store.Snapshot, feed <-chan store.
 func concernsSwitches(b store.Batch) bool {
 	for _, c := range b.Changes {
 		switch c.Kind {
-		case store.SwitchStates: // those of deleted devices are targets
+		case store.SwitchStates.Kind(): // those of deleted devices are targets
 			for _, o := range []store.Object{c.Object, c.Old} {
 				if st, _ := o.(*model.SwitchState); st != nil && st.Retired != nil {
 					return true
 				}
 			}
-		case store.GatewayDevices, store.RemoteMACEntries, store.L2Gateways, store.L2GatewayConnections, store.Ports, store.LearnedMACs:
+		case store.GatewayDevices.Kind(), store.RemoteMACEntries.Kind(), store.L2Gateways.Kind(), store.L2GatewayConnections.Kind(), store.Ports.Kind(), store.LearnedMACs.Kind():
 			return true
 		}
 	}
@@ -121,7 +121,7 @@ func switchTargets(r store.Reader) []hwvtep.Target {
 		gone = append(gone, st.DeviceID)
 		out = append(out, hwvtep.Target{Address: endpoint(&st.Retired.Management), Want: hwvtep.Want{Device: st.DeviceID}, Retired: true})
 	}
-	for d := range store.All[model.GatewayDevice](r, store.GatewayDevices) {
+	for d := range store.All(r, store.GatewayDevices) {
 		if d.Type != model.HWVTEP || d.Management == nil {
 			continue
 		}

@@ -105,7 +105,7 @@ func (s switches) show() neutronapi.Extra {
 }
 
 func viewSwitch(r store.Reader, id string) (*switchView, error) {
-	d := store.Get[model.GatewayDevice](r, store.GatewayDevices, id)
+	d := store.Get(r, store.GatewayDevices, id)
 	if d == nil {
 		return nil, site.GatewayDeviceNotFound(id)
 	}

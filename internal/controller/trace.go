@@ -112,7 +112,7 @@ func (t tracer) fromPort(ctx context.Context, snap store.Reader, id string, body
 	if err := json.Unmarshal(body, &req); err != nil {
 		return trace.Report{}, badRequest("The request body is not a trace: %v", err)
 	}
-	p := store.Get[model.Port](snap, store.Ports, id)
+	p := store.Get(snap, store.Ports, id)
 	if p == nil {
 		return trace.Report{}, site.PortNotFound(id)
 	}
@@ -124,7 +124,7 @@ func (t tracer) fromPort(ctx context.Context, snap store.Reader, id string, body
 	}
 	req.Port, req.Subnets = p.ID, nil
 	for _, a := range p.FixedIPs {
-		if s := store.Get[model.Subnet](snap, store.Subnets, string(a.SubnetID)); s != nil {
+		if s := store.Get(snap, store.Subnets, string(a.SubnetID)); s != nil {
 			req.Subnets = append(req.Subnets, trace.Subnet{Prefix: s.CIDR, Gateway: s.Gateway, Routes: s.HostRoutes})
 		}
 	}
@@ -138,7 +138,7 @@ func (t tracer) fromRouter(ctx context.Context, snap store.Reader, id string, bo
 	if err := json.Unmarshal(body, &req); err != nil {
 		return trace.Report{}, badRequest("The request body is not a trace: %v", err)
 	}
-	router := store.Get[model.Router](snap, store.Routers, id)
+	router := store.Get(snap, store.Routers, id)
 	if router == nil {
 		return trace.Report{}, site.RouterNotFound(id)
 	}
@@ -156,13 +156,13 @@ func (t tracer) fromTunnel(ctx context.Context, snap store.Reader, id string, bo
 	if err := json.Unmarshal(body, &req); err != nil {
 		return trace.Report{}, badRequest("The request body is not a trace: %v", err)
 	}
-	dev := store.Get[model.GatewayDevice](snap, store.GatewayDevices, id)
+	dev := store.Get(snap, store.GatewayDevices, id)
 	if dev == nil {
 		return trace.Report{}, site.GatewayDeviceNotFound(id)
 	}
 	req.Gateway = dev.ID
 	var host model.HostName
-	if pl := store.Get[model.Placement](snap, store.Placements, id); pl != nil {
+	if pl := store.Get(snap, store.Placements, id); pl != nil {
 		host = pl.Host
 	}
 	p, u := t.pipeline(ctx, snap, host)
@@ -190,16 +190,16 @@ func (u underlay) told(r trace.Report, err error) (trace.Report, error) {
 func (t tracer) pipeline(ctx context.Context, snap store.Reader, host model.HostName) (*trace.Pipeline, underlay) {
 	if host == "" {
 		host = t.local
-		for h := range store.All[model.Host](snap, store.Hosts) {
+		for h := range store.All(snap, store.Hosts) {
 			host = h.Name
 			break
 		}
 	}
 	names := map[string]string{}
-	for p := range store.All[model.Port](snap, store.Ports) {
+	for p := range store.All(snap, store.Ports) {
 		names[string(p.ID)] = p.Name
 	}
-	for d := range store.All[model.GatewayDevice](snap, store.GatewayDevices) {
+	for d := range store.All(snap, store.GatewayDevices) {
 		names[string(d.ID)] = d.Name
 	}
 	env := trace.Env{Names: names}
@@ -272,7 +272,7 @@ func warnings(snap store.Reader, r trace.Report) []string {
 	var out []string
 	seen := map[string]bool{}
 	look := func(id, what string) {
-		p := store.Get[model.Port](snap, store.Ports, id)
+		p := store.Get(snap, store.Ports, id)
 		if p == nil || seen[id] {
 			return
 		}

@@ -176,7 +176,7 @@ func (t *target[I, M]) parent() *model.Network {
 	} else if s, ok := t.said["network_id"].(string); ok {
 		id = model.NetworkID(strings.ToLower(s))
 	}
-	return store.Get[model.Network](t.v.Snapshot, store.Networks, string(id))
+	return store.Get(t.v.Snapshot, store.Networks, string(id))
 }
 
 // visible tells whether the caller may know of m.
@@ -395,7 +395,7 @@ func (r *resource[I, M]) decide(d *policy.Decider, verb string, rules []string, 
 // stored. Who may not see it reads that it does not exist.
 func (r *resource[I, M]) checkChange(a *API, id, verb, action string, said map[string]any) func(view) error {
 	return func(v view) error {
-		m := store.Get[M](v, r.kind, id)
+		m := store.Get(v, r.table, id)
 		if m == nil || !r.visible(a, v, m) {
 			if r.adminWords && m != nil {
 				return r.denied(verb, nil)

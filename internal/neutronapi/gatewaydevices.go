@@ -21,7 +21,7 @@ func gatewayDevices(a *API) *resource[site.GatewayDeviceInput, model.GatewayDevi
 	project := func(i *in) *model.ProjectID { return &i.ProjectID }
 	owner := func(d *device) model.ProjectID { return d.ProjectID }
 	return &resource[in, device]{
-		name: "gateway_device", plural: "gateway_devices", path: "/v2.0/gw/gateway_devices", kind: store.GatewayDevices,
+		name: "gateway_device", plural: "gateway_devices", path: "/v2.0/gw/gateway_devices", table: store.GatewayDevices,
 		attrs: []attribute[in, device]{
 			idAttr[in](func(d *device) model.GatewayDeviceID { return d.ID }),
 			nameAttr(stdIn, std),
@@ -164,7 +164,7 @@ func remoteMACs(a *API) *resource[model.RemoteMACEntry, model.RemoteMACEntry] {
 	unused := func(*entry) *model.ProjectID { return new(model.ProjectID) } // an entry belongs to its device's owner
 	r := &resource[entry, entry]{
 		name: "remote_mac_entry", plural: "remote_mac_entries",
-		path: "/v2.0/gw/gateway_devices/{device}/remote_mac_entries", kind: store.RemoteMACEntries,
+		path: "/v2.0/gw/gateway_devices/{device}/remote_mac_entries", table: store.RemoteMACEntries,
 		attrs: []attribute[entry, entry]{
 			idAttr[entry](func(e *entry) model.RemoteMACEntryID { return e.ID }),
 			{name: "mac_address", post: true, required: true,
@@ -193,14 +193,14 @@ func remoteMACs(a *API) *resource[model.RemoteMACEntry, model.RemoteMACEntry] {
 			return a.site.DeleteRemoteMAC(ctx, device(r), id)
 		},
 		parent: func(r *http.Request, v view) error {
-			d := store.Get[model.GatewayDevice](v, store.GatewayDevices, string(device(r)))
+			d := store.Get(v, store.GatewayDevices, string(device(r)))
 			if d == nil || !gatewayDevices(a).visible(a, v, d) {
 				return site.GatewayDeviceNotFound(clip(string(device(r))))
 			}
 			return nil
 		},
 		all: func(r *http.Request, s store.Snapshot) (iter.Seq[*entry], error) {
-			if store.Get[model.GatewayDevice](s, store.GatewayDevices, string(device(r))) == nil {
+			if store.Get(s, store.GatewayDevices, string(device(r))) == nil {
 				return nil, site.GatewayDeviceNotFound(clip(string(device(r))))
 			}
 			return slices.Values(site.RemoteMACsOf(s, device(r))), nil

@@ -18,7 +18,7 @@ func l2Gateways(a *API) *resource[site.L2GatewayInput, model.L2Gateway] {
 	projectID := projectAttr[in, gateway]("project_id", project, nil)
 	projectID.get = nil // replies have tenant_id only
 	return &resource[in, gateway]{
-		name: "l2_gateway", plural: "l2_gateways", path: "/v2.0/l2-gateways", kind: store.L2Gateways,
+		name: "l2_gateway", plural: "l2_gateways", path: "/v2.0/l2-gateways", table: store.L2Gateways,
 		attrs: []attribute[in, gateway]{
 			idAttr[in](func(g *gateway) model.L2GatewayID { return g.ID }),
 			nameAttr(func(i *in) *model.Standard { return &i.Standard }, func(g *gateway) *model.Standard { return &g.Standard }),
@@ -126,7 +126,7 @@ func connections(a *API) *resource[site.ConnectionInput, model.L2GatewayConnecti
 	projectID.get = nil // replies have tenant_id only
 	return &resource[in, conn]{
 		name: "l2_gateway_connection", plural: "l2_gateway_connections", path: "/v2.0/l2-gateway-connections",
-		kind: store.L2GatewayConnections,
+		table: store.L2GatewayConnections,
 		attrs: []attribute[in, conn]{
 			idAttr[in](func(c *conn) model.L2GatewayConnectionID { return c.ID }),
 			{name: "network_id", post: true, required: true,

@@ -124,7 +124,7 @@ func (r *resource[I, M]) candidates(req *http.Request, s store.Snapshot) (_ iter
 	}
 	query := req.URL.Query()
 	if ids := given(query["id"]); len(ids) > 0 {
-		return existing[M](s, r.kind, ids), true, nil
+		return existing(s, r.table, ids), true, nil
 	}
 	var fewest []string
 	indexed := false
@@ -142,9 +142,9 @@ func (r *resource[I, M]) candidates(req *http.Request, s store.Snapshot) (_ iter
 		}
 	}
 	if indexed {
-		return existing[M](s, r.kind, fewest), true, nil
+		return existing(s, r.table, fewest), true, nil
 	}
-	return store.All[M](s, r.kind), true, nil
+	return store.All(s, r.table), true, nil
 }
 
 // given are the values of a filter that say something.
@@ -153,7 +153,7 @@ func given(values []string) []string {
 }
 
 // existing are the resources of the ids that exist, in order.
-func existing[M any](s store.Snapshot, kind store.Kind, ids []string) iter.Seq[*M] {
+func existing[M any](s store.Snapshot, table store.Table[M], ids []string) iter.Seq[*M] {
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
 	return func(yield func(*M) bool) {
@@ -161,7 +161,7 @@ func existing[M any](s store.Snapshot, kind store.Kind, ids []string) iter.Seq[*
 			if !isUUID(id) {
 				continue
 			}
-			if m := store.Get[M](s, kind, id); m != nil && !yield(m) {
+			if m := store.Get(s, table, id); m != nil && !yield(m) {
 				return
 			}
 		}

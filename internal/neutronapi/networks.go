@@ -15,7 +15,7 @@ func networks(a *API) *resource[model.Network, model.Network] {
 	type net = model.Network
 	std := func(n *net) *model.Standard { return &n.Standard }
 	return &resource[net, net]{
-		name: "network", plural: "networks", path: "/v2.0/networks", kind: store.Networks,
+		name: "network", plural: "networks", path: "/v2.0/networks", table: store.Networks,
 		attrs: append(standardAttrs(std, std),
 			idAttr[net](func(n *net) model.NetworkID { return n.ID }),
 			readOnly[net]("status", enum("ACTIVE"), func(store.Snapshot, *net) any { return "ACTIVE" }),

@@ -22,7 +22,7 @@ func ports(a *API) *resource[site.PortInput, model.Port] {
 	std := func(p *port) *model.Standard { return &p.Standard }
 	stdIn := func(i *in) *model.Standard { return &i.Standard }
 	return &resource[in, port]{
-		name: "port", plural: "ports", path: "/v2.0/ports", kind: store.Ports,
+		name: "port", plural: "ports", path: "/v2.0/ports", table: store.Ports,
 		attrs: append(standardAttrs(stdIn, std),
 			idAttr[in](func(p *port) model.PortID { return p.ID }),
 			readOnly[in]("status", enum(string(model.PortActive), string(model.PortDown), string(model.PortError)), func(s store.Snapshot, p *port) any { return string(site.PortStatus(s, p)) }),

@@ -152,7 +152,7 @@ func (a *API) listQuotas(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	out := []any{}
-	for q := range store.All[model.Quota](s, store.Quotas) {
+	for q := range store.All(s, store.Quotas) {
 		row := map[string]any{"tenant_id": q.ProjectID, "project_id": q.ProjectID}
 		for _, resource := range site.QuotaResources() {
 			row[resource] = a.site.Limit(s, q.ProjectID, resource)

@@ -16,7 +16,7 @@ func rbacPolicies(a *API) *resource[model.RBACPolicy, model.RBACPolicy] {
 	project := func(p *rbac) *model.ProjectID { return &p.ProjectID }
 	owner := func(p *rbac) model.ProjectID { return p.ProjectID }
 	return &resource[rbac, rbac]{
-		name: "rbac_policy", plural: "rbac_policies", path: "/v2.0/rbac-policies", kind: store.RBACPolicies,
+		name: "rbac_policy", plural: "rbac_policies", path: "/v2.0/rbac-policies", table: store.RBACPolicies,
 		attrs: []attribute[rbac, rbac]{
 			idAttr[rbac](func(p *rbac) model.RBACPolicyID { return p.ID }),
 			projectAttr("tenant_id", project, owner),
@@ -62,16 +62,16 @@ func (a *API) ownObject(v view, typ, id string) error {
 	var owner model.ProjectID
 	switch typ {
 	case site.ShareNetwork:
-		if n := store.Get[model.Network](v, store.Networks, id); n != nil {
-			o, kind, owner = n, store.Networks, n.ProjectID
+		if n := store.Get(v, store.Networks, id); n != nil {
+			o, kind, owner = n, store.Networks.Kind(), n.ProjectID
 		}
 	case site.ShareSubnetPool:
-		if p := store.Get[model.SubnetPool](v, store.SubnetPools, id); p != nil {
-			o, kind, owner = p, store.SubnetPools, p.ProjectID
+		if p := store.Get(v, store.SubnetPools, id); p != nil {
+			o, kind, owner = p, store.SubnetPools.Kind(), p.ProjectID
 		}
 	case site.ShareAddressScope:
-		if s := store.Get[model.AddressScope](v, store.AddressScopes, id); s != nil {
-			o, kind, owner = s, store.AddressScopes, s.ProjectID
+		if s := store.Get(v, store.AddressScopes, id); s != nil {
+			o, kind, owner = s, store.AddressScopes.Kind(), s.ProjectID
 		}
 	}
 	if o == nil || !a.sees[kind](v, o) || v.d.Admin() || owner == v.project && owner != "" {

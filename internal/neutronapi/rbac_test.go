@@ -5,7 +5,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/store"
 	"github.com/causeway-net/causeway/internal/testutil"
 )
@@ -245,7 +244,7 @@ func TestUnsharingRacesWithPorts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for p := range store.All[model.Port](s, store.Ports) {
+		for p := range store.All(s, store.Ports) {
 			if p.ProjectID == "b" && string(p.NetworkID) == w.ids["net"] {
 				t.Errorf("unshared, and b has port %s", p.ID)
 			}

@@ -18,7 +18,7 @@ import (
 type resource[I, M any] struct {
 	name, plural string // keys of bodies
 	path         string // pattern of the collection
-	kind         store.Kind
+	table        store.Table[M]
 	attrs        []attribute[I, M]
 	// bulk takes a list in a POST; noBulk is what a list is answered otherwise.
 	bulk   bool
@@ -34,7 +34,7 @@ type resource[I, M any] struct {
 	remove func(ctx context.Context, r *http.Request, id string, guard func(*M) error) error
 	// noUpdate answers a PUT whose attributes passed where update is nil.
 	noUpdate error
-	// all and one read from a snapshot; nil for the plain way by kind and id.
+	// all and one read from a snapshot; nil for the plain way by table and id.
 	all func(*http.Request, store.Snapshot) (iter.Seq[*M], error)
 	one func(*http.Request, store.Snapshot, string) (*M, error)
 	// indexes give the ids of the resources that pass a filter, by its name, where
@@ -101,7 +101,7 @@ func register[I, M any](a *API, r *resource[I, M]) {
 	if r.standardIn != nil {
 		registerTags(a, r)
 	}
-	a.sees[r.kind] = func(v view, o store.Object) bool {
+	a.sees[r.table.Kind()] = func(v view, o store.Object) bool {
 		m, ok := o.(*M)
 		return ok && r.visible(a, v, m)
 	}
@@ -128,7 +128,7 @@ func (r *resource[I, M]) get(a *API, req *http.Request, v view, id string) (*M, 
 		return m, err
 	}
 	if isUUID(id) {
-		if m := store.Get[M](v, r.kind, id); m != nil && r.visible(a, v, m) {
+		if m := store.Get(v, r.table, id); m != nil && r.visible(a, v, m) {
 			return m, nil
 		}
 	}
@@ -311,7 +311,7 @@ func (r *resource[I, M]) precondition(req *http.Request, id string) (func(store.
 		return nil, err
 	}
 	return func(s store.Reader) error {
-		m := store.Get[M](s, r.kind, id)
+		m := store.Get(s, r.table, id)
 		if m == nil {
 			return nil // package site says what does not exist
 		}

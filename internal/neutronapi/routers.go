@@ -16,7 +16,7 @@ func routers(a *API) *resource[site.RouterInput, model.Router] {
 	std := func(r *router) *model.Standard { return &r.Standard }
 	stdIn := func(i *in) *model.Standard { return &i.Standard }
 	return &resource[in, router]{
-		name: "router", plural: "routers", path: "/v2.0/routers", kind: store.Routers,
+		name: "router", plural: "routers", path: "/v2.0/routers", table: store.Routers,
 		attrs: append(standardAttrs(stdIn, std),
 			idAttr[in](func(r *router) model.RouterID { return r.ID }),
 			readOnly[in]("status", enum("ACTIVE"), func(store.Snapshot, *router) any { return "ACTIVE" }),
@@ -202,7 +202,7 @@ func (a *API) checkInterface(action, id string, body interfaceBody) func(view) e
 		if body.port != "" {
 			return ports(a).checkChange(a, body.port, "UPDATE", "update_port", nil)(v)
 		}
-		sub := store.Get[model.Subnet](v, store.Subnets, body.subnet)
+		sub := store.Get(v, store.Subnets, body.subnet)
 		if sub == nil || !subnets(a).visible(a, v, sub) {
 			return nil // package site says that it does not exist
 		}

@@ -18,7 +18,7 @@ func subnetPools(a *API) *resource[site.SubnetPoolInput, model.SubnetPool] {
 	std := func(p *pool) *model.Standard { return &p.Standard }
 	stdIn := func(i *in) *model.Standard { return &i.Standard }
 	return &resource[in, pool]{
-		name: "subnetpool", plural: "subnetpools", path: "/v2.0/subnetpools", kind: store.SubnetPools,
+		name: "subnetpool", plural: "subnetpools", path: "/v2.0/subnetpools", table: store.SubnetPools,
 		attrs: append(requiredName(standardAttrs(stdIn, std)),
 			idAttr[in](func(p *pool) model.SubnetPoolID { return p.ID }),
 			attribute[in, pool]{name: "prefixes", post: true, put: true, required: true,
@@ -174,7 +174,7 @@ func addressScopes(a *API) *resource[model.AddressScope, model.AddressScope] {
 	project := func(s *scope) *model.ProjectID { return &s.ProjectID }
 	owner := func(s *scope) model.ProjectID { return s.ProjectID }
 	return &resource[scope, scope]{
-		name: "address_scope", plural: "address_scopes", path: "/v2.0/address-scopes", kind: store.AddressScopes,
+		name: "address_scope", plural: "address_scopes", path: "/v2.0/address-scopes", table: store.AddressScopes,
 		attrs: []attribute[scope, scope]{
 			{name: "name", post: true, put: true,
 				takes: into(nullable(label()), func(s *scope) *string { return &s.Name }),

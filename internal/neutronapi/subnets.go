@@ -22,7 +22,7 @@ func subnets(a *API) *resource[site.SubnetInput, model.Subnet] {
 	stdIn := func(s *in) *model.Standard { return &s.Standard }
 	null := func(store.Snapshot, *sub) any { return nil }
 	return &resource[in, sub]{
-		name: "subnet", plural: "subnets", path: "/v2.0/subnets", kind: store.Subnets,
+		name: "subnet", plural: "subnets", path: "/v2.0/subnets", table: store.Subnets,
 		attrs: append(standardAttrs(stdIn, std),
 			idAttr[in](func(s *sub) model.SubnetID { return s.ID }),
 			attribute[in, sub]{name: "network_id", post: true, required: true,
@@ -72,7 +72,7 @@ func subnets(a *API) *resource[site.SubnetInput, model.Subnet] {
 				get:   func(_ store.Snapshot, s *sub) any { return list(s.ServiceTypes) }},
 			// A filter, and no attribute of replies: the network's.
 			attribute[in, sub]{name: "shared", match: func(s store.Snapshot, x *sub, want []string) bool {
-				n := store.Get[model.Network](s, store.Networks, string(x.NetworkID))
+				n := store.Get(s, store.Networks, string(x.NetworkID))
 				return n != nil && valueMatches(sharedFor(s, n.ID, n.Shared), want)
 			}},
 			neutral[in, sub]("segment_id", "routed networks do not exist yet"),

@@ -39,9 +39,9 @@ func accessOf(ctx context.Context) Access {
 
 // named reads an object that a request names: nil where it does not exist, or may
 // not be known of.
-func named[M any](t *tx, kind store.Kind, id string) *M {
-	o := store.Get[M](t, kind, id)
-	if o == nil || t.sees != nil && !t.sees(t.Tx, kind, o) {
+func named[M any](t *tx, table store.Table[M], id string) *M {
+	o := store.Get(t, table, id)
+	if o == nil || t.sees != nil && !t.sees(t.Tx, table.Kind(), o) {
 		return nil
 	}
 	return o

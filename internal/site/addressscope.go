@@ -20,7 +20,7 @@ func (s *Site) CreateAddressScopes(ctx context.Context, in []*model.AddressScope
 				return Unsupported("IPv6 address scopes do not exist yet")
 			}
 			a.ID = model.AddressScopeID(uuid.NewString())
-			t.Put(store.AddressScopes, string(a.ID), &a)
+			store.Put(t, store.AddressScopes, string(a.ID), &a)
 			if a.Shared {
 				if err := t.share(shareOfScope(&a), true); err != nil {
 					return err
@@ -37,7 +37,7 @@ func (s *Site) CreateAddressScopes(ctx context.Context, in []*model.AddressScope
 func (s *Site) UpdateAddressScope(ctx context.Context, id string, change func(*model.AddressScope) error) (*model.AddressScope, error) {
 	var out *model.AddressScope
 	err := s.update(ctx, func(t *tx) error {
-		old, err := find[model.AddressScope](t, store.AddressScopes, id, AddressScopeNotFound)
+		old, err := find(t, store.AddressScopes, id, AddressScopeNotFound)
 		if err != nil {
 			return err
 		}
@@ -53,7 +53,7 @@ func (s *Site) UpdateAddressScope(ctx context.Context, id string, change func(*m
 				return err
 			}
 		}
-		t.Put(store.AddressScopes, id, &a)
+		store.Put(t, store.AddressScopes, id, &a)
 		out = &a
 		return nil
 	})
@@ -63,7 +63,7 @@ func (s *Site) UpdateAddressScope(ctx context.Context, id string, change func(*m
 // DeleteAddressScope deletes an address scope that has no subnet pool.
 func (s *Site) DeleteAddressScope(ctx context.Context, id string, guard func(*model.AddressScope) error) error {
 	return s.update(ctx, func(t *tx) error {
-		a, err := find[model.AddressScope](t, store.AddressScopes, id, AddressScopeNotFound)
+		a, err := find(t, store.AddressScopes, id, AddressScopeNotFound)
 		if err != nil {
 			return err
 		}
@@ -76,7 +76,7 @@ func (s *Site) DeleteAddressScope(ctx context.Context, id string, guard func(*mo
 		if err := t.unshare(id); err != nil {
 			return err
 		}
-		t.Delete(store.AddressScopes, id)
+		store.Delete(t, store.AddressScopes, id)
 		return nil
 	})
 }
@@ -87,12 +87,12 @@ func (t *tx) checkScope(p *model.SubnetPool) error {
 	if p.AddressScopeID == "" {
 		return nil
 	}
-	a, err := find[model.AddressScope](t, store.AddressScopes, string(p.AddressScopeID), AddressScopeNotFound)
+	a, err := find(t, store.AddressScopes, string(p.AddressScopeID), AddressScopeNotFound)
 	if err != nil {
 		return err
 	}
 	for _, id := range suffixes(t, ixPoolOfScope, string(a.ID)+"/") {
-		other := store.Get[model.SubnetPool](t, store.SubnetPools, id)
+		other := store.Get(t, store.SubnetPools, id)
 		if other == nil || other.ID == p.ID {
 			continue
 		}
@@ -108,7 +108,7 @@ func (t *tx) checkScope(p *model.SubnetPool) error {
 // checkScopeOwner refuses a change of a pool that is in somebody else's address
 // scope, where it would keep others' pools from addresses.
 func (t *tx) checkScopeOwner(p *model.SubnetPool) error {
-	a := store.Get[model.AddressScope](t, store.AddressScopes, string(p.AddressScopeID))
+	a := store.Get(t, store.AddressScopes, string(p.AddressScopeID))
 	if a == nil || t.owns == nil || t.owns(a.ProjectID) {
 		return nil
 	}
@@ -121,11 +121,11 @@ func (t *tx) checkScopeShared(p *model.RBACPolicy) error {
 	if p.ObjectType != ShareSubnetPool {
 		return nil
 	}
-	pool := store.Get[model.SubnetPool](t, store.SubnetPools, p.ObjectID)
+	pool := store.Get(t, store.SubnetPools, p.ObjectID)
 	if pool == nil || pool.AddressScopeID == "" {
 		return nil
 	}
-	a := store.Get[model.AddressScope](t, store.AddressScopes, string(pool.AddressScopeID))
+	a := store.Get(t, store.AddressScopes, string(pool.AddressScopeID))
 	if a == nil || a.ProjectID == p.Target || SharedWith(t, string(a.ID), p.Target) {
 		return nil
 	}
@@ -137,7 +137,7 @@ func (t *tx) checkScopeShared(p *model.RBACPolicy) error {
 func (t *tx) checkScopeOfNetworks(p *model.SubnetPool) error {
 	seen := map[model.NetworkID]bool{}
 	for _, sid := range t.Scan(ixPrefixOfPool, string(p.ID)+"/") {
-		sub := store.Get[model.Subnet](t, store.Subnets, sid)
+		sub := store.Get(t, store.Subnets, sid)
 		if sub == nil || seen[sub.NetworkID] {
 			continue
 		}
@@ -159,11 +159,11 @@ func scopeAffinity() *model.Error {
 // "" if it has none.
 func AddressScopeOf(r store.Reader, id model.NetworkID) model.AddressScopeID {
 	for _, sid := range SubnetsOf(r, id) {
-		sub := store.Get[model.Subnet](r, store.Subnets, sid)
+		sub := store.Get(r, store.Subnets, sid)
 		if sub == nil || sub.PoolID == "" {
 			continue
 		}
-		if p := store.Get[model.SubnetPool](r, store.SubnetPools, string(sub.PoolID)); p != nil && p.AddressScopeID != "" {
+		if p := store.Get(r, store.SubnetPools, string(sub.PoolID)); p != nil && p.AddressScopeID != "" {
 			return p.AddressScopeID
 		}
 	}

@@ -58,85 +58,85 @@ func (c *checker) refer(from string, kind store.Kind, id string) bool {
 }
 
 func (c *checker) objects() {
-	for n := range store.All[model.Network](c.r, store.Networks) {
-		c.key(store.Networks, uint32(n.Key), string(n.ID))
+	for n := range store.All(c.r, store.Networks) {
+		c.key(store.Networks.Kind(), uint32(n.Key), string(n.ID))
 		c.owe([]entry{ownedEntry(QuotaNetwork, n.ProjectID, string(n.ID))})
 		c.sharedFlag(string(n.ID), n.Shared)
 	}
-	for s := range store.All[model.Subnet](c.r, store.Subnets) {
-		c.refer("subnet "+string(s.ID), store.Networks, string(s.NetworkID))
+	for s := range store.All(c.r, store.Subnets) {
+		c.refer("subnet "+string(s.ID), store.Networks.Kind(), string(s.NetworkID))
 		c.owe(subnetEntries(s))
 		c.poolOf(s)
 	}
-	for p := range store.All[model.SubnetPool](c.r, store.SubnetPools) {
+	for p := range store.All(c.r, store.SubnetPools) {
 		if p.AddressScopeID != "" {
-			c.refer("subnet pool "+string(p.ID), store.AddressScopes, string(p.AddressScopeID))
+			c.refer("subnet pool "+string(p.ID), store.AddressScopes.Kind(), string(p.AddressScopeID))
 		}
 		c.owe(poolEntries(p))
 		c.sharedFlag(string(p.ID), p.Shared)
 	}
-	for a := range store.All[model.AddressScope](c.r, store.AddressScopes) {
+	for a := range store.All(c.r, store.AddressScopes) {
 		c.sharedFlag(string(a.ID), a.Shared)
 	}
-	for r := range store.All[model.Router](c.r, store.Routers) {
-		c.key(store.Routers, uint32(r.Key), string(r.ID))
+	for r := range store.All(c.r, store.Routers) {
+		c.key(store.Routers.Kind(), uint32(r.Key), string(r.ID))
 		c.owe([]entry{ownedEntry(QuotaRouter, r.ProjectID, string(r.ID))})
 	}
-	for p := range store.All[model.Port](c.r, store.Ports) {
+	for p := range store.All(c.r, store.Ports) {
 		c.port(p)
 	}
-	for d := range store.All[model.GatewayDevice](c.r, store.GatewayDevices) {
+	for d := range store.All(c.r, store.GatewayDevices) {
 		c.device(d)
 	}
-	for e := range store.All[model.RemoteMACEntry](c.r, store.RemoteMACEntries) {
+	for e := range store.All(c.r, store.RemoteMACEntries) {
 		from := "remote MAC entry " + string(e.ID)
-		if c.refer(from, store.GatewayDevices, string(e.DeviceID)) &&
-			store.Get[model.GatewayDevice](c.r, store.GatewayDevices, string(e.DeviceID)).Type == model.NetworkVLAN {
+		if c.refer(from, store.GatewayDevices.Kind(), string(e.DeviceID)) &&
+			store.Get(c.r, store.GatewayDevices, string(e.DeviceID)).Type == model.NetworkVLAN {
 			c.problem("%s is on a network_vlan, which has no remote MAC table", from)
 		}
 		c.owe(remoteMACEntries(e))
 	}
-	for g := range store.All[model.L2Gateway](c.r, store.L2Gateways) {
-		c.refer("l2 gateway "+string(g.ID), store.GatewayDevices, string(g.DeviceID))
+	for g := range store.All(c.r, store.L2Gateways) {
+		c.refer("l2 gateway "+string(g.ID), store.GatewayDevices.Kind(), string(g.DeviceID))
 		c.owe(gatewayEntries(g))
 	}
-	for conn := range store.All[model.L2GatewayConnection](c.r, store.L2GatewayConnections) {
+	for conn := range store.All(c.r, store.L2GatewayConnections) {
 		from := "l2 gateway connection " + string(conn.ID)
-		c.refer(from, store.Networks, string(conn.NetworkID))
-		if c.refer(from, store.L2Gateways, string(conn.L2GatewayID)) {
-			c.owe(connectionEntries(conn, store.Get[model.L2Gateway](c.r, store.L2Gateways, string(conn.L2GatewayID))))
+		c.refer(from, store.Networks.Kind(), string(conn.NetworkID))
+		if c.refer(from, store.L2Gateways.Kind(), string(conn.L2GatewayID)) {
+			c.owe(connectionEntries(conn, store.Get(c.r, store.L2Gateways, string(conn.L2GatewayID))))
 		}
 	}
-	for p := range store.All[model.RBACPolicy](c.r, store.RBACPolicies) {
+	for p := range store.All(c.r, store.RBACPolicies) {
 		c.share(p)
 	}
-	for p := range store.All[model.Placement](c.r, store.Placements) {
+	for p := range store.All(c.r, store.Placements) {
 		from := "placement of " + string(p.DeviceID)
-		c.refer(from, store.GatewayDevices, string(p.DeviceID))
-		c.refer(from, store.Hosts, string(p.Host))
+		c.refer(from, store.GatewayDevices.Kind(), string(p.DeviceID))
+		c.refer(from, store.Hosts.Kind(), string(p.Host))
 	}
-	for st := range store.All[model.SwitchState](c.r, store.SwitchStates) {
+	for st := range store.All(c.r, store.SwitchStates) {
 		if from := "switch state of " + string(st.DeviceID); st.Retired == nil {
-			c.refer(from, store.GatewayDevices, string(st.DeviceID))
-		} else if store.Get[model.GatewayDevice](c.r, store.GatewayDevices, string(st.DeviceID)) != nil {
+			c.refer(from, store.GatewayDevices.Kind(), string(st.DeviceID))
+		} else if store.Get(c.r, store.GatewayDevices, string(st.DeviceID)) != nil {
 			c.problem("%s is that of a deleted device, which is there", from)
 		}
 	}
-	for l := range store.All[model.LearnedMACs](c.r, store.LearnedMACs) {
-		c.refer("learned MACs of "+string(l.ConnectionID), store.L2GatewayConnections, string(l.ConnectionID))
+	for l := range store.All(c.r, store.LearnedMACs) {
+		c.refer("learned MACs of "+string(l.ConnectionID), store.L2GatewayConnections.Kind(), string(l.ConnectionID))
 	}
-	for st := range store.All[model.PortState](c.r, store.PortStates) {
-		c.refer("port state of "+string(st.PortID), store.Ports, string(st.PortID))
+	for st := range store.All(c.r, store.PortStates) {
+		c.refer("port state of "+string(st.PortID), store.Ports.Kind(), string(st.PortID))
 	}
 }
 
 // poolOf checks a subnet against the pool it was taken from, and against the
 // pool's other subnets: two of them never overlap.
 func (c *checker) poolOf(s *model.Subnet) {
-	if s.PoolID == "" || !c.refer("subnet "+string(s.ID), store.SubnetPools, string(s.PoolID)) {
+	if s.PoolID == "" || !c.refer("subnet "+string(s.ID), store.SubnetPools.Kind(), string(s.PoolID)) {
 		return
 	}
-	pool := store.Get[model.SubnetPool](c.r, store.SubnetPools, string(s.PoolID))
+	pool := store.Get(c.r, store.SubnetPools, string(s.PoolID))
 	if !holds(pool.Prefixes, s.CIDR) {
 		c.problem("subnet %s has %s, which is not of its pool %s", s.ID, s.CIDR, s.PoolID)
 	}
@@ -150,20 +150,20 @@ func (c *checker) poolOf(s *model.Subnet) {
 
 func (c *checker) port(p *model.Port) {
 	from := "port " + string(p.ID)
-	c.key(store.Ports, uint32(p.Key), string(p.ID))
+	c.key(store.Ports.Kind(), uint32(p.Key), string(p.ID))
 	c.owe(portEntries(p))
-	c.refer(from, store.Networks, string(p.NetworkID))
+	c.refer(from, store.Networks.Kind(), string(p.NetworkID))
 	for _, a := range p.FixedIPs {
-		if !c.refer(from, store.Subnets, string(a.SubnetID)) {
+		if !c.refer(from, store.Subnets.Kind(), string(a.SubnetID)) {
 			continue
 		}
-		sub := store.Get[model.Subnet](c.r, store.Subnets, string(a.SubnetID))
+		sub := store.Get(c.r, store.Subnets, string(a.SubnetID))
 		if sub.NetworkID != p.NetworkID || !sub.CIDR.Contains(a.IP) {
 			c.problem("%s has %s, which is not of subnet %s on its network", from, a.IP, a.SubnetID)
 		}
 	}
 	if isInterface(p) {
-		c.refer(from, store.Routers, p.DeviceID)
+		c.refer(from, store.Routers.Kind(), p.DeviceID)
 	}
 }
 
@@ -171,9 +171,9 @@ func (c *checker) device(d *model.GatewayDevice) {
 	from := "gateway device " + string(d.ID)
 	switch d.Type {
 	case model.RouterVTEP:
-		c.refer(from, store.Routers, d.ResourceID)
+		c.refer(from, store.Routers.Kind(), d.ResourceID)
 	case model.NetworkVLAN:
-		if c.refer(from, store.Networks, d.ResourceID) && store.Get[model.Network](c.r, store.Networks, d.ResourceID).Type != model.NetworkUplink {
+		if c.refer(from, store.Networks.Kind(), d.ResourceID) && store.Get(c.r, store.Networks, d.ResourceID).Type != model.NetworkUplink {
 			c.problem("%s is on network %s, which is no uplink network", from, d.ResourceID)
 		}
 	case model.HWVTEP:

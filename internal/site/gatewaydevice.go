@@ -45,7 +45,7 @@ func (s *Site) CreateGatewayDevice(ctx context.Context, in *GatewayDeviceInput) 
 			return err
 		}
 		t.stamp(&d.Standard, 1)
-		t.Put(store.GatewayDevices, string(d.ID), &d)
+		store.Put(t, store.GatewayDevices, string(d.ID), &d)
 		if placed(&d) {
 			t.place(d.ID)
 		}
@@ -65,14 +65,14 @@ func (t *tx) deviceResource(d *model.GatewayDevice, in *GatewayDeviceInput) erro
 		if d.ResourceID == "" {
 			return model.Errf(model.KindInvalid, "RouterVtepTypeInvalid", "resource_id is required for gateway devices of type router_vtep")
 		}
-		if named[model.Router](t, store.Routers, d.ResourceID) == nil {
+		if named(t, store.Routers, d.ResourceID) == nil {
 			return resourceNotFound(d.ResourceID)
 		}
 	case model.NetworkVLAN:
 		if d.ResourceID == "" {
 			return model.Errf(model.KindInvalid, "NetworkVlanTypeInvalid", "resource_id is required for gateway devices of type network_vlan")
 		}
-		n := named[model.Network](t, store.Networks, d.ResourceID)
+		n := named(t, store.Networks, d.ResourceID)
 		if n == nil {
 			return resourceNotFound(d.ResourceID)
 		}
@@ -183,7 +183,7 @@ func deviceEntries(d *model.GatewayDevice) []entry {
 func (s *Site) UpdateGatewayDevice(ctx context.Context, id string, change func(*GatewayDeviceInput) error) (*model.GatewayDevice, error) {
 	var out *model.GatewayDevice
 	err := s.update(ctx, func(t *tx) error {
-		old, err := find[model.GatewayDevice](t, store.GatewayDevices, id, GatewayDeviceNotFound)
+		old, err := find(t, store.GatewayDevices, id, GatewayDeviceNotFound)
 		if err != nil {
 			return err
 		}
@@ -209,7 +209,7 @@ func (s *Site) UpdateGatewayDevice(ctx context.Context, id string, change func(*
 			return err
 		}
 		t.touch(&d.Standard)
-		t.Put(store.GatewayDevices, id, &d)
+		store.Put(t, store.GatewayDevices, id, &d)
 		out = &d
 		return nil
 	})
@@ -242,7 +242,7 @@ func (s *Site) DeleteGatewayDevice(ctx context.Context, id string, guard func(*m
 // deleteDevice deletes the device or, while its table is too large for that, a
 // part of the table.
 func (t *tx) deleteDevice(id string, guard func(*model.GatewayDevice) error) (gone bool, err error) {
-	d, err := find[model.GatewayDevice](t, store.GatewayDevices, id, GatewayDeviceNotFound)
+	d, err := find(t, store.GatewayDevices, id, GatewayDeviceNotFound)
 	if err != nil {
 		return false, err
 	}
@@ -261,9 +261,9 @@ func (t *tx) deleteDevice(id string, guard func(*model.GatewayDevice) error) (go
 	if len(table) > cascadeChunk {
 		return false, nil
 	}
-	t.Delete(store.Placements, id)
+	store.Delete(t, store.Placements, id)
 	t.retireSwitch(d)
-	t.Delete(store.GatewayDevices, id)
+	store.Delete(t, store.GatewayDevices, id)
 	return true, t.reindex(deviceEntries(d), nil)
 }
 
@@ -276,7 +276,7 @@ func (s *Site) CreateRemoteMAC(ctx context.Context, in *model.RemoteMACEntry) (*
 	err := s.update(ctx, func(t *tx) error {
 		e := *in
 		e.ID = model.RemoteMACEntryID(uuid.NewString())
-		d, err := find[model.GatewayDevice](t, store.GatewayDevices, string(e.DeviceID), GatewayDeviceNotFound)
+		d, err := find(t, store.GatewayDevices, string(e.DeviceID), GatewayDeviceNotFound)
 		if err != nil {
 			return err
 		}
@@ -296,7 +296,7 @@ func (s *Site) CreateRemoteMAC(ctx context.Context, in *model.RemoteMACEntry) (*
 			return err
 		}
 		e.CreatedAt = t.now
-		t.Put(store.RemoteMACEntries, string(e.ID), &e)
+		store.Put(t, store.RemoteMACEntries, string(e.ID), &e)
 		out = &e
 		return nil
 	})
@@ -331,10 +331,10 @@ func (s *Site) DeleteRemoteMAC(ctx context.Context, device model.GatewayDeviceID
 
 // RemoteMAC reads a row of the device's remote MAC table.
 func RemoteMAC(r store.Reader, device model.GatewayDeviceID, id string) (*model.RemoteMACEntry, error) {
-	if _, err := find[model.GatewayDevice](r, store.GatewayDevices, string(device), GatewayDeviceNotFound); err != nil {
+	if _, err := find(r, store.GatewayDevices, string(device), GatewayDeviceNotFound); err != nil {
 		return nil, err
 	}
-	e, err := find[model.RemoteMACEntry](r, store.RemoteMACEntries, id, RemoteMACEntryNotFound)
+	e, err := find(r, store.RemoteMACEntries, id, RemoteMACEntryNotFound)
 	if err != nil {
 		return nil, err
 	}
@@ -345,6 +345,6 @@ func RemoteMAC(r store.Reader, device model.GatewayDeviceID, id string) (*model.
 }
 
 func (t *tx) removeRemoteMAC(e *model.RemoteMACEntry) error {
-	t.Delete(store.RemoteMACEntries, string(e.ID))
+	store.Delete(t, store.RemoteMACEntries, string(e.ID))
 	return t.reindex(remoteMACEntries(e), nil)
 }

@@ -18,18 +18,18 @@ const stateChunk = 50
 func (s *Site) RegisterHost(ctx context.Context, name model.HostName) error {
 	return s.update(ctx, func(t *tx) error {
 		known := false
-		for h := range store.All[model.Host](t, store.Hosts) {
+		for h := range store.All(t, store.Hosts) {
 			if h.Name != name {
 				return Unsupported("host %s is refused: this site's host is %s, and a second one needs the fabric between hosts, which does not exist yet", name, h.Name)
 			}
 			known = true
 		}
 		if !known {
-			t.Put(store.Hosts, string(name), &model.Host{Name: name, FirstSeen: t.now})
+			store.Put(t, store.Hosts, string(name), &model.Host{Name: name, FirstSeen: t.now})
 		}
-		for d := range store.All[model.GatewayDevice](t, store.GatewayDevices) {
-			if placed(d) && store.Get[model.Placement](t, store.Placements, string(d.ID)) == nil {
-				t.Put(store.Placements, string(d.ID), &model.Placement{DeviceID: d.ID, Host: name, Epoch: 1})
+		for d := range store.All(t, store.GatewayDevices) {
+			if placed(d) && store.Get(t, store.Placements, string(d.ID)) == nil {
+				store.Put(t, store.Placements, string(d.ID), &model.Placement{DeviceID: d.ID, Host: name, Epoch: 1})
 			}
 		}
 		return nil
@@ -38,8 +38,8 @@ func (s *Site) RegisterHost(ctx context.Context, name model.HostName) error {
 
 // place puts a new gateway device on the site's host, if one is registered.
 func (t *tx) place(id model.GatewayDeviceID) {
-	for name := range t.List(store.Hosts) {
-		t.Put(store.Placements, string(id), &model.Placement{DeviceID: id, Host: model.HostName(name), Epoch: 1})
+	for name := range t.List(store.Hosts.Kind()) {
+		store.Put(t, store.Placements, string(id), &model.Placement{DeviceID: id, Host: model.HostName(name), Epoch: 1})
 		return
 	}
 }
@@ -53,7 +53,7 @@ func (s *Site) AckHost(ctx context.Context, name model.HostName, revision int64,
 	if err != nil {
 		return err
 	}
-	h := store.Get[model.Host](snap, store.Hosts, string(name))
+	h := store.Get(snap, store.Hosts, string(name))
 	if h == nil {
 		return hostNotFound(string(name))
 	}
@@ -62,7 +62,7 @@ func (s *Site) AckHost(ctx context.Context, name model.HostName, revision int64,
 	behind := len(s.freed.between(h.AckedRevision, revision)) > 0
 	if behind || underlayMTU != 0 && underlayMTU != h.UnderlayMTU {
 		err := s.update(ctx, func(t *tx) error {
-			old, err := find[model.Host](t, store.Hosts, string(name), hostNotFound)
+			old, err := find(t, store.Hosts, string(name), hostNotFound)
 			if err != nil {
 				return err
 			}
@@ -74,7 +74,7 @@ func (s *Site) AckHost(ctx context.Context, name model.HostName, revision int64,
 				h.UnderlayMTU = underlayMTU
 			}
 			if h != *old {
-				t.Put(store.Hosts, string(name), &h)
+				store.Put(t, store.Hosts, string(name), &h)
 			}
 			return nil
 		})
@@ -100,14 +100,14 @@ func (s *Site) SetPortStates(ctx context.Context, host model.HostName, states []
 					t.setOtherState(st)
 					continue
 				}
-				p := store.Get[model.Port](t, store.Ports, string(st.PortID))
+				p := store.Get(t, store.Ports, string(st.PortID))
 				if p == nil || p.HostID != host {
 					continue
 				}
-				if old := store.Get[model.PortState](t, store.PortStates, string(st.PortID)); old != nil && *old == st {
+				if old := store.Get(t, store.PortStates, string(st.PortID)); old != nil && *old == st {
 					continue
 				}
-				t.Put(store.PortStates, string(st.PortID), &st)
+				store.Put(t, store.PortStates, string(st.PortID), &st)
 			}
 			return nil
 		})
@@ -125,17 +125,17 @@ func (t *tx) setOtherState(st model.PortState) {
 	if !ok {
 		return
 	}
-	p := store.Get[model.Port](t, store.Ports, id)
+	p := store.Get(t, store.Ports, id)
 	if p == nil || p.HostID != "" {
 		return
 	}
 	st.PortID = p.ID
-	old := store.Get[model.PortState](t, store.PortStates, id)
+	old := store.Get(t, store.PortStates, id)
 	switch {
 	case st.Status == model.PortError && (old == nil || *old != st):
-		t.Put(store.PortStates, id, &st)
+		store.Put(t, store.PortStates, id, &st)
 	case st.Status != model.PortError && old != nil && old.Host == st.Host:
-		t.Delete(store.PortStates, id)
+		store.Delete(t, store.PortStates, id)
 	}
 }
 
@@ -147,21 +147,21 @@ func (s *Site) ForgetOthers(ctx context.Context, host model.HostName) error {
 		return err
 	}
 	var ids []model.PortID
-	for st := range store.All[model.PortState](snap, store.PortStates) {
+	for st := range store.All(snap, store.PortStates) {
 		if st.Host != host || st.Status != model.PortError {
 			continue
 		}
-		if p := store.Get[model.Port](snap, store.Ports, string(st.PortID)); p != nil && p.HostID == "" {
+		if p := store.Get(snap, store.Ports, string(st.PortID)); p != nil && p.HostID == "" {
 			ids = append(ids, st.PortID)
 		}
 	}
 	for chunk := range slices.Chunk(ids, stateChunk) {
 		err := s.update(ctx, func(t *tx) error {
 			for _, id := range chunk {
-				p := store.Get[model.Port](t, store.Ports, string(id))
-				st := store.Get[model.PortState](t, store.PortStates, string(id))
+				p := store.Get(t, store.Ports, string(id))
+				st := store.Get(t, store.PortStates, string(id))
 				if p != nil && p.HostID == "" && st != nil && st.Host == host {
-					t.Delete(store.PortStates, string(id))
+					store.Delete(t, store.PortStates, string(id))
 				}
 			}
 			return nil

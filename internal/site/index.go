@@ -106,7 +106,7 @@ func RemoteMACsOf(r store.Reader, id model.GatewayDeviceID) []*model.RemoteMACEn
 func remoteMACs(r store.Reader, id model.GatewayDeviceID, most int) []*model.RemoteMACEntry {
 	var out []*model.RemoteMACEntry
 	for _, eid := range r.Scan(ixRemoteMAC, string(id)+"/") {
-		if e := store.Get[model.RemoteMACEntry](r, store.RemoteMACEntries, eid); e != nil {
+		if e := store.Get(r, store.RemoteMACEntries, eid); e != nil {
 			out = append(out, e)
 		}
 		if len(out) == most {

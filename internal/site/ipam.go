@@ -139,7 +139,7 @@ func generationFailure(net model.NetworkID) *model.Error {
 func (t *tx) subnetsOf(net model.NetworkID) []*model.Subnet {
 	var out []*model.Subnet
 	for _, id := range SubnetsOf(t, net) {
-		if sub := store.Get[model.Subnet](t, store.Subnets, id); sub != nil {
+		if sub := store.Get(t, store.Subnets, id); sub != nil {
 			out = append(out, sub)
 		}
 	}

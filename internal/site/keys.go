@@ -177,7 +177,7 @@ func (s *Site) ReclaimKeys(ctx context.Context) error {
 // ackedByAll is the revision that every registered host has applied.
 func ackedByAll(r store.Reader) int64 {
 	acked := int64(1<<63 - 1)
-	for h := range store.All[model.Host](r, store.Hosts) {
+	for h := range store.All(r, store.Hosts) {
 		acked = min(acked, h.AckedRevision)
 	}
 	return acked

@@ -31,7 +31,7 @@ func (s *Site) CreateL2Gateway(ctx context.Context, in *L2GatewayInput) (*model.
 			return err
 		}
 		t.stamp(&g.Standard, 1)
-		t.Put(store.L2Gateways, string(g.ID), &g)
+		store.Put(t, store.L2Gateways, string(g.ID), &g)
 		out = &g
 		return nil
 	})
@@ -40,7 +40,7 @@ func (s *Site) CreateL2Gateway(ctx context.Context, in *L2GatewayInput) (*model.
 
 // onDevice checks what a gateway is to be made of, and reads its VNI.
 func (t *tx) onDevice(g *model.L2Gateway, segmentation string) error {
-	d, err := find[model.GatewayDevice](t, store.GatewayDevices, string(g.DeviceID), GatewayDeviceNotFound)
+	d, err := find(t, store.GatewayDevices, string(g.DeviceID), GatewayDeviceNotFound)
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (t *tx) onDevice(g *model.L2Gateway, segmentation string) error {
 func (s *Site) UpdateL2Gateway(ctx context.Context, id string, change func(*L2GatewayInput) error) (*model.L2Gateway, error) {
 	var out *model.L2Gateway
 	err := s.update(ctx, func(t *tx) error {
-		old, err := find[model.L2Gateway](t, store.L2Gateways, id, L2GatewayNotFound)
+		old, err := find(t, store.L2Gateways, id, L2GatewayNotFound)
 		if err != nil {
 			return err
 		}
@@ -83,7 +83,7 @@ func (s *Site) UpdateL2Gateway(ctx context.Context, id string, change func(*L2Ga
 			return err
 		}
 		t.touch(&g.Standard)
-		t.Put(store.L2Gateways, id, &g)
+		store.Put(t, store.L2Gateways, id, &g)
 		out = &g
 		return nil
 	})
@@ -167,7 +167,7 @@ func checkInterfaces(l []model.SwitchInterface, on model.GatewayDeviceType) erro
 // DeleteL2Gateway deletes an L2 gateway without a connection.
 func (s *Site) DeleteL2Gateway(ctx context.Context, id string, guard func(*model.L2Gateway) error) error {
 	return s.update(ctx, func(t *tx) error {
-		g, err := find[model.L2Gateway](t, store.L2Gateways, id, L2GatewayNotFound)
+		g, err := find(t, store.L2Gateways, id, L2GatewayNotFound)
 		if err != nil {
 			return err
 		}
@@ -177,7 +177,7 @@ func (s *Site) DeleteL2Gateway(ctx context.Context, id string, guard func(*model
 		if _, used := t.Lookup(ixConnOfGateway, id); used {
 			return gatewayInUse(id)
 		}
-		t.Delete(store.L2Gateways, id)
+		store.Delete(t, store.L2Gateways, id)
 		return t.reindex(gatewayEntries(g), nil)
 	})
 }
@@ -196,11 +196,11 @@ func (s *Site) CreateConnection(ctx context.Context, in *ConnectionInput) (*mode
 	err := s.update(ctx, func(t *tx) error {
 		c := in.L2GatewayConnection
 		c.ID = model.L2GatewayConnectionID(uuid.NewString())
-		net, err := find[model.Network](t, store.Networks, string(c.NetworkID), NetworkNotFound)
+		net, err := find(t, store.Networks, string(c.NetworkID), NetworkNotFound)
 		if err != nil {
 			return err
 		}
-		g := named[model.L2Gateway](t, store.L2Gateways, string(c.L2GatewayID))
+		g := named(t, store.L2Gateways, string(c.L2GatewayID))
 		if err := checkConnection(t, &c, g, in.Segmentation); err != nil {
 			return err
 		}
@@ -212,7 +212,7 @@ func (s *Site) CreateConnection(ctx context.Context, in *ConnectionInput) (*mode
 			return err
 		}
 		c.CreatedAt = t.now
-		t.Put(store.L2GatewayConnections, string(c.ID), &c)
+		store.Put(t, store.L2GatewayConnections, string(c.ID), &c)
 		out = &c
 		return nil
 	})
@@ -230,12 +230,12 @@ func checkConnection(t *tx, c *model.L2GatewayConnection, g *model.L2Gateway, se
 		return L2GatewayNotFound(string(c.L2GatewayID))
 	}
 	if id, ok := t.Lookup(ixConnOfGateway, string(g.ID)); ok {
-		if other := store.Get[model.L2GatewayConnection](t, store.L2GatewayConnections, id); other != nil && other.NetworkID == c.NetworkID {
+		if other := store.Get(t, store.L2GatewayConnections, id); other != nil && other.NetworkID == c.NetworkID {
 			return conflict("L2GatewayConnectionExists", "The specified mapping for l2gateway %s and network %s already exists", g.ID, c.NetworkID)
 		}
 		return gatewayConnected(g.ID)
 	}
-	d, err := find[model.GatewayDevice](t, store.GatewayDevices, string(g.DeviceID), GatewayDeviceNotFound)
+	d, err := find(t, store.GatewayDevices, string(g.DeviceID), GatewayDeviceNotFound)
 	if err != nil {
 		return err // cannot be: a device with an L2 gateway is not deleted
 	}
@@ -288,7 +288,7 @@ func connectionEntries(c *model.L2GatewayConnection, g *model.L2Gateway) []entry
 // DeleteConnection takes a network off its L2 gateway.
 func (s *Site) DeleteConnection(ctx context.Context, id string, guard func(*model.L2GatewayConnection) error) error {
 	return s.update(ctx, func(t *tx) error {
-		c, err := find[model.L2GatewayConnection](t, store.L2GatewayConnections, id, L2GatewayConnectionNotFound)
+		c, err := find(t, store.L2GatewayConnections, id, L2GatewayConnectionNotFound)
 		if err != nil {
 			return err
 		}
@@ -300,11 +300,11 @@ func (s *Site) DeleteConnection(ctx context.Context, id string, guard func(*mode
 }
 
 func (t *tx) removeConnection(c *model.L2GatewayConnection) error {
-	g, err := find[model.L2Gateway](t.Tx, store.L2Gateways, string(c.L2GatewayID), L2GatewayNotFound)
+	g, err := find(t.Tx, store.L2Gateways, string(c.L2GatewayID), L2GatewayNotFound)
 	if err != nil {
 		return err // cannot be: an L2 gateway with a connection is not deleted
 	}
-	t.Delete(store.L2GatewayConnections, string(c.ID))
-	t.Delete(store.LearnedMACs, string(c.ID))
+	store.Delete(t, store.L2GatewayConnections, string(c.ID))
+	store.Delete(t, store.LearnedMACs, string(c.ID))
 	return t.reindex(connectionEntries(c, g), nil)
 }

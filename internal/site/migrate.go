@@ -19,7 +19,7 @@ func Migrations() []store.Migration {
 // countOwned adds the entries that quotas count, which the first release had none of.
 func countOwned(old []store.Entry) ([]store.Entry, error) {
 	counted := map[store.Kind]string{
-		store.Networks: QuotaNetwork, store.Subnets: QuotaSubnet, store.Ports: QuotaPort, store.Routers: QuotaRouter,
+		store.Networks.Kind(): QuotaNetwork, store.Subnets.Kind(): QuotaSubnet, store.Ports.Kind(): QuotaPort, store.Routers.Kind(): QuotaRouter,
 	}
 	var out []store.Entry
 	for _, e := range old {
@@ -45,7 +45,7 @@ func countOwned(old []store.Entry) ([]store.Entry, error) {
 func nameShares(old []store.Entry) ([]store.Entry, error) {
 	var out []store.Entry
 	for _, e := range old {
-		if e.Kind != store.Networks {
+		if e.Kind != store.Networks.Kind() {
 			continue
 		}
 		var n model.Network
@@ -60,7 +60,7 @@ func nameShares(old []store.Entry) ([]store.Entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, store.Entry{Kind: store.RBACPolicies, ID: string(p.ID), Value: string(value)})
+		out = append(out, store.Entry{Kind: store.RBACPolicies.Kind(), ID: string(p.ID), Value: string(value)})
 		for _, x := range rbacEntries(p) {
 			out = append(out, store.Entry{Index: x.ix, Key: x.key, Value: x.value})
 		}

@@ -36,13 +36,13 @@ func (s *Site) CreateNetworks(ctx context.Context, in []*model.Network) ([]*mode
 			if err := t.checkMTU(&n); err != nil {
 				return err
 			}
-			key, err := t.newKey(store.Networks, string(n.ID))
+			key, err := t.newKey(store.Networks.Kind(), string(n.ID))
 			if err != nil {
 				return err
 			}
 			n.Key = model.NetworkKey(key)
 			t.stamp(&n.Standard, 1)
-			t.Put(store.Networks, string(n.ID), &n)
+			store.Put(t, store.Networks, string(n.ID), &n)
 			if n.Shared {
 				if err := t.share(shareOfNetwork(&n), true); err != nil {
 					return err
@@ -63,7 +63,7 @@ func networkEntries(n *model.Network) []entry {
 func (s *Site) UpdateNetwork(ctx context.Context, id string, change func(*model.Network) error) (*model.Network, error) {
 	var out *model.Network
 	err := s.update(ctx, func(t *tx) error {
-		old, err := find[model.Network](t, store.Networks, id, NetworkNotFound)
+		old, err := find(t, store.Networks, id, NetworkNotFound)
 		if err != nil {
 			return err
 		}
@@ -85,7 +85,7 @@ func (s *Site) UpdateNetwork(ctx context.Context, id string, change func(*model.
 			}
 		}
 		t.touch(&n.Standard)
-		t.Put(store.Networks, id, &n)
+		store.Put(t, store.Networks, id, &n)
 		out = &n
 		return nil
 	})
@@ -112,10 +112,10 @@ func (t *tx) checkMTU(n *model.Network) error {
 
 // reviseNetwork counts a change of a network's subnets as one of the network.
 func (t *tx) reviseNetwork(id model.NetworkID) {
-	if old := store.Get[model.Network](t, store.Networks, string(id)); old != nil {
+	if old := store.Get(t, store.Networks, string(id)); old != nil {
 		n := *old
 		t.touch(&n.Standard)
-		t.Put(store.Networks, string(id), &n)
+		store.Put(t, store.Networks, string(id), &n)
 	}
 }
 
@@ -123,7 +123,7 @@ func (t *tx) reviseNetwork(id model.NetworkID) {
 // connections.
 func (s *Site) DeleteNetwork(ctx context.Context, id string, guard func(*model.Network) error) error {
 	return s.update(ctx, func(t *tx) error {
-		n, err := find[model.Network](t, store.Networks, id, NetworkNotFound)
+		n, err := find(t, store.Networks, id, NetworkNotFound)
 		if err != nil {
 			return err
 		}
@@ -137,14 +137,14 @@ func (s *Site) DeleteNetwork(ctx context.Context, id string, guard func(*model.N
 			return conflict("NetworkInUse", "Unable to complete operation on network %s. There are one or more ports still in use on the network, id for these ports is %s.", id, strings.Join(ports, ","))
 		}
 		for _, sid := range SubnetsOf(t, n.ID) {
-			if sub := store.Get[model.Subnet](t, store.Subnets, sid); sub != nil {
+			if sub := store.Get(t, store.Subnets, sid); sub != nil {
 				if err := t.removeSubnet(sub); err != nil {
 					return err
 				}
 			}
 		}
 		for _, cid := range suffixes(t, ixConnOfNetwork, id+"/") {
-			if c := store.Get[model.L2GatewayConnection](t, store.L2GatewayConnections, cid); c != nil {
+			if c := store.Get(t, store.L2GatewayConnections, cid); c != nil {
 				if err := t.removeConnection(c); err != nil {
 					return err
 				}
@@ -153,8 +153,8 @@ func (s *Site) DeleteNetwork(ctx context.Context, id string, guard func(*model.N
 		if err := t.unshare(id); err != nil {
 			return err
 		}
-		t.freeKey(store.Networks, uint32(n.Key))
-		t.Delete(store.Networks, id)
+		t.freeKey(store.Networks.Kind(), uint32(n.Key))
+		store.Delete(t, store.Networks, id)
 		return t.reindex(networkEntries(n), nil)
 	})
 }

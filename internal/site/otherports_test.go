@@ -30,7 +30,7 @@ func TestOtherPortsOfAHost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := store.Get[model.Port](snap, store.Ports, string(i.PortID))
+		p := store.Get(snap, store.Ports, string(i.PortID))
 		return site.PortStatus(snap, p), site.PortReason(snap, p), p
 	}
 	_, _, p := status()
@@ -76,7 +76,7 @@ func TestPortReason(t *testing.T) {
 		t.Helper()
 		snap, err := f.View(f.Context())
 		f.ok(err)
-		if got := site.PortReason(snap, store.Get[model.Port](snap, store.Ports, string(p.ID))); got != why {
+		if got := site.PortReason(snap, store.Get(snap, store.Ports, string(p.ID))); got != why {
 			t.Errorf("%q, want %q", got, why)
 		}
 	}

@@ -87,7 +87,7 @@ func (t *tx) poolFor(in *SubnetInput) (*model.SubnetPool, error) {
 			return nil, badRequest("subnets", "subnetpool_id and use_default_subnetpool cannot both be specified")
 		}
 		id, _ := t.Lookup(ixDefaultPool, "4")
-		pool := named[model.SubnetPool](t, store.SubnetPools, id)
+		pool := named(t, store.SubnetPools, id)
 		if pool == nil {
 			return nil, badRequest("subnets", "No default subnetpool found for IPv4")
 		}
@@ -99,7 +99,7 @@ func (t *tx) poolFor(in *SubnetInput) (*model.SubnetPool, error) {
 		}
 		return nil, nil
 	}
-	return find[model.SubnetPool](t, store.SubnetPools, string(in.PoolID), SubnetPoolNotFound)
+	return find(t, store.SubnetPools, string(in.PoolID), SubnetPoolNotFound)
 }
 
 // checkPoolQuota makes sure that a project takes no more of a pool than it may.
@@ -235,7 +235,7 @@ func addrV4(n uint32) netip.Addr {
 func (t *tx) checkPoolAffinity(sub *model.Subnet, others []*model.Subnet) error {
 	scope := AddressScopeOf(t, sub.NetworkID)
 	if scope != "" && sub.PoolID != "" {
-		pool, err := find[model.SubnetPool](t.Tx, store.SubnetPools, string(sub.PoolID), SubnetPoolNotFound)
+		pool, err := find(t.Tx, store.SubnetPools, string(sub.PoolID), SubnetPoolNotFound)
 		if err != nil {
 			return err
 		}

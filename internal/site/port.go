@@ -44,7 +44,7 @@ func (s *Site) CreatePorts(ctx context.Context, in []*PortInput) ([]*model.Port,
 
 func (t *tx) createPort(in PortInput) (*model.Port, error) {
 	p := in.Port
-	net, err := find[model.Network](t, store.Networks, string(p.NetworkID), NetworkNotFound)
+	net, err := find(t, store.Networks, string(p.NetworkID), NetworkNotFound)
 	if err != nil {
 		return nil, err
 	}
@@ -70,13 +70,13 @@ func (t *tx) createPort(in PortInput) (*model.Port, error) {
 	if err := t.reindex(nil, portEntries(&p)); err != nil {
 		return nil, err
 	}
-	key, err := t.newKey(store.Ports, string(p.ID))
+	key, err := t.newKey(store.Ports.Kind(), string(p.ID))
 	if err != nil {
 		return nil, err
 	}
 	p.Key = model.PortKey(key)
 	t.stamp(&p.Standard, 1)
-	t.Put(store.Ports, string(p.ID), &p)
+	store.Put(t, store.Ports, string(p.ID), &p)
 	return &p, nil
 }
 
@@ -151,7 +151,7 @@ func (s *Site) UpdatePort(ctx context.Context, id string, change func(*PortInput
 	var out *model.Port
 	var newMAC bool
 	err := s.update(ctx, func(t *tx) error {
-		old, err := find[model.Port](t, store.Ports, id, PortNotFound)
+		old, err := find(t, store.Ports, id, PortNotFound)
 		if err != nil {
 			return err
 		}
@@ -193,10 +193,10 @@ func (t *tx) storePort(old, p *model.Port) error {
 		return err
 	}
 	if old.HostID != p.HostID || old.InterfaceName() != p.InterfaceName() {
-		t.Delete(store.PortStates, string(p.ID))
+		store.Delete(t, store.PortStates, string(p.ID))
 	}
 	t.touch(&p.Standard)
-	t.Put(store.Ports, string(p.ID), p)
+	store.Put(t, store.Ports, string(p.ID), p)
 	return nil
 }
 
@@ -204,7 +204,7 @@ func (t *tx) checkPortChange(old, p *model.Port) error {
 	if p.NetworkID != old.NetworkID {
 		return invalidInput("the network of a port cannot be changed")
 	}
-	net, err := find[model.Network](t.Tx, store.Networks, string(p.NetworkID), NetworkNotFound)
+	net, err := find(t.Tx, store.Networks, string(p.NetworkID), NetworkNotFound)
 	if err != nil {
 		return err
 	}
@@ -223,7 +223,7 @@ func (t *tx) checkPortChange(old, p *model.Port) error {
 	if slices.Equal(p.FixedIPs, old.FixedIPs) {
 		return nil
 	}
-	router, err := find[model.Router](t.Tx, store.Routers, p.DeviceID, RouterNotFound)
+	router, err := find(t.Tx, store.Routers, p.DeviceID, RouterNotFound)
 	if err != nil {
 		return err
 	}
@@ -236,7 +236,7 @@ func (t *tx) checkPortChange(old, p *model.Port) error {
 // DeletePort deletes a port that is nothing's interface.
 func (s *Site) DeletePort(ctx context.Context, id string, guard func(*model.Port) error) error {
 	return s.update(ctx, func(t *tx) error {
-		p, err := find[model.Port](t, store.Ports, id, PortNotFound)
+		p, err := find(t, store.Ports, id, PortNotFound)
 		if err != nil {
 			return err
 		}
@@ -254,9 +254,9 @@ func (t *tx) removePort(p *model.Port) error {
 	if err := t.reindex(portEntries(p), nil); err != nil {
 		return err
 	}
-	t.freeKey(store.Ports, uint32(p.Key))
-	t.Delete(store.PortStates, string(p.ID))
-	t.Delete(store.Ports, string(p.ID))
+	t.freeKey(store.Ports.Kind(), uint32(p.Key))
+	store.Delete(t, store.PortStates, string(p.ID))
+	store.Delete(t, store.Ports, string(p.ID))
 	return nil
 }
 
@@ -276,12 +276,12 @@ func PortStatus(r store.Reader, p *model.Port) model.PortStatus {
 		return tableStatus(r, p)
 	}
 	if isInterface(p) {
-		net := store.Get[model.Network](r, store.Networks, string(p.NetworkID))
+		net := store.Get(r, store.Networks, string(p.NetworkID))
 		if net == nil || net.Type != model.NetworkUplink {
 			return tableStatus(r, p)
 		}
 	}
-	st := store.Get[model.PortState](r, store.PortStates, string(p.ID))
+	st := store.Get(r, store.PortStates, string(p.ID))
 	if st == nil || p.HostID == "" || st.Host != p.HostID {
 		return model.PortDown
 	}
@@ -290,7 +290,7 @@ func PortStatus(r store.Reader, p *model.Port) model.PortStatus {
 
 // tableStatus is the status of a port that exists in tables alone.
 func tableStatus(r store.Reader, p *model.Port) model.PortStatus {
-	if st := store.Get[model.PortState](r, store.PortStates, string(p.ID)); st != nil && st.Status == model.PortError {
+	if st := store.Get(r, store.PortStates, string(p.ID)); st != nil && st.Status == model.PortError {
 		return model.PortError
 	}
 	return model.PortActive
@@ -299,7 +299,7 @@ func tableStatus(r store.Reader, p *model.Port) model.PortStatus {
 // PortReason is why a host says that a port is DOWN or in ERROR, in words; "" where the
 // port is ACTIVE, and where what makes it DOWN is the port itself.
 func PortReason(r store.Reader, p *model.Port) string {
-	st := store.Get[model.PortState](r, store.PortStates, string(p.ID))
+	st := store.Get(r, store.PortStates, string(p.ID))
 	status := PortStatus(r, p)
 	if st == nil || !p.AdminStateUp || status == model.PortActive || status != st.Status {
 		return ""

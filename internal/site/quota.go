@@ -245,7 +245,7 @@ func overQuota(resource string) *model.Error {
 
 // LimitOf is the limit that holds for a project: its own, or the default.
 func LimitOf(r store.Reader, defaults map[string]int64, project model.ProjectID, resource string) int64 {
-	if q := store.Get[model.Quota](r, store.Quotas, string(project)); q != nil {
+	if q := store.Get(r, store.Quotas, string(project)); q != nil {
 		if n, ok := q.Limits[resource]; ok {
 			return n
 		}
@@ -288,7 +288,7 @@ func Used(r store.Reader, project model.ProjectID, resource string) int64 {
 func (s *Site) SetQuota(ctx context.Context, project model.ProjectID, limits map[string]int64, checked bool) error {
 	return s.update(ctx, func(t *tx) error {
 		q := model.Quota{ProjectID: project, Limits: map[string]int64{}}
-		if old := store.Get[model.Quota](t, store.Quotas, string(project)); old != nil {
+		if old := store.Get(t, store.Quotas, string(project)); old != nil {
 			maps.Copy(q.Limits, old.Limits)
 		}
 		for _, resource := range slices.Sorted(maps.Keys(limits)) {
@@ -298,7 +298,7 @@ func (s *Site) SetQuota(ctx context.Context, project model.ProjectID, limits map
 			}
 			q.Limits[resource] = limit
 		}
-		t.Put(store.Quotas, string(project), &q)
+		store.Put(t, store.Quotas, string(project), &q)
 		return nil
 	})
 }
@@ -306,10 +306,10 @@ func (s *Site) SetQuota(ctx context.Context, project model.ProjectID, limits map
 // DeleteQuota gives a project the default limits again.
 func (s *Site) DeleteQuota(ctx context.Context, project model.ProjectID) error {
 	return s.update(ctx, func(t *tx) error {
-		if store.Get[model.Quota](t, store.Quotas, string(project)) == nil {
+		if store.Get(t, store.Quotas, string(project)) == nil {
 			return model.Errf(model.KindNotFound, "TenantQuotaNotFound", "Quota for tenant %s could not be found.", project)
 		}
-		t.Delete(store.Quotas, string(project))
+		store.Delete(t, store.Quotas, string(project))
 		return nil
 	})
 }

@@ -40,19 +40,19 @@ type sharable struct {
 func findSharable(r store.Reader, typ, id string) (*sharable, error) {
 	switch typ {
 	case ShareNetwork:
-		n, err := find[model.Network](r, store.Networks, id, NetworkNotFound)
+		n, err := find(r, store.Networks, id, NetworkNotFound)
 		if err != nil {
 			return nil, err
 		}
 		return shareOfNetwork(n), nil
 	case ShareSubnetPool:
-		p, err := find[model.SubnetPool](r, store.SubnetPools, id, SubnetPoolNotFound)
+		p, err := find(r, store.SubnetPools, id, SubnetPoolNotFound)
 		if err != nil {
 			return nil, err
 		}
 		return shareOfPool(p), nil
 	case ShareAddressScope:
-		a, err := find[model.AddressScope](r, store.AddressScopes, id, AddressScopeNotFound)
+		a, err := find(r, store.AddressScopes, id, AddressScopeNotFound)
 		if err != nil {
 			return nil, err
 		}
@@ -66,7 +66,7 @@ func shareOfNetwork(n *model.Network) *sharable {
 		c := *n
 		c.Shared = shared
 		t.touch(&c.Standard)
-		t.Put(store.Networks, string(n.ID), &c)
+		store.Put(t, store.Networks, string(n.ID), &c)
 	}, func(r store.Reader) iter.Seq[model.ProjectID] {
 		return owners(r, store.Ports, keysOf(r, ixPortOfNetwork, string(n.ID)+"/"), func(p *model.Port) model.ProjectID { return p.ProjectID })
 	}}
@@ -77,7 +77,7 @@ func shareOfPool(p *model.SubnetPool) *sharable {
 		c := *p
 		c.Shared = shared
 		t.touch(&c.Standard)
-		t.Put(store.SubnetPools, string(p.ID), &c)
+		store.Put(t, store.SubnetPools, string(p.ID), &c)
 	}, func(r store.Reader) iter.Seq[model.ProjectID] {
 		return owners(r, store.Subnets, valuesOf(r, ixPrefixOfPool, string(p.ID)+"/"), func(s *model.Subnet) model.ProjectID { return s.ProjectID })
 	}}
@@ -87,17 +87,17 @@ func shareOfScope(a *model.AddressScope) *sharable {
 	return &sharable{ShareAddressScope, string(a.ID), a.ProjectID, func(t *tx, shared bool) {
 		c := *a
 		c.Shared = shared
-		t.Put(store.AddressScopes, string(a.ID), &c)
+		store.Put(t, store.AddressScopes, string(a.ID), &c)
 	}, func(r store.Reader) iter.Seq[model.ProjectID] {
 		return owners(r, store.SubnetPools, keysOf(r, ixPoolOfScope, string(a.ID)+"/"), func(p *model.SubnetPool) model.ProjectID { return p.ProjectID })
 	}}
 }
 
 // owners are the projects of the objects with these ids.
-func owners[M any](r store.Reader, kind store.Kind, ids iter.Seq[string], owner func(*M) model.ProjectID) iter.Seq[model.ProjectID] {
+func owners[M any](r store.Reader, table store.Table[M], ids iter.Seq[string], owner func(*M) model.ProjectID) iter.Seq[model.ProjectID] {
 	return func(yield func(model.ProjectID) bool) {
 		for id := range ids {
-			if o := store.Get[M](r, kind, id); o != nil && !yield(owner(o)) {
+			if o := store.Get(r, table, id); o != nil && !yield(owner(o)) {
 				return
 			}
 		}
@@ -177,7 +177,7 @@ func (s *Site) CreateRBACPolicies(ctx context.Context, in []*model.RBACPolicy) (
 			if p.Target == model.Everybody {
 				o.set(t, true)
 			}
-			t.Put(store.RBACPolicies, id, &p)
+			store.Put(t, store.RBACPolicies, id, &p)
 			out = append(out, &p)
 		}
 		return nil
@@ -204,7 +204,7 @@ func RBACPolicyNotFound(id string) *model.Error {
 func (s *Site) UpdateRBACPolicy(ctx context.Context, id string, change func(*model.RBACPolicy) error) (*model.RBACPolicy, error) {
 	var out *model.RBACPolicy
 	err := s.update(ctx, func(t *tx) error {
-		old, err := find[model.RBACPolicy](t, store.RBACPolicies, id, RBACPolicyNotFound)
+		old, err := find(t, store.RBACPolicies, id, RBACPolicyNotFound)
 		if err != nil {
 			return err
 		}
@@ -232,7 +232,7 @@ func (s *Site) UpdateRBACPolicy(ctx context.Context, id string, change func(*mod
 		if p.Target == model.Everybody || old.Target == model.Everybody {
 			o.set(t, p.Target == model.Everybody)
 		}
-		t.Put(store.RBACPolicies, id, &p)
+		store.Put(t, store.RBACPolicies, id, &p)
 		return nil
 	})
 	return out, err
@@ -241,7 +241,7 @@ func (s *Site) UpdateRBACPolicy(ctx context.Context, id string, change func(*mod
 // DeleteRBACPolicy deletes a policy that no use of the object depends on.
 func (s *Site) DeleteRBACPolicy(ctx context.Context, id string, guard func(*model.RBACPolicy) error) error {
 	return s.update(ctx, func(t *tx) error {
-		p, err := find[model.RBACPolicy](t, store.RBACPolicies, id, RBACPolicyNotFound)
+		p, err := find(t, store.RBACPolicies, id, RBACPolicyNotFound)
 		if err != nil {
 			return err
 		}
@@ -266,7 +266,7 @@ func (s *Site) DeleteRBACPolicy(ctx context.Context, id string, guard func(*mode
 }
 
 func (t *tx) removePolicy(p *model.RBACPolicy) error {
-	t.Delete(store.RBACPolicies, string(p.ID))
+	store.Delete(t, store.RBACPolicies, string(p.ID))
 	return t.reindex(rbacEntries(p), nil)
 }
 
@@ -304,10 +304,10 @@ func (t *tx) share(o *sharable, shared bool) error {
 	switch {
 	case shared && !is:
 		p := everybodyPolicy(o, uuid.NewString())
-		t.Put(store.RBACPolicies, string(p.ID), p)
+		store.Put(t, store.RBACPolicies, string(p.ID), p)
 		return t.reindex(nil, rbacEntries(p))
 	case !shared && is:
-		if p := store.Get[model.RBACPolicy](t, store.RBACPolicies, id); p != nil {
+		if p := store.Get(t, store.RBACPolicies, id); p != nil {
 			if err := t.removePolicy(p); err != nil {
 				return err
 			}
@@ -325,7 +325,7 @@ func everybodyPolicy(o *sharable, id string) *model.RBACPolicy {
 // unshare takes away all policies of an object that goes.
 func (t *tx) unshare(object string) error {
 	for _, id := range slices.Collect(valuesOf(t.Tx, ixShare, object+"/")) {
-		if p := store.Get[model.RBACPolicy](t, store.RBACPolicies, id); p != nil {
+		if p := store.Get(t, store.RBACPolicies, id); p != nil {
 			if err := t.removePolicy(p); err != nil {
 				return err
 			}

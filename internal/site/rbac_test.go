@@ -13,9 +13,9 @@ import (
 // the same one if the migration begins again.
 func TestNameShares(t *testing.T) {
 	old := []store.Entry{
-		{Kind: store.Networks, ID: "n1", Value: `{"id":"n1","project_id":"a/b","shared":true}`},
-		{Kind: store.Networks, ID: "n2", Value: `{"id":"n2","project_id":"c"}`},
-		{Kind: store.Subnets, ID: "s", Value: `{"id":"s"}`},
+		{Kind: store.Networks.Kind(), ID: "n1", Value: `{"id":"n1","project_id":"a/b","shared":true}`},
+		{Kind: store.Networks.Kind(), ID: "n2", Value: `{"id":"n2","project_id":"c"}`},
+		{Kind: store.Subnets.Kind(), ID: "s", Value: `{"id":"s"}`},
 	}
 	got, err := nameShares(old)
 	if err != nil {
@@ -33,7 +33,7 @@ func TestNameShares(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := model.RBACPolicy{ID: model.RBACPolicyID(got[0].ID), ProjectID: "a/b", ObjectType: ShareNetwork, ObjectID: "n1", Action: ActionShared, Target: model.Everybody}
-	if got[0].Kind != store.RBACPolicies || p != want {
+	if got[0].Kind != store.RBACPolicies.Kind() || p != want {
 		t.Errorf("%+v", p)
 	}
 	for i, e := range rbacEntries(&p) {
@@ -41,7 +41,7 @@ func TestNameShares(t *testing.T) {
 			t.Errorf("entry %+v, want %+v", x, e)
 		}
 	}
-	if _, err := nameShares([]store.Entry{{Kind: store.Networks, ID: "n", Value: "{"}}); err == nil {
+	if _, err := nameShares([]store.Entry{{Kind: store.Networks.Kind(), ID: "n", Value: "{"}}); err == nil {
 		t.Error("a network that is no JSON")
 	}
 }

@@ -25,7 +25,7 @@ func (t *tx) checkExternal(in *RouterInput) error {
 	switch {
 	case id == "":
 		return nil
-	case named[model.Network](t, store.Networks, string(id)) == nil:
+	case named(t, store.Networks, string(id)) == nil:
 		return NetworkNotFound(string(id))
 	}
 	return model.Errf(model.KindInvalid, "BadRequest", "Bad router request: Network %s is not an external network: external networks do not exist yet.", id)
@@ -49,13 +49,13 @@ func (s *Site) CreateRouters(ctx context.Context, in []*RouterInput) ([]*model.R
 			if err := t.reindex(nil, routerEntries(&r)); err != nil {
 				return err
 			}
-			key, err := t.newKey(store.Routers, string(r.ID))
+			key, err := t.newKey(store.Routers.Kind(), string(r.ID))
 			if err != nil {
 				return err
 			}
 			r.Key = model.RouterKey(key)
 			t.stamp(&r.Standard, 1)
-			t.Put(store.Routers, string(r.ID), &r)
+			store.Put(t, store.Routers, string(r.ID), &r)
 			out = append(out, &r)
 		}
 		return nil
@@ -71,7 +71,7 @@ func routerEntries(r *model.Router) []entry {
 func (s *Site) UpdateRouter(ctx context.Context, id string, change func(*RouterInput) error) (*model.Router, error) {
 	var out *model.Router
 	err := s.update(ctx, func(t *tx) error {
-		old, err := find[model.Router](t, store.Routers, id, RouterNotFound)
+		old, err := find(t, store.Routers, id, RouterNotFound)
 		if err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func (s *Site) UpdateRouter(ctx context.Context, id string, change func(*RouterI
 			}
 		}
 		t.touch(&r.Standard)
-		t.Put(store.Routers, id, &r)
+		store.Put(t, store.Routers, id, &r)
 		out = &r
 		return nil
 	})
@@ -139,7 +139,7 @@ func (s *Site) RemoveRoutes(ctx context.Context, id string, routes []model.HostR
 // DeleteRouter deletes a router without interfaces that no gateway device names.
 func (s *Site) DeleteRouter(ctx context.Context, id string, guard func(*model.Router) error) error {
 	return s.update(ctx, func(t *tx) error {
-		r, err := find[model.Router](t, store.Routers, id, RouterNotFound)
+		r, err := find(t, store.Routers, id, RouterNotFound)
 		if err != nil {
 			return err
 		}
@@ -152,8 +152,8 @@ func (s *Site) DeleteRouter(ctx context.Context, id string, guard func(*model.Ro
 		if ports := someSuffixes(t, ixPortOfRouter, id+"/"); len(ports) > 0 {
 			return conflict("RouterInUse", "Router %s has ports still attached: %s", id, strings.Join(ports, ", "))
 		}
-		t.freeKey(store.Routers, uint32(r.Key))
-		t.Delete(store.Routers, id)
+		t.freeKey(store.Routers.Kind(), uint32(r.Key))
+		store.Delete(t, store.Routers, id)
 		return t.reindex(routerEntries(r), nil)
 	})
 }
@@ -204,7 +204,7 @@ func invalidRoutes(routes []model.HostRoute, why string) *model.Error {
 func (t *tx) interfaces(id model.RouterID) []*model.Port {
 	var out []*model.Port
 	for _, pid := range PortsOfRouter(t, id) {
-		if p := store.Get[model.Port](t, store.Ports, pid); p != nil {
+		if p := store.Get(t, store.Ports, pid); p != nil {
 			out = append(out, p)
 		}
 	}
@@ -216,7 +216,7 @@ func (t *tx) interfaceSubnets(ports []*model.Port) []*model.Subnet {
 	var out []*model.Subnet
 	for _, p := range ports {
 		for _, a := range p.FixedIPs {
-			if sub := store.Get[model.Subnet](t, store.Subnets, string(a.SubnetID)); sub != nil {
+			if sub := store.Get(t, store.Subnets, string(a.SubnetID)); sub != nil {
 				out = append(out, sub)
 			}
 		}

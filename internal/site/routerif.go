@@ -29,7 +29,7 @@ func interfaceOf(r *model.Router, p *model.Port) Interface {
 func (s *Site) AddInterface(ctx context.Context, router string, subnet, port string) (Interface, error) {
 	var out Interface
 	err := s.update(ctx, func(t *tx) error {
-		r, err := find[model.Router](t, store.Routers, router, RouterNotFound)
+		r, err := find(t, store.Routers, router, RouterNotFound)
 		if err != nil {
 			return err
 		}
@@ -58,11 +58,11 @@ func (s *Site) AddInterface(ctx context.Context, router string, subnet, port str
 func (t *tx) reviseRouter(old *model.Router) {
 	r := *old
 	t.touch(&r.Standard)
-	t.Put(store.Routers, string(r.ID), &r)
+	store.Put(t, store.Routers, string(r.ID), &r)
 }
 
 func (t *tx) attachSubnet(r *model.Router, id string) (*model.Port, error) {
-	sub, err := find[model.Subnet](t, store.Subnets, id, SubnetNotFound)
+	sub, err := find(t, store.Subnets, id, SubnetNotFound)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,7 @@ func (t *tx) attachSubnet(r *model.Router, id string) (*model.Port, error) {
 }
 
 func (t *tx) attachPort(r *model.Router, id string) (*model.Port, error) {
-	old, err := find[model.Port](t, store.Ports, id, PortNotFound)
+	old, err := find(t, store.Ports, id, PortNotFound)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func (t *tx) attachPort(r *model.Router, id string) (*model.Port, error) {
 	}
 	p := *old
 	p.DeviceOwner, p.DeviceID = model.OwnerRouterInterface, string(r.ID)
-	net, err := find[model.Network](t.Tx, store.Networks, string(p.NetworkID), NetworkNotFound)
+	net, err := find(t.Tx, store.Networks, string(p.NetworkID), NetworkNotFound)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +133,7 @@ func (t *tx) checkInterfacePort(r *model.Router, p *model.Port, self model.PortI
 	case len(p.FixedIPs) > 1:
 		return badRequest("router", "Cannot have multiple IPv4 subnets on router port")
 	}
-	sub, err := find[model.Subnet](t.Tx, store.Subnets, string(p.FixedIPs[0].SubnetID), SubnetNotFound)
+	sub, err := find(t.Tx, store.Subnets, string(p.FixedIPs[0].SubnetID), SubnetNotFound)
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (t *tx) checkInterfacePort(r *model.Router, p *model.Port, self model.PortI
 func (s *Site) RemoveInterface(ctx context.Context, router string, subnet, port string) (Interface, error) {
 	var out Interface
 	err := s.update(ctx, func(t *tx) error {
-		r, err := find[model.Router](t, store.Routers, router, RouterNotFound)
+		r, err := find(t, store.Routers, router, RouterNotFound)
 		if err != nil {
 			return err
 		}
@@ -188,14 +188,14 @@ func (t *tx) interfaceBy(r *model.Router, subnet, port string) (*model.Port, err
 		id, ok := t.Lookup(ixSubnetOfRouter, join(r.ID, subnet))
 		if !ok {
 			// Of an interface the subnet may be one that the caller sees no more.
-			if _, err := find[model.Subnet](t, store.Subnets, subnet, SubnetNotFound); err != nil {
+			if _, err := find(t, store.Subnets, subnet, SubnetNotFound); err != nil {
 				return nil, err
 			}
 			return nil, model.Errf(model.KindNotFound, "RouterInterfaceNotFoundForSubnet", "Router %s has no interface on subnet %s", r.ID, subnet)
 		}
 		port = id
 	}
-	p := store.Get[model.Port](t, store.Ports, port)
+	p := store.Get(t, store.Ports, port)
 	if p == nil || !isInterface(p) || p.DeviceID != string(r.ID) {
 		return nil, model.Errf(model.KindNotFound, "RouterInterfaceNotFound", "Router %s does not have an interface with id %s", r.ID, port)
 	}

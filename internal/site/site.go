@@ -113,12 +113,12 @@ func (s *Site) update(ctx context.Context, fn func(*tx) error) error {
 // find reads an object that must exist. One that the request names is looked for in
 // the tx, where it must be visible to whoever asks; one that the site's own objects
 // refer to, in tx.Tx.
-func find[M any](r store.Reader, kind store.Kind, id string, notFound func(string) *model.Error) (*M, error) {
-	o := store.Get[M](r, kind, id)
+func find[M any](r store.Reader, table store.Table[M], id string, notFound func(string) *model.Error) (*M, error) {
+	o := store.Get(r, table, id)
 	if o == nil {
 		return nil, notFound(id)
 	}
-	if t, ok := r.(*tx); ok && t.sees != nil && !t.sees(t.Tx, kind, o) {
+	if t, ok := r.(*tx); ok && t.sees != nil && !t.sees(t.Tx, table.Kind(), o) {
 		return nil, notFound(id)
 	}
 	return o, nil

@@ -119,7 +119,7 @@ func bind(host model.HostName, iface string) func(*site.PortInput) {
 func TestHostsAndPlacement(t *testing.T) {
 	f := newSite(t)
 	placed := func(d *model.GatewayDevice) *model.Placement {
-		return store.Get[model.Placement](f.view(), store.Placements, string(d.ID))
+		return store.Get(f.view(), store.Placements, string(d.ID))
 	}
 	before := f.device(f.router().ID, "200.0.0.1")
 	if p := placed(before); p != nil {
@@ -183,7 +183,7 @@ func TestKeysWaitForTheHost(t *testing.T) {
 		t.Errorf("an acknowledgement that nothing waits for wrote revision %d", now)
 	}
 	f.ok(f.AckHost(t.Context(), "h1", rev, 9000))
-	if h := store.Get[model.Host](f.view(), store.Hosts, "h1"); h.UnderlayMTU != 9000 {
+	if h := store.Get(f.view(), store.Hosts, "h1"); h.UnderlayMTU != 9000 {
 		t.Errorf("underlay MTU: %+v", h)
 	}
 }
@@ -247,7 +247,7 @@ func TestPortStates(t *testing.T) {
 	f.ok(f.RegisterHost(t.Context(), "h1"))
 	net := f.network("")
 	status := func(p *model.Port) model.PortStatus {
-		return site.PortStatus(f.view(), store.Get[model.Port](f.view(), store.Ports, string(p.ID)))
+		return site.PortStatus(f.view(), store.Get(f.view(), store.Ports, string(p.ID)))
 	}
 	report := func(p *model.Port, s model.PortStatus) {
 		t.Helper()
@@ -266,7 +266,7 @@ func TestPortStates(t *testing.T) {
 	if s := status(elsewhere); s != model.PortDown {
 		t.Errorf("a port of another host: %s", s)
 	}
-	if st := store.Get[model.PortState](f.view(), store.PortStates, string(elsewhere.ID)); st != nil {
+	if st := store.Get(f.view(), store.PortStates, string(elsewhere.ID)); st != nil {
 		t.Errorf("a host reported a port that is not bound to it: %+v", st)
 	}
 	rev := f.view().Revision()
@@ -274,7 +274,7 @@ func TestPortStates(t *testing.T) {
 	if now := f.view().Revision(); now != rev {
 		t.Errorf("a report of what is known wrote revision %d", now)
 	}
-	old := store.Get[model.Port](f.view(), store.Ports, string(p.ID)).Revision
+	old := store.Get(f.view(), store.Ports, string(p.ID)).Revision
 	if old != 1 {
 		t.Errorf("a report changed the port: revision %d", old)
 	}

@@ -47,7 +47,7 @@ func (t *tx) createSubnet(in SubnetInput) (*model.Subnet, error) {
 	if in.CIDR.IsValid() && in.PrefixLen != 0 {
 		return nil, badRequest("subnets", "cidr and prefixlen must not be supplied together")
 	}
-	net, err := find[model.Network](t, store.Networks, string(in.NetworkID), NetworkNotFound)
+	net, err := find(t, store.Networks, string(in.NetworkID), NetworkNotFound)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func (t *tx) createSubnet(in SubnetInput) (*model.Subnet, error) {
 		return nil, err
 	}
 	t.stamp(&sub.Standard, 0)
-	t.Put(store.Subnets, string(sub.ID), &sub)
+	store.Put(t, store.Subnets, string(sub.ID), &sub)
 	t.reviseNetwork(sub.NetworkID)
 	return &sub, nil
 }
@@ -122,7 +122,7 @@ func subnetEntries(sub *model.Subnet) []entry {
 func (s *Site) UpdateSubnet(ctx context.Context, id string, change func(*SubnetInput) error) (*model.Subnet, error) {
 	var out *model.Subnet
 	err := s.update(ctx, func(t *tx) error {
-		old, err := find[model.Subnet](t, store.Subnets, id, SubnetNotFound)
+		old, err := find(t, store.Subnets, id, SubnetNotFound)
 		if err != nil {
 			return err
 		}
@@ -144,13 +144,13 @@ func (s *Site) UpdateSubnet(ctx context.Context, id string, change func(*SubnetI
 			// The router's interface has this address; it would no longer be
 			// the gateway that the subnet promises.
 			if port, ok := t.Lookup(ixIP, join(sub.ID, addrKey(old.Gateway))); ok {
-				if p := store.Get[model.Port](t, store.Ports, port); p != nil && p.DeviceOwner == model.OwnerRouterInterface {
+				if p := store.Get(t, store.Ports, port); p != nil && p.DeviceOwner == model.OwnerRouterInterface {
 					return conflict("GatewayIpInUse", "Current gateway ip %s already in use by port %s. Unable to update.", old.Gateway, port)
 				}
 			}
 		}
 		t.touch(&sub.Standard)
-		t.Put(store.Subnets, id, &sub)
+		store.Put(t, store.Subnets, id, &sub)
 		t.reviseNetwork(sub.NetworkID)
 		out = &sub
 		return nil
@@ -161,7 +161,7 @@ func (s *Site) UpdateSubnet(ctx context.Context, id string, change func(*SubnetI
 // DeleteSubnet deletes a subnet of which no port has an address.
 func (s *Site) DeleteSubnet(ctx context.Context, id string, guard func(*model.Subnet) error) error {
 	return s.update(ctx, func(t *tx) error {
-		sub, err := find[model.Subnet](t, store.Subnets, id, SubnetNotFound)
+		sub, err := find(t, store.Subnets, id, SubnetNotFound)
 		if err != nil {
 			return err
 		}
@@ -177,7 +177,7 @@ func (s *Site) DeleteSubnet(ctx context.Context, id string, guard func(*model.Su
 }
 
 func (t *tx) removeSubnet(sub *model.Subnet) error {
-	t.Delete(store.Subnets, string(sub.ID))
+	store.Delete(t, store.Subnets, string(sub.ID))
 	return t.reindex(subnetEntries(sub), nil)
 }
 

@@ -57,7 +57,7 @@ func (s *Site) CreateSubnetPools(ctx context.Context, in []*SubnetPoolInput) ([]
 func (s *Site) UpdateSubnetPool(ctx context.Context, id string, change func(*SubnetPoolInput) error) (*model.SubnetPool, error) {
 	var out *model.SubnetPool
 	err := s.update(ctx, func(t *tx) error {
-		old, err := find[model.SubnetPool](t, store.SubnetPools, id, SubnetPoolNotFound)
+		old, err := find(t, store.SubnetPools, id, SubnetPoolNotFound)
 		if err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ func (s *Site) GrowSubnetPool(ctx context.Context, id string, prefixes []netip.P
 func (s *Site) ShrinkSubnetPool(ctx context.Context, id string, prefixes []netip.Prefix) (*model.SubnetPool, error) {
 	var out *model.SubnetPool
 	err := s.update(ctx, func(t *tx) error {
-		old, err := find[model.SubnetPool](t, store.SubnetPools, id, SubnetPoolNotFound)
+		old, err := find(t, store.SubnetPools, id, SubnetPoolNotFound)
 		if err != nil {
 			return err
 		}
@@ -126,14 +126,14 @@ func (s *Site) ShrinkSubnetPool(ctx context.Context, id string, prefixes []netip
 			return tooManyPrefixes()
 		}
 		for _, sid := range t.Scan(ixPrefixOfPool, id+"/") {
-			if sub := store.Get[model.Subnet](t, store.Subnets, sid); sub != nil && !holds(left, sub.CIDR) {
+			if sub := store.Get(t, store.Subnets, sid); sub != nil && !holds(left, sub.CIDR) {
 				return model.Errf(model.KindInvalid, "IllegalSubnetPoolPrefixUpdate", "Illegal update to prefixes: One or more the prefixes to be removed is in use by a subnet.")
 			}
 		}
 		p := *old
 		p.Prefixes = left
 		t.touch(&p.Standard)
-		t.Put(store.SubnetPools, id, &p)
+		store.Put(t, store.SubnetPools, id, &p)
 		out = &p
 		return nil
 	})
@@ -143,7 +143,7 @@ func (s *Site) ShrinkSubnetPool(ctx context.Context, id string, prefixes []netip
 // DeleteSubnetPool deletes a pool that no subnet was taken from.
 func (s *Site) DeleteSubnetPool(ctx context.Context, id string, guard func(*model.SubnetPool) error) error {
 	return s.update(ctx, func(t *tx) error {
-		p, err := find[model.SubnetPool](t, store.SubnetPools, id, SubnetPoolNotFound)
+		p, err := find(t, store.SubnetPools, id, SubnetPoolNotFound)
 		if err != nil {
 			return err
 		}
@@ -156,7 +156,7 @@ func (s *Site) DeleteSubnetPool(ctx context.Context, id string, guard func(*mode
 		if err := t.unshare(id); err != nil {
 			return err
 		}
-		t.Delete(store.SubnetPools, id)
+		store.Delete(t, store.SubnetPools, id)
 		return t.reindex(poolEntries(p), nil)
 	})
 }
@@ -188,7 +188,7 @@ func (t *tx) storePool(old, p *model.SubnetPool) error {
 	} else {
 		t.touch(&p.Standard)
 	}
-	t.Put(store.SubnetPools, string(p.ID), p)
+	store.Put(t, store.SubnetPools, string(p.ID), p)
 	return nil
 }
 

@@ -39,12 +39,12 @@ func SwitchSegments(r store.Reader, d *model.GatewayDevice) []SwitchSegment {
 	}
 	var out []SwitchSegment
 	for _, gid := range suffixes(r, ixGatewayOfDevice, string(d.ID)+"/") {
-		g := store.Get[model.L2Gateway](r, store.L2Gateways, gid)
+		g := store.Get(r, store.L2Gateways, gid)
 		cid, connected := r.Lookup(ixConnOfGateway, gid)
 		if g == nil || !connected {
 			continue
 		}
-		c := store.Get[model.L2GatewayConnection](r, store.L2GatewayConnections, cid)
+		c := store.Get(r, store.L2GatewayConnections, cid)
 		if c == nil {
 			continue
 		}
@@ -76,7 +76,7 @@ func (s *SwitchSegment) remote(r store.Reader, d *model.GatewayDevice, table []*
 		own := routers[0].device
 		vteps[own.TunnelIP] = true
 		for _, id := range suffixes(r, ixPortOfNetwork, string(s.Network)+"/") {
-			if p := store.Get[model.Port](r, store.Ports, id); p != nil && !p.IsRemoteSite() {
+			if p := store.Get(r, store.Ports, id); p != nil && !p.IsRemoteSite() {
 				add(p.MAC.MAC, own.TunnelIP)
 			}
 		}
@@ -116,15 +116,15 @@ type neighbor struct {
 // others are the site's other gateway devices on the segment, in order of connection.
 func (s *SwitchSegment) others(r store.Reader, self model.GatewayDeviceID) (routers, switches []neighbor) {
 	for _, cid := range suffixes(r, ixConnOfNetwork, string(s.Network)+"/") {
-		c := store.Get[model.L2GatewayConnection](r, store.L2GatewayConnections, cid)
+		c := store.Get(r, store.L2GatewayConnections, cid)
 		if c == nil {
 			continue
 		}
-		g := store.Get[model.L2Gateway](r, store.L2Gateways, string(c.L2GatewayID))
+		g := store.Get(r, store.L2Gateways, string(c.L2GatewayID))
 		if g == nil || EffectiveVNI(c, g) != s.VNI {
 			continue
 		}
-		d := store.Get[model.GatewayDevice](r, store.GatewayDevices, string(g.DeviceID))
+		d := store.Get(r, store.GatewayDevices, string(g.DeviceID))
 		switch {
 		case d == nil || d.ID == self:
 		case d.Type == model.RouterVTEP:
@@ -144,11 +144,11 @@ func errSwitchTaken(id model.GatewayDeviceID, by string) *model.Error {
 // switchState finds the state of a hw_vtep, nil where nothing was said of it yet. A
 // retired one has a state without a device.
 func (t *tx) switchState(id model.GatewayDeviceID) (*model.SwitchState, error) {
-	st := store.Get[model.SwitchState](t, store.SwitchStates, string(id))
+	st := store.Get(t, store.SwitchStates, string(id))
 	if st != nil && st.Retired != nil {
 		return st, nil
 	}
-	_, err := find[model.GatewayDevice](t, store.GatewayDevices, string(id), GatewayDeviceNotFound)
+	_, err := find(t, store.GatewayDevices, string(id), GatewayDeviceNotFound)
 	return st, err
 }
 
@@ -156,21 +156,21 @@ func (t *tx) switchState(id model.GatewayDeviceID) (*model.SwitchState, error) {
 // has taken its switch, which then may have rows that were made for it, keeps in
 // mind that these must go.
 func (t *tx) retireSwitch(d *model.GatewayDevice) {
-	st := store.Get[model.SwitchState](t, store.SwitchStates, string(d.ID))
+	st := store.Get(t, store.SwitchStates, string(d.ID))
 	if st == nil || st.Epoch == 0 || d.Management == nil {
-		t.Delete(store.SwitchStates, string(d.ID))
+		store.Delete(t, store.SwitchStates, string(d.ID))
 		return
 	}
 	left := *st
 	left.Retired = &model.RetiredSwitch{Name: d.Name, Management: *d.Management}
-	t.Put(store.SwitchStates, string(d.ID), &left)
+	store.Put(t, store.SwitchStates, string(d.ID), &left)
 }
 
 // RetiredSwitches are the states of deleted devices whose switches are not known to
 // be clean, in order of id.
 func RetiredSwitches(r store.Reader) []*model.SwitchState {
 	var out []*model.SwitchState
-	for st := range store.All[model.SwitchState](r, store.SwitchStates) {
+	for st := range store.All(r, store.SwitchStates) {
 		if st.Retired != nil {
 			out = append(out, st)
 		}
@@ -202,14 +202,14 @@ func (s *Site) ForgetSwitch(ctx context.Context, id model.GatewayDeviceID) (*mod
 
 func (s *Site) forgetSwitch(ctx context.Context, id model.GatewayDeviceID, may func(*model.SwitchState) error) (st *model.SwitchState, err error) {
 	err = s.update(ctx, func(t *tx) error {
-		st = store.Get[model.SwitchState](t, store.SwitchStates, string(id))
+		st = store.Get(t, store.SwitchStates, string(id))
 		if st == nil || st.Retired == nil {
 			return retiredSwitchNotFound(id)
 		}
 		if err := may(st); err != nil {
 			return err
 		}
-		t.Delete(store.SwitchStates, string(id))
+		store.Delete(t, store.SwitchStates, string(id))
 		return nil
 	})
 	return st, err
@@ -232,7 +232,7 @@ func (s *Site) TakeSwitch(ctx context.Context, id model.GatewayDeviceID, driver 
 		st.Epoch++
 		st.SwitchStatus = model.SwitchStatus{Connected: true}
 		st.ChangedAt = t.now
-		t.Put(store.SwitchStates, string(id), &st)
+		store.Put(t, store.SwitchStates, string(id), &st)
 		epoch = st.Epoch
 		return nil
 	})
@@ -262,7 +262,7 @@ func (s *Site) SetSwitchStatus(ctx context.Context, id model.GatewayDeviceID, dr
 		}
 		st.SwitchStatus = status
 		st.ChangedAt = t.now
-		t.Put(store.SwitchStates, string(id), &st)
+		store.Put(t, store.SwitchStates, string(id), &st)
 		return nil
 	})
 }
@@ -275,7 +275,7 @@ func sameStatus(a, b model.SwitchStatus) bool {
 // MaxLearned of them. Those of a connection that is gone are passed over.
 func (s *Site) SetLearnedMACs(ctx context.Context, id model.GatewayDeviceID, epoch uint64, conn model.L2GatewayConnectionID, macs []model.MAC) error {
 	return s.update(ctx, func(t *tx) error {
-		st := store.Get[model.SwitchState](t, store.SwitchStates, string(id))
+		st := store.Get(t, store.SwitchStates, string(id))
 		if st == nil || st.Epoch != epoch {
 			by := "none"
 			if st != nil {
@@ -283,21 +283,21 @@ func (s *Site) SetLearnedMACs(ctx context.Context, id model.GatewayDeviceID, epo
 			}
 			return errSwitchTaken(id, by)
 		}
-		c := store.Get[model.L2GatewayConnection](t, store.L2GatewayConnections, string(conn))
+		c := store.Get(t, store.L2GatewayConnections, string(conn))
 		if c == nil {
 			return nil
 		}
-		if g := store.Get[model.L2Gateway](t, store.L2Gateways, string(c.L2GatewayID)); g == nil || g.DeviceID != id {
+		if g := store.Get(t, store.L2Gateways, string(c.L2GatewayID)); g == nil || g.DeviceID != id {
 			return nil
 		}
 		now := &model.LearnedMACs{ConnectionID: conn, MACs: macs[:min(len(macs), model.MaxLearned)]}
-		old := store.Get[model.LearnedMACs](t, store.LearnedMACs, string(conn))
+		old := store.Get(t, store.LearnedMACs, string(conn))
 		if old == nil {
 			old = &model.LearnedMACs{}
 		}
 		now.Silent = silent(old, now.MACs)
 		if !slices.Equal(old.MACs, now.MACs) || !slices.Equal(old.Silent, now.Silent) {
-			t.Put(store.LearnedMACs, string(conn), now)
+			store.Put(t, store.LearnedMACs, string(conn), now)
 		}
 		return nil
 	})
@@ -327,10 +327,10 @@ func compareMAC(a, b model.MAC) int { return slices.Compare(a[:], b[:]) }
 
 // SwitchStateOf reads a hw_vtep's state; nil where nothing was said of it yet.
 func SwitchStateOf(r store.Reader, id model.GatewayDeviceID) *model.SwitchState {
-	return store.Get[model.SwitchState](r, store.SwitchStates, string(id))
+	return store.Get(r, store.SwitchStates, string(id))
 }
 
 // LearnedOf reads the MACs that were learned behind a connection; nil for none.
 func LearnedOf(r store.Reader, id model.L2GatewayConnectionID) *model.LearnedMACs {
-	return store.Get[model.LearnedMACs](r, store.LearnedMACs, string(id))
+	return store.Get(r, store.LearnedMACs, string(id))
 }

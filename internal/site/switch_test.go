@@ -193,7 +193,7 @@ func TestSwitchState(t *testing.T) {
 	f.wantErr(f.SwitchCleaned(ctx, hw.ID, third), model.KindNotFound, "RetiredSwitchNotFound")
 	snap, err := f.View(ctx)
 	f.ok(err)
-	for _, kind := range []store.Kind{store.SwitchStates, store.LearnedMACs} {
+	for _, kind := range []store.Kind{store.SwitchStates.Kind(), store.LearnedMACs.Kind()} {
 		for id := range snap.List(kind) {
 			t.Errorf("left behind: %s %s", kind, id)
 		}

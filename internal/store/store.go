@@ -15,68 +15,65 @@ import (
 // Kind is a kind of resource, as it stands in keys.
 type Kind string
 
-const (
-	Networks             Kind = "network"
-	Subnets              Kind = "subnet"
-	Ports                Kind = "port"
-	Routers              Kind = "router"
-	GatewayDevices       Kind = "gateway_device"
-	RemoteMACEntries     Kind = "remote_mac_entry"
-	L2Gateways           Kind = "l2_gateway"
-	L2GatewayConnections Kind = "l2_gateway_connection"
-	SubnetPools          Kind = "subnet_pool"
-	AddressScopes        Kind = "address_scope"
-	RBACPolicies         Kind = "rbac_policy"
-	Quotas               Kind = "quota"        // by project
-	Placements           Kind = "placement"    // by gateway device id
-	Hosts                Kind = "host"         // by host name
-	PortStates           Kind = "port_state"   // by port id
-	SwitchStates         Kind = "switch_state" // by gateway device id
-	LearnedMACs          Kind = "learned_macs" // by l2 gateway connection id
-)
-
 // Object is a pointer to the model type of its kind (*model.Network for
 // Networks). Objects that come out of a store are shared: never change one, copy
-// it first.
+// it first. Get, All, Put and Delete keep the kind and the type together; only what
+// carries objects of all kinds handles them without their types.
 type Object any
+
+// Table is the kind whose objects are of the type M.
+type Table[M any] Kind
+
+// Kind is the table's kind without its type.
+func (t Table[M]) Kind() Kind { return Kind(t) }
+
+const (
+	Networks             Table[model.Network]             = "network"
+	Subnets              Table[model.Subnet]              = "subnet"
+	Ports                Table[model.Port]                = "port"
+	Routers              Table[model.Router]              = "router"
+	GatewayDevices       Table[model.GatewayDevice]       = "gateway_device"
+	RemoteMACEntries     Table[model.RemoteMACEntry]      = "remote_mac_entry"
+	L2Gateways           Table[model.L2Gateway]           = "l2_gateway"
+	L2GatewayConnections Table[model.L2GatewayConnection] = "l2_gateway_connection"
+	SubnetPools          Table[model.SubnetPool]          = "subnet_pool"
+	AddressScopes        Table[model.AddressScope]        = "address_scope"
+	RBACPolicies         Table[model.RBACPolicy]          = "rbac_policy"
+	Quotas               Table[model.Quota]               = "quota"        // by project
+	Placements           Table[model.Placement]           = "placement"    // by gateway device id
+	Hosts                Table[model.Host]                = "host"         // by host name
+	PortStates           Table[model.PortState]           = "port_state"   // by port id
+	SwitchStates         Table[model.SwitchState]         = "switch_state" // by gateway device id
+	LearnedMACs          Table[model.LearnedMACs]         = "learned_macs" // by l2 gateway connection id
+)
+
+// news makes an empty object of each kind.
+var news = map[Kind]func() Object{
+	Networks.Kind():             Networks.object,
+	Subnets.Kind():              Subnets.object,
+	Ports.Kind():                Ports.object,
+	Routers.Kind():              Routers.object,
+	GatewayDevices.Kind():       GatewayDevices.object,
+	RemoteMACEntries.Kind():     RemoteMACEntries.object,
+	L2Gateways.Kind():           L2Gateways.object,
+	L2GatewayConnections.Kind(): L2GatewayConnections.object,
+	SubnetPools.Kind():          SubnetPools.object,
+	AddressScopes.Kind():        AddressScopes.object,
+	RBACPolicies.Kind():         RBACPolicies.object,
+	Quotas.Kind():               Quotas.object,
+	Placements.Kind():           Placements.object,
+	Hosts.Kind():                Hosts.object,
+	PortStates.Kind():           PortStates.object,
+	SwitchStates.Kind():         SwitchStates.object,
+	LearnedMACs.Kind():          LearnedMACs.object,
+}
+
+func (t Table[M]) object() Object { return new(M) }
 
 // New makes an empty object of the kind, to decode into.
 func (k Kind) New() (Object, error) {
-	switch k {
-	case Networks:
-		return new(model.Network), nil
-	case Subnets:
-		return new(model.Subnet), nil
-	case Ports:
-		return new(model.Port), nil
-	case Routers:
-		return new(model.Router), nil
-	case GatewayDevices:
-		return new(model.GatewayDevice), nil
-	case RemoteMACEntries:
-		return new(model.RemoteMACEntry), nil
-	case L2Gateways:
-		return new(model.L2Gateway), nil
-	case L2GatewayConnections:
-		return new(model.L2GatewayConnection), nil
-	case SubnetPools:
-		return new(model.SubnetPool), nil
-	case AddressScopes:
-		return new(model.AddressScope), nil
-	case RBACPolicies:
-		return new(model.RBACPolicy), nil
-	case Quotas:
-		return new(model.Quota), nil
-	case Placements:
-		return new(model.Placement), nil
-	case Hosts:
-		return new(model.Host), nil
-	case PortStates:
-		return new(model.PortState), nil
-	case SwitchStates:
-		return new(model.SwitchState), nil
-	case LearnedMACs:
-		return new(model.LearnedMACs), nil
+	if object, ok := news[k]; ok {
+		return object(), nil
 	}
 	return nil, fmt.Errorf("store: unknown kind %q", string(k))
 }
@@ -165,19 +162,25 @@ type Change struct {
 	Object, Old Object
 }
 
-// Get is Reader.Get with the type: store.Get[model.Network](r, store.Networks, id).
-func Get[T any](r Reader, kind Kind, id string) *T {
-	o, _ := r.Get(kind, id).(*T)
-	return o
+// Get returns the object, nil if there is none.
+func Get[M any](r Reader, t Table[M], id string) *M {
+	m, _ := r.Get(t.Kind(), id).(*M)
+	return m
 }
 
-// All is Reader.List with the type.
-func All[T any](r Reader, kind Kind) iter.Seq[*T] {
-	return func(yield func(*T) bool) {
-		for _, o := range r.List(kind) {
-			if t, ok := o.(*T); ok && !yield(t) {
+// All goes through a table in order of id.
+func All[M any](r Reader, t Table[M]) iter.Seq[*M] {
+	return func(yield func(*M) bool) {
+		for _, o := range r.List(t.Kind()) {
+			if m, ok := o.(*M); ok && !yield(m) {
 				return
 			}
 		}
 	}
 }
+
+// Put gives m to the store, as Tx.Put says.
+func Put[M any](tx Tx, t Table[M], id string, m *M) { tx.Put(t.Kind(), id, m) }
+
+// Delete deletes the object, if there is one.
+func Delete[M any](tx Tx, t Table[M], id string) { tx.Delete(t.Kind(), id) }

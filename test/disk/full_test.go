@@ -72,7 +72,7 @@ func open(t *testing.T, dir string) *etcdstore.Store {
 
 func put(s *etcdstore.Store, id string, n int) error {
 	_, err := s.Update(context.Background(), func(tx store.Tx) error {
-		tx.Put(store.Networks, id, &model.Network{ID: model.NetworkID(id), MTU: n, Standard: model.Standard{Description: fmt.Sprintf("%4096d", n)}})
+		store.Put(tx, store.Networks, id, &model.Network{ID: model.NetworkID(id), MTU: n, Standard: model.Standard{Description: fmt.Sprintf("%4096d", n)}})
 		return nil
 	})
 	return err
@@ -138,7 +138,7 @@ func holds(t *testing.T, s *etcdstore.Store, wrote map[string]int) {
 		t.Fatal(err)
 	}
 	for id, n := range wrote {
-		if net := store.Get[model.Network](snap, store.Networks, id); net == nil || net.MTU != n {
+		if net := store.Get(snap, store.Networks, id); net == nil || net.MTU != n {
 			t.Errorf("%s is %v, and %d was acknowledged", id, net, n)
 		}
 	}

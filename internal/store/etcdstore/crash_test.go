@@ -126,9 +126,9 @@ func crashStep(w, n int) func(store.Tx) error {
 		sum, _ := strconv.Atoi(total)
 		tx.SetIndex("total", "all", strconv.Itoa(sum+1))
 		id, name := fmt.Sprintf("%d-%d", w, n%crashIDs), fmt.Sprintf("%d-name-%d", w, n)
-		if old := store.Get[model.Network](tx, store.Networks, id); old != nil {
+		if old := store.Get(tx, store.Networks, id); old != nil {
 			tx.DeleteIndex("name", old.Name)
-			tx.Delete(store.Networks, id)
+			store.Delete(tx, store.Networks, id)
 		}
 		if n%3 != 0 {
 			return putNetwork(id, name)(tx)

@@ -89,7 +89,7 @@ func TestLostAnswers(t *testing.T) {
 			for i := range each {
 				id := fmt.Sprint(c, "-", i)
 				_, err := s.Update(t.Context(), func(tx store.Tx) error {
-					if tx.Get(store.Networks, id) != nil {
+					if tx.Get(store.Networks.Kind(), id) != nil {
 						return errors.New("it was done before")
 					}
 					v, _ := tx.Lookup("total", "all")
@@ -122,7 +122,7 @@ func TestLostAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	objects := 0
-	for range v.List(store.Networks) {
+	for range v.List(store.Networks.Kind()) {
 		objects++
 	}
 	total, _ := v.Lookup("total", "all")

@@ -69,9 +69,9 @@ func TestFull(t *testing.T) {
 	for i := range n / 2 {
 		if _, err := s.Update(t.Context(), func(tx store.Tx) error {
 			id := fmt.Sprint(i)
-			if o := store.Get[model.Network](tx, store.Networks, id); o != nil {
+			if o := store.Get(tx, store.Networks, id); o != nil {
 				tx.DeleteIndex("name", o.Name)
-				tx.Delete(store.Networks, id)
+				store.Delete(tx, store.Networks, id)
 			}
 			return nil
 		}); err != nil {
@@ -87,10 +87,10 @@ func TestFull(t *testing.T) {
 		last = fmt.Sprint(i)
 	}
 	if _, err := s.Update(t.Context(), func(tx store.Tx) error {
-		o := *store.Get[model.Network](tx, store.Networks, last)
+		o := *store.Get(tx, store.Networks, last)
 		o.Revision++
-		tx.Put(store.Networks, last, &o)
-		tx.Delete(store.Networks, fmt.Sprint(n/2))
+		store.Put(tx, store.Networks, last, &o)
+		store.Delete(tx, store.Networks, fmt.Sprint(n/2))
 		return nil
 	}); err != nil {
 		t.Errorf("a deletion that also writes was refused: %v", err)
@@ -111,7 +111,7 @@ func TestHistoryIsCompacted(t *testing.T) {
 			_, err := s.Update(t.Context(), func(tx store.Tx) error {
 				n := &model.Network{}
 				n.Name = fmt.Sprint(i, big)
-				tx.Put(store.Networks, "a", n)
+				store.Put(tx, store.Networks, "a", n)
 				return nil
 			})
 			return err
@@ -140,7 +140,7 @@ func TestAlarm(t *testing.T) {
 		_, err := s.Update(t.Context(), func(tx store.Tx) error {
 			n := &model.Network{}
 			n.Name = big
-			tx.Put(store.Networks, "a", n)
+			store.Put(tx, store.Networks, "a", n)
 			return nil
 		})
 		return err

@@ -99,7 +99,7 @@ func (g *gateKV) finish(t *testing.T, err error, failed bool) {
 // reader writes a network after it has looked at another.
 func reader(id string) func(store.Tx) error {
 	return func(tx store.Tx) error {
-		return putNetwork(id, store.Get[model.Network](tx, store.Networks, "seen").Name+id)(tx)
+		return putNetwork(id, store.Get(tx, store.Networks, "seen").Name+id)(tx)
 	}
 }
 
@@ -133,7 +133,7 @@ func TestGroupThatMetAChange(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, kv, revs := gated(t, map[string]func(store.Tx) error{"a": putNetwork("a", "a"), "b": reader("b"), "c": putNetwork("c", "c")})
 			if refusal == nil {
-				if _, err := kv.Put(t.Context(), s.keys.abs(objectKey(store.Networks, "seen")), `{"name":"2"}`); err != nil {
+				if _, err := kv.Put(t.Context(), s.keys.abs(objectKey(store.Networks.Kind(), "seen")), `{"name":"2"}`); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -196,7 +196,7 @@ func TestGroupWithoutAnAnswer(t *testing.T) {
 func TestKeysAreTheStoresOwn(t *testing.T) {
 	x := newTx(&snapshot{tree: new(tree)})
 	id := "/v2.0/networks/a?and=more"[15:16]
-	x.Put(store.Networks, id, &model.Network{ID: "a"})
+	store.Put(x, store.Networks, id, &model.Network{ID: "a"})
 	x.writes.Scan(func(_ string, w *write) bool {
 		if w.key != id || unsafe.StringData(w.key) == unsafe.StringData(id) {
 			t.Errorf("the key is %q, of the request's own text", w.key)
@@ -223,9 +223,9 @@ func TestGroupMembers(t *testing.T) {
 		x.encode()
 		return &member{t: x, size: s.size(x)}
 	}
-	get := func(id string) func(store.Tx) { return func(x store.Tx) { x.Get(store.Networks, id) } }
+	get := func(id string) func(store.Tx) { return func(x store.Tx) { x.Get(store.Networks.Kind(), id) } }
 	write := func(id string) func(store.Tx) { return func(x store.Tx) { _ = putNetwork(id, id)(x) } }
-	gone := func(id string) func(store.Tx) { return func(x store.Tx) { x.Delete(store.Networks, id) } }
+	gone := func(id string) func(store.Tx) { return func(x store.Tx) { store.Delete(x, store.Networks, id) } }
 	scan := func(x store.Tx) {
 		for range x.Scan("name", "") {
 		}

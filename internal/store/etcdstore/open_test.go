@@ -36,7 +36,7 @@ func putNetwork(id, name string) func(store.Tx) error {
 	return func(tx store.Tx) error {
 		n := &model.Network{ID: model.NetworkID(id)}
 		n.Name = name
-		tx.Put(store.Networks, id, n)
+		store.Put(tx, store.Networks, id, n)
 		tx.SetIndex("name", name, id)
 		return nil
 	}
@@ -48,7 +48,7 @@ func nameAt(t testing.TB, s *Store, id string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := store.Get[model.Network](v, store.Networks, id); n != nil {
+	if n := store.Get(v, store.Networks, id); n != nil {
 		return n.Name
 	}
 	return ""
@@ -123,7 +123,7 @@ func TestCorruptValue(t *testing.T) {
 	dir := t.TempDir()
 	s := openAt(t, Options{DataDir: dir})
 	put(t, s, "a", "1")
-	key := s.keys.abs(objectKey(store.Networks, "a"))
+	key := s.keys.abs(objectKey(store.Networks.Kind(), "a"))
 	if _, err := s.client.Put(t.Context(), key, `{"mtu":"many"}`); err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func TestCorruptValue(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if got := store.Get[model.Network](v, store.Networks, "a").Name; got != "repaired" {
+		if got := store.Get(v, store.Networks, "a").Name; got != "repaired" {
 			return fmt.Errorf("its name is %q", got)
 		}
 		return nil

@@ -69,7 +69,7 @@ func TestStartKeepsWhatItApplies(t *testing.T) {
 				if _, err := s.Update(t.Context(), func(tx store.Tx) error {
 					for k := range smallOps + 1 {
 						id := fmt.Sprint(w, "-", i, "-", k)
-						tx.Put(store.Networks, id, &model.Network{ID: model.NetworkID(id)})
+						store.Put(tx, store.Networks, id, &model.Network{ID: model.NetworkID(id)})
 					}
 					return nil
 				}); err != nil {

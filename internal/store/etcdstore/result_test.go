@@ -17,14 +17,14 @@ func TestOwnWritesAreNotDecoded(t *testing.T) {
 	}
 	n := &model.Network{ID: "a"}
 	done, err := s.Update(t.Context(), func(tx store.Tx) error {
-		tx.Put(store.Networks, "a", n)
+		store.Put(tx, store.Networks, "a", n)
 		tx.SetIndex("name", "x", "a")
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := done.Snapshot.Get(store.Networks, "a"); got != store.Object(n) {
+	if got := done.Snapshot.Get(store.Networks.Kind(), "a"); got != store.Object(n) {
 		t.Errorf("the result has %p, not %p", got, n)
 	}
 	if b := <-feed; len(b.Changes) != 1 || b.Changes[0].Object != store.Object(n) {
@@ -34,8 +34,8 @@ func TestOwnWritesAreNotDecoded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if id, _ := v.Lookup("name", "x"); v.Get(store.Networks, "a") != store.Object(n) || id != "a" {
-		t.Errorf("a view has %p, %q", v.Get(store.Networks, "a"), id)
+	if id, _ := v.Lookup("name", "x"); v.Get(store.Networks.Kind(), "a") != store.Object(n) || id != "a" {
+		t.Errorf("a view has %p, %q", v.Get(store.Networks.Kind(), "a"), id)
 	}
 	if len(s.mirror.expected) != 0 {
 		t.Errorf("%d transactions are still expected", len(s.mirror.expected))
@@ -55,7 +55,7 @@ func TestResultWithoutMirror(t *testing.T) {
 		t.Fatal(err)
 	}
 	names := map[string]string{}
-	for id, o := range done.Snapshot.List(store.Networks) {
+	for id, o := range done.Snapshot.List(store.Networks.Kind()) {
 		names[id] = o.(*model.Network).Name
 	}
 	if id, _ := done.Snapshot.Lookup("name", "2"); len(names) != 2 || names["a"] != "1" || names["b"] != "2" || id != "b" || done.Snapshot.Revision() != done.Revision {

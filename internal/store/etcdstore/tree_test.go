@@ -50,7 +50,7 @@ func TestSharedTexts(t *testing.T) {
 	was := unsafe.StringData(string(ips[0].SubnetID))
 	for _, id := range []string{"a", "b"} {
 		p := &model.Port{ID: model.PortID(id), NetworkID: model.NetworkID(copyOf("network")), FixedIPs: ips}
-		if _, err := s.Update(t.Context(), func(tx store.Tx) error { tx.Put(store.Ports, id, p); return nil }); err != nil {
+		if _, err := s.Update(t.Context(), func(tx store.Tx) error { store.Put(tx, store.Ports, id, p); return nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -63,7 +63,7 @@ func TestSharedTexts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, b := store.Get[model.Port](v, store.Ports, "a"), store.Get[model.Port](v, store.Ports, "b")
+		a, b := store.Get(v, store.Ports, "a"), store.Get(v, store.Ports, "b")
 		if unsafe.StringData(string(a.NetworkID)) != unsafe.StringData(string(b.NetworkID)) || unsafe.StringData(string(a.FixedIPs[0].SubnetID)) != unsafe.StringData(string(b.FixedIPs[0].SubnetID)) {
 			t.Error("two ports have two copies of a network's or subnet's id")
 		}

@@ -30,7 +30,7 @@ func testUniqueness(t *testing.T, f Factory) {
 						return model.Errf(model.KindConflict, "IpAddressInUse", "taken by %s", owner)
 					}
 					tx.SetIndex("ip", key, id)
-					tx.Put(store.Networks, id, network(id, ""))
+					store.Put(tx, store.Networks, id, network(id, ""))
 					return nil
 				})
 				results <- err
@@ -46,12 +46,12 @@ func testUniqueness(t *testing.T, f Factory) {
 		}
 		v := mustView(t, stores[round%2])
 		owner, _ := v.Lookup("ip", key)
-		if won != 1 || v.Get(store.Networks, owner) == nil {
+		if won != 1 || v.Get(store.Networks.Kind(), owner) == nil {
 			t.Fatalf("%d clients won %s; its owner is %q", won, key, owner)
 		}
 	}
 	n := 0
-	for range mustView(t, stores[0]).List(store.Networks) {
+	for range mustView(t, stores[0]).List(store.Networks.Kind()) {
 		n++
 	}
 	if n != rounds {

@@ -13,14 +13,14 @@ import (
 
 func testReads(t *testing.T, f Factory) {
 	s := f(t)()
-	if v := mustView(t, s); v.Get(store.Networks, "a") != nil || ids(v, store.Networks) != "[]" {
+	if v := mustView(t, s); v.Get(store.Networks.Kind(), "a") != nil || ids(v, store.Networks.Kind()) != "[]" {
 		t.Fatal("an empty store holds something")
 	}
 	rev := mustUpdate(t, s, func(tx store.Tx) {
 		for _, id := range []string{"b", "a", "c"} {
-			tx.Put(store.Networks, id, network(id, "net "+id))
+			store.Put(tx, store.Networks, id, network(id, "net "+id))
 		}
-		tx.Put(store.Routers, "b", &model.Router{ID: "b"})
+		store.Put(tx, store.Routers, "b", &model.Router{ID: "b"})
 		tx.SetIndex("name", "x/1", "a")
 		tx.SetIndex("name", "x/10", "")
 		tx.SetIndex("name", "x/2", "c")
@@ -31,13 +31,13 @@ func testReads(t *testing.T, f Factory) {
 	if v.Revision() < rev {
 		t.Fatalf("view at revision %d after an update at %d", v.Revision(), rev)
 	}
-	if n := store.Get[model.Network](v, store.Networks, "a"); n == nil || n.Name != "net a" {
+	if n := store.Get(v, store.Networks, "a"); n == nil || n.Name != "net a" {
 		t.Fatalf("network a is %+v", n)
 	}
-	if got := ids(v, store.Networks); got != "[a b c]" {
+	if got := ids(v, store.Networks.Kind()); got != "[a b c]" {
 		t.Errorf("networks %s", got)
 	}
-	if got := ids(v, store.Routers); got != "[b]" {
+	if got := ids(v, store.Routers.Kind()); got != "[b]" {
 		t.Errorf("routers %s", got)
 	}
 	if got := entries(v, "name", "x/"); got != "[x/1=a x/10= x/2=c]" {
@@ -57,15 +57,15 @@ func testReads(t *testing.T, f Factory) {
 	}
 
 	mustUpdate(t, s, func(tx store.Tx) {
-		tx.Delete(store.Networks, "b")
-		tx.Delete(store.Networks, "nothing")
+		store.Delete(tx, store.Networks, "b")
+		store.Delete(tx, store.Networks, "nothing")
 		tx.DeleteIndex("name", "x/1")
 	})
-	if got := ids(v, store.Networks) + entries(v, "name", "x"); got != "[a b c][x/1=a x/10= x/2=c]" {
+	if got := ids(v, store.Networks.Kind()) + entries(v, "name", "x"); got != "[a b c][x/1=a x/10= x/2=c]" {
 		t.Errorf("the old snapshot changed: %s", got)
 	}
 	v = mustView(t, s)
-	if got := ids(v, store.Networks) + entries(v, "name", "x"); got != "[a c][x/10= x/2=c]" {
+	if got := ids(v, store.Networks.Kind()) + entries(v, "name", "x"); got != "[a c][x/10= x/2=c]" {
 		t.Errorf("after deletion: %s", got)
 	}
 }
@@ -74,37 +74,37 @@ func testTransactions(t *testing.T, f Factory) {
 	s := f(t)()
 	mustUpdate(t, s, func(tx store.Tx) {
 		for _, id := range []string{"b", "d", "f"} {
-			tx.Put(store.Networks, id, network(id, "old"))
+			store.Put(tx, store.Networks, id, network(id, "old"))
 			tx.SetIndex("i", id, "old")
 		}
 	})
 	mustUpdate(t, s, func(tx store.Tx) {
-		tx.Put(store.Networks, "a", network("a", "new"))
-		tx.Put(store.Networks, "d", network("d", "new"))
-		tx.Put(store.Networks, "g", network("g", "new"))
-		tx.Delete(store.Networks, "f")
+		store.Put(tx, store.Networks, "a", network("a", "new"))
+		store.Put(tx, store.Networks, "d", network("d", "new"))
+		store.Put(tx, store.Networks, "g", network("g", "new"))
+		store.Delete(tx, store.Networks, "f")
 		tx.SetIndex("i", "c", "new")
 		tx.DeleteIndex("i", "b")
-		if got := ids(tx, store.Networks); got != "[a b d g]" {
+		if got := ids(tx, store.Networks.Kind()); got != "[a b d g]" {
 			t.Errorf("own writes in a list: %s", got)
 		}
-		if n := store.Get[model.Network](tx, store.Networks, "d"); n == nil || n.Name != "new" {
+		if n := store.Get(tx, store.Networks, "d"); n == nil || n.Name != "new" {
 			t.Errorf("own write: %+v", n)
 		}
-		if tx.Get(store.Networks, "f") != nil {
+		if tx.Get(store.Networks.Kind(), "f") != nil {
 			t.Error("own deletion is not seen")
 		}
 		if got := entries(tx, "i", ""); got != "[c=new d=old f=old]" {
 			t.Errorf("own writes in a scan: %s", got)
 		}
 		// Writing while going through is allowed; the iteration goes on as it began.
-		for id := range tx.List(store.Networks) {
-			tx.Delete(store.Networks, id)
+		for id := range tx.List(store.Networks.Kind()) {
+			store.Delete(tx, store.Networks, id)
 		}
-		if got := ids(tx, store.Networks); got != "[]" {
+		if got := ids(tx, store.Networks.Kind()); got != "[]" {
 			t.Errorf("after deleting in a list: %s", got)
 		}
-		tx.Put(store.Networks, "z", network("z", ""))
+		store.Put(tx, store.Networks, "z", network("z", ""))
 		for k := range tx.Scan("i", "") {
 			if k == "d" {
 				break
@@ -112,7 +112,7 @@ func testTransactions(t *testing.T, f Factory) {
 		}
 	})
 	v := mustView(t, s)
-	if got := ids(v, store.Networks) + entries(v, "i", ""); got != "[z][c=new d=old f=old]" {
+	if got := ids(v, store.Networks.Kind()) + entries(v, "i", ""); got != "[z][c=new d=old f=old]" {
 		t.Errorf("committed: %s", got)
 	}
 }
@@ -120,19 +120,19 @@ func testTransactions(t *testing.T, f Factory) {
 func testMisuse(t *testing.T, f Factory) {
 	s := f(t)()
 	for name, fn := range map[string]func(store.Tx){
-		"wrong type":   func(tx store.Tx) { tx.Put(store.Networks, "a", &model.Router{}) },
-		"nil":          func(tx store.Tx) { tx.Put(store.Networks, "a", nil) },
-		"typed nil":    func(tx store.Tx) { tx.Put(store.Networks, "a", (*model.Network)(nil)) },
-		"value":        func(tx store.Tx) { tx.Put(store.Networks, "a", model.Network{}) },
+		"wrong type":   func(tx store.Tx) { tx.Put(store.Networks.Kind(), "a", &model.Router{}) },
+		"nil":          func(tx store.Tx) { tx.Put(store.Networks.Kind(), "a", nil) },
+		"typed nil":    func(tx store.Tx) { store.Put(tx, store.Networks, "a", (*model.Network)(nil)) },
+		"value":        func(tx store.Tx) { tx.Put(store.Networks.Kind(), "a", model.Network{}) },
 		"unknown kind": func(tx store.Tx) { tx.Put("ix", "a", network("a", "")) },
 		"delete kind":  func(tx store.Tx) { tx.Delete("meta", "head") },
-		"no id":        func(tx store.Tx) { tx.Put(store.Networks, "", network("", "")) },
+		"no id":        func(tx store.Tx) { store.Put(tx, store.Networks, "", network("", "")) },
 		"index slash":  func(tx store.Tx) { tx.SetIndex("a/b", "c", "d") },
 		"index empty":  func(tx store.Tx) { tx.SetIndex("a", "", "d") },
 		"index delete": func(tx store.Tx) { tx.DeleteIndex("", "a") },
 	} {
 		_, err := s.Update(Context(t), func(tx store.Tx) error {
-			tx.Put(store.Networks, "good", network("good", ""))
+			store.Put(tx, store.Networks, "good", network("good", ""))
 			fn(tx)
 			return nil
 		})
@@ -140,7 +140,7 @@ func testMisuse(t *testing.T, f Factory) {
 			t.Errorf("%s: error is %v", name, err)
 		}
 	}
-	if got := ids(mustView(t, s), store.Networks); got != "[]" {
+	if got := ids(mustView(t, s), store.Networks.Kind()); got != "[]" {
 		t.Errorf("a refused transaction left %s", got)
 	}
 }
@@ -150,13 +150,13 @@ func testErrors(t *testing.T, f Factory) {
 	s := open()
 	own := errors.New("no")
 	_, err := s.Update(Context(t), func(tx store.Tx) error {
-		tx.Put(store.Networks, "a", network("a", ""))
+		store.Put(tx, store.Networks, "a", network("a", ""))
 		return own
 	})
 	if err != own {
 		t.Fatalf("fn's error came back as %v", err)
 	}
-	if mustView(t, s).Get(store.Networks, "a") != nil {
+	if mustView(t, s).Get(store.Networks.Kind(), "a") != nil {
 		t.Fatal("a failed transaction left its writes")
 	}
 	// An error or a reading must be of the present state, also where another
@@ -164,9 +164,9 @@ func testErrors(t *testing.T, f Factory) {
 	other := open()
 	for i := range 20 {
 		id := fmt.Sprint("n", i)
-		rev := mustUpdate(t, other, func(tx store.Tx) { tx.Put(store.Networks, id, network(id, "")) })
+		rev := mustUpdate(t, other, func(tx store.Tx) { store.Put(tx, store.Networks, id, network(id, "")) })
 		_, err := s.Update(Context(t), func(tx store.Tx) error {
-			if tx.Get(store.Networks, id) != nil {
+			if tx.Get(store.Networks.Kind(), id) != nil {
 				return own
 			}
 			return nil
@@ -174,9 +174,9 @@ func testErrors(t *testing.T, f Factory) {
 		if err != own {
 			t.Fatalf("the error was computed on an old state: %v", err)
 		}
-		rev2 := mustUpdate(t, other, func(tx store.Tx) { tx.Delete(store.Networks, id) })
+		rev2 := mustUpdate(t, other, func(tx store.Tx) { store.Delete(tx, store.Networks, id) })
 		found := true
-		got := mustUpdate(t, s, func(tx store.Tx) { found = tx.Get(store.Networks, id) != nil })
+		got := mustUpdate(t, s, func(tx store.Tx) { found = tx.Get(store.Networks.Kind(), id) != nil })
 		if found || got < rev2 || rev2 <= rev {
 			t.Fatalf("a reading saw an old state: found %v at %d, deleted at %d, put at %d", found, got, rev2, rev)
 		}
@@ -191,13 +191,13 @@ func testDependencies(t *testing.T, f Factory) {
 	a, b := open(), open()
 	reset := func() {
 		mustUpdate(t, b, func(tx store.Tx) {
-			for id := range tx.List(store.Networks) {
-				tx.Delete(store.Networks, id)
+			for id := range tx.List(store.Networks.Kind()) {
+				store.Delete(tx, store.Networks, id)
 			}
 			for k := range tx.Scan("i", "") {
 				tx.DeleteIndex("i", k)
 			}
-			tx.Put(store.Networks, "m", network("m", ""))
+			store.Put(tx, store.Networks, "m", network("m", ""))
 			for i := range 200 {
 				tx.SetIndex("i", fmt.Sprintf("long/%03d", i), "")
 			}
@@ -206,9 +206,9 @@ func testDependencies(t *testing.T, f Factory) {
 			}
 		})
 	}
-	get := func(id string) func(store.Tx) { return func(tx store.Tx) { tx.Get(store.Networks, id) } }
+	get := func(id string) func(store.Tx) { return func(tx store.Tx) { tx.Get(store.Networks.Kind(), id) } }
 	lookup := func(k string) func(store.Tx) { return func(tx store.Tx) { tx.Lookup("i", k) } }
-	list := func(tx store.Tx) { ids(tx, store.Networks) }
+	list := func(tx store.Tx) { ids(tx, store.Networks.Kind()) }
 	scan := func(p string) func(store.Tx) { return func(tx store.Tx) { entries(tx, "i", p) } }
 	first := func(p string) func(store.Tx) {
 		return func(tx store.Tx) {
@@ -218,9 +218,9 @@ func testDependencies(t *testing.T, f Factory) {
 		}
 	}
 	put := func(id string) func(store.Tx) {
-		return func(tx store.Tx) { tx.Put(store.Networks, id, network(id, "new")) }
+		return func(tx store.Tx) { store.Put(tx, store.Networks, id, network(id, "new")) }
 	}
-	del := func(id string) func(store.Tx) { return func(tx store.Tx) { tx.Delete(store.Networks, id) } }
+	del := func(id string) func(store.Tx) { return func(tx store.Tx) { store.Delete(tx, store.Networks, id) } }
 	set := func(k string) func(store.Tx) { return func(tx store.Tx) { tx.SetIndex("i", k, "new") } }
 	unset := func(k string) func(store.Tx) { return func(tx store.Tx) { tx.DeleteIndex("i", k) } }
 	for _, c := range []struct {
@@ -277,10 +277,10 @@ func testReadYourWrites(t *testing.T, f Factory) {
 	stores := []store.Store{open(), open(), open()}
 	for i := range 60 {
 		name := fmt.Sprint(i)
-		rev := mustUpdate(t, stores[i%3], func(tx store.Tx) { tx.Put(store.Networks, "a", network("a", name)) })
+		rev := mustUpdate(t, stores[i%3], func(tx store.Tx) { store.Put(tx, store.Networks, "a", network("a", name)) })
 		for j, s := range stores {
 			v := mustView(t, s)
-			if n := store.Get[model.Network](v, store.Networks, "a"); n == nil || n.Name != name || v.Revision() < rev {
+			if n := store.Get(v, store.Networks, "a"); n == nil || n.Name != name || v.Revision() < rev {
 				t.Fatalf("store %d sees %+v at %d after %q was written at %d", j, n, v.Revision(), name, rev)
 			}
 		}
@@ -300,14 +300,14 @@ func testLimits(t *testing.T, f Factory) {
 		t.Errorf("the limit is not named: %v", err)
 	}
 	_, err = s.Update(Context(t), func(tx store.Tx) error {
-		tx.Put(store.Networks, "a", network("a", strings.Repeat("x", 5<<20)))
+		store.Put(tx, store.Networks, "a", network("a", strings.Repeat("x", 5<<20)))
 		return nil
 	})
 	wantKind(t, err, model.KindTooLarge)
 	if !strings.Contains(err.Error(), "4194304") {
 		t.Errorf("the limit is not named: %v", err)
 	}
-	if v := mustView(t, s); entries(v, "i", "") != "[]" || ids(v, store.Networks) != "[]" {
+	if v := mustView(t, s); entries(v, "i", "") != "[]" || ids(v, store.Networks.Kind()) != "[]" {
 		t.Error("a refused transaction left something")
 	}
 	// Just below both.
@@ -317,9 +317,9 @@ func testLimits(t *testing.T, f Factory) {
 		}
 	})
 	mustUpdate(t, s, func(tx store.Tx) {
-		tx.Put(store.Networks, "a", network("a", strings.Repeat("x", 4<<20-4<<10)))
+		store.Put(tx, store.Networks, "a", network("a", strings.Repeat("x", 4<<20-4<<10)))
 	})
-	if n := store.Get[model.Network](mustView(t, s), store.Networks, "a"); n == nil || len(n.Name) != 4<<20-4<<10 {
+	if n := store.Get(mustView(t, s), store.Networks, "a"); n == nil || len(n.Name) != 4<<20-4<<10 {
 		t.Error("a large object did not survive")
 	}
 }
@@ -328,7 +328,7 @@ func testCancelled(t *testing.T, f Factory) {
 	s := f(t)()
 	ctx, cancel := context.WithCancel(Context(t))
 	_, err := s.Update(ctx, func(tx store.Tx) error {
-		tx.Put(store.Networks, "a", network("a", ""))
+		store.Put(tx, store.Networks, "a", network("a", ""))
 		cancel()
 		return nil
 	})
@@ -338,7 +338,7 @@ func testCancelled(t *testing.T, f Factory) {
 	if _, err := s.View(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("view: %v", err)
 	}
-	if mustView(t, s).Get(store.Networks, "a") != nil {
+	if mustView(t, s).Get(store.Networks.Kind(), "a") != nil {
 		t.Error("a cancelled transaction was committed")
 	}
 }
@@ -362,7 +362,7 @@ func testClose(t *testing.T, f Factory) {
 	wantKind(t, err, model.KindUnavailable)
 	_, _, err = s.Watch(Context(t))
 	wantKind(t, err, model.KindUnavailable)
-	if got := ids(v, store.Networks); got != "[]" {
+	if got := ids(v, store.Networks.Kind()); got != "[]" {
 		t.Errorf("a snapshot after Close: %s", got)
 	}
 	if err := s.Close(); err != nil {

@@ -36,10 +36,10 @@ func (r *reference) equal(o *reference) bool {
 
 var _ store.Tx = (*reference)(nil)
 
-var randomKinds = []store.Kind{store.Networks, store.Routers}
+var randomKinds = []store.Kind{store.Networks.Kind(), store.Routers.Kind()}
 
 func object(kind store.Kind, name string) store.Object {
-	if kind == store.Routers {
+	if kind == store.Routers.Kind() {
 		r := new(model.Router)
 		r.Name = name
 		return r
@@ -138,7 +138,7 @@ func run(tx store.Tx, program []step) string {
 	}
 	for i, s := range program {
 		ix := randomIndexes[0]
-		if s.kind == store.Routers {
+		if s.kind == store.Routers.Kind() {
 			ix = randomIndexes[1]
 		}
 		switch s.op {

@@ -40,19 +40,19 @@ func describe(b store.Batch) string {
 func testWatch(t *testing.T, f Factory) {
 	open := f(t)
 	s, other := open(), open()
-	mustUpdate(t, s, func(tx store.Tx) { tx.Put(store.Networks, "a", network("a", "1")) })
+	mustUpdate(t, s, func(tx store.Tx) { store.Put(tx, store.Networks, "a", network("a", "1")) })
 	ctx, cancel := context.WithCancel(Context(t))
 	defer cancel()
 	snap, feed, err := s.Watch(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ids(snap, store.Networks) != "[a]" {
-		t.Fatalf("the first snapshot has %s", ids(snap, store.Networks))
+	if ids(snap, store.Networks.Kind()) != "[a]" {
+		t.Fatalf("the first snapshot has %s", ids(snap, store.Networks.Kind()))
 	}
 	rev := mustUpdate(t, other, func(tx store.Tx) {
-		tx.Put(store.Networks, "a", network("a", "2"))
-		tx.Put(store.Networks, "b", network("b", "1"))
+		store.Put(tx, store.Networks, "a", network("a", "2"))
+		store.Put(tx, store.Networks, "b", network("b", "1"))
 		tx.SetIndex("i", "k", "v")
 	})
 	b := next(t, feed)
@@ -63,21 +63,21 @@ func testWatch(t *testing.T, f Factory) {
 		t.Error("the batch's snapshot lacks the index entry of the same transaction")
 	}
 	rev2 := mustUpdate(t, s, func(tx store.Tx) {
-		tx.Delete(store.Networks, "a")
-		tx.Delete(store.Networks, "never")
+		store.Delete(tx, store.Networks, "a")
+		store.Delete(tx, store.Networks, "never")
 		tx.DeleteIndex("i", "k")
 	})
-	if b := next(t, feed); b.Revision != rev2 || describe(b) != "network a:2>-;" || b.Snapshot.Get(store.Networks, "a") != nil {
+	if b := next(t, feed); b.Revision != rev2 || describe(b) != "network a:2>-;" || b.Snapshot.Get(store.Networks.Kind(), "a") != nil {
 		t.Fatalf("batch %d: %s", b.Revision, describe(b))
 	}
-	if b.Snapshot.Get(store.Networks, "a") == nil {
+	if b.Snapshot.Get(store.Networks.Kind(), "a") == nil {
 		t.Error("an old batch's snapshot changed")
 	}
 	// Large transactions stay whole.
 	rev3 := mustUpdate(t, other, func(tx store.Tx) {
 		for i := range 3000 {
 			id := fmt.Sprint("n", i)
-			tx.Put(store.Networks, id, network(id, id))
+			store.Put(tx, store.Networks, id, network(id, id))
 		}
 	})
 	if b := next(t, feed); b.Revision != rev3 || len(b.Changes) != 3000 {
@@ -103,7 +103,7 @@ func testSlowWatcher(t *testing.T, f Factory) {
 			var err error
 			for i := 0; i < writes/4 && err == nil; i++ {
 				_, err = s.Update(Context(t), func(tx store.Tx) error {
-					tx.Put(store.Networks, fmt.Sprint(w), network(fmt.Sprint(w), fmt.Sprint(i)))
+					store.Put(tx, store.Networks, fmt.Sprint(w), network(fmt.Sprint(w), fmt.Sprint(i)))
 					return nil
 				})
 			}
@@ -141,9 +141,9 @@ func testSlowWatcher(t *testing.T, f Factory) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := store.Get[model.Network](snap, store.Networks, "0"); n == nil || n.Name != fmt.Sprint(writes/4-1) {
+	if n := store.Get(snap, store.Networks, "0"); n == nil || n.Name != fmt.Sprint(writes/4-1) {
 		t.Errorf("after watching again: %+v", n)
 	}
-	mustUpdate(t, s, func(tx store.Tx) { tx.Delete(store.Networks, "0") })
+	mustUpdate(t, s, func(tx store.Tx) { store.Delete(tx, store.Networks, "0") })
 	next(t, feed)
 }
