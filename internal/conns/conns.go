@@ -1,6 +1,6 @@
 // Package conns bounds the connections of a listener whose clients prove who they are.
-// Until they have, they are strangers, who are few and may be replaced; who has proven
-// it keeps its connection, and has a bounded number of them.
+// Unauthenticated ones are few and may be replaced; who has proven its name keeps its
+// connection, and has a bounded number of them.
 package conns
 
 import (
@@ -14,13 +14,13 @@ import (
 
 // Limits bound a listener's connections.
 type Limits struct {
-	// Strangers are how many may be open of those that have proven nothing, and
-	// StrangersEach how many of one source: an address, of IPv6 a /64. One more takes
+	// Unauthenticated are how many may be open of those that have proven nothing, and
+	// UnauthenticatedEach how many of one source: an address, of IPv6 a /64. One more takes
 	// the place of the oldest of the source, or else of the source that has the most.
-	Strangers, StrangersEach int
-	// Known are how many may be open of those that have proven who they are, and
-	// KnownEach how many of one of them. More are refused.
-	Known, KnownEach int
+	Unauthenticated, UnauthenticatedEach int
+	// Authenticated are how many may be open of those that have proven who they are, and
+	// AuthenticatedEach how many of one of them. More are refused.
+	Authenticated, AuthenticatedEach int
 }
 
 // Listener bounds the connections of another. What it accepts is a *Conn.
@@ -28,15 +28,15 @@ type Listener struct {
 	net.Listener
 	limits Limits
 
-	mu        sync.Mutex
-	strangers []*Conn // the oldest first
-	known     map[string]int
-	total     int // of known
+	mu              sync.Mutex
+	unauthenticated []*Conn // the oldest first
+	authenticated   map[string]int
+	total           int // of authenticated
 }
 
 // Listen makes a Listener.
 func Listen(l net.Listener, limits Limits) *Listener {
-	return &Listener{Listener: l, limits: limits, known: map[string]int{}}
+	return &Listener{Listener: l, limits: limits, authenticated: map[string]int{}}
 }
 
 // Conn is a connection of a Listener.
@@ -46,7 +46,7 @@ type Conn struct {
 	from netip.Prefix
 
 	// Of mu of the listener.
-	name   string // that it has proven; "": a stranger
+	name   string // that it has proven; "": it is unauthenticated
 	closed bool
 }
 
@@ -70,14 +70,14 @@ func (l *Listener) Accept() (net.Conn, error) {
 func (l *Listener) admit(c *Conn) *Conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.strangers = append(l.strangers, c)
+	l.unauthenticated = append(l.unauthenticated, c)
 	has := map[netip.Prefix]int{}
-	for _, s := range l.strangers {
+	for _, s := range l.unauthenticated {
 		has[s.from]++
 	}
 	from := c.from
-	if has[from] <= l.limits.StrangersEach {
-		if len(l.strangers) <= l.limits.Strangers {
+	if has[from] <= l.limits.UnauthenticatedEach {
+		if len(l.unauthenticated) <= l.limits.Unauthenticated {
 			return nil
 		}
 		for f, n := range has {
@@ -86,7 +86,7 @@ func (l *Listener) admit(c *Conn) *Conn {
 			}
 		}
 	}
-	for _, s := range l.strangers {
+	for _, s := range l.unauthenticated {
 		if s.from == from {
 			return s
 		}
@@ -94,7 +94,7 @@ func (l *Listener) admit(c *Conn) *Conn {
 	return nil
 }
 
-// Prove makes a stranger a known one, unless there are too many.
+// Prove says whose connection it is, unless there are too many.
 func (c *Conn) Prove(name string) error {
 	l := c.of
 	l.mu.Lock()
@@ -102,13 +102,13 @@ func (c *Conn) Prove(name string) error {
 	switch {
 	case c.closed:
 		return net.ErrClosed
-	case l.total >= l.limits.Known:
+	case l.total >= l.limits.Authenticated:
 		return fmt.Errorf("%d connections are open already", l.total)
-	case l.known[name] >= l.limits.KnownEach:
-		return fmt.Errorf("%s has %d connections open already", name, l.known[name])
+	case l.authenticated[name] >= l.limits.AuthenticatedEach:
+		return fmt.Errorf("%s has %d connections open already", name, l.authenticated[name])
 	}
 	c.name = name
-	l.known[name]++
+	l.authenticated[name]++
 	l.total++
 	l.forget(c)
 	return nil
@@ -124,8 +124,8 @@ func (c *Conn) Close() error {
 			l.forget(c)
 		} else {
 			l.total--
-			if l.known[c.name]--; l.known[c.name] == 0 {
-				delete(l.known, c.name)
+			if l.authenticated[c.name]--; l.authenticated[c.name] == 0 {
+				delete(l.authenticated, c.name)
 			}
 		}
 	}
@@ -134,17 +134,17 @@ func (c *Conn) Close() error {
 }
 
 func (l *Listener) forget(c *Conn) {
-	for i, s := range l.strangers {
+	for i, s := range l.unauthenticated {
 		if s == c {
-			l.strangers = append(l.strangers[:i], l.strangers[i+1:]...)
+			l.unauthenticated = append(l.unauthenticated[:i], l.unauthenticated[i+1:]...)
 			return
 		}
 	}
 }
 
 // Open is how many connections are open.
-func (l *Listener) Open() (strangers, known int) {
+func (l *Listener) Open() (unauthenticated, authenticated int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.strangers), l.total
+	return len(l.unauthenticated), l.total
 }

@@ -60,17 +60,17 @@ func (f *fixture) over(p pair) {
 	}
 }
 
-func (f *fixture) open(strangers, known int) {
+func (f *fixture) open(unauthenticated, authenticated int) {
 	f.t.Helper()
-	if s, k := f.l.Open(); s != strangers || k != known {
-		f.t.Errorf("%d strangers, %d known; want %d, %d", s, k, strangers, known)
+	if s, k := f.l.Open(); s != unauthenticated || k != authenticated {
+		f.t.Errorf("%d unauthenticated, %d authenticated; want %d, %d", s, k, unauthenticated, authenticated)
 	}
 }
 
-// TestStrangers: a source that opens many connections and proves nothing loses its own,
+// TestUnauthenticated: a source that opens many connections and proves nothing loses its own,
 // and keeps no other source out; who has proven something is never cut off.
-func TestStrangers(t *testing.T) {
-	f := start(t, conns.Limits{Strangers: 4, StrangersEach: 3, Known: 2, KnownEach: 2})
+func TestUnauthenticated(t *testing.T) {
+	f := start(t, conns.Limits{Unauthenticated: 4, UnauthenticatedEach: 3, Authenticated: 2, AuthenticatedEach: 2})
 	good := f.dial("127.0.0.9")
 	if err := good.server.Prove("host"); err != nil {
 		t.Fatal(err)
@@ -103,7 +103,7 @@ func TestStrangers(t *testing.T) {
 // TestKnown: also those who are known have a bounded number, each and together, and
 // what they close they may open again.
 func TestKnown(t *testing.T) {
-	f := start(t, conns.Limits{Strangers: 4, StrangersEach: 4, Known: 3, KnownEach: 2})
+	f := start(t, conns.Limits{Unauthenticated: 4, UnauthenticatedEach: 4, Authenticated: 3, AuthenticatedEach: 2})
 	prove := func(name string, want bool) pair {
 		t.Helper()
 		p := f.dial("127.0.0.1")

@@ -63,7 +63,7 @@ func (h *hub) deliver(ctx context.Context) error {
 				}
 				h.log.Warn("a host's report was not stored; it is tried again", "host", d.name, "error", err, "retry_in", wait)
 				h.giveBack(d)
-				h.stirDelivery()
+				h.wakeDelivery()
 				failed = true
 			} else if len(rest) > 0 {
 				d.ports, d.writes, d.fresh = rest, false, false
@@ -124,8 +124,8 @@ func (h *hub) giveBack(d delivery) {
 	}
 }
 
-// stirDelivery makes deliver go another round.
-func (h *hub) stirDelivery() {
+// wakeDelivery makes deliver go another round.
+func (h *hub) wakeDelivery() {
 	select {
 	case h.wake <- struct{}{}:
 	default:

@@ -28,7 +28,7 @@ type connectionLimits struct{ api, agents int }
 // shareDescriptors divides a process's descriptors. What is wanted is given where it
 // fits; else both get less in proportion.
 func shareDescriptors(descriptors uint64, want connectionLimits) (connectionLimits, error) {
-	fixed := uint64(ownDescriptors + apiserver.MetricsConnections + 2*hostsync.Strangers)
+	fixed := uint64(ownDescriptors + apiserver.MetricsConnections + 2*hostsync.MaxUnauthenticated)
 	if descriptors < fixed+leastAPI+leastAgents {
 		return want, fmt.Errorf("the limit of open files of this process is %d, less than %d: raise it (ulimit -n, LimitNOFILE= of a unit)", descriptors, fixed+leastAPI+leastAgents)
 	}

@@ -120,7 +120,7 @@ func (h *hub) reset(snap store.Snapshot) {
 	defer h.mu.Unlock()
 	first := h.topology == nil
 	h.topology, h.revision = t, snap.Revision()
-	h.stir()
+	h.wakeSettled()
 	h.counts.Revision(h.revision)
 	for name, host := range h.hosts {
 		compiler := hoststate.NewCompiler(t, name)
@@ -151,7 +151,7 @@ func (h *hub) apply(b store.Batch) {
 	begin := time.Now()
 	touched := h.topology.Apply(changes...)
 	h.revision = b.Revision
-	defer h.stir()
+	defer h.wakeSettled()
 	h.counts.Revision(b.Revision)
 	for name, host := range h.hosts {
 		d := hoststate.Delta{Set: hoststate.NewState()}
@@ -212,7 +212,7 @@ func (h *hub) Disconnect(name model.HostName, q *hostsync.Queue) {
 	defer h.mu.Unlock()
 	if host := h.hosts[name]; host != nil && host.queue == q {
 		delete(h.hosts, name)
-		h.stir()
+		h.wakeSettled()
 		h.counts.HostConnected(string(name), false)
 	}
 }
@@ -230,7 +230,7 @@ func (h *hub) Report(name model.HostName, r hostsync.Report) {
 	// yet: that is acknowledged again when it has.
 	if r.Revision != host.acked && r.Revision != 0 && r.Revision <= h.revision {
 		host.acked = r.Revision
-		h.stir()
+		h.wakeSettled()
 		host.writes = host.writes || host.freed > 0
 	}
 	if r.UnderlayMTU != 0 && r.UnderlayMTU != host.mtu {
@@ -245,5 +245,5 @@ func (h *hub) Report(name model.HostName, r hostsync.Report) {
 		}
 	}
 	h.counts.HostLag(string(name), host.sent, host.acked)
-	h.stirDelivery()
+	h.wakeDelivery()
 }

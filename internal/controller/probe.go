@@ -271,8 +271,8 @@ func (h *hub) settled(ctx context.Context, name model.HostName, revision int64) 
 	}
 }
 
-// stir wakes those who wait in settled. It needs mu.
-func (h *hub) stir() {
+// wakeSettled wakes those who wait in settled. It needs mu.
+func (h *hub) wakeSettled() {
 	close(h.moved)
 	h.moved = make(chan struct{})
 }

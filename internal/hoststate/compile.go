@@ -173,7 +173,7 @@ func (v view) neighbor(k NeighborKey) (model.MAC, bool) {
 		return model.MAC{}, false
 	}
 	p := claimant(v.t.portsByIP[networkIP{n.ID, k.IP}])
-	if p == nil || p.idle() && (v.trunked(n.ID) || v.t.paired(n.ID, func(a Pair) bool { return a.Prefix.Contains(k.IP) })) {
+	if p == nil || p.unbound() && (v.trunked(n.ID) || v.t.paired(n.ID, func(a Pair) bool { return a.Prefix.Contains(k.IP) })) {
 		return model.MAC{}, false
 	}
 	return p.MAC.MAC, true
@@ -216,7 +216,7 @@ func (v view) endpointOf(n *model.Network, k EndpointKey, p *port) (Endpoint, bo
 	if p == nil || p.remoteSite {
 		return v.remoteEndpoint(n, k.MAC, p)
 	}
-	if p.idle() && (v.trunked(n.ID) || v.t.paired(n.ID, func(a Pair) bool { return a.MAC == k.MAC })) {
+	if p.unbound() && (v.trunked(n.ID) || v.t.paired(n.ID, func(a Pair) bool { return a.MAC == k.MAC })) {
 		return Endpoint{}, false
 	}
 	if r := down(p, n); r != reason.None {

@@ -44,7 +44,7 @@ type Topology struct {
 	remoteOfNetwork  group[model.NetworkID, model.PortID, *port] // remote-site ports
 	ifacesOfNetwork  group[model.NetworkID, model.PortID, *port] // router interfaces
 	pairedOfNetwork  group[model.NetworkID, model.PortID, *port] // with allowed address pairs
-	idleOfNetwork    group[model.NetworkID, model.PortID, *port] // see (*port).idle
+	unboundOfNetwork group[model.NetworkID, model.PortID, *port] // see (*port).unbound
 	ifacesOfRouter   group[model.RouterID, model.PortID, *port]
 	devicesOfRouter  group[model.RouterID, model.GatewayDeviceID, *model.GatewayDevice]
 	devicesByTunnel  group[netip.Addr, model.GatewayDeviceID, *model.GatewayDevice]
@@ -145,7 +145,7 @@ func NewTopology() *Topology {
 		remoteOfNetwork:  group[model.NetworkID, model.PortID, *port]{},
 		ifacesOfNetwork:  group[model.NetworkID, model.PortID, *port]{},
 		pairedOfNetwork:  group[model.NetworkID, model.PortID, *port]{},
-		idleOfNetwork:    group[model.NetworkID, model.PortID, *port]{},
+		unboundOfNetwork: group[model.NetworkID, model.PortID, *port]{},
 		ifacesOfRouter:   group[model.RouterID, model.PortID, *port]{},
 		devicesOfRouter:  group[model.RouterID, model.GatewayDeviceID, *model.GatewayDevice]{},
 		devicesByTunnel:  group[netip.Addr, model.GatewayDeviceID, *model.GatewayDevice]{},
@@ -275,9 +275,9 @@ func (p *port) router() (model.RouterID, bool) {
 	return model.RouterID(p.DeviceID), p.DeviceOwner == model.OwnerRouterInterface
 }
 
-// idle tells whether nothing can be behind the port: such a one keeps an address, or a
+// unbound tells whether nothing can be behind the port: such a one keeps an address, or a
 // MAC, for whoever has it as an allowed address pair.
-func (p *port) idle() bool {
+func (p *port) unbound() bool {
 	_, bound := p.place()
 	_, isRouter := p.router()
 	return !bound && !isRouter && !p.remoteSite
@@ -304,8 +304,8 @@ func (t *Topology) linkPort(p *port) {
 	if len(p.pairs) > 0 {
 		t.pairedOfNetwork.add(p.NetworkID, p.ID, p)
 	}
-	if p.idle() {
-		t.idleOfNetwork.add(p.NetworkID, p.ID, p)
+	if p.unbound() {
+		t.unboundOfNetwork.add(p.NetworkID, p.ID, p)
 	}
 	if r, ok := p.router(); ok {
 		t.ifacesOfNetwork.add(p.NetworkID, p.ID, p)
@@ -328,7 +328,7 @@ func (t *Topology) unlinkPort(p *port) {
 	t.portsOfNetwork.remove(p.NetworkID, p.ID)
 	t.remoteOfNetwork.remove(p.NetworkID, p.ID)
 	t.pairedOfNetwork.remove(p.NetworkID, p.ID)
-	t.idleOfNetwork.remove(p.NetworkID, p.ID)
+	t.unboundOfNetwork.remove(p.NetworkID, p.ID)
 	if r, ok := p.router(); ok {
 		t.ifacesOfNetwork.remove(p.NetworkID, p.ID)
 		t.ifacesOfRouter.remove(r, p.ID)

@@ -74,7 +74,7 @@ func (t *Topology) touchKept(p *port, d Touched) {
 	if n == nil || len(p.pairs) == 0 {
 		return
 	}
-	for _, q := range t.idleOfNetwork[p.NetworkID] {
+	for _, q := range t.unboundOfNetwork[p.NetworkID] {
 		for _, a := range p.pairs {
 			if a.MAC == q.MAC.MAC {
 				d.endpoints.add(EndpointKey{n.Key, a.MAC})

@@ -49,7 +49,7 @@ func (t *Topology) touchVLAN(seg segment, d Touched) {
 		if n == nil {
 			continue
 		}
-		for _, p := range t.idleOfNetwork[c.NetworkID] {
+		for _, p := range t.unboundOfNetwork[c.NetworkID] {
 			d.endpoints.add(EndpointKey{n.Key, p.MAC.MAC})
 			for _, a := range p.FixedIPs {
 				d.neighbors.add(NeighborKey{n.Key, a.IP})

@@ -16,9 +16,9 @@ const DefaultConnections = 4096
 // What has proven nothing yet is few: a handshake takes milliseconds, and helloTimeout
 // at most. An agent has one connection, and beside it for a moment those that broke.
 const (
-	Strangers         = 128
-	strangersEach     = 32
-	connectionsOfHost = 8
+	MaxUnauthenticated  = 128
+	unauthenticatedEach = 32
+	connectionsOfHost   = 8
 )
 
 // An agent has one stream on its connection. What it says in one message is at most a
@@ -38,7 +38,7 @@ const (
 )
 
 func (s *Server) guarded(l net.Listener) net.Listener {
-	return conns.Listen(l, conns.Limits{Strangers: Strangers, StrangersEach: strangersEach, Known: s.most, KnownEach: connectionsOfHost})
+	return conns.Listen(l, conns.Limits{Unauthenticated: MaxUnauthenticated, UnauthenticatedEach: unauthenticatedEach, Authenticated: s.most, AuthenticatedEach: connectionsOfHost})
 }
 
 // guardedCredentials tell the listener which host a connection has proven to be of.
@@ -65,7 +65,7 @@ func (g guardedCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 	}
 	host, err := hostOfInfo(info, g.byAuthority)
 	if err != nil {
-		return conn, info, nil // a stranger still, who is refused in words
+		return conn, info, nil // unauthenticated still, and refused in words
 	}
 	if err := guarded.Prove(string(host)); err != nil {
 		return nil, nil, fmt.Errorf("agent refused: %w", err)

@@ -17,10 +17,10 @@ func descriptors(t *testing.T) int {
 	return len(all)
 }
 
-// TestStrangersOnTheNetwork opens connections without a certificate, from one address
+// TestUnauthenticatedConnections opens connections without a certificate, from one address
 // and from many, and says nothing on them: they take a bounded number of descriptors,
 // and agents get in all the while.
-func TestStrangersOnTheNetwork(t *testing.T) {
+func TestUnauthenticatedConnections(t *testing.T) {
 	ca := testutil.SelfSigned(t, t.TempDir(), "authority")
 	hosts := newFakeHosts()
 	s, err := NewServer(ServerOptions{Hosts: hosts, TLS: issue(t, ca, "controller", nil, net.IPv4(127, 0, 0, 1)), Logger: quiet()})
@@ -48,12 +48,12 @@ func TestStrangersOnTheNetwork(t *testing.T) {
 			open = append(open, c)
 			most = max(most, descriptors(t)-before-len(open))
 		}
-		if most > Strangers+16 {
+		if most > MaxUnauthenticated+16 {
 			t.Errorf("%s: the server had %d descriptors", name, most)
 		}
 		agent := withRole(t, ca, "agent", "host:gw-"+name)
 		_, stop := connect(t, ClientOptions{Target: l.Addr().String(), TLS: agent}, newSink())
-		if h := wait(t, hosts.came, "an agent among strangers"); string(h) != "gw-"+name {
+		if h := wait(t, hosts.came, "an agent among unauthenticated connections"); string(h) != "gw-"+name {
 			t.Error(h)
 		}
 		stop()
