@@ -176,6 +176,7 @@ func TestFound(t *testing.T) {
 // lease's do not wait for them.
 func TestParallel(t *testing.T) {
 	var now, most atomic.Int32
+	var reached sync.Once
 	full, goOn := make(chan struct{}), make(chan struct{})
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v2.0/routers/lease/tags" {
@@ -186,7 +187,7 @@ func TestParallel(t *testing.T) {
 		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 		}
 		if n == 3 {
-			close(full)
+			reached.Do(func() { close(full) })
 		}
 		<-goOn
 		now.Add(-1)
