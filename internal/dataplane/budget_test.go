@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/maplimit"
@@ -16,13 +17,14 @@ import (
 
 // inMemory are tables without maps.
 type inMemory struct {
-	t     *tables
-	index *index
-	env   Env
+	t       *tables
+	index   *index
+	env     Env
+	updates int
 }
 
 func newInMemory(limits Limits, env Env) *inMemory {
-	m := &inMemory{newTables(nil), newIndex(), env}
+	m := &inMemory{t: newTables(nil), index: newIndex(), env: env}
 	m.t.counters = newCounterIndex(10_000)
 	for _, x := range tested(m.t) {
 		x.setLimit(x.maxEntries(limits) - x.extraRows())
@@ -30,7 +32,9 @@ func newInMemory(limits Limits, env Env) *inMemory {
 	return m
 }
 
-func (m *inMemory) tr(st hoststate.State) translator { return translator{st, m.env, m.t.counters, nil} }
+func (m *inMemory) tr(st hoststate.State) translator {
+	return translator{st, m.env, m.t.counters, nil, m.index.allowed}
+}
 
 func (m *inMemory) write(t *testing.T, p *plan) {
 	t.Helper()
@@ -47,18 +51,36 @@ func (m *inMemory) write(t *testing.T, p *plan) {
 
 func (m *inMemory) sync(t *testing.T, st hoststate.State) {
 	t.Helper()
-	p, err := m.t.full(m.tr(st))
+	tr := wholeTranslator(st, m.env, m.t.counters, nil)
+	p, err := m.t.full(tr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.write(t, p)
-	m.index = indexOf(m.tr(st))
+	m.index = indexOf(tr)
 }
 
 func (m *inMemory) update(t *testing.T, d hoststate.Delta, st hoststate.State) {
 	t.Helper()
-	m.write(t, m.t.delta(m.tr(st), m.index, m.index.touched(d), d))
-	m.index = indexOf(m.tr(st))
+	tr, x := m.tr(st), m.index.touched(d)
+	m.index.allowed.follow(tr, x.ports, d)
+	m.write(t, m.t.delta(tr, m.index, x, d))
+	m.index.note(tr, x, d)
+	if m.updates++; m.updates%8 != 0 {
+		return // the comparison takes long
+	}
+	fresh := indexOf(wholeTranslator(st, m.env, m.t.counters, nil))
+	if d := cmp.Diff(fresh, m.index, compareIndexes()...); d != "" {
+		t.Fatalf("the index (- of the state, + after the change):\n%s", d)
+	}
+}
+
+func compareIndexes() []cmp.Option {
+	return []cmp.Option{
+		cmp.AllowUnexported(index{}, portRows{}, allowed{}), cmpopts.EquateEmpty(),
+		cmpopts.EquateComparable(allowedPrefix{}, permit{}, uses{}, prefixLength{}, tunnelKey{}, vlanID{}),
+		cmpopts.SortSlices(func(a, b permit) bool { return fmt.Sprint(a) < fmt.Sprint(b) }),
+	}
 }
 
 // written are the keys of the rows that are written. Which port has which slot of a

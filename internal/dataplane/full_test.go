@@ -118,7 +118,7 @@ func checkFullMaps(t *testing.T, dp *Dataplane, st hoststate.State, env Env) {
 	if err := now.load(); err != nil {
 		t.Fatal(err)
 	}
-	p, err := now.full(translator{st, env, dp.tables.counters, dp.forgotten})
+	p, err := now.full(wholeTranslator(st, env, dp.tables.counters, dp.forgotten))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,7 @@
 package dataplane
 
 import (
-	"net/netip"
-	"slices"
-
 	"github.com/causeway-net/causeway/internal/hoststate"
-	"github.com/causeway-net/causeway/internal/model"
 )
 
 // Several next hops of one destination: which of them flows may take.
@@ -32,28 +28,10 @@ func (t translator) openHops(k hoststate.RouteKey) []hoststate.Hop {
 func (t translator) isDown(h hoststate.Hop) bool {
 	mac, ok := t.st.Neighbors[hoststate.NeighborKey{Network: h.Network, IP: h.NextHop}]
 	if !ok {
-		return !t.mayHave(h.Network, h.NextHop)
+		return !t.allowed.mayHave(h.Network, h.NextHop)
 	}
 	e, ok := t.endpoint(hoststate.EndpointKey{Network: h.Network, MAC: mac})
 	return ok && e.Kind == endpointDrop
-}
-
-// mayHave tells whether somebody on the network may have an address that no port has.
-func (t translator) mayHave(net model.NetworkKey, ip netip.Addr) bool {
-	for k, v := range t.st.VLANs {
-		if l, ok := t.env.Trunks[k.Interface]; ok && l.Index > 0 && v.Network == net && slices.ContainsFunc(v.Prefixes, func(p netip.Prefix) bool { return p.Contains(ip) }) {
-			return true
-		}
-	}
-	for k, p := range t.st.Ports {
-		if p.Network != net || !slices.ContainsFunc(p.Pairs, func(a hoststate.Pair) bool { return a.Prefix.Contains(ip) }) {
-			continue
-		}
-		if _, ok := t.link(k); ok {
-			return true
-		}
-	}
-	return false
 }
 
 // hop is a next hop as a route.
@@ -106,8 +84,11 @@ func (x *index) touchHops(d hoststate.Delta, t touched) {
 			nets[x.ports[k].net], nets[d.Set.Ports[k].Network] = true, true
 		}
 		if len(d.Set.VLANs)+len(d.Unset.VLANs) > 0 {
-			for n := range x.hops {
+			for n := range x.vlanNets {
 				nets[n] = true
+			}
+			for _, v := range d.Set.VLANs {
+				nets[v.Network] = true
 			}
 		}
 		for n := range nets {

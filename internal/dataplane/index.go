@@ -25,6 +25,8 @@ type index struct {
 	tunnels   map[tunnelKey]int // rows that count there
 	ofRemote  map[hoststate.EndpointKey]tunnelKey
 	ofPeer    map[hoststate.PeerKey]tunnelKey
+	// allowed is ahead of the rest: it has what a plan is to come to, not what the maps have.
+	allowed *allowed
 }
 
 // portRows is what the maps hold of a port.
@@ -55,6 +57,7 @@ func newIndex() *index {
 // indexOf is the index of a whole State.
 func indexOf(tr translator) *index {
 	x := newIndex()
+	x.allowed = tr.allowed
 	for k := range tr.st.Ports {
 		x.port(tr, k)
 	}
@@ -134,6 +137,46 @@ func (x *index) members(net model.NetworkKey, others map[model.PortKey]bool) ite
 			}
 		}
 	}
+}
+
+// note follows a delta whose plan has been written, and frees the counters that lost their rows. It
+// tells whether a port had allowed address pairs.
+func (x *index) note(tr translator, t touched, d hoststate.Delta) (paired bool) {
+	for k := range t.ports {
+		paired = paired || len(x.ports[k].pairs) > 0
+		if x.port(tr, k) {
+			tr.counters.freePort(k)
+		}
+	}
+	if x.vlansTouched(d) {
+		for _, id := range x.noteVLANs(tr) {
+			tr.counters.freeVLAN(id)
+		}
+	}
+	var left []tunnelKey // counters that lost rows
+	for k := range t.endpoints {
+		if free, last := x.endpoint(tr, k); last {
+			left = append(left, free)
+		}
+	}
+	for k := range keysOf(d.Set.Peers, d.Unset.Peers) {
+		if free, last := x.peer(tr, k); last {
+			left = append(left, free)
+		}
+	}
+	for _, k := range left {
+		// A row that came later may count there now.
+		if x.tunnels[k] == 0 {
+			tr.counters.freeTunnel(k)
+		}
+	}
+	for k := range t.routes {
+		x.route(tr, k)
+	}
+	for k := range t.hops {
+		x.notedHops(tr, k)
+	}
+	return paired
 }
 
 // port notes a port's rows, as the maps now have them. It tells whether the port has

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -114,19 +113,19 @@ func (d *Dataplane) Forget(st hoststate.State, env Env) error {
 	if !d.synced {
 		return nil
 	}
-	return d.forget(translator{st, env, d.tables.counters, d.forgotten})
+	return d.forget(translator{st, env, d.tables.counters, d.forgotten, d.index.allowed})
 }
 
 // forget removes rows that are too old, or that no pair allows any more.
 func (d *Dataplane) forget(tr translator) error {
 	var gone []bpfSenderKey
-	now, rows, vlans, open := monotonic(), 0, tr.vlans(), openPrefixes(tr.st)
+	now, rows, vlans := monotonic(), 0, tr.vlans()
 	held := heldRows{}
 	err := d.eachSender(func(k bpfSenderKey, v bpfSender) {
 		rows++
 		l := learnedOf(k, v)
 		_, shared := tr.env.Shared[l.Port]
-		if d.old(now, v) || shared || !holds(tr.st, vlans, open, l, v) {
+		if d.old(now, v) || shared || !tr.holds(vlans, l, v) {
 			gone = append(gone, k)
 		} else {
 			held.add(k, v)
@@ -166,14 +165,18 @@ func (d *Dataplane) forget(tr translator) error {
 }
 
 // forgetPorts removes the allowances of ports that are gone, or that have no pairs any
-// more.
+// more, and of networks without VLANs.
 func (d *Dataplane) forgetPorts(st hoststate.State, learners *ebpf.Map) error {
+	vlans := map[model.PortKey]bool{}
+	for _, v := range st.VLANs {
+		vlans[vlanLearner(v.Network)] = true
+	}
 	var gone []uint32
 	var k uint32
 	var v bpfLearner
 	it := learners.Iterate()
 	for it.Next(&k, &v) {
-		if k&learnerVLAN == 0 && len(st.Ports[model.PortKey(k)].Pairs) == 0 || k&learnerVLAN != 0 && !onVLAN(st, k&^learnerVLAN) {
+		if len(st.Ports[model.PortKey(k)].Pairs) == 0 && !vlans[model.PortKey(k)] {
 			gone = append(gone, k)
 		}
 	}
@@ -189,44 +192,15 @@ func (d *Dataplane) forgetPorts(st hoststate.State, learners *ebpf.Map) error {
 	return nil
 }
 
-func onVLAN(st hoststate.State, net uint32) bool {
-	for _, v := range st.VLANs {
-		if uint32(v.Network) == net {
-			return true
-		}
-	}
-	return false
-}
-
-// openPrefixes are the addresses of each network that may be on its VLANs: what a row of
-// kind pairNet is for.
-func openPrefixes(st hoststate.State) map[model.NetworkKey][]netip.Prefix {
-	open := map[model.NetworkKey][]netip.Prefix{}
-	for _, v := range st.VLANs {
-		open[v.Network] = append(open[v.Network], v.Prefixes...)
-	}
-	for net := range open {
-		for _, p := range st.Ports {
-			if p.Network == net {
-				for _, a := range p.Pairs {
-					open[net] = append(open[net], a.Prefix)
-				}
-			}
-		}
-	}
-	return open
-}
-
 // holds tells whether the port, or the VLAN, may hold what was learned of it.
-func holds(st hoststate.State, vlans map[bpfVlanKey]bpfEndpoint, open map[model.NetworkKey][]netip.Prefix, l Learned, v bpfSender) bool {
+func (t translator) holds(vlans map[bpfVlanKey]bpfEndpoint, l Learned, v bpfSender) bool {
 	if l.Port == 0 {
 		if !l.Addr.IsValid() {
 			return vlans[bpfVlanKey{Ifindex: uint32(l.Trunk), Vlan: uint32(l.VLAN)}].Id == uint32(l.Network)
 		}
-		return onVLAN(st, uint32(l.Network)) &&
-			slices.ContainsFunc(open[l.Network], func(p netip.Prefix) bool { return p.Contains(l.Addr) })
+		return t.allowed.onVLANs[l.Network] && t.allowed.permits(l.Network, l.Addr)
 	}
-	p, ok := st.Ports[l.Port]
+	p, ok := t.st.Ports[l.Port]
 	if !ok || p.Network != l.Network {
 		return false
 	}

@@ -57,6 +57,14 @@ type translator struct {
 	counters *counterIndex
 	// forgotten is how many learned rows the agent has taken from a port.
 	forgotten map[model.PortKey]uint32
+	allowed   *allowed
+}
+
+// wholeTranslator is one that has read all of a State.
+func wholeTranslator(st hoststate.State, env Env, counters *counterIndex, forgotten map[model.PortKey]uint32) translator {
+	t := translator{st: st, env: env, counters: counters, forgotten: forgotten}
+	t.allowed = allowedOf(t)
+	return t
 }
 
 func addrRow(a netip.Addr) bpfAddr {

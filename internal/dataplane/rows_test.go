@@ -80,7 +80,7 @@ func TestTranslation(t *testing.T) {
 	v := VTEP{Local: netip.MustParseAddr("200.200.0.1"), Remote: netip.MustParseAddr("200.200.0.2")}
 	ways := [MaxWays]uint32{5, 6}
 	env.Ways = map[VTEP]Way{v: {Interfaces: ways}}
-	tr := translator{st, env, newCounterIndex(16), nil}
+	tr := wholeTranslator(st, env, newCounterIndex(16), nil)
 	check := func(what string, got, want any) {
 		t.Helper()
 		if d := cmp.Diff(want, got); d != "" {

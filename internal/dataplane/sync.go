@@ -24,7 +24,7 @@ func (d *Dataplane) Sync(st hoststate.State, env Env) error {
 	if err := d.writeConfig(env); err != nil {
 		return err
 	}
-	tr := translator{st, env, d.tables.counters, d.forgotten}
+	tr := wholeTranslator(st, env, d.tables.counters, d.forgotten)
 	p, err := d.tables.full(tr)
 	err = errors.Join(err, d.tables.apply(p))
 	d.index = indexOf(tr)
@@ -69,48 +69,16 @@ func (d *Dataplane) Update(delta hoststate.Delta, st hoststate.State, env Env) e
 	if err := d.writeConfig(env); err != nil {
 		return err
 	}
-	tr := translator{st, env, d.tables.counters, d.forgotten}
+	tr := translator{st, env, d.tables.counters, d.forgotten, d.index.allowed}
 	x := d.index.touched(delta)
+	d.index.allowed.follow(tr, x.ports, delta)
 	err := d.tables.apply(d.tables.delta(tr, d.index, x, delta))
-	paired := false
-	for k := range x.ports {
-		paired = paired || len(d.index.ports[k].pairs) > 0
-		if d.index.port(tr, k) {
-			d.tables.counters.freePort(k)
-		}
-	}
-	if d.index.vlansTouched(delta) {
-		paired = true
-		for _, id := range d.index.noteVLANs(tr) {
-			d.tables.counters.freeVLAN(id)
-		}
-		d.nameTrunks(env)
-	}
-	if paired {
+	vlans := d.index.vlansTouched(delta)
+	if paired := d.index.note(tr, x, delta); paired || vlans {
 		err = errors.Join(err, d.forget(tr))
 	}
-	var left []tunnelKey // counters that lost rows
-	for k := range x.endpoints {
-		if t, last := d.index.endpoint(tr, k); last {
-			left = append(left, t)
-		}
-	}
-	for k := range keysOf(delta.Set.Peers, delta.Unset.Peers) {
-		if t, last := d.index.peer(tr, k); last {
-			left = append(left, t)
-		}
-	}
-	for _, t := range left {
-		// A row that came later may count there now.
-		if d.index.tunnels[t] == 0 {
-			d.tables.counters.freeTunnel(t)
-		}
-	}
-	for k := range x.routes {
-		d.index.route(tr, k)
-	}
-	for k := range x.hops {
-		d.index.notedHops(tr, k)
+	if vlans {
+		d.nameTrunks(env)
 	}
 	for _, k := range delta.Unset.Routers {
 		if e := d.tables.maps[bpfMapIcmpBuckets].Delete(uint32(k)); e != nil && !errors.Is(e, ebpf.ErrKeyNotExist) {

@@ -235,7 +235,7 @@ func checkMaps(t *testing.T, dp *Dataplane, st hoststate.State, env Env) {
 	}
 	index := dp.tables.counters
 	fresh := len(index.fresh)
-	p, err := now.full(translator{st, env, index, dp.forgotten})
+	p, err := now.full(wholeTranslator(st, env, index, dp.forgotten))
 	if err != nil {
 		t.Fatal(err)
 	}
