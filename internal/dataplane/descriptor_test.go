@@ -38,6 +38,7 @@ type testedTable interface {
 	stepsOf() []step
 	// plainly holds what is written to what taking turns row by row comes to.
 	plainly(t *testing.T)
+	readLate(t *testing.T)
 }
 
 func tested(t *tables) []testedTable {

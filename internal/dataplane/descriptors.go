@@ -6,7 +6,6 @@ import (
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
-	"github.com/causeway-net/causeway/internal/reason"
 )
 
 // describe makes all tables. Those whose rows programs read from have spare rows; of the
@@ -80,7 +79,6 @@ func (t *tables) describePlaces() {
 				b := numbered(n)
 				return bpfEndpointKey{Net: never, Mac: [6]uint8{2: b[0], 3: b[1], 4: b[2], 5: b[3]}}
 			},
-			row: bpfEndpoint{Kind: endpointDrop, Drop: uint8(reason.Internal)},
 		},
 	})
 	t.neighbors = describe(t, descriptor[bpfNeighborKey, bpfNeighbor]{
@@ -123,7 +121,6 @@ func (t *tables) describePlaces() {
 		},
 		spares: &spares[bpfRouteKey, bpfNextHops]{ // no route's key has so few bits
 			key: func(n uint32) bpfRouteKey { return bpfRouteKey{Router: n} },
-			row: bpfNextHops{Count: 1, Hop: [hopsMost]bpfRoute{{Kind: routeDrop, Drop: uint8(reason.Internal)}}},
 		},
 	})
 	t.routes = describe(t, descriptor[bpfRouteKey, bpfRoute]{
@@ -180,7 +177,6 @@ func (t *tables) describePorts() {
 		},
 		spares: &spares[uint32, bpfPort]{
 			key: func(n uint32) uint32 { return never - n }, // an index is a positive int
-			row: bpfPort{Flags: portSecurity, Drop: uint8(reason.Internal)},
 		},
 	})
 	t.vlans = describe(t, descriptor[bpfVlanKey, bpfEndpoint]{
@@ -196,7 +192,6 @@ func (t *tables) describePorts() {
 		},
 		spares: &spares[bpfVlanKey, bpfEndpoint]{
 			key: func(n uint32) bpfVlanKey { return bpfVlanKey{Ifindex: never - n} },
-			row: bpfEndpoint{Kind: endpointVLAN, Drop: uint8(reason.Internal)},
 		},
 	})
 }
@@ -259,7 +254,6 @@ func (t *tables) describeTunnels() {
 		},
 		spares: &spares[bpfPeerKey, bpfPeer]{
 			key: func(n uint32) bpfPeerKey { return bpfPeerKey{Vni: never, Remote: numberedAddr(n)} },
-			row: bpfPeer{Drop: uint8(reason.Internal)},
 		},
 	})
 }

@@ -322,9 +322,10 @@ func (t *table[K, V]) evict(c *change[K, V], k K, f *failures) {
 }
 
 // change puts another value in a row's place, be it written or waiting.
-func (t *table[K, V]) change(k K, v V) error {
+func (t *table[K, V]) change(k K, v V) (err error) {
 	if has(t.have, k) {
-		return t.put(k, v)
+		onOneCPU(func() { err = t.put(k, v) })
+		return err
 	}
 	if has(t.waiting, k) {
 		t.waiting[k] = v

@@ -16,8 +16,8 @@ import (
 // that is written on the same processor, at once (kernel/bpf/memalloc.c), while a
 // program that looked the old row up may still read it: it would take a frame of one
 // tenant for another's. So each such piece of memory is first given to a spare row,
-// which no program looks up and from whose values nothing comes but a drop, and
-// is freed with it after a grace period.
+// which no program looks up, and is freed with it after a grace period. The spare row has the value of
+// the old one, so that the program, which reads a row in parts, reads one row to its end.
 
 // maxSpares is how many spare rows a map holds before a grace period is waited for.
 const maxSpares = 1024
@@ -25,8 +25,7 @@ const maxSpares = 1024
 // spares are the spare rows of a table.
 type spares[K comparable, V comparable] struct {
 	key func(n uint32) K // none that a program asks for
-	row V
-	n   uint32 // those that may be there: 0 … n-1
+	n   uint32           // those that may be there: 0 … n-1
 }
 
 // never is the key of no network, and the VNI of no peer.
@@ -40,8 +39,8 @@ func numberedAddr(n uint32) bpfAddr {
 	return bpfAddr{B: [16]uint8{12: b[0], 13: b[1], 14: b[2], 15: b[3]}}
 }
 
-// bury gives the memory that the last change has freed to a spare row.
-func (t *table[K, V]) bury() error {
+// bury gives the memory of a row, which the last change has freed, to a spare row.
+func (t *table[K, V]) bury(old V) error {
 	s := t.spares
 	if s == nil {
 		return nil
@@ -54,7 +53,7 @@ func (t *table[K, V]) bury() error {
 		return nil
 	}
 	k := s.key(s.n)
-	err := t.m.Update(&k, &s.row, ebpf.UpdateNoExist)
+	err := t.m.Update(&k, &old, ebpf.UpdateNoExist)
 	switch {
 	case errors.Is(err, unix.E2BIG), errors.Is(err, unix.ENOSPC): // no room: what was freed waits now
 		return t.freeSpares()

@@ -84,21 +84,22 @@ func (t *table[K, V]) put(k K, v V) error {
 	}
 	t.have[k] = v
 	if ok {
-		return t.bury()
+		return t.bury(old)
 	}
 	return nil
 }
 
 // del removes a row; one that is not there is no error.
 func (t *table[K, V]) del(k K) error {
-	if _, ok := t.have[k]; !ok {
+	old, ok := t.have[k]
+	if !ok {
 		return nil
 	}
 	if err := t.m.Delete(&k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("delete from map %s: %w", t.name, err)
 	}
 	delete(t.have, k)
-	return t.bury()
+	return t.bury(old)
 }
 
 // failures gathers errors of many rows: the first ones in words, the others counted.

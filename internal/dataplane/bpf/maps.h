@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0) */
 /* The maps. max_entries is set by the loader. The kernel gives the memory of a row
  * that is deleted from a hash map to the next one at once; the loader sees to it
- * that what a program still reads becomes no row but one to drop by (spare.go). */
+ * that what a program still reads stays what it was until it has ended (spare.go). */
 #pragma once
 
 #include "consts.h"
