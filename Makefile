@@ -1,6 +1,6 @@
 # Thin: each target is a script or one command. "make demo" and "make test" are
 # the README's two commands.
-.PHONY: demo build test race fuzz bench bench-api lint generate check-generated clean
+.PHONY: demo build test test-upgrade race fuzz bench bench-api lint generate check-generated clean
 
 # What "make demo" passes to the demo, for example make demo ARGS=--hold.
 ARGS =
@@ -13,6 +13,9 @@ build:
 
 test:
 	@scripts/test
+
+test-upgrade:
+	@scripts/test-upgrade $(OLDER)
 
 race:
 	@scripts/race
