@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -58,43 +57,52 @@ func (r *run) behind(ctx context.Context, k siteNet) further {
 	peer := atPeer(r.observed(k.site))
 	at := &peer
 	var f further
+	ends := func(format string, args ...any) further {
+		f.why = joined(fmt.Sprintf(format, args...), f.rest)
+		return f
+	}
 	for range maxFurther {
 		hop, ok := nextHop(at.Router.Routes, k.net)
 		switch {
 		case !ok && slices.ContainsFunc(at.Router.Routes, func(x observed.Route) bool { return k.net.Overlaps(x.Destination) }):
-			f.why = fmt.Sprintf("router %s has routes to parts of %s alone", called(at.Router), k.net)
-			return f
+			return ends("router %s has routes to parts of %s alone", called(at.Router), k.net)
 		case !ok:
-			f.why = fmt.Sprintf("router %s has no address in %s and no route to it, as far as the site's API says", called(at.Router), k.net)
-			return f
+			return ends("router %s has no address in %s and no route to it, as far as the site's API says", called(at.Router), k.net)
 		}
-		rest := cmp.Or(f.rest, r.split(at.Router, k.net), shared(at.Router, k.net, hop))
+		f.rest = joined(f.rest, r.split(at.Router, k.net), shared(at.Router, k.net, hop))
 		h, err := r.sites[k.site].Holder(ctx, networksOf(at.Interfaces), hop)
 		switch {
 		case err != nil:
-			f.why = fmt.Sprintf("what %s lies behind could not be asked: %v", k.net, err)
-			return f
+			return ends("what %s lies behind could not be asked: %v", k.net, err)
 		case h == nil:
-			f.why = fmt.Sprintf("%s lies behind %s, the next hop of router %s, which is no port of the site's API: nothing is known there that answers", k.net, hop, called(at.Router))
-			return f
+			return ends("%s lies behind %s, the next hop of router %s, which is no port of the site's API: nothing is known there that answers", k.net, hop, called(at.Router))
 		case h.Router == nil:
-			f.why = fmt.Sprintf("%s lies behind %s, the next hop of router %s, which is port %s and no router of the site's API: nothing is known there that answers", k.net, hop, called(at.Router), h.Port.ID)
-			return f
+			return ends("%s lies behind %s, the next hop of router %s, which is port %s and no router of the site's API: nothing is known there that answers", k.net, hop, called(at.Router), h.Port.ID)
 		}
 		off := r.disabled(k, h, h.Port.NetworkID, append(portsTo(at, h.Port.NetworkID, hop), h.Port))
 		f.off = append(f.off, off...)
-		f.rest = cmp.Or(rest, unknown(h, h.Port.NetworkID))
+		f.rest = joined(f.rest, unknown(h, h.Port.NetworkID))
 		at = h
 		f.through = append(f.through, called(at.Router))
 		if a := r.addressOf(at, k.net); a.target.IsValid() {
 			f.off = append(f.off, r.disabled(k, at, a.port.NetworkID, []observed.Port{*a.port})...)
-			a.rest = cmp.Or(f.rest, a.rest, unknown(at, a.port.NetworkID))
+			a.rest = joined(f.rest, a.rest, unknown(at, a.port.NetworkID))
 			f.address, f.router = a, at.Router.ID
 			return f
 		}
 	}
-	f.why = fmt.Sprintf("%s lies behind more than %d routers, which are not followed", k.net, maxFurther)
-	return f
+	return ends("%s lies behind more than %d routers, which are not followed", k.net, maxFurther)
+}
+
+// joined are what several texts say, each once.
+func joined(texts ...string) string {
+	var out []string
+	for _, s := range texts {
+		if s != "" && !slices.ContainsFunc(out, func(o string) bool { return strings.Contains(o, s) }) {
+			out = append(out, s)
+		}
+	}
+	return strings.Join(out, "; ")
 }
 
 // disabled is what is switched off where packets into a network pass a further router: these ports of its

@@ -107,6 +107,51 @@ func TestBehindFurtherRouters(t *testing.T) {
 	}
 }
 
+// TestFurtherNextHops: where packets may take another next hop than the one that is followed, it is named,
+// whatever is found behind the one.
+func TestFurtherNextHops(t *testing.T) {
+	r2 := func(routes ...observed.Route) *observed.Holder { return further2("r2", "n2", "10.1.60.1", routes...) }
+	atPeer := "router peer-b has several next hops to 10.1.50.0/24, and each packet goes by that of its flow: only what lies behind 10.1.0.9 was followed, not behind 10.1.0.8"
+	atR2 := "router name-of-r2 has several next hops to 10.1.50.0/24, and each packet goes by that of its flow: only what lies behind 10.1.60.9 was followed, not behind 10.1.60.8 and 10.1.60.7"
+	for name, c := range map[string]struct {
+		holders map[string]*observed.Holder
+		change  func(*tenants)
+		says    []string
+	}{
+		"a router":          {map[string]*observed.Holder{"n1 10.1.0.9": further2("r2", "n2", "10.1.50.1")}, nil, []string{atPeer}},
+		"a workload":        {map[string]*observed.Holder{"n1 10.1.0.9": {Port: observed.Port{ID: "vm-port"}}}, nil, []string{"which is port vm-port and no router", atPeer}},
+		"nobody known":      {nil, nil, []string{"which is no port of the site's API", atPeer}},
+		"a router's router": {map[string]*observed.Holder{"n1 10.1.0.9": r2(via("10.1.60.9"), via("10.1.60.8"), via("10.1.60.7")), "n2 10.1.60.9": further2("r3", "n3", "10.1.50.7")}, nil, []string{atPeer, atR2}},
+		"no router beyond":  {map[string]*observed.Holder{"n1 10.1.0.9": r2(via("10.1.60.9"), via("10.1.60.8"), via("10.1.60.7"))}, nil, []string{"which is no port of the site's API", atPeer, atR2}},
+		"no route beyond":   {map[string]*observed.Holder{"n1 10.1.0.9": r2()}, nil, []string{"router name-of-r2 has no address in 10.1.50.0/24 and no route to it", atPeer}},
+		"parts beyond":      {map[string]*observed.Holder{"n1 10.1.0.9": r2(route("10.1.50.0/25", "10.1.60.9"))}, nil, []string{"router name-of-r2 has routes to parts of 10.1.50.0/24 alone", atPeer}},
+		"round and round":   {map[string]*observed.Holder{"n1 10.1.0.9": further2("r2", "n1", "10.1.0.9", via("10.1.0.9"))}, nil, []string{"behind more than 4 routers", atPeer}},
+		"it does not say": {nil, func(w *tenants) {
+			w.all["b"].(*fakeSite).holder = func([]string, netip.Addr) (*observed.Holder, error) { return nil, fmt.Errorf("no time") }
+		}, []string{"could not be asked: no time", atPeer}},
+		"a part goes elsewhere too": {map[string]*observed.Holder{"n1 10.1.0.9": further2("r2", "n2", "10.1.50.1")}, func(w *tenants) {
+			w.obs[1].Routers[0].Routes = append(w.obs[1].Routers[0].Routes, route("10.1.50.128/25", "10.1.0.77"))
+		}, []string{"router peer-b sends 10.1.50.128/25", atPeer}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := behindRouters(c.holders)
+			w.obs[1].Routers[0].Routes = append(w.obs[1].Routers[0].Routes, route("10.1.50.0/23", "10.1.0.8"))
+			if c.change != nil {
+				c.change(w)
+			}
+			res := w.verify(t, Options{})
+			if res.Passes || len(res.Findings) != 1 || !res.Findings[0].Unproved {
+				t.Fatalf("%+v", res.Findings)
+			}
+			for _, want := range c.says {
+				if strings.Count(res.Findings[0].Text, want) != 1 {
+					t.Errorf("%q does not say once %q", res.Findings[0].Text, want)
+				}
+			}
+		})
+	}
+}
+
 // asked notes the routers whose packets are traced.
 type asked struct {
 	*fakeSite
