@@ -20,7 +20,8 @@ import (
 // writes what they write. It is as if they ran one after the other, in the order of
 // the group: each has read what holds before the group, and none may be in it that has
 // read, or writes, what an earlier one writes. Where a comparison fails nothing is written, and the members are
-// committed each on its own, which tells whose it was.
+// committed each on its own, which tells whose it was. A transaction of which the mirror shows that
+// its comparison will fail is left out, so that others do not pay for it.
 //
 // Large transactions have room of their own (bulk.go) and are in no group.
 const (
@@ -139,11 +140,14 @@ func (g *groups) next(last *group, v verdict) {
 	defer g.mu.Unlock()
 	var next *group
 	var rest []*member
+	now, err := g.s.mirror.current()
 	for _, m := range g.waiting {
 		switch {
 		case v.err == nil && m.t.base.rev < v.rev && last.changes(m.t):
 			// What it has read is no more: etcd need not be asked.
 			m.turn <- verdict{err: &errConflict{rev: v.rev}}
+		case err == nil && stale(m.t, now):
+			m.turn <- verdict{err: &errConflict{rev: now.rev}}
 		case next == nil:
 			next = newGroup(m)
 		case !next.add(m, g.s.opt):

@@ -2,6 +2,8 @@ package etcdstore
 
 import (
 	"context"
+	"errors"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -17,12 +19,20 @@ import (
 // gateKV holds each transaction until it is let go, and tells how each ends.
 type gateKV struct {
 	clientv3.KV
-	came   chan int   // the number of keys that it puts
-	let    chan error // what it fails with; nil: it goes on
-	failed chan bool  // of those that went on
+	came   chan int        // the number of keys that it puts
+	let    chan error      // what it fails with; nil: it goes on
+	failed chan bool       // of those that went on
+	ended  <-chan struct{} // with the test, so that nothing waits for it then
+}
+
+func newGateKV(t *testing.T, kv clientv3.KV) *gateKV {
+	return &gateKV{KV: kv, came: make(chan int, 64), let: make(chan error), failed: make(chan bool, 64), ended: t.Context().Done()}
 }
 
 func (g *gateKV) Txn(ctx context.Context) clientv3.Txn { return &gateTxn{Txn: g.KV.Txn(ctx), kv: g} }
+
+// errAnswerLost has a transaction come to its end, and the answer lost.
+var errAnswerLost = errors.New("answer lost")
 
 type gateTxn struct {
 	clientv3.Txn
@@ -39,7 +49,16 @@ func (t *gateTxn) Then(o ...clientv3.Op) clientv3.Txn {
 
 func (t *gateTxn) Commit() (*clientv3.TxnResponse, error) {
 	t.kv.came <- t.puts
-	if err := <-t.kv.let; err != nil {
+	var err error
+	select {
+	case err = <-t.kv.let:
+	case <-t.kv.ended:
+	}
+	switch {
+	case errors.Is(err, errAnswerLost):
+		_, _ = t.Txn.Commit()
+		return nil, rpctypes.ErrLeaderChanged
+	case err != nil:
 		return nil, err
 	}
 	resp, err := t.Txn.Commit()
@@ -53,7 +72,7 @@ func gated(t *testing.T, others map[string]func(store.Tx) error) (s *Store, kv *
 	s = openAt(t, Options{DataDir: t.TempDir()})
 	s.groups.patience = time.Hour
 	put(t, s, "seen", "1")
-	kv = &gateKV{KV: s.client.KV, came: make(chan int, 64), let: make(chan error), failed: make(chan bool, 64)}
+	kv = newGateKV(t, s.client.KV)
 	s.client.KV = kv
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -96,6 +115,16 @@ func (g *gateKV) finish(t *testing.T, err error, failed bool) {
 	}
 }
 
+// change is another process's, at what readers look at.
+func (g *gateKV) change(t *testing.T, s *Store) (rev int64) {
+	t.Helper()
+	resp, err := g.Put(t.Context(), s.keys.abs(objectKey(store.Networks.Kind(), "seen")), `{"name":"2"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.Header.Revision
+}
+
 // reader writes a network after it has looked at another.
 func reader(id string) func(store.Tx) error {
 	return func(tx store.Tx) error {
@@ -132,14 +161,12 @@ func TestGroupThatMetAChange(t *testing.T) {
 	for name, refusal := range map[string]error{"conflict": nil, "refused": rpctypes.ErrTooManyRequests} {
 		t.Run(name, func(t *testing.T) {
 			s, kv, revs := gated(t, map[string]func(store.Tx) error{"a": putNetwork("a", "a"), "b": reader("b"), "c": putNetwork("c", "c")})
-			if refusal == nil {
-				if _, err := kv.Put(t.Context(), s.keys.abs(objectKey(store.Networks.Kind(), "seen")), `{"name":"2"}`); err != nil {
-					t.Fatal(err)
-				}
-			}
 			kv.finish(t, nil, false)
 			if n := testutil.Receive(t, "the group", kv.came); n != 6 {
 				t.Errorf("a transaction of %d keys came, not the group's 6", n)
+			}
+			if refusal == nil {
+				kv.change(t, s)
 			}
 			kv.finish(t, refusal, true)
 			tries, failures := 3, 0
@@ -168,12 +195,100 @@ func TestGroupThatMetAChange(t *testing.T) {
 	}
 }
 
+// TestStaleMemberIsLeftOut: what the mirror shows to have read what is no more is in no group, so
+// that strangers do not pay for it.
+func TestStaleMemberIsLeftOut(t *testing.T) {
+	for name, fn := range map[string]func(store.Tx) error{"key": reader("b"), "range": func(tx store.Tx) error {
+		for range tx.Scan("other", "") {
+		}
+		return putNetwork("b", "b")(tx)
+	}} {
+		t.Run(name, func(t *testing.T) {
+			s, kv, revs := gated(t, map[string]func(store.Tx) error{"a": putNetwork("a", "a"), "b": fn, "c": putNetwork("c", "c")})
+			if _, err := kv.Put(t.Context(), s.keys.abs(indexKey("other", "2")), "seen"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.mirror.wait(t.Context(), kv.change(t, s)); err != nil {
+				t.Fatal(err)
+			}
+			kv.finish(t, nil, false)
+			if n := testutil.Receive(t, "the group", kv.came); n != 4 {
+				t.Errorf("a transaction of %d keys came, not the two strangers' 4", n)
+			}
+			kv.finish(t, nil, false)
+			testutil.Receive(t, "the one that was left out", kv.came)
+			kv.finish(t, nil, false)
+			found := revs()
+			if found["a"] != found["c"] || found["b"] <= found["a"] {
+				t.Errorf("they were committed at %v", found)
+			}
+		})
+	}
+}
+
+// TestGroupLosesItsAnswer: where the answer to a group is lost, each member is told what became of
+// it, and what was done is not done again.
+func TestGroupLosesItsAnswer(t *testing.T) {
+	ids := []string{"a", "b", "c"}
+	count := func(id string) func(store.Tx) error {
+		return func(tx store.Tx) error {
+			v, _ := tx.Lookup("count", id)
+			n, _ := strconv.Atoi(v)
+			tx.SetIndex("count", id, strconv.Itoa(n+1))
+			return putNetwork(id, id)(tx)
+		}
+	}
+	others := map[string]func(store.Tx) error{}
+	for _, id := range ids {
+		others[id] = count(id)
+	}
+	for name, c := range map[string]struct {
+		lost error
+		done bool
+	}{
+		"the answer":  {errAnswerLost, true},
+		"the request": {rpctypes.ErrTimeout, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, kv, revs := gated(t, others)
+			kv.finish(t, nil, false)
+			if n := testutil.Receive(t, "the group", kv.came); n != 9 {
+				t.Fatalf("a transaction of %d keys came, not the group's 9", n)
+			}
+			kv.finish(t, c.lost, false)
+			testutil.Receive(t, "the question what became of it", kv.came)
+			kv.finish(t, nil, c.done) // it may write where the group has not
+			keys := 0
+			for !c.done && keys < 9 { // together again, or not
+				keys += testutil.Receive(t, "a transaction that is tried again", kv.came)
+				kv.finish(t, nil, false)
+			}
+			found := revs()
+			if c.done && (found["a"] != found["b"] || found["b"] != found["c"] || found["a"] <= found["first"]) {
+				t.Errorf("they were committed at %v", found)
+			}
+			v, err := s.View(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range ids {
+				if n, _ := v.Lookup("count", id); n != "1" {
+					t.Errorf("%s was done %s times", id, n)
+				}
+			}
+			if len(s.mirror.expected) != 0 {
+				t.Errorf("%d transactions are still expected", len(s.mirror.expected))
+			}
+		})
+	}
+}
+
 // TestGroupWithoutAnAnswer: a group that etcd does not answer does not hold up those
 // behind it.
 func TestGroupWithoutAnAnswer(t *testing.T) {
 	s := openAt(t, Options{DataDir: t.TempDir()})
 	s.groups.patience = time.Millisecond
-	kv := &gateKV{KV: s.client.KV, came: make(chan int, 64), let: make(chan error), failed: make(chan bool, 64)}
+	kv := newGateKV(t, s.client.KV)
 	s.client.KV = kv
 	var wg sync.WaitGroup
 	for _, id := range []string{"a", "b"} {

@@ -2,6 +2,7 @@ package etcdstore
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 )
@@ -117,9 +118,39 @@ func met(t *tx, now *snapshot) string {
 		return found
 	}
 	for _, r := range t.ranges {
-		if now.tree.newer(r, t.base.rev) && (found == "" || r.from < found) {
+		if newer, _ := now.tree.newer(r, t.base.rev, math.MaxInt); newer && (found == "" || r.from < found) {
 			found = r.from
 		}
 	}
 	return found
+}
+
+// staleWalk bounds the keys of ranges that are looked at for one transaction: others wait
+// meanwhile.
+const staleWalk = 1024
+
+// stale tells whether a snapshot shows that t has read what is no more. It looks at
+// so much only: etcd says for certain.
+func stale(t *tx, now *snapshot) bool {
+	if now.rev <= t.base.rev {
+		return false
+	}
+	for key, rev := range t.reads {
+		var have int64
+		if it, ok := now.tree.Get(key); ok {
+			have = it.rev
+		}
+		if have != rev {
+			return true
+		}
+	}
+	left := staleWalk
+	for _, r := range t.ranges {
+		newer, walked := now.tree.newer(r, t.base.rev, left)
+		if newer {
+			return true
+		}
+		left -= walked
+	}
+	return false
 }

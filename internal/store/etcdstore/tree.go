@@ -62,20 +62,22 @@ func (t *tree) Get(rel string) (*item, bool) {
 	return nil, false
 }
 
-// newer tells whether a range has something newer than rev.
-func (t *tree) newer(r keyRange, rev int64) (found bool) {
+// newer tells whether the first keys of a range, so many at most, have something newer than rev,
+// and how many it looked at.
+func (t *tree) newer(r keyRange, rev int64, most int) (found bool, walked int) {
 	name, from := familyOf(r.from)
 	f := t.family(name)
-	if f == nil {
-		return false
+	if f == nil || most <= 0 {
+		return false, 0
 	}
 	end, within := strings.CutPrefix(r.end, name)
 	f.Ascend(from, func(key string, it *item) bool {
 		in := !within || key < end
 		found = in && it.rev > rev
-		return in && !found
+		walked++
+		return in && !found && walked < most
 	})
-	return found
+	return found, walked
 }
 
 // master is the tree that changes. One goroutine uses it.
