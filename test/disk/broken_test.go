@@ -8,11 +8,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -190,8 +193,8 @@ func writeNetworks(t *testing.T, url string, atRest bool, breaks func()) map[str
 	wrote := map[string]bool{}
 	started := make(chan struct{}, writers)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
 	var wg sync.WaitGroup
+	defer func() { cancel(); wg.Wait() }() // where breaks ends the test, its writers end before it
 	for w := range writers {
 		wg.Go(func() {
 			for n := 1; ; n++ {
@@ -205,7 +208,7 @@ func writeNetworks(t *testing.T, url string, atRest bool, breaks func()) map[str
 					mu.Unlock()
 				} else {
 					// It is not there any more, or says so.
-					if err == nil && status != http.StatusServiceUnavailable || ctx.Err() != nil {
+					if err == nil && status != http.StatusServiceUnavailable || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 						t.Errorf("%d %s %v", status, answer, err)
 					}
 					return
@@ -220,14 +223,52 @@ func writeNetworks(t *testing.T, url string, atRest bool, breaks func()) map[str
 		testutil.Receive(t, "a writer's first writes", started)
 	}
 	if atRest {
-		underWay.Lock()
-	}
-	breaks()
-	if atRest {
-		underWay.Unlock()
+		func() {
+			underWay.Lock()
+			defer underWay.Unlock()
+			breaks()
+		}()
+	} else {
+		breaks()
 	}
 	wg.Wait()
 	return wrote
+}
+
+// TestWritersEndWithTheTest: a disk that cannot be broken ends the test, and no writer goes on after
+// it: what it has to say of it would be a panic.
+func TestWritersEndWithTheTest(t *testing.T) {
+	for _, atRest := range []bool{false, true} {
+		var asked, ended atomic.Int64
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) }))
+		defer srv.Close()
+		base := http.DefaultClient.Transport
+		http.DefaultClient.Transport = counting{&asked, &ended}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			writeNetworks(t, srv.URL, atRest, runtime.Goexit) // as t.Fatal does
+		}()
+		testutil.Receive(t, "the end of the test", done)
+		now := asked.Load()
+		if under := now - ended.Load(); under > 0 {
+			t.Errorf("at rest %v: %d writes are under way after the test", atRest, under)
+		}
+		runtime.Gosched()
+		if more := asked.Load() - now; more > 0 {
+			t.Errorf("at rest %v: %d writes came after the test", atRest, more)
+		}
+		http.DefaultClient.Transport = base
+	}
+}
+
+// counting counts requests.
+type counting struct{ asked, ended *atomic.Int64 }
+
+func (c counting) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.asked.Add(1)
+	defer c.ended.Add(1)
+	return http.DefaultTransport.RoundTrip(r)
 }
 
 func post(ctx context.Context, url, name string) (status int, answer string, err error) {
