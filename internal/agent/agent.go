@@ -99,6 +99,7 @@ type Agent struct {
 	leads       map[dataplane.VTEP]lead
 	carry       map[uint32]bool      // interfaces that lead to VTEPs
 	dropped     bool                 // a VTEP has gone since carry was worked out
+	pathsGone   bool                 // what is known of paths may be of some to which nothing is sent any more
 	leaving     map[uint32]time.Time // interfaces of VTEPs that have gone, and until when they keep the program
 	strays      map[stray]bool
 	underlay    map[int]string  // interfaces with the underlay program, by index

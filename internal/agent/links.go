@@ -30,7 +30,7 @@ func (a *Agent) isWorkload(name string) bool {
 // reconcileLinks looks at workload interfaces that are due: it begins to attach programs, and
 // touches the rows of ports whose interface is another than before. attached waits for the
 // programs.
-func (a *Agent) reconcileLinks(ctx context.Context) (attached func() map[string]error) {
+func (a *Agent) reconcileLinks(ctx context.Context) (attached func() map[string]attachment) {
 	o := a.objs.links
 	due := o.Take()
 	look := a.host.Link
@@ -51,7 +51,7 @@ func (a *Agent) reconcileLinks(ctx context.Context) (attached func() map[string]
 			return a.attachWorkloads(ctx, nil)
 		}
 	}
-	var attach []hostnet.Link
+	var attach []usableLink
 	for _, name := range due {
 		if l, ok := a.link(name, look); ok {
 			attach = append(attach, l)
@@ -59,11 +59,11 @@ func (a *Agent) reconcileLinks(ctx context.Context) (attached func() map[string]
 	}
 	// Noted first: a program that is attached and not known would never be taken away.
 	if err := a.attached.save(); err != nil && len(attach) > 0 {
-		failed := map[string]error{}
+		failed := map[string]attachment{}
 		for _, l := range attach {
-			failed[l.Name] = err
+			failed[l.Name] = attachment{err, l.stale}
 		}
-		return func() map[string]error { return failed }
+		return func() map[string]attachment { return failed }
 	}
 	return a.attachWorkloads(ctx, attach)
 }
@@ -98,13 +98,25 @@ func (a *Agent) listLinks() (names []string, look func(string) (hostnet.Link, bo
 	return slices.Collect(maps.Keys(set)), look, nil
 }
 
+// usableLink is an interface that is to get the program.
+type usableLink struct {
+	hostnet.Link
+	stale error // why another that had the name before has its program still
+}
+
+// attachment is what came of one.
+type attachment struct {
+	err   error // why it has no program
+	stale error
+}
+
 // link looks at one interface, and tells whether the program is to be attached to it.
-func (a *Agent) link(name string, look func(string) (hostnet.Link, bool, error)) (l hostnet.Link, usable bool) {
+func (a *Agent) link(name string, look func(string) (hostnet.Link, bool, error)) (u usableLink, usable bool) {
 	o := a.objs.links
 	l, there, err := look(name)
 	if err != nil {
 		settle(a, o, name, err)
-		return l, false
+		return u, false
 	}
 	a.share(name)
 	stale := a.dropStale(name, l.Index)
@@ -128,7 +140,7 @@ func (a *Agent) link(name string, look func(string) (hostnet.Link, bool, error))
 	case !usable:
 		o.Forget(name)
 	}
-	return l, usable
+	return usableLink{l, stale}, usable
 }
 
 // prepare does what comes before the program is attached to a workload's interface.
@@ -149,10 +161,10 @@ func (a *Agent) prepare(l hostnet.Link) error {
 // beginning of its call, which then waits out a grace period: rows may be
 // written meanwhile. Many take their turns, so those are waited for here: no
 // row shall be long before its program.
-func (a *Agent) attachWorkloads(ctx context.Context, ls []hostnet.Link) (done func() map[string]error) {
-	results := map[string]error{}
+func (a *Agent) attachWorkloads(ctx context.Context, ls []usableLink) (done func() map[string]attachment) {
+	results := map[string]attachment{}
 	if len(ls) == 0 {
-		return func() map[string]error { return results }
+		return func() map[string]attachment { return results }
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -164,26 +176,26 @@ func (a *Agent) attachWorkloads(ctx context.Context, ls []hostnet.Link) (done fu
 			if err != nil {
 				err = fmt.Errorf("attach to %s: %w", l.Name, err)
 			}
-			results[l.Name] = err
+			results[l.Name] = attachment{err, l.stale}
 		}
 	})
 	if len(ls) > fewAttachments {
 		wg.Wait()
 	}
-	return func() map[string]error { wg.Wait(); return results }
+	return func() map[string]attachment { wg.Wait(); return results }
 }
 
 const fewAttachments = 2
 
 // noteAttached notes which interfaces have got their program, and takes back what was set up
 // for those that have not.
-func (a *Agent) noteAttached(attached map[string]error) {
-	for name, err := range attached {
-		settle(a, a.objs.links, name, err)
-		if err == nil {
+func (a *Agent) noteAttached(attached map[string]attachment) {
+	for name, at := range attached {
+		settle(a, a.objs.links, name, errors.Join(at.err, at.stale))
+		if at.err == nil {
 			continue
 		}
-		a.refused[name] = err
+		a.refused[name] = at.err
 		delete(a.env.Links, name)
 		for k := range a.byIf[name] {
 			a.changed = add(a.changed, k)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -128,6 +129,13 @@ func (p *pathMTU) targeted() { p.armed, p.last = false, time.Now() }
 // believed is what was proven of a path before the restart.
 func (p *pathMTU) believed(k pathmtu.Key) int { return p.before[k] }
 
+// Keep forgets the paths for which keep does not hold, and what was proven of them before the
+// restart: one that comes back may be another path.
+func (p *pathMTU) Keep(keep func(pathmtu.Key) bool) {
+	p.Paths.Keep(keep)
+	maps.DeleteFunc(p.before, func(k pathmtu.Key, _ int) bool { return !keep(k) })
+}
+
 // provenPath is a line of the file.
 type provenPath struct {
 	pathmtu.Key
@@ -195,6 +203,14 @@ func (a *Agent) pathsMoved() {
 		a.objs.vteps.Soon(dataplane.VTEP(k))
 	}
 	a.keepPaths()
+}
+
+// forgetPaths forgets the paths to VTEPs that nothing is sent to any more.
+func (a *Agent) forgetPaths() {
+	if a.pathsGone {
+		a.pathsGone = false
+		a.pathMTU.Keep(func(k pathmtu.Key) bool { return a.remote.sendsTo(dataplane.VTEP(k)) })
+	}
 }
 
 // targetsOf are the routers of the peers that can be asked through tunnels: those of a network

@@ -3,6 +3,7 @@ package agent
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/packet"
 	"github.com/causeway-net/causeway/internal/pathmtu"
+	"github.com/causeway-net/causeway/internal/probe"
 	"github.com/causeway-net/causeway/internal/testutil"
 )
 
@@ -314,4 +316,66 @@ func TestPathMTUByEcho(t *testing.T) {
 	untilPath(t, socket, "proven 1400 by underlay")
 	sh(t, bridge.in("ip link set rb mtu 1500"))
 	untilPath(t, socket, "proven 1500 by underlay")
+}
+
+// TestPathsThatHaveGone: a path is forgotten with the last row that sends packets there, also where
+// no route led there before.
+func TestPathsThatHaveGone(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	underlayRouter(t, "1500")
+	sh(t, "ip addr add 172.31.0.1/24 dev eth1")
+	c := newController(t)
+	startAgent(t, testConfig(t), c)
+	vtep := netip.MustParseAddr("200.200.0.2")
+	peered := func(s *hoststate.State) {
+		addPeering(s, hoststate.Gateway{TunnelIP: netip.MustParseAddr("200.200.0.1"), Epoch: 1, Router: 1})
+	}
+	silenced := func(s *hoststate.State) {
+		maps.DeleteFunc(s.Endpoints, func(_ hoststate.EndpointKey, e hoststate.Endpoint) bool { return e.Kind == hoststate.EndpointRemote })
+		maps.DeleteFunc(s.Neighbors, func(k hoststate.NeighborKey, _ model.MAC) bool { return k.IP == netip.MustParseAddr("192.168.0.2") })
+	}
+	c.set(addNetwork)
+	paths := func() []probe.PathState {
+		res, err := c.prober.Probe(t.Context(), probe.Request{Paths: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Paths
+	}
+	for name, gone := range map[string]struct {
+		routeFirst bool
+		change     func(*hoststate.State)
+	}{
+		"all rows at once":          {false, func(s *hoststate.State) { silenced(s); clear(s.Peers) }},
+		"the route before all rows": {true, func(s *hoststate.State) { silenced(s); clear(s.Peers) }},
+		"the rows that send, alone": {false, silenced},
+		"the route before those":    {true, silenced},
+	} {
+		sh(t, "ip route replace 200.200.0.2 via 172.31.0.2")
+		c.set(peered)
+		testutil.Eventually(t, "a path", func() bool { p := paths(); return len(p) == 1 && p[0].Problem == "" && p[0].VTEP == vtep })
+		if gone.routeFirst {
+			sh(t, "ip route del 200.200.0.2")
+			testutil.Eventually(t, "no route", func() bool { p := paths(); return len(p) == 1 && p[0].State == probe.Unreachable })
+		}
+		c.set(gone.change)
+		if p := paths(); len(p) > 0 {
+			t.Errorf("%s: the agent still tells of %+v", name, p)
+		}
+		c.set(func(s *hoststate.State) { clear(s.Peers) })
+	}
+}
+
+// TestBelievedUntilGone: what was proven before a restart counts once.
+func TestBelievedUntilGone(t *testing.T) {
+	k := pathmtu.Key{Local: netip.MustParseAddr("200.200.0.1"), Remote: netip.MustParseAddr("200.200.0.2")}
+	other := pathmtu.Key{Local: k.Local, Remote: netip.MustParseAddr("200.200.0.3")}
+	p := &pathMTU{before: map[pathmtu.Key]int{k: 1400, other: 1300}}
+	p.Paths = pathmtu.NewPaths(pathmtu.Settings{}.WithDefaults(), nil, time.Now)
+	p.Keep(func(x pathmtu.Key) bool { return x == other })
+	if a, b := p.believed(k), p.believed(other); a != 0 || b != 1300 {
+		t.Errorf("of the path that has gone %d is believed, of the other %d", a, b)
+	}
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/causeway-net/causeway/internal/dataplane"
@@ -28,6 +29,9 @@ func (a *Agent) notice(c hostnet.Change) {
 			o.devices.Due(name)
 		case a.isWorkload(name) || a.attached.hasName(name):
 			o.links.Due(name)
+			if a.ofUnderlay(name) {
+				a.noticeUnderlay(name)
+			}
 		default:
 			a.noticeUnderlay(name)
 		}
@@ -59,7 +63,14 @@ func (a *Agent) refusedAgain() {
 	}
 }
 
-// noticeUnderlay marks what an interface that is no workload's may concern: it may carry
+// ofUnderlay tells whether an interface that is a workload's concerns the underlay all the same,
+// as where a port names an uplink.
+func (a *Agent) ofUnderlay(name string) bool {
+	return a.isUplink(name) || a.objs.trunks.Has(name) || a.attached.holds(name) || a.refused[name] != nil ||
+		slices.Contains(a.cfg.UnderlayInterfaces, name)
+}
+
+// noticeUnderlay marks what an interface that is not only a workload's may concern: it may carry
 // tunnels or VLANs, be an uplink, or routes may lead by it that the kernel says nothing of.
 func (a *Agent) noticeUnderlay(name string) {
 	o := &a.objs

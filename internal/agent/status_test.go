@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -216,4 +218,87 @@ func (c *controller) change(t *testing.T, d hoststate.Delta) {
 			t.Fatalf("revision %d is not acknowledged", c.rev)
 		}
 	}
+}
+
+// stuckPin puts something in place of a pinned link that cannot be taken away as one, and returns
+// what ends that.
+func stuckPin(t *testing.T, cfg Config, kind string, index int) (mend func()) {
+	t.Helper()
+	pin := filepath.Join(cfg.PinDir, "links", kind+"-"+itoa(index))
+	inner := filepath.Join(pin, "inner")
+	if err := errors.Join(os.Remove(pin), os.Mkdir(pin, 0o700), os.Mkdir(inner, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	mend = func() {
+		once.Do(func() {
+			if err := errors.Join(os.Remove(inner), os.Remove(pin)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(mend)
+	return mend
+}
+
+// TestStaysAttached: a program that cannot be taken away is told, and tried again, also where another
+// interface of the name works, or none is there.
+func TestStaysAttached(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	cfg := testConfig(t)
+	cfg.MetricsListen = "unix:" + filepath.Join(t.TempDir(), "metrics")
+	cfg.UnderlayInterfaces = []string{"eth9"}
+	sh(t, "ip link add eth9 type veth peer name eth9p; ip link set eth9 up")
+	c := newController(t)
+	startAgent(t, cfg, c)
+	vm := newNamespace(t)
+	vm.vm(t, "tap1", vm1, "10.0.0.1")
+	c.set(func(s *hoststate.State) { addNetwork(s); bind(s, 1, vm1) })
+	c.untilPort("port-1", model.PortActive, "")
+	fails := func(kind, name, cause string) error {
+		o, ok := object(t, cfg, kind, name)
+		if !ok || o.State != reconcile.Failed || !strings.Contains(o.Cause, cause) || o.NextTry == nil {
+			return fmt.Errorf("%s: %+v", name, o)
+		}
+		return nil
+	}
+	well := func(kind, name string) error {
+		if o, ok := object(t, cfg, kind, name); ok {
+			return fmt.Errorf("%s: %+v", name, o)
+		}
+		return nil
+	}
+
+	tap, err := net.InterfaceByName("tap1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mend := stuckPin(t, cfg, "workload", tap.Index)
+	sh(t, "ip link del tap1")
+	c.untilPort("port-1", model.PortDown, "does not exist")
+	vm.vm(t, "tap1", vm1, "10.0.0.1")
+	c.untilPort("port-1", model.PortActive, "")
+	if err := fails("links", "tap1", "take the program of tap1 away"); err != nil {
+		t.Error(err)
+	}
+	sh(t, vm.in(pingRouter))
+	mend()
+	testutil.Succeeds(t, "the old program is taken away", func() error { return well("links", "tap1") })
+
+	eth, err := net.InterfaceByName("eth9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mend = stuckPin(t, cfg, "underlay", eth.Index)
+	sh(t, "ip link del eth9")
+	testutil.Succeeds(t, "the failure is told", func() error { return fails("underlay", "eth9", "detach from eth9") })
+	mend()
+	testutil.Succeeds(t, "the interface is waited for", func() error {
+		if o, ok := object(t, cfg, "underlay", "eth9"); !ok || o.State != reconcile.Waiting {
+			return fmt.Errorf("%+v", o)
+		}
+		return nil
+	})
 }

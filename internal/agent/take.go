@@ -203,6 +203,9 @@ func (a *Agent) indexPort(k model.PortKey, old, p *hoststate.Port) {
 // dueLink marks an interface whose ports are others.
 func (a *Agent) dueLink(name string) {
 	a.objs.links.Due(name)
+	if a.isUplink(name) {
+		a.changedUplinks = true // an uplink that a port names is told as wrong
+	}
 	if a.objs.trunks.Has(name) {
 		a.objs.trunks.Due(name)
 	}
@@ -221,6 +224,12 @@ type vtepRows struct {
 func newRemoteRows() remoteRows { return remoteRows{map[dataplane.VTEP]*vtepRows{}} }
 
 func (r remoteRows) has(v dataplane.VTEP) bool { return r.rows[v] != nil }
+
+// sendsTo tells whether packets go to a VTEP.
+func (r remoteRows) sendsTo(v dataplane.VTEP) bool {
+	x := r.rows[v]
+	return x != nil && len(x.endpoints) > 0
+}
 
 func (r remoteRows) of(v dataplane.VTEP) *vtepRows {
 	x := r.rows[v]

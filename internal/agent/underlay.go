@@ -136,7 +136,8 @@ func (a *Agent) path(v dataplane.VTEP) error {
 	return nil
 }
 
-// dropPath notes that no path leads to a VTEP.
+// dropPath notes that no path leads to a VTEP. What is known of the path stays for the time when
+// one does again.
 func (a *Agent) dropPath(v dataplane.VTEP) {
 	if _, ok := a.out[v]; !ok {
 		return
@@ -144,9 +145,6 @@ func (a *Agent) dropPath(v dataplane.VTEP) {
 	delete(a.out, v)
 	if delete(a.locals[v.Remote], v.Local); len(a.locals[v.Remote]) == 0 {
 		delete(a.locals, v.Remote)
-	}
-	if !a.remote.has(v) {
-		a.pathMTU.Keep(func(k pathmtu.Key) bool { return a.remote.has(dataplane.VTEP(k)) })
 	}
 	a.objs.underlay.Due(allUnderlay)
 	a.noteMTU(v.Remote)
@@ -211,7 +209,7 @@ func (a *Agent) reconcileUnderlay() {
 	for name, err := range errs {
 		settle(a, o, name, err)
 	}
-	a.tidyUnderlay(links)
+	a.tidyUnderlay(links, errs)
 	if err := a.measureMTU(links); err != nil {
 		settle(a, o, allUnderlay, err)
 	} else {
@@ -220,8 +218,8 @@ func (a *Agent) reconcileUnderlay() {
 }
 
 // tidyUnderlay forgets the status of interfaces that carry nothing, and tells of those that
-// are named and not there.
-func (a *Agent) tidyUnderlay(links []hostnet.Link) {
+// are named and not there. What failed at one is tried again first.
+func (a *Agent) tidyUnderlay(links []hostnet.Link, failed map[string]error) {
 	o := a.objs.underlay
 	for _, name := range o.Keys() {
 		if name == allUnderlay {
@@ -235,7 +233,9 @@ func (a *Agent) tidyUnderlay(links []hostnet.Link) {
 		}
 	}
 	for name := range a.absent {
-		o.Waits(name, "there is no such interface")
+		if failed[name] == nil {
+			o.Waits(name, "there is no such interface")
+		}
 	}
 }
 

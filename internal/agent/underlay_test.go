@@ -222,3 +222,33 @@ func TestInterfaceOfTunnelsIsRefused(t *testing.T) {
 	sh(t, "ip route del 200.200.0.2")
 	c.untilPort("eth1", model.PortActive, "")
 }
+
+// TestUplinkThatAPortNames: what happens to an uplink is noticed also where a port names it, which is
+// refused; and the uplink's own port tells of it.
+func TestUplinkThatAPortNames(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	underlayRouter(t, "1500")
+	c := newController(t)
+	startAgent(t, testConfig(t), c)
+	c.set(func(s *hoststate.State) {
+		addNetwork(s)
+		addPeering(s, hoststate.Gateway{
+			TunnelIP: netip.MustParseAddr("200.200.0.1"), Epoch: 1, Router: 1,
+			Uplinks: []hoststate.Uplink{{Port: "up", Interface: "eth1", Addr: netip.MustParsePrefix("172.31.0.1/24")}},
+			Routes:  []hoststate.UnderlayRoute{{Prefix: netip.MustParsePrefix("200.200.0.2/32"), NextHop: netip.MustParseAddr("172.31.0.2")}},
+		})
+	})
+	c.until("the uplink's MTU is reported", func() bool { return c.mtu == 1500 })
+	c.untilPort("up", model.PortActive, "")
+	c.set(func(s *hoststate.State) {
+		p := vm1
+		p.Interface = "eth1"
+		bind(s, 1, p)
+	})
+	c.untilPort("port-1", model.PortError, "interface eth1 leads to a remote VTEP")
+	c.untilPort("up", model.PortError, "interface eth1 belongs to a workload")
+	sh(t, "ip link set eth1 mtu 1200")
+	c.until("the smaller MTU is reported", func() bool { return c.mtu == 1200 })
+}

@@ -40,6 +40,7 @@ func (a *Agent) reconcileVTEPs() {
 			a.objs.underlay.Due(allUnderlay) // programs may be taken away again
 		}
 	}
+	a.forgetPaths()
 	if len(due) > 0 || a.dropped {
 		a.dropped = false
 		now := interfacesOf(a.env.Ways)
@@ -67,6 +68,7 @@ func (a *Agent) reconcileVTEP(u *underlays, v dataplane.VTEP) {
 		err = a.path(v)
 	} else {
 		a.dropPath(v)
+		a.pathsGone = true
 	}
 	if len(rows.peers) > 0 {
 		err = errors.Join(err, a.wayOf(u, v))
@@ -148,6 +150,7 @@ func (a *Agent) dropVTEP(v dataplane.VTEP) {
 	delete(a.leads, v)
 	delete(a.env.Ways, v)
 	a.dropPath(v)
+	a.pathsGone = true
 	a.trouble.set(v, trouble{})
 	a.noteShut(v, false)
 	a.dropped = true
