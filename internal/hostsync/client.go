@@ -49,7 +49,8 @@ type Client struct {
 	dirty map[model.PortID]bool // of ports, not sent yet
 	send  bool                  // something of known is not sent yet
 	wake  chan struct{}         // capacity 1
-	named naming                // of Run's goroutine
+	named naming                // the ports that the controller's rows name
+	told  bool                  // named says all: a controller has brought the whole state
 	host  model.HostName        // as the controller last said
 
 	connected atomic.Bool // a stream is up and has brought the whole state
@@ -88,7 +89,8 @@ func NewClient(o ClientOptions) (*Client, error) {
 
 // Report hands in what the agent knows. It never blocks; of each port, and of
 // revision and MTU, the latest report wins. What was reported is said again after
-// a reconnection.
+// a reconnection. A report of a port of the host that no row names any more, which the agent has yet
+// to be told, is for nobody.
 func (c *Client) Report(r Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,6 +101,9 @@ func (c *Client) Report(r Report) {
 		c.known.UnderlayMTU = r.UnderlayMTU
 	}
 	for _, p := range r.Ports {
+		if c.told && !isPlace(p.ID) && c.named.rows[p.ID] == 0 {
+			continue
+		}
 		if old, ok := c.ports[p.ID]; !ok || old != p {
 			c.ports[p.ID] = p
 			c.dirty[p.ID] = true
@@ -143,6 +148,9 @@ func (c *Client) take() (Report, bool) {
 		delete(c.dirty, id)
 		if p, ok := c.ports[id]; ok {
 			r.Ports = append(r.Ports, p)
+			if isWellElsewhere(p) {
+				delete(c.ports, id)
+			}
 		}
 	}
 	c.send = len(c.dirty) > 0
@@ -153,13 +161,22 @@ func (c *Client) take() (Report, bool) {
 func (c *Client) again() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for id := range c.ports {
+	for id, p := range c.ports {
+		if isWellElsewhere(p) { // what the controller takes them for
+			delete(c.ports, id)
+			delete(c.dirty, id)
+			continue
+		}
 		c.dirty[id] = true
 	}
 	if len(c.ports) > 0 || c.known.Revision != 0 || c.known.UnderlayMTU != 0 {
 		c.signal()
 	}
 }
+
+// isWellElsewhere tells whether a report is of a port without an interface on the host that works.
+// The controller takes them all for such until it is told of others, so it is kept until it is sent.
+func isWellElsewhere(p PortReport) bool { return isPlace(p.ID) && p.Status == model.PortActive }
 
 // forget drops the reports of ports that are no longer the host's, and of those
 // bound anew: what the controller knew of a port ended with its binding, even if
@@ -168,10 +185,10 @@ func (c *Client) forget(d hoststate.Delta) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if d.Full {
-		c.named = newNaming()
+		c.named, c.told = newNaming(), true
 		c.named.apply(d)
 		for id := range c.ports {
-			if c.named.rows[id] == 0 {
+			if !isPlace(id) && c.named.rows[id] == 0 {
 				delete(c.ports, id)
 			}
 		}

@@ -8,6 +8,7 @@
 package hostsync
 
 import (
+	"strings"
 	"time"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
@@ -60,6 +61,9 @@ type PortReport struct {
 func PortAt(net model.NetworkID, mac model.MAC) model.PortID {
 	return model.PortID(string(net) + "/" + mac.String())
 }
+
+// isPlace tells whether an id is one of PortAt.
+func isPlace(id model.PortID) bool { return strings.Contains(string(id), "/") }
 
 // Update leads to a host's next state. The receiver keeps the state itself.
 type Update struct {
