@@ -28,8 +28,8 @@ is there instead or why the last try failed, and when it is tried again. An obje
 refused, or waits, is looked at when something about it changes.
 
 The agent is asked at its --metrics-listen, which is found as the agent finds it: by flag, variable or
-file. Nothing else of its settings matters here. The exit code is 0 where all is as wanted
-and the agent is connected to its controller, 1 otherwise.`,
+file. Nothing else of its settings matters here. An agent that hangs is told as one. The exit
+code is 0 where all is as wanted and the agent is connected to its controller, 1 otherwise.`,
 		Example: `  causeway agent status
   causeway agent status --all -f json`,
 		Args: cobra.NoArgs,
@@ -38,7 +38,8 @@ and the agent is connected to its controller, 1 otherwise.`,
 				return err
 			}
 			if c.MetricsListen == "" {
-				return &cli.Error{What: "agent status", Err: cli.Usagef("--metrics-listen is empty: the agent cannot be asked")}
+				return &cli.Error{What: "agent status", Err: cli.Usagef("--metrics-listen is empty: the agent cannot be asked"),
+					Hint: "Have the agent listen, and give the same here: --metrics-listen 127.0.0.1:9698"}
 			}
 			s, err := agent.AskStatus(cmd.Context(), c.MetricsListen, all)
 			if err != nil {
@@ -63,10 +64,16 @@ func allDone(s agent.Status) bool {
 			return false
 		}
 	}
-	return s.Connected
+	return s.Connected && s.Stuck == ""
 }
 
 func agentStatusText(w io.Writer, s agent.Status, now time.Time) error {
+	if s.Stuck != "" {
+		if _, err := fmt.Fprintf(w, "%s: nothing here is brought to its wanted state, and what follows is what it last knew.\n%s\n", s.Stuck,
+			"Send it SIGQUIT, keep the stacks that it writes to its log, and start it anew: packets go on meanwhile."); err != nil {
+			return err
+		}
+	}
 	connected := "connected to the controller"
 	if !s.Connected {
 		connected = "not connected to the controller"

@@ -83,8 +83,19 @@ func TestAgentStatus(t *testing.T) {
 	if code, out := ask(); code != cli.ExitFailure || !strings.Contains(out, "not connected to the controller") {
 		t.Errorf("ends with %d where the agent has no controller:\n%s", code, out)
 	}
+	answer.Connected, answer.Stuck = true, "the agent's loop has not come round for 10s"
+	if code, out := ask(); code != cli.ExitFailure || !strings.HasPrefix(out, "the agent's loop has not come round for 10s: nothing here") || !strings.Contains(out, "start it anew") {
+		t.Errorf("ends with %d where the agent hangs:\n%s", code, out)
+	}
 	_ = srv.Close()
-	if code, out := ask(); code != cli.ExitFailure || !strings.Contains(out, "ask the agent at unix:") {
-		t.Errorf("ends with %d where there is no agent:\n%s", code, out)
+	for listen, want := range map[string]string{
+		"unix:" + socket:    "causeway: agent status: ask the agent at unix:" + socket + ": connect: no such file or directory\n  No agent listens there. Start one with: causeway agent; ",
+		"127.0.0.1:1":       "causeway: agent status: ask the agent at 127.0.0.1:1: connect: connection refused\n  No agent listens there. ",
+		"nowhere.invalid:1": "\n  Check that it is the agent's --metrics-listen, ",
+		"":                  "--metrics-listen is empty: the agent cannot be asked\n  Have the agent listen",
+	} {
+		if code, out := ask("--metrics-listen", listen); code == 0 || !strings.Contains(out, want) {
+			t.Errorf("at %q it ends with %d and says:\n%s", listen, code, out)
+		}
 	}
 }

@@ -34,6 +34,7 @@ type Config struct {
 	// UnderlayMark are bits of skb->mark; 0: dataplane.DefaultMark.
 	UnderlayMark uint32
 	grace        time.Duration // 0: wayGrace
+	patience     time.Duration // 0: healthPatience
 	// WorkloadInterfaces are patterns (path.Match) of names that belong to
 	// workloads, whether a port is bound to them or not.
 	WorkloadInterfaces []string
@@ -131,6 +132,7 @@ func Run(ctx context.Context, cfg Config, ctl Controller) error {
 		cfg.Log = slog.Default()
 	}
 	cfg.grace = cmp.Or(cfg.grace, wayGrace)
+	cfg.patience = cmp.Or(cfg.patience, healthPatience)
 	for _, p := range cfg.WorkloadInterfaces {
 		if _, err := path.Match(p, "x"); err != nil {
 			return fmt.Errorf("workload interface pattern %q: %w", p, err)

@@ -45,12 +45,15 @@ func lock(dir string) (unlock func(), err error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		pid, _ := os.ReadFile(path)
 		f.Close()
-		return nil, fmt.Errorf("an agent is running here already, process %s (lock %s): %w", bytes.TrimSpace(pid), path, err)
+		pid = bytes.TrimSpace(pid)
+		return nil, hinted{fmt.Errorf("an agent is running here already, process %s (lock %s): %w", pid, path, err),
+			fmt.Sprintf("End it first: kill %s. Packets go on meanwhile.", pid)}
 	}
 	sock, err := lockNamespace()
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("another agent, with another state directory, runs in this network namespace: %w", err)
+		return nil, hinted{fmt.Errorf("another agent, with another state directory, runs in this network namespace: %w", err),
+			"End it first, or give its --state-dir: a network namespace has one agent."}
 	}
 	unlock = func() {
 		if sock >= 0 {

@@ -3,29 +3,40 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/causeway-net/causeway/internal/reconcile"
 )
 
 // Status is what an agent says of its objects.
 type Status struct {
-	Connected       bool  `json:"connected"` // to the controller
-	WantedRevision  int64 `json:"wanted_revision"`
-	AppliedRevision int64 `json:"applied_revision"`
+	// Stuck says that the agent does nothing any more, and since when; empty: it works. The rest
+	// is then what it last knew.
+	Stuck           string `json:"stuck,omitempty"`
+	Connected       bool   `json:"connected"` // to the controller
+	WantedRevision  int64  `json:"wanted_revision"`
+	AppliedRevision int64  `json:"applied_revision"`
 	// Counts is how many objects of a kind are in a state.
 	Counts map[string]map[reconcile.State]int `json:"counts"`
 	// Objects are those that are not as wanted, or all, if asked for, by kind and name.
 	Objects []reconcile.Status `json:"objects"`
 }
 
-func (a *Agent) status(all bool) Status {
-	s := Status{Connected: a.ctl.Connected(), Counts: map[string]map[reconcile.State]int{}, Objects: a.objs.set.List(all)}
+func (a *Agent) status(ctx context.Context, all bool) Status {
+	stuck := ""
+	if err := a.healthy(ctx); err != nil {
+		stuck = err.Error()
+	}
+	s := Status{Stuck: stuck, Connected: a.ctl.Connected(), Counts: map[string]map[reconcile.State]int{}, Objects: a.objs.set.List(all)}
 	s.WantedRevision, s.AppliedRevision = a.stats.revisions()
 	for _, c := range a.objs.set.Counts() {
 		s.Counts[c.Kind] = c.Of
@@ -40,13 +51,13 @@ const healthPatience = 10 * time.Second
 // healthy tells whether the loop comes round. Objects that are not as wanted are no illness of
 // the agent: starting it anew would not mend them.
 func (a *Agent) healthy(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, healthPatience)
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.patience)
 	defer cancel()
 	select {
 	case a.pulse <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("the agent's loop has not come round for %v", healthPatience)
+		return fmt.Errorf("the agent's loop has not come round for %v", a.cfg.patience)
 	}
 }
 
@@ -58,7 +69,7 @@ func (a *Agent) serveStatus(mux *http.ServeMux) {
 		_ = json.NewEncoder(w).Encode(v) // the client has gone if this fails
 	}
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, http.StatusOK, a.status(r.URL.Query().Has("all")))
+		answer(w, http.StatusOK, a.status(r.Context(), r.URL.Query().Has("all")))
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		if err := a.healthy(r.Context()); err != nil {
@@ -69,13 +80,40 @@ func (a *Agent) serveStatus(mux *http.ServeMux) {
 	})
 }
 
-// maxStatus bounds an agent's answer.
-const maxStatus = 64 << 20
+// maxStatus bounds an agent's answer, and askPatience the wait for it: an agent whose loop hangs
+// answers after healthPatience.
+const (
+	maxStatus   = 64 << 20
+	askPatience = healthPatience + 5*time.Second
+)
+
+// unasked is an agent that does not answer.
+type unasked struct {
+	listen string
+	err    error
+}
+
+func (e *unasked) Error() string { return fmt.Sprintf("ask the agent at %s: %v", e.listen, e.err) }
+func (e *unasked) Unwrap() error { return e.err }
+
+// Hint is the way out.
+func (e *unasked) Hint() string {
+	var late interface{ Timeout() bool }
+	switch {
+	case errors.Is(e.err, unix.ECONNREFUSED), errors.Is(e.err, unix.ENOENT):
+		return "No agent listens there. Start one with: causeway agent; or give the --metrics-listen of the one that runs."
+	case errors.Is(e.err, unix.EACCES):
+		return "This user may not use the socket: ask as root."
+	case errors.As(e.err, &late) && late.Timeout():
+		return "It hangs, or something else listens there, or packets are lost on the way: look at the agent's log."
+	}
+	return "Check that it is the agent's --metrics-listen, and the way to it."
+}
 
 // AskStatus asks the agent that serves its metrics at listen, as Config.MetricsListen names
 // it, for its status.
 func AskStatus(ctx context.Context, listen string, all bool) (s Status, err error) {
-	ctx, cancel := context.WithTimeout(ctx, healthPatience)
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
 	network, addr := "tcp", listen
 	if p, ok := strings.CutPrefix(listen, "unix:"); ok {
@@ -85,24 +123,50 @@ func AskStatus(ctx context.Context, listen string, all bool) (s Status, err erro
 		return (&net.Dialer{}).DialContext(ctx, network, addr)
 	}}
 	defer t.CloseIdleConnections()
-	url := "http://agent/status"
+	path := "http://agent/status"
 	if all {
-		url += "?all"
+		path += "?all"
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return s, err
 	}
 	res, err := (&http.Client{Transport: t}).Do(req)
 	if err != nil {
-		return s, fmt.Errorf("ask the agent at %s: %w", listen, err)
+		return s, &unasked{listen, cause(err)}
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return s, fmt.Errorf("the agent at %s answers %s: it may be of an older release", listen, res.Status)
+		return s, hinted{fmt.Errorf("the agent at %s answers %s", listen, res.Status),
+			"It is of an older release, or no agent: start the agent anew with this one, or give its --metrics-listen."}
 	}
 	if err := json.NewDecoder(io.LimitReader(res.Body, maxStatus)).Decode(&s); err != nil {
-		return s, fmt.Errorf("read the answer of the agent at %s: %w", listen, err)
+		return s, hinted{fmt.Errorf("read the answer of the agent at %s: %w", listen, err),
+			"Is it an agent's --metrics-listen?"}
 	}
 	return s, nil
 }
+
+// cause is what kept a request from its answer, without the words about the request.
+func cause(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		err = op.Err
+	}
+	return err
+}
+
+// hinted is an error with its way out.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h hinted) Unwrap() error { return h.error }
+
+// Hint is the way out, for the commands.
+func (h hinted) Hint() string { return h.hint }

@@ -302,3 +302,60 @@ func TestStaysAttached(t *testing.T) {
 		return nil
 	})
 }
+
+// holding is a controller at which the agent hangs while hold is set.
+type holding struct {
+	*controller
+	mu   sync.Mutex
+	hold chan struct{}
+}
+
+func (h *holding) set(c chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.hold = c
+}
+
+func (h *holding) Report(r hostsync.Report) {
+	h.mu.Lock()
+	hold := h.hold
+	h.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
+	h.controller.Report(r)
+}
+
+// TestStuck: an agent that hangs says so, and no longer when it goes on.
+func TestStuck(t *testing.T) {
+	if !requireMachine(t) {
+		return
+	}
+	cfg := testConfig(t)
+	cfg.MetricsListen = "unix:" + filepath.Join(t.TempDir(), "metrics")
+	cfg.patience = time.Second
+	c := &holding{controller: newController(t)}
+	startAgent(t, cfg, c)
+	stuck := func(want string) func() error {
+		return func() error {
+			s, err := AskStatus(t.Context(), cfg.MetricsListen, false)
+			if err != nil || s.Stuck != want {
+				return fmt.Errorf("%+v, %v", s, err)
+			}
+			return nil
+		}
+	}
+	c.controller.set(addNetwork)
+	testutil.Succeeds(t, "all is well", stuck(""))
+	hold := make(chan struct{})
+	c.set(hold)
+	var once sync.Once
+	release := func() { once.Do(func() { c.set(nil); close(hold) }) }
+	t.Cleanup(release)
+	next := c.state.Clone()
+	bind(&next, 1, vm1)
+	c.send(hoststate.Diff(c.state, next), next)
+	testutil.Succeeds(t, "the agent says that it hangs", stuck("the agent's loop has not come round for 1s"))
+	release()
+	testutil.Succeeds(t, "all is well again", stuck(""))
+}
