@@ -138,6 +138,14 @@ func TestKeystone(t *testing.T) {
 			t.Errorf("error: %v", err)
 		}
 	})
+	t.Run("no clouds.yaml", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "clouds.yaml")
+		_, err := New(t.Context(), Options{Getenv: env(map[string]string{"OS_CLOUD": "east", "OS_CLIENT_CONFIG_FILE": path})})
+		var out interface{ Hint() string }
+		if err == nil || !strings.Contains(err.Error(), "no clouds.yaml in "+path) || !errors.As(err, &out) || !strings.Contains(out.Hint(), "Give --endpoint") {
+			t.Errorf("error: %v", err)
+		}
+	})
 	t.Run("clouds.yaml without auth", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "clouds.yaml")
 		for _, rest := range []string{"    region_name: R\n", "    auth:\n", "    auth: {}\n"} {

@@ -87,7 +87,7 @@ func readClouds(env func(string) string) (cloudFiles, error) {
 		if where == "" {
 			where = strings.Join(configDirs(env), ", ")
 		}
-		return f, wrongf("no clouds.yaml in %s%s", where, unread(env))
+		return f, misconfigured{fmt.Errorf("no clouds.yaml in %s%s", where, unread(env)), "Write one there, or have OS_CLIENT_CONFIG_FILE name it. Without one:\n" + envHint}
 	}
 	securePath, secure, err := readFirst("secure", env("OS_CLIENT_SECURE_FILE"), env)
 	if err != nil {

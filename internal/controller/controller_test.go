@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -429,6 +430,10 @@ func TestTaken(t *testing.T) {
 			err := Run(t.Context(), Config{Controller: settings, Logger: slog.New(slog.DiscardHandler)})
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
+			}
+			var hint interface{ Hint() string }
+			if strings.Contains(c.want, "another process") && (!errors.As(err, &hint) || !strings.Contains(hint.Hint(), "or end that process: ss -l")) {
+				t.Errorf("%v names no way out", err)
 			}
 		})
 	}

@@ -73,10 +73,22 @@ func (ls *listeners) addresses() Addresses {
 	return a
 }
 
+// takenError is an address that another process has.
+type takenError struct{ flag, addr, tool string }
+
+func (e *takenError) Error() string {
+	return fmt.Sprintf("%s: another process listens on %s", e.flag, e.addr)
+}
+
+// Hint is the way out.
+func (e *takenError) Hint() string {
+	return fmt.Sprintf("Give another %s, or end that process: %s tells which it is.", e.flag, e.tool)
+}
+
 func listenTCP(flag, addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s: another process listens on %s", flag, addr)
+		return nil, &takenError{flag, addr, "ss -ltnp"}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", flag, err)
@@ -101,7 +113,7 @@ func listenUnix(flag, path string) (net.Listener, error) {
 		c, err := net.DialTimeout("unix", path, time.Second)
 		if err == nil {
 			_ = c.Close()
-			return nil, fmt.Errorf("%s: another process listens on %s", flag, path)
+			return nil, &takenError{flag, path, "ss -lxp"}
 		}
 		if !errors.Is(err, syscall.ECONNREFUSED) {
 			return nil, fmt.Errorf("%s: is %s in use? %w", flag, path, err)

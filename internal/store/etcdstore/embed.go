@@ -287,6 +287,18 @@ func (sv *server) stop() error {
 	return err
 }
 
+// heldError is a data directory that another process, with this id, uses.
+type heldError struct{ pid string }
+
+func (e *heldError) Error() string {
+	return fmt.Sprintf("the data directory is in use by another process (pid %s)", e.pid)
+}
+
+// Hint is the way out.
+func (e *heldError) Hint() string {
+	return fmt.Sprintf("A data directory has one controller. Give another --data-dir, or end that one first: kill %s. Packets go on meanwhile.", e.pid)
+}
+
 // lockDir keeps other processes, and other stores of this one, out.
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
@@ -297,7 +309,7 @@ func lockDir(dir string) (*os.File, error) {
 		holder, _ := os.ReadFile(f.Name())
 		_ = f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("the data directory is in use by another process (pid %s)", strings.TrimSpace(string(holder)))
+			return nil, &heldError{strings.TrimSpace(string(holder))}
 		}
 		return nil, fmt.Errorf("lock the data directory: %w", err)
 	}

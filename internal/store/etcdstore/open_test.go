@@ -1,9 +1,11 @@
 package etcdstore
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -78,9 +80,14 @@ func TestOpenRefuses(t *testing.T) {
 			_ = s.Close()
 			t.Fatalf("opened, want an error with %q", words)
 		}
+		text := err.Error()
+		var out interface{ Hint() string }
+		if errors.As(err, &out) {
+			text += "\n" + out.Hint()
+		}
 		for _, w := range words {
-			if !strings.Contains(err.Error(), w) {
-				t.Errorf("error %q lacks %q", err, w)
+			if !strings.Contains(text, w) {
+				t.Errorf("error %q lacks %q", text, w)
 			}
 		}
 	}
@@ -89,7 +96,7 @@ func TestOpenRefuses(t *testing.T) {
 
 	dir := t.TempDir()
 	s := openAt(t, Options{DataDir: dir})
-	refused(Options{DataDir: dir}, dir, "in use by another process")
+	refused(Options{DataDir: dir}, dir, "in use by another process", "Give another --data-dir, or end that one first: kill "+strconv.Itoa(os.Getpid()))
 	put(t, s, "a", "kept")
 	if _, err := s.client.Put(t.Context(), s.keys.format(), "2"); err != nil {
 		t.Fatal(err)
