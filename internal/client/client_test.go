@@ -189,7 +189,7 @@ func TestNoAnswerInTime(t *testing.T) {
 	}))
 	defer srv.Close()
 	defer close(over)
-	cl, err := New(t.Context(), Options{Endpoint: srv.URL, Timeout: 50 * time.Millisecond, Getenv: env(nil)})
+	cl, err := New(t.Context(), Options{Endpoint: srv.URL, Timeout: time.Second, Getenv: env(nil)})
 	if err != nil {
 		t.Fatal(err)
 	}
