@@ -96,6 +96,30 @@ type bpfFloodKey struct {
 	Slot uint32
 }
 
+type bpfFlowRow struct {
+	_   structs.HostLayout
+	Key struct {
+		_         structs.HostLayout
+		Macs      uint64
+		Source    uint64
+		Addrs     uint64
+		Transport uint64
+		Outer     uint64
+		Vni       uint64
+	}
+	Generation uint64
+	Mtu        uint32
+	Turns      uint32
+	Rx         uint32
+	Tx         uint32
+	Dst        [6]uint8
+	Src        [6]uint8
+	Ifindex    uint32
+	Flags      uint32
+	_          [4]byte
+	Pad        [4]uint64
+}
+
 type bpfIcmpBucket struct {
 	_       structs.HostLayout
 	Spent   [4]uint64
@@ -211,6 +235,7 @@ type bpfRecord struct {
 	Vni     uint32
 	Table   uint32
 	Copies  uint32
+	Known   uint32
 	Local   bpfAddr
 	Remote  bpfAddr
 }
@@ -301,6 +326,8 @@ const (
 	bpfMapDrops             = "drops"
 	bpfMapEndpoints         = "endpoints"
 	bpfMapFloods            = "floods"
+	bpfMapFlowTags          = "flow_tags"
+	bpfMapFlows             = "flows"
 	bpfMapHops              = "hops"
 	bpfMapHosts             = "hosts"
 	bpfMapIcmpBuckets       = "icmp_buckets"
@@ -325,7 +352,10 @@ const (
 	bpfProgFromVxlan        = "from_vxlan"
 	bpfProgFromWorkload     = "from_workload"
 	bpfProgLocalIcmp        = "local_icmp"
+	bpfVarCfgFlowBits       = "cfg_flow_bits"
+	bpfVarCfgFlowSeed       = "cfg_flow_seed"
 	bpfVarCfgRecord         = "cfg_record"
+	bpfVarGeneration        = "generation"
 	bpfVarUnusedDestination = "unused_destination"
 	bpfVarUnusedMayAsk      = "unused_may_ask"
 	bpfVarUnusedMayFollow   = "unused_may_follow"
@@ -391,6 +421,8 @@ type bpfMapSpecs struct {
 	Drops       *ebpf.MapSpec `ebpf:"drops"`
 	Endpoints   *ebpf.MapSpec `ebpf:"endpoints"`
 	Floods      *ebpf.MapSpec `ebpf:"floods"`
+	FlowTags    *ebpf.MapSpec `ebpf:"flow_tags"`
+	Flows       *ebpf.MapSpec `ebpf:"flows"`
 	Hops        *ebpf.MapSpec `ebpf:"hops"`
 	Hosts       *ebpf.MapSpec `ebpf:"hosts"`
 	IcmpBuckets *ebpf.MapSpec `ebpf:"icmp_buckets"`
@@ -416,7 +448,10 @@ type bpfMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
+	CfgFlowBits       *ebpf.VariableSpec `ebpf:"cfg_flow_bits"`
+	CfgFlowSeed       *ebpf.VariableSpec `ebpf:"cfg_flow_seed"`
 	CfgRecord         *ebpf.VariableSpec `ebpf:"cfg_record"`
+	Generation        *ebpf.VariableSpec `ebpf:"generation"`
 	UnusedDestination *ebpf.VariableSpec `ebpf:"unused_destination"`
 	UnusedMayAsk      *ebpf.VariableSpec `ebpf:"unused_may_ask"`
 	UnusedMayFollow   *ebpf.VariableSpec `ebpf:"unused_may_follow"`
@@ -449,6 +484,8 @@ type bpfMaps struct {
 	Drops       *ebpf.Map `ebpf:"drops"`
 	Endpoints   *ebpf.Map `ebpf:"endpoints"`
 	Floods      *ebpf.Map `ebpf:"floods"`
+	FlowTags    *ebpf.Map `ebpf:"flow_tags"`
+	Flows       *ebpf.Map `ebpf:"flows"`
 	Hops        *ebpf.Map `ebpf:"hops"`
 	Hosts       *ebpf.Map `ebpf:"hosts"`
 	IcmpBuckets *ebpf.Map `ebpf:"icmp_buckets"`
@@ -478,6 +515,8 @@ func (m *bpfMaps) Close() error {
 		m.Drops,
 		m.Endpoints,
 		m.Floods,
+		m.FlowTags,
+		m.Flows,
 		m.Hops,
 		m.Hosts,
 		m.IcmpBuckets,
@@ -504,7 +543,10 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
+	CfgFlowBits       *ebpf.Variable `ebpf:"cfg_flow_bits"`
+	CfgFlowSeed       *ebpf.Variable `ebpf:"cfg_flow_seed"`
 	CfgRecord         *ebpf.Variable `ebpf:"cfg_record"`
+	Generation        *ebpf.Variable `ebpf:"generation"`
 	UnusedDestination *ebpf.Variable `ebpf:"unused_destination"`
 	UnusedMayAsk      *ebpf.Variable `ebpf:"unused_may_ask"`
 	UnusedMayFollow   *ebpf.Variable `ebpf:"unused_may_follow"`

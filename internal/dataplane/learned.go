@@ -107,9 +107,10 @@ func (d *Dataplane) eachSender(f func(bpfSenderKey, bpfSender)) error {
 
 // Forget removes what is too old of what was learned. Call it now and then: until
 // then the programs do not use it, but it takes room.
-func (d *Dataplane) Forget(st hoststate.State, env Env) error {
+func (d *Dataplane) Forget(st hoststate.State, env Env) (err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	defer d.raiseAfter(&err)
 	if !d.synced {
 		return nil
 	}

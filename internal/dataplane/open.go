@@ -36,6 +36,11 @@ type Dataplane struct {
 	forgotten map[model.PortKey]uint32
 	senders   int // rows of senders when they were last looked through
 
+	// generation is the programs' variable: what they remember of flows counts while it is the
+	// same. raised is its value.
+	generation *ebpf.Variable
+	raised     uint64
+
 	config     bpfConfig
 	configured bool // the map holds config
 	localICMP  bool // this process's local_icmp runs
@@ -86,6 +91,9 @@ func open(cfg Config, version int) (*Dataplane, error) {
 			return nil, fmt.Errorf("set %s: %w", bpfVarCfgRecord, err)
 		}
 	}
+	if err := sizeFlows(spec); err != nil {
+		return nil, err
+	}
 	d := &Dataplane{dir: cfg.PinDir, index: newIndex(), portIDs: map[model.PortKey]model.PortID{}, forgotten: map[model.PortKey]uint32{}}
 	if err := d.open(cfg, spec, layoutOf(spec, version)); err != nil {
 		return nil, errors.Join(err, d.Close())
@@ -134,6 +142,10 @@ func (d *Dataplane) open(cfg Config, spec *ebpf.CollectionSpec, layout string) e
 	if err := d.configure(cfg); err != nil {
 		return err
 	}
+	// From here on the programs remember.
+	if err := d.raise(); err != nil {
+		return err
+	}
 	if d.pending == nil {
 		for _, dir := range used {
 			if dir != final {
@@ -161,7 +173,7 @@ func (d *Dataplane) load(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) e
 	if err != nil {
 		return fmt.Errorf("load the programs: %w", err)
 	}
-	d.programs = c.Programs
+	d.programs, d.generation = c.Programs, c.Variables[bpfVarGeneration]
 	c.Programs = nil // they outlive the collection, whose maps are clones
 	c.Close()
 	return nil

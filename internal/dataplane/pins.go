@@ -37,12 +37,12 @@ func layoutOf(spec *ebpf.CollectionSpec, version int) string {
 	return hex.EncodeToString(h.Sum(nil)[:6])
 }
 
-// mapNames are the maps that are pinned: all but those of variables and of packets in
-// hand, which belong to one load of the programs.
+// mapNames are the maps that are pinned: all but those of variables, of packets in hand and
+// of flows, which belong to one load of the programs.
 func mapNames(spec *ebpf.CollectionSpec) []string {
 	var names []string
 	for name := range spec.Maps {
-		if !strings.HasPrefix(name, ".") && name != bpfMapPackets {
+		if !strings.HasPrefix(name, ".") && name != bpfMapPackets && name != bpfMapFlows && name != bpfMapFlowTags {
 			names = append(names, name)
 		}
 	}

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -31,6 +32,8 @@ type wayOfPacket struct {
 	name, program string
 	data          []byte
 	grows         int // by how much the program makes it longer
+	// flows is how many flows the packets are of, by their ports; 0: one. ports is where those are.
+	flows, ports int
 }
 
 // TestSpeed says what a packet costs on each way, the making of it anew included. It passes
@@ -170,14 +173,22 @@ func speedState(t *testing.T) (hoststate.State, Env, []wayOfPacket) {
 	tunneled := func(f []byte) []byte {
 		return packet.Encapsulate(nil, packet.Outer{Local: remote, Remote: local, VNI: 5000, SrcPort: 50000}, f)
 	}
-	const outer = packet.VXLANOverhead
-	return st, env, []wayOfPacket{
-		{"workload to port", bpfProgFromWorkload, frame(mac(2), mac(1), "10.0.1.1", "10.0.1.2"), 0},
-		{"workload by router to port", bpfProgFromWorkload, frame(mac(100), mac(1), "10.0.1.1", "10.0.2.3"), 0},
-		{"workload by router to tunnel", bpfProgFromWorkload, frame(mac(100), mac(1), "10.0.1.1", "10.1.0.3"), outer},
-		{"tunnel to port", bpfProgFromUnderlay, tunneled(frame(mac(3), mac(200), "10.1.0.3", "10.0.2.3")), -outer},
-		{"tunnel by router to port", bpfProgFromUnderlay, tunneled(frame(mac(101), mac(200), "10.1.0.3", "10.0.1.2")), -outer},
+	const outer, ports = packet.VXLANOverhead, packet.EthernetLen + packet.IPv4Len
+	ways := []wayOfPacket{
+		{name: "workload to port", program: bpfProgFromWorkload, data: frame(mac(2), mac(1), "10.0.1.1", "10.0.1.2"), ports: ports},
+		{name: "workload by router to port", program: bpfProgFromWorkload, data: frame(mac(100), mac(1), "10.0.1.1", "10.0.2.3"), ports: ports},
+		{name: "workload by router to tunnel", program: bpfProgFromWorkload, data: frame(mac(100), mac(1), "10.0.1.1", "10.1.0.3"), grows: outer, ports: ports},
+		{name: "tunnel to port", program: bpfProgFromUnderlay, data: tunneled(frame(mac(3), mac(200), "10.1.0.3", "10.0.2.3")), grows: -outer, ports: outer + ports},
+		{name: "tunnel by router to port", program: bpfProgFromUnderlay, data: tunneled(frame(mac(101), mac(200), "10.1.0.3", "10.0.1.2")), grows: -outer, ports: outer + ports},
 	}
+	for _, w := range slices.Clone(ways) {
+		for n, what := range map[int]string{20_000: "20,000 flows", math.MaxInt32: "all new flows"} {
+			w := w
+			w.name, w.flows = w.name+", "+what, n
+			ways = append(ways, w)
+		}
+	}
+	return st, env, ways
 }
 
 // again is a program that makes the packet what it was before p, and then runs p: a test run
@@ -209,6 +220,10 @@ func again(t *testing.T, p *ebpf.Program, w wayOfPacket) *ebpf.Program {
 			word = word.WithSymbol("same")
 		}
 		ins = append(ins, word, asm.StoreMem(asm.RFP, int16(i-n), asm.R1, asm.DWord))
+	}
+	if w.flows != 0 {
+		ins = append(ins, asm.FnGetPrandomU32.Call(), asm.Mod.Imm32(asm.R0, int32(w.flows)), asm.StoreMem(asm.RFP, int16(w.ports-n), asm.R0, asm.Half))
+		ins = append(ins, asm.RSh.Imm(asm.R0, 16), asm.StoreMem(asm.RFP, int16(w.ports+2-n), asm.R0, asm.Half))
 	}
 	ins = append(ins,
 		asm.Mov.Reg(asm.R1, asm.R6), asm.Mov.Imm(asm.R2, 0), asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, int32(-n)),

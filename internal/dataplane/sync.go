@@ -13,9 +13,10 @@ import (
 // Sync makes the maps hold st and nothing else. Where Open found maps of another
 // layout, the first Sync also moves the programs over to the new ones. Rows that the
 // maps have no room for are left out and named in the error.
-func (d *Dataplane) Sync(st hoststate.State, env Env) error {
+func (d *Dataplane) Sync(st hoststate.State, env Env) (err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	defer d.raiseAfter(&err)
 	if err := d.tables.load(); err != nil {
 		return err
 	}
@@ -56,7 +57,7 @@ func (d *Dataplane) Sync(st hoststate.State, env Env) error {
 // Update makes the rows that delta names what they are in st and env. Rows that
 // depend on them follow. Name a row in delta.Set also where only what env says of it
 // has changed.
-func (d *Dataplane) Update(delta hoststate.Delta, st hoststate.State, env Env) error {
+func (d *Dataplane) Update(delta hoststate.Delta, st hoststate.State, env Env) (err error) {
 	if delta.Full {
 		return d.Sync(st, env)
 	}
@@ -66,13 +67,14 @@ func (d *Dataplane) Update(delta hoststate.Delta, st hoststate.State, env Env) e
 		return d.Sync(st, env)
 	}
 	defer d.mu.Unlock()
+	defer d.raiseAfter(&err)
 	if err := d.writeConfig(env); err != nil {
 		return err
 	}
 	tr := translator{st, env, d.tables.counters, d.forgotten, d.index.allowed}
 	x := d.index.touched(delta)
 	d.index.allowed.follow(tr, x.ports, delta)
-	err := d.tables.apply(d.tables.delta(tr, d.index, x, delta))
+	err = d.tables.apply(d.tables.delta(tr, d.index, x, delta))
 	vlans := d.index.vlansTouched(delta)
 	if paired := d.index.note(tr, x, delta); paired || vlans {
 		err = errors.Join(err, d.forget(tr))

@@ -13,7 +13,7 @@ import (
 func (r *run) bridge() Result {
 	dst := model.MAC(r.frame[0:6])
 	at := r.p.networkObject(r.net)
-	e, ok := r.p.endpoint(r.net, dst)
+	e, ok := r.endpoint(r.net, dst)
 	if !ok {
 		return r.flood(at, dst)
 	}
@@ -85,6 +85,7 @@ func (r *run) deliver(at Object, e endpoint) Result {
 	r.hopf(at, "delivered to interface "+e.iface, "%s is %s", model.MAC(r.frame[0:6]), r.p.portObject(e.Port))
 	r.res.Port, r.res.Interface, r.res.Peer = e.Port, e.iface, e.peer
 	r.count(e.Port, TunnelKey{}, true)
+	r.res.Remembered = r.flow
 	return r.end(Port)
 }
 

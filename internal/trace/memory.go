@@ -144,6 +144,7 @@ func (r *run) learnAddr(ip netip.Addr, mac model.MAC, moves bool) {
 
 func (r *run) learn(s Sender, h held, moves, known bool) {
 	r.mark("learn")
+	r.flow = false
 	m := r.p.env.Memory
 	if m != nil && !m.learn(s, h, moves, known) {
 		r.res.Limited++

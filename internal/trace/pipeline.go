@@ -197,6 +197,9 @@ type run struct {
 
 	paired netip.Addr // the IPv4 source where a pair of the port allows it
 
+	// flow: it may be remembered where the packet goes.
+	flow bool
+
 	net    model.NetworkKey  // the network it is in
 	source Source            // where it came from
 	from   string            // SourceWorkload: the interface

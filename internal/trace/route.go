@@ -66,6 +66,7 @@ func (r *run) route(s routing) Result {
 			r.mark("route/drop")
 			return r.drop(m.route.Drop, at, about{ip: dst, route: m})
 		case hoststate.RouteLocal:
+			r.flow = false
 			if s.originator {
 				r.mark("route/local-originator")
 				return r.drop(reason.ToRouter, at, about{ip: dst})
@@ -88,14 +89,14 @@ func (r *run) route(s routing) Result {
 			m = r.hop(s.router, m)
 			next = m.route.NextHop
 		}
-		mac, ok := r.p.neighbor(m.route.Network, next, true)
+		mac, ok := r.neighbor(m.route.Network, next)
 		if !ok && r.p.unknown(m.route.Network, next) {
 			return r.ask(s, m, next)
 		}
 		if !ok {
 			return r.dropICMP(s, reason.NeighborUnknown, packet.ICMPUnreachable, packet.ICMPHostUnreachable, about{ip: next, net: m.route.Network})
 		}
-		e, ok := r.p.endpoint(m.route.Network, mac)
+		e, ok := r.endpoint(m.route.Network, mac)
 		if !ok {
 			r.mark("route/l2-unknown")
 			return r.drop(reason.L2Unknown, r.p.networkObject(m.route.Network), about{mac: mac})

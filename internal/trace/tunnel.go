@@ -135,6 +135,7 @@ func (p *Pipeline) FromUnderlay(f Frame) Result {
 		return r.vouch()
 	}
 	r.count(0, key, false)
+	r.flow = hasFlow(r.frame)
 	r.mark("underlay/decapsulated")
 	return r.bridge()
 }

@@ -157,6 +157,9 @@ type Result struct {
 	// Limited is how many things Memory had no room for.
 	Limited int
 
+	// Remembered: the programs go by a row of flows for the next packets of this one's flow.
+	Remembered bool
+
 	Counts []Count // what the packet adds to the traffic counters
 
 	// Path names the branches that were taken, for coverage.

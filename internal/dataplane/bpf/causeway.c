@@ -16,6 +16,7 @@ int from_workload(struct __sk_buff *skb)
 {
 	struct packet *p = packet_of(HOOK_WORKLOAD);
 	bool other = false, paired = false;
+	struct flow_row *known;
 	struct port *port;
 	struct eth *eth;
 	__u32 why = 0;
@@ -24,12 +25,18 @@ int from_workload(struct __sk_buff *skb)
 		return drop(DROP_INTERNAL);
 	p->from = SOURCE_WORKLOAD;
 	p->ifindex = skb->ifindex;
+	pull(skb, WANT);
+	known = flow_of_workload(skb, p);
+	if (likely(known)) {
+		count_rx(known->rx, skb->len);
+		return deliver_known(skb, known);
+	}
 	port = bpf_map_lookup_elem(&ports, &p->ifindex);
 	if (unlikely(!port))
 		return drop(DROP_PORT_UNBOUND);
 	if (unlikely(port->drop))
 		return drop(port->drop);
-	pull(skb, WANT);
+	p->rx = port->counter;
 	eth = DATA(skb);
 	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
 		return drop(DROP_FRAME_MALFORMED);
@@ -260,19 +267,20 @@ SEC("tcx/ingress")
 int from_underlay(struct __sk_buff *skb)
 {
 	struct packet *p = packet_of(HOOK_UNDERLAY);
-	__u32 len = skb->len, tot_len, why, counter;
+	__u32 why;
 	struct eth *eth, *inner;
+	struct flow_row *known;
 	struct vxlan *vxlan;
 	struct peer *peer;
 	struct ipv4 *ip;
 	struct udp *udp;
 	__u64 flags;
-	__u8 tos;
 
 	if (unlikely(!p))
 		return drop(DROP_INTERNAL);
 	p->from = SOURCE_UPLINK;
 	p->ifindex = skb->ifindex;
+	p->generation = 0;
 	/* The stack takes tags off before this program runs: one that is in the frame still
 	 * is a test run's. A tag of VLAN 0 has priority bits alone (IEEE 802.1Q §6.9.1). */
 	if (unlikely(skb->vlan_present ? !priority_tag(skb) : skb->protocol == bpf_htons(ETH_P_8021Q)))
@@ -290,12 +298,12 @@ int from_underlay(struct __sk_buff *skb)
 
 	if (unlikely(ipv4_sum(ip) != 0xffff))
 		return refuse(p, DROP_VXLAN_MALFORMED);
-	tot_len = bpf_ntohs(ip->tot_len);
+	p->size = bpf_ntohs(ip->tot_len);
 	if (likely(!skb->gso_size)) {
-		if (unlikely(tot_len > len - 14 || bpf_ntohs(udp->len) != tot_len - 20 || tot_len < OUTER_END - 14))
+		if (unlikely(p->size > skb->len - 14 || bpf_ntohs(udp->len) != p->size - 20 || p->size < OUTER_END - 14))
 			return refuse(p, DROP_VXLAN_MALFORMED);
 	} else {
-		tot_len = len - 14; /* the lengths are those of the segments, or none */
+		p->size = skb->len - 14; /* the lengths are those of the segments, or none */
 	}
 	vxlan = DATA(skb) + OUTER_VXLAN;
 	inner = DATA(skb) + OUTER_INNER;
@@ -305,12 +313,17 @@ int from_underlay(struct __sk_buff *skb)
 		return refuse(p, DROP_VXLAN_FLAGS);
 	addr_v4(&p->tunnel.remote, ip->src);
 	p->tunnel.vni = bpf_ntohl(vxlan->vni) >> 8;
-	peer = peer_of(p, skb->ifindex, inner->src, &why);
-	if (unlikely(!peer))
-		return refuse(p, why);
-	if (unlikely(peer->flags & PEER_F_KERNEL))
-		return vouch(skb);
-	counter = peer->counter;
+	known = flow_of_tunnel(skb, p, p->size - (OUTER_END - 14));
+	if (likely(known)) {
+		p->rx = known->rx;
+	} else {
+		peer = peer_of(p, skb->ifindex, inner->src, &why);
+		if (unlikely(!peer))
+			return refuse(p, why);
+		if (unlikely(peer->flags & PEER_F_KERNEL))
+			return vouch(skb);
+		p->rx = peer->counter;
+	}
 	eth_copy(&p->eth, inner);
 	if (likely(p->eth.type == bpf_htons(ETH_P_IP)))
 		flags = BPF_F_ADJ_ROOM_FIXED_GSO;
@@ -319,18 +332,17 @@ int from_underlay(struct __sk_buff *skb)
 	else
 		return vouch(skb);
 	/* The packet must fit its header where the outer length ends, too. */
-	if (unlikely(tot_len - (OUTER_END - 14) <
+	if (unlikely(p->size - (OUTER_END - 14) <
 		     (p->eth.type == bpf_htons(ETH_P_IP) ? sizeof(struct ipv4) : sizeof(struct ipv6))))
 		return drop(DROP_FRAME_MALFORMED);
 	/* The helper leaves the mark of a tunnel on a GSO packet, which only the
 	 * segmentation of TCP does not look at (udp4_ufo_fragment does). */
 	if (unlikely(skb->gso_size) && !tcp_inside(skb, p->eth.type))
 		return vouch(skb);
-	tos = ip->tos;
-	why = ecn_decap(skb, tos, OUTER_INNER, p->eth.type);
+	why = ecn_decap(skb, ip->tos, OUTER_INNER, p->eth.type);
 	if (unlikely(why))
 		return drop(why);
-	if (unlikely(tot_len < len - 14) && bpf_skb_change_tail(skb, tot_len + 14, 0))
+	if (unlikely(p->size < skb->len - 14) && bpf_skb_change_tail(skb, p->size + 14, 0))
 		return drop(DROP_INTERNAL);
 	/* Refused for some kinds of segmentation: those go by the vxlan device. */
 	if (unlikely(bpf_skb_adjust_room(skb, -OUTER_LEN, BPF_ADJ_ROOM_MAC, flags)))
@@ -341,7 +353,9 @@ int from_underlay(struct __sk_buff *skb)
 	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
 		return drop(DROP_INTERNAL);
 	eth_copy(eth, &p->eth);
-	count_rx(counter, skb->len);
+	count_rx(p->rx, skb->len);
+	if (likely(known))
+		return deliver_known(skb, known);
 	return bridge(skb, p, SOURCE_TUNNEL);
 }
 
@@ -495,7 +509,7 @@ int from_slow(struct __sk_buff *skb)
 	if (!may_go(may_follow(SOURCE_SLOW), ep->kind))
 		return drop(DROP_HAIRPIN);
 	if (ep->kind == ENDPOINT_PORT)
-		return deliver(skb, ep);
+		return deliver(skb, p, ep);
 	if (ep->kind == ENDPOINT_REMOTE)
 		return tunnel(skb, p, ep, false);
 	if (ep->kind == ENDPOINT_ROUTER)

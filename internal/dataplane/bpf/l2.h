@@ -4,6 +4,7 @@
 
 #include "drop.h"
 #include "fair.h"
+#include "flows.h"
 #include "learn.h"
 #include "parse.h"
 #include "vtep.h"
@@ -30,24 +31,49 @@ static __always_inline bool may_go(__u32 may, __u32 kind)
 	return may >> (kind & 31) & 1;
 }
 
-static __always_inline int deliver(struct __sk_buff *skb, const struct endpoint *ep)
+/* Out of the interface of a port. */
+static __always_inline int to_port(struct __sk_buff *skb, __u32 ifindex, __u32 flags, __u32 counter, bool known)
 {
 	/* bpf_redirect_peer goes straight into the receiving stack, which takes
 	 * only what is for its host. */
 	if (skb->pkt_type != PACKET_HOST)
 		bpf_skb_change_type(skb, PACKET_HOST);
-	count_tx(ep->counter, skb->len);
+	count_tx(counter, skb->len);
 	if (cfg_record) {
 		struct record *r = record_of(VERDICT_PORT);
 
 		if (r) {
-			r->ifindex = ep->ifindex;
-			r->flags = ep->flags;
+			r->ifindex = ifindex;
+			r->flags = flags;
+			r->known = known;
 		}
 	}
-	if (ep->flags & ENDPOINT_F_PEER)
-		return bpf_redirect_peer(ep->ifindex, 0);
-	return bpf_redirect(ep->ifindex, 0);
+	if (flags & ENDPOINT_F_PEER)
+		return bpf_redirect_peer(ifindex, 0);
+	return bpf_redirect(ifindex, 0);
+}
+
+static __always_inline int deliver(struct __sk_buff *skb, struct packet *p, struct endpoint *ep)
+{
+	if (p->generation)
+		remember(skb, p, ep);
+	return to_port(skb, ep->ifindex, ep->flags, ep->counter, false);
+}
+
+/* As a row of flows says. It is counted where it came from. */
+static __always_inline int deliver_known(struct __sk_buff *skb, const struct flow_row *r)
+{
+	struct eth *eth = DATA(skb);
+	struct ipv4 *ip = (void *)(eth + 1);
+
+	if (unlikely((void *)(ip + 1) > DATA_END(skb)))
+		return drop(DROP_INTERNAL);
+	if (likely(r->turns)) {
+		mac_copy(eth->dst, r->dst);
+		mac_copy(eth->src, r->src);
+		set_ttl(ip, ip->ttl - r->turns);
+	}
+	return to_port(skb, r->ifindex, r->flags, r->tx, true);
 }
 
 /* With a tag, out of the interface that carries the VLAN. */

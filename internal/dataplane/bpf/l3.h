@@ -164,7 +164,7 @@ __noinline int route_frame(struct __sk_buff *skb, struct packet *p, struct endpo
 	p->size = bpf_ntohs(ip->tot_len);
 	p->mtu = 0;
 	if (unlikely(skb->gso_size))
-		p->size = segment_len(skb, bpf_htons(ETH_P_IP));
+		p->size = segment_len(skb, 0, bpf_htons(ETH_P_IP));
 
 	for (int turn = 0; turn < MAX_ROUTERS; turn++) {
 		p->route.plen = 32 + 128;
@@ -179,6 +179,7 @@ __noinline int route_frame(struct __sk_buff *skb, struct packet *p, struct endpo
 		if (unlikely(r->kind == ROUTE_DROP))
 			return drop(r->drop);
 		if (unlikely(r->kind == ROUTE_LOCAL)) {
+			p->generation = 0; /* a reply */
 			if (!in)
 				return drop(DROP_TO_ROUTER);
 			why.reason = DROP_TO_ROUTER;
@@ -246,6 +247,9 @@ __noinline int route_frame(struct __sk_buff *skb, struct packet *p, struct endpo
 		}
 		if (likely(in))
 			p->ttl--;
+		if (p->mtu < p->least)
+			p->least = p->mtu;
+		p->turns++;
 		if (likely(ep->kind != ENDPOINT_ROUTER || p->size > p->mtu))
 			goto leave;
 		p->router = ep->id;
@@ -264,7 +268,7 @@ leave:
 	if (unlikely(p->size > p->mtu))
 		return punt_fragment(skb, p, r->net);
 	if (ep->kind == ENDPOINT_PORT)
-		return deliver(skb, ep);
+		return deliver(skb, p, ep);
 	if (likely(ep->kind == ENDPOINT_REMOTE))
 		return tunnel(skb, p, ep, false);
 	if (ep->kind == ENDPOINT_VLAN)
@@ -303,7 +307,7 @@ static __always_inline int bridge(struct __sk_buff *skb, struct packet *p, enum 
 	if (packet_len(skb) > ep->mtu)
 		return drop(DROP_MTU_EXCEEDED);
 	if (ep->kind == ENDPOINT_PORT)
-		return deliver(skb, ep);
+		return deliver(skb, p, ep);
 	if (unlikely(ep->kind == ENDPOINT_VLAN))
 		return deliver_vlan(skb, ep);
 	return tunnel(skb, p, ep, false);

@@ -169,6 +169,7 @@ __noinline int learn(struct packet *p, struct port *port, __u64 mac, __u32 moves
 
 	if (!p || !port || !cfg)
 		return 0;
+	p->generation = 0; /* each packet is to be seen */
 	l = bpf_map_lookup_elem(&senders, &p->sender);
 	if (!l) {
 		if (known(p))
@@ -238,6 +239,7 @@ static __noinline struct endpoint *learned_endpoint(struct packet *p)
 	struct endpoint *ep;
 	struct sender *l;
 
+	p->generation = 0; /* other processors move what is learned */
 	l = find_learned(sender_mac(p, net, p->endpoint.mac));
 	if (!l)
 		return NULL;
@@ -280,6 +282,7 @@ static __noinline __u64 learned_neighbor(struct packet *p)
 	struct sender *l;
 	__u64 mac;
 
+	p->generation = 0; /* as above */
 	l = find_learned(sender_addr(p, net, &p->neighbor.addr));
 	if (!l)
 		return 0;

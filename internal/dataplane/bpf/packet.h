@@ -36,12 +36,22 @@ struct packet {
 	/* What a router has read of it. */
 	__be32 src;
 	__be32 dst;
-	__u32 size;    /* as an MTU sees it */
+	__u32 size;    /* as an MTU sees it; before, how long the outer packet is */
 	__u32 mtu;     /* of the way out */
 	__u8 ttl;      /* when it came to the router */
 	__u8 protocol;
 	__u8 df;
 	__u8 pad;
+
+	/* The flow's row, and what is to be remembered of the packet. */
+	struct flow_key flow_key;
+	__u64 generation; /* in which it came; 0: nothing is to be remembered */
+	__u64 flow_hash;
+	__u32 row;        /* index in flows and flow_tags */
+	__u32 seen;       /* a packet of the flow came before */
+	__u32 rx;         /* index in counters: where it came from */
+	__u32 least;      /* MTU on the way through routers */
+	__u32 turns;      /* routers on the way */
 
 	/* The keys that were looked for last. */
 	struct endpoint_key endpoint;

@@ -163,31 +163,33 @@ static __always_inline bool jumbo_tcp(struct __sk_buff *skb, __u32 off)
 	return h[0] == PROTO_TCP && !h[1] && h[2] == 0xc2 && h[3] == 4;
 }
 
-/* Bytes of the network and transport headers plus one segment of a GSO packet; 0
- * where they cannot be told. */
-static __noinline __u32 segment_len(struct __sk_buff *skb, __be16 type)
+/* Bytes of the network and transport headers plus one segment of a GSO packet, whose frame is
+ * at off; 0 where they cannot be told. */
+static __noinline __u32 segment_len(struct __sk_buff *skb, __u32 off, __be16 type)
 {
 	__u32 network, transport = 8, extra = 0;
 	__u8 header[10], b;
 
+	off += sizeof(struct eth);
+
 	if (skb->gso_size == GSO_BY_FRAGS)
 		return 0;
-	if (bpf_skb_load_bytes(skb, 14, header, sizeof(header)) || skb->len < 14 + sizeof(struct ipv4))
+	if (bpf_skb_load_bytes(skb, off, header, sizeof(header)) || skb->len < off + sizeof(struct ipv4))
 		return 0;
 	if (type == bpf_htons(ETH_P_IP) && header[0] >> 4 == 4) {
 		network = (header[0] & 15) * 4;
 		b = header[9];
-	} else if (type == bpf_htons(ETH_P_IPV6) && header[0] >> 4 == 6 && skb->len >= 14 + sizeof(struct ipv6)) {
+	} else if (type == bpf_htons(ETH_P_IPV6) && header[0] >> 4 == 6 && skb->len >= off + sizeof(struct ipv6)) {
 		network = 40;
 		b = header[6];
-		if (b == PROTO_HOPOPTS && jumbo_tcp(skb, 14 + network)) {
+		if (b == PROTO_HOPOPTS && jumbo_tcp(skb, off + network)) {
 			b = PROTO_TCP;
 			extra = 8; /* no segment has it */
 		}
 	} else {
 		return 0;
 	}
-	if (b == PROTO_TCP && !bpf_skb_load_bytes(skb, 14 + network + extra + 12, &b, 1))
+	if (b == PROTO_TCP && !bpf_skb_load_bytes(skb, off + network + extra + 12, &b, 1))
 		transport = (b >> 4) * 4;
 	return skb->gso_size + network + transport;
 }
@@ -201,7 +203,7 @@ static __always_inline __u32 packet_len(struct __sk_buff *skb)
 	if ((void *)(eth + 1) > DATA_END(skb))
 		return 0;
 	if (skb->gso_size)
-		return segment_len(skb, eth->type);
+		return segment_len(skb, 0, eth->type);
 	if (eth->type == bpf_htons(ETH_P_IP) && (void *)(ip + 1) <= DATA_END(skb) && ip->vihl >> 4 == 4)
 		return bpf_ntohs(ip->tot_len);
 	return skb->len - sizeof(*eth);

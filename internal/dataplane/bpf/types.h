@@ -319,6 +319,36 @@ struct nexthop {
 	__u32 pad;
 };
 
+/* flows: what was decided of a flow's packets, per CPU, at some bits of the key's hash. A row counts
+ * for the generation in which its packet was looked at (flows.h). Not pinned: a load of the programs
+ * has its own. */
+enum flow_kind {
+	FLOW_WORKLOAD = 1, /* from a workload to a port */
+	FLOW_TUNNEL = 2,   /* from a tunnel to a port */
+};
+struct flow_key {
+	__u64 macs;      /* the destination's, and two bytes of the source's */
+	__u64 source;    /* the other four; the interface */
+	__u64 addrs;     /* IPv4 source and destination */
+	__u64 transport; /* ports, 0 where the protocol has none; protocol; enum flow_kind */
+	/* FLOW_TUNNEL: the outer source and destination, and the VNI */
+	__u64 outer;
+	__u64 vni;
+};
+struct flow_row {
+	struct flow_key key;
+	__u64 generation; /* 0: no row */
+	__u32 mtu;        /* the least on the way, bytes */
+	__u32 turns;      /* routers on the way; 0: the frame stays as it is */
+	__u32 rx;         /* index in counters: where it came from */
+	__u32 tx;         /* and where it goes */
+	__u8 dst[6];
+	__u8 src[6];
+	__u32 ifindex;
+	__u32 flags;  /* ENDPOINT_F_* */
+	__u64 pad[4]; /* for what an outer header takes */
+};
+
 /* configs: one row */
 struct config {
 	__u64 hash_key;      /* of the outer source port's hash */
@@ -387,6 +417,7 @@ struct record {
 	__u32 vni;
 	__u32 table;
 	__u32 copies;
+	__u32 known; /* a row of flows decided */
 	struct addr local;
 	struct addr remote;
 };

@@ -34,11 +34,21 @@ const maxFrame = 3300
 // Case is one packet at one program.
 type Case struct {
 	Program   Program
-	Interface int // FromWorkload
+	Interface int // FromWorkload; onTrunk: the interface that carries tunnels
 	Data      []byte
 	GSOSize   int
 	Key       *trace.TunnelKey // FromVXLAN; nil: none
 	Mark      uint32
+}
+
+const onTrunk = -1
+
+// iface is the interface that the packet comes in by at FromWorkload.
+func (c Case) iface() string {
+	if c.Interface == onTrunk {
+		return Trunk
+	}
+	return InterfaceName(c.Interface)
 }
 
 // gen makes the packets of one topology; every packet depends only on the seed and

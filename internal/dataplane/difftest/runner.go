@@ -36,7 +36,9 @@ type Runner struct {
 	Coverage map[string]uint64 // by branch, of all packets that agreed
 	Reasons  [reason.Count]uint64
 	memory   *trace.Memory
-	Total    uint64
+	// lately are packets that went to ports: those that the programs may remember.
+	lately []Case
+	Total  uint64
 }
 
 // NewRunner moves the calling thread, for good, into a network namespace of its own
@@ -142,7 +144,7 @@ func (m *Mismatch) Error() string {
 	fmt.Fprintf(&b, "%s", m.Case.Program)
 	switch m.Case.Program {
 	case FromWorkload:
-		fmt.Fprintf(&b, " at %s", InterfaceName(m.Case.Interface))
+		fmt.Fprintf(&b, " at %s", m.Case.iface())
 	case FromVXLAN:
 		fmt.Fprintf(&b, ", key %+v", m.Case.Key)
 	}
@@ -227,42 +229,17 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 	loud := trace.New(t.State, pure)
 	quiet := loud.Quiet()
 	g := &gen{t: t, underlayMAC: r.uplink}
-	var want [reason.Count]uint64
+	b := &batch{Runner: r, topology: topology, ports: t.State.Ports, updated: last != nil, quiet: quiet, loud: loud, traffic: traffic}
+	if err := b.again(from); err != nil {
+		return err
+	}
 	for i := from; i < to; i++ {
 		c := g.Case(seed<<16^topology, i)
-		got, err := r.d.TestRun(r.testRun(c))
-		if err != nil {
-			return fmt.Errorf("topology %d, packet %d (%s, %x): %w", topology, i, c.Program, c.Data, err)
-		}
-		p := quiet
-		if i%32 == 0 {
-			p = loud // the words must not disturb
-		}
-		res := enter(p, c, r.uplink)
-		if what := r.compare(got, res); what != "" {
-			return &Mismatch{topology, i, last != nil, c, what, got, enter(loud, c, r.uplink)}
-		}
-		want[reason.LearnLimited] += uint64(res.Limited)
-		if res.Reason != reason.None {
-			want[res.Reason]++
-		}
-		for _, n := range res.Counts {
-			if n.VLAN.ID != 0 {
-				traffic.VLANs[n.VLAN] = add(traffic.VLANs[n.VLAN], n)
-			} else if n.Port != 0 {
-				id := t.State.Ports[n.Port].ID
-				traffic.Ports[id] = add(traffic.Ports[id], n)
-			} else {
-				k := dataplane.Tunnel{Local: n.Tunnel.Local, Remote: n.Tunnel.Remote, VNI: n.Tunnel.VNI}
-				traffic.Tunnels[k] = add(traffic.Tunnels[k], n)
-			}
-		}
-		r.Total++
-		for _, m := range res.Path {
-			r.Coverage[c.Program.String()+" "+m]++
-			r.Coverage[m]++
+		if err := b.flow(g, i, c); err != nil {
+			return err
 		}
 	}
+	want := b.want
 	if err := r.sameMemory(); err != nil {
 		return fmt.Errorf("topology %d: %w", topology, err)
 	}
@@ -367,7 +344,7 @@ func (r *Runner) testRun(c Case) *dataplane.TestRun {
 	run := &dataplane.TestRun{Program: c.Program.String(), Data: c.Data, GSOSize: c.GSOSize, Mark: c.Mark, Out: r.out}
 	switch c.Program {
 	case FromWorkload:
-		run.Ifindex = r.index[InterfaceName(c.Interface)]
+		run.Ifindex = r.index[c.iface()]
 	case FromUnderlay:
 		run.Ifindex = r.index["up0"]
 	case FromVXLAN:
@@ -388,7 +365,7 @@ func enter(p *trace.Pipeline, c Case, uplink model.MAC) trace.Result {
 	f := trace.Frame{Data: c.Data, GSOSize: c.GSOSize, Rigid: c.GSOSize != 0, Mark: c.Mark}
 	switch c.Program {
 	case FromWorkload:
-		return p.FromWorkload(InterfaceName(c.Interface), f)
+		return p.FromWorkload(c.iface(), f)
 	case FromUnderlay:
 		// eth_type_trans decides the packet type by the destination MAC.
 		f.Interface = Trunk
@@ -407,6 +384,9 @@ func (r *Runner) compare(got dataplane.TestRecord, want trace.Result) string {
 	}
 	if got.Reason != want.Reason {
 		return "reason"
+	}
+	if got.Known && !want.Remembered {
+		return "what is remembered"
 	}
 	tunnel := func() bool {
 		same := func(a, b netip.Addr) bool { return a == b }
