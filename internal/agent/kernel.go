@@ -46,8 +46,11 @@ func lock(dir string) (unlock func(), err error) {
 		pid, _ := os.ReadFile(path)
 		f.Close()
 		pid = bytes.TrimSpace(pid)
-		return nil, hinted{fmt.Errorf("an agent is running here already, process %s (lock %s): %w", pid, path, err),
-			fmt.Sprintf("End it first: kill %s. Packets go on meanwhile.", pid)}
+		end := "End it first"
+		if len(pid) > 0 { // it writes its id when it has the lock
+			end = fmt.Sprintf("%s: kill %s", end, pid)
+		}
+		return nil, hinted{fmt.Errorf("an agent is running here already, process %s (lock %s): %w", pid, path, err), end + ". Packets go on meanwhile."}
 	}
 	sock, err := lockNamespace()
 	if err != nil {

@@ -172,7 +172,7 @@ func (p *pathMTU) load() error {
 // what the last one left.
 func (p *pathMTU) save() error {
 	states := p.States()
-	if len(states) == 0 {
+	if len(states) == 0 && len(p.before) > 0 {
 		return nil
 	}
 	f := provenPaths{Life: p.life, Paths: []provenPath{}}
@@ -210,6 +210,7 @@ func (a *Agent) forgetPaths() {
 	if a.pathsGone {
 		a.pathsGone = false
 		a.pathMTU.Keep(func(k pathmtu.Key) bool { return a.remote.sendsTo(dataplane.VTEP(k)) })
+		a.keepPaths()
 	}
 }
 

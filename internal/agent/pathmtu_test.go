@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -377,5 +378,42 @@ func TestBelievedUntilGone(t *testing.T) {
 	p.Keep(func(x pathmtu.Key) bool { return x == other })
 	if a, b := p.believed(k), p.believed(other); a != 0 || b != 1300 {
 		t.Errorf("of the path that has gone %d is believed, of the other %d", a, b)
+	}
+}
+
+// TestGoneForTheNextStartToo: an agent that has heard of no path yet leaves the file as it is; one
+// whose paths have all gone leaves nothing to believe.
+func TestGoneForTheNextStartToo(t *testing.T) {
+	file := filepath.Join(t.TempDir(), pathMTUFile)
+	start := func() *pathMTU {
+		p := &pathMTU{file: file, life: "one", before: map[pathmtu.Key]int{}}
+		p.Paths = pathmtu.NewPaths(pathmtu.Settings{}.WithDefaults(), nil, time.Now)
+		if err := p.load(); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	save := func(p *pathMTU) {
+		if err := p.save(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k := pathmtu.Key{Local: netip.MustParseAddr("200.200.0.1"), Remote: netip.MustParseAddr("200.200.0.2")}
+	b, err := json.Marshal(provenPaths{Life: "one", Paths: []provenPath{{k, 1400}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start()
+	save(p)
+	if mtu := start().believed(k); mtu != 1400 {
+		t.Errorf("%d is believed before anything was heard, want 1400", mtu)
+	}
+	p.Keep(func(pathmtu.Key) bool { return false })
+	save(p)
+	if mtu := start().believed(k); mtu != 0 {
+		t.Errorf("%d is believed of a path that has gone", mtu)
 	}
 }

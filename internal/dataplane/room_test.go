@@ -37,6 +37,9 @@ func roomReader(t *testing.T, room *ebpf.Map) *ebpf.Program {
 	for _, m := range skb.Members {
 		at[m.Name] = int16(m.Offset.Bytes())
 	}
+	if at["data"] == 0 || at["head"] == 0 {
+		t.Fatalf("struct sk_buff of this kernel has no data and head of its own: %v", at)
+	}
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type: ebpf.SchedCLS, AttachType: ebpf.AttachTCXIngress, License: "GPL",
 		Instructions: asm.Instructions{

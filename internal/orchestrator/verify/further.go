@@ -94,15 +94,18 @@ func (r *run) behind(ctx context.Context, k siteNet) further {
 	return ends("%s lies behind more than %d routers, which are not followed", k.net, maxFurther)
 }
 
-// joined are what several texts say, each once.
+// joined are what several texts say, some of them joined before, each once.
 func joined(texts ...string) string {
+	const between = "; "
 	var out []string
-	for _, s := range texts {
-		if s != "" && !slices.ContainsFunc(out, func(o string) bool { return strings.Contains(o, s) }) {
-			out = append(out, s)
+	for _, t := range texts {
+		for s := range strings.SplitSeq(t, between) {
+			if s != "" && !slices.Contains(out, s) {
+				out = append(out, s)
+			}
 		}
 	}
-	return strings.Join(out, "; ")
+	return strings.Join(out, between)
 }
 
 // disabled is what is switched off where packets into a network pass a further router: these ports of its

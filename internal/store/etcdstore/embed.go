@@ -46,7 +46,9 @@ const (
 	// election at that moment looks at each of them for a change of the members, and
 	// ends the process if one is not there (raft's hasUnappliedConfChanges). So this
 	// is more than a start can find after the last snapshot: raftEntries, and the
-	// transactions that were on their way meanwhile.
+	// transactions of this process that were on their way meanwhile. (Only in a directory of a release
+	// that wrote snapshots more rarely a first start may find more. It ends no worse than
+	// with an exit, and the next one goes on.)
 	raftCatchUp = raftEntries + 4*maxConcurrentCommits
 
 	defragAtStartMB = 32
@@ -296,7 +298,11 @@ func (e *heldError) Error() string {
 
 // Hint is the way out.
 func (e *heldError) Hint() string {
-	return fmt.Sprintf("A data directory has one controller. Give another --data-dir, or end that one first: kill %s. Packets go on meanwhile.", e.pid)
+	end := "end that one first"
+	if e.pid != "" { // it writes its id when it has the lock
+		end += ": kill " + e.pid
+	}
+	return "A data directory has one controller. Give another --data-dir, or " + end + ". Packets go on meanwhile."
 }
 
 // lockDir keeps other processes, and other stores of this one, out.
