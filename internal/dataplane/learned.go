@@ -152,8 +152,16 @@ func (d *Dataplane) forget(tr translator) error {
 	}
 	d.senders = rows
 	for k := range changed {
-		if ifindex, row, ok := tr.port(k); ok && d.tables.ports.row(ifindex).Port == uint32(k) {
-			err = errors.Join(err, d.tables.ports.change(ifindex, row))
+		l, ok := tr.link(k)
+		if !ok {
+			continue
+		}
+		// The row as it is, but for the one field: a port that has no counter yet gets none here,
+		// where none is zeroed.
+		row := d.tables.ports.row(uint32(l.Index))
+		if row.Port == uint32(k) && row.LearnLimit > 0 {
+			row.LearnLimit = LearnPerPort + d.forgotten[k]
+			err = errors.Join(err, d.tables.ports.change(uint32(l.Index), row))
 		}
 	}
 	for k, row := range vlans {
