@@ -96,7 +96,7 @@ func TestWorkloadReachesItsRouter(t *testing.T) {
 	sh(t, "ip addr add 10.0.0.1/24 dev tap1")
 	c.set(func(s *hoststate.State) {
 		delete(s.Ports, 1)
-		delete(s.Endpoints, hoststate.EndpointKey{Network: 1, MAC: vm1.MAC})
+		delete(s.FDB, hoststate.FDBKey{Network: 1, MAC: vm1.MAC})
 	})
 	sh(t, vm.in("ip neigh flush dev eth0"))
 	vm.cannotPing(t, "after it is unbound")

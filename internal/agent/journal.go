@@ -14,7 +14,7 @@ import (
 
 const (
 	journalFile   = "state.journal"
-	journalFormat = 1
+	journalFormat = 2 // 1 had Endpoints where 2 has FDB
 	// A journal is written anew when it has grown to this many rows more than
 	// the state has.
 	journalSlack = 1 << 16

@@ -250,7 +250,7 @@ func addNetwork(s *hoststate.State) {
 	gw := netip.MustParseAddr("10.0.0.1")
 	s.Networks[1] = hoststate.Network{ID: "net-1", Name: "net", MTU: 1450}
 	s.Routers[1] = hoststate.Router{ID: "router-1", Name: "router"}
-	s.Endpoints[hoststate.EndpointKey{Network: 1, MAC: routerMAC}] = hoststate.Endpoint{Kind: hoststate.EndpointRouter, Router: 1, Addr: gw}
+	s.FDB[hoststate.FDBKey{Network: 1, MAC: routerMAC}] = hoststate.FDBEntry{Kind: hoststate.FDBRouter, Router: 1, Addr: gw}
 	s.Neighbors[hoststate.NeighborKey{Network: 1, IP: gw}] = routerMAC
 	s.Routes[hoststate.RouteKey{Router: 1, Prefix: netip.MustParsePrefix("10.0.0.0/24")}] = hoststate.Route{Kind: hoststate.RouteConnected, Network: 1, MAC: routerMAC}
 	s.Routes[hoststate.RouteKey{Router: 1, Prefix: netip.MustParsePrefix("10.0.0.1/32")}] = hoststate.Route{Kind: hoststate.RouteLocal}
@@ -258,6 +258,6 @@ func addNetwork(s *hoststate.State) {
 
 func bind(s *hoststate.State, k model.PortKey, p hoststate.Port) {
 	s.Ports[k] = p
-	s.Endpoints[hoststate.EndpointKey{Network: p.Network, MAC: p.MAC}] = hoststate.Endpoint{Kind: hoststate.EndpointPort, Port: k}
+	s.FDB[hoststate.FDBKey{Network: p.Network, MAC: p.MAC}] = hoststate.FDBEntry{Kind: hoststate.FDBPort, Port: k}
 	s.Neighbors[hoststate.NeighborKey{Network: p.Network, IP: p.Addrs[0]}] = p.MAC
 }

@@ -219,18 +219,18 @@ func (a *Agent) forgetPaths() {
 func targetsOf(st hoststate.State) map[pathmtu.Key][]pathmtu.Target {
 	type router struct {
 		mac model.MAC
-		hoststate.Endpoint
+		hoststate.FDBEntry
 	}
 	ours := map[model.NetworkKey][]router{}
-	for k, e := range st.Endpoints {
-		if e.Kind == hoststate.EndpointRouter && e.Addr.Is4() {
+	for k, e := range st.FDB {
+		if e.Kind == hoststate.FDBRouter && e.Addr.Is4() {
 			ours[k.Network] = append(ours[k.Network], router{k.MAC, e})
 		}
 	}
 	out := map[pathmtu.Key][]pathmtu.Target{}
 	for k, mac := range st.Neighbors {
-		e, ok := st.Endpoints[hoststate.EndpointKey{Network: k.Network, MAC: mac}]
-		if !ok || e.Kind != hoststate.EndpointRemote || !k.IP.Is4() {
+		e, ok := st.FDB[hoststate.FDBKey{Network: k.Network, MAC: mac}]
+		if !ok || e.Kind != hoststate.FDBRemote || !k.IP.Is4() {
 			continue
 		}
 		key := pathmtu.Key{Local: e.TunnelIP, Remote: e.Addr}

@@ -31,9 +31,9 @@ var peerMAC = model.MustMAC("02:00:00:00:00:02")
 // peerOf is addPeering with a remote MAC that a kernel's device can have.
 func peerOf(s *hoststate.State) {
 	addPeering(s, hoststate.Gateway{TunnelIP: netip.MustParseAddr("200.200.0.1"), Epoch: 1, Router: 1})
-	old := hoststate.EndpointKey{Network: 2, MAC: model.MustMAC("6f:e4:5a:fa:8e:09")}
-	s.Endpoints[hoststate.EndpointKey{Network: 2, MAC: peerMAC}] = s.Endpoints[old]
-	delete(s.Endpoints, old)
+	old := hoststate.FDBKey{Network: 2, MAC: model.MustMAC("6f:e4:5a:fa:8e:09")}
+	s.FDB[hoststate.FDBKey{Network: 2, MAC: peerMAC}] = s.FDB[old]
+	delete(s.FDB, old)
 	s.Neighbors[hoststate.NeighborKey{Network: 2, IP: netip.MustParseAddr("192.168.0.2")}] = peerMAC
 }
 
@@ -334,7 +334,7 @@ func TestPathsThatHaveGone(t *testing.T) {
 		addPeering(s, hoststate.Gateway{TunnelIP: netip.MustParseAddr("200.200.0.1"), Epoch: 1, Router: 1})
 	}
 	silenced := func(s *hoststate.State) {
-		maps.DeleteFunc(s.Endpoints, func(_ hoststate.EndpointKey, e hoststate.Endpoint) bool { return e.Kind == hoststate.EndpointRemote })
+		maps.DeleteFunc(s.FDB, func(_ hoststate.FDBKey, e hoststate.FDBEntry) bool { return e.Kind == hoststate.FDBRemote })
 		maps.DeleteFunc(s.Neighbors, func(k hoststate.NeighborKey, _ model.MAC) bool { return k.IP == netip.MustParseAddr("192.168.0.2") })
 	}
 	c.set(addNetwork)

@@ -38,15 +38,15 @@ func (p *pendingRows) setPort(k model.PortKey, st hoststate.State) {
 		return
 	}
 	p.delta.Set.Ports[k] = row
-	ek := hoststate.EndpointKey{Network: row.Network, MAC: row.MAC}
-	if e, ok := st.Endpoints[ek]; ok {
-		p.delta.Set.Endpoints[ek] = e
+	ek := hoststate.FDBKey{Network: row.Network, MAC: row.MAC}
+	if e, ok := st.FDB[ek]; ok {
+		p.delta.Set.FDB[ek] = e
 	}
 }
 
-func (p *pendingRows) setEndpoint(k hoststate.EndpointKey, e hoststate.Endpoint) {
+func (p *pendingRows) setFDBEntry(k hoststate.FDBKey, e hoststate.FDBEntry) {
 	if p.ensure() {
-		p.delta.Set.Endpoints[k] = e
+		p.delta.Set.FDB[k] = e
 	}
 }
 

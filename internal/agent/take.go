@@ -52,8 +52,8 @@ func (a *Agent) adopt(before hoststate.State) {
 	}
 	a.noteUplinks()
 	a.remote = newRemoteRows()
-	for k, e := range a.state.Endpoints {
-		a.remote.endpoint(k, hoststate.Endpoint{}, e)
+	for k, e := range a.state.FDB {
+		a.remote.fdbEntry(k, hoststate.FDBEntry{}, e)
 	}
 	for k := range a.state.Peers {
 		a.remote.peer(k, true)
@@ -217,8 +217,8 @@ type remoteRows struct {
 }
 
 type vtepRows struct {
-	endpoints map[hoststate.EndpointKey]struct{}
-	peers     map[hoststate.PeerKey]struct{}
+	fdb   map[hoststate.FDBKey]struct{}
+	peers map[hoststate.PeerKey]struct{}
 }
 
 func newRemoteRows() remoteRows { return remoteRows{map[dataplane.VTEP]*vtepRows{}} }
@@ -228,51 +228,51 @@ func (r remoteRows) has(v dataplane.VTEP) bool { return r.rows[v] != nil }
 // sendsTo tells whether packets go to a VTEP.
 func (r remoteRows) sendsTo(v dataplane.VTEP) bool {
 	x := r.rows[v]
-	return x != nil && len(x.endpoints) > 0
+	return x != nil && len(x.fdb) > 0
 }
 
 func (r remoteRows) of(v dataplane.VTEP) *vtepRows {
 	x := r.rows[v]
 	if x == nil {
-		x = &vtepRows{map[hoststate.EndpointKey]struct{}{}, map[hoststate.PeerKey]struct{}{}}
+		x = &vtepRows{map[hoststate.FDBKey]struct{}{}, map[hoststate.PeerKey]struct{}{}}
 		r.rows[v] = x
 	}
 	return x
 }
 
 func (r remoteRows) tidy(v dataplane.VTEP) {
-	if x := r.rows[v]; x != nil && len(x.endpoints)+len(x.peers) == 0 {
+	if x := r.rows[v]; x != nil && len(x.fdb)+len(x.peers) == 0 {
 		delete(r.rows, v)
 	}
 }
 
-func vtepOf(e hoststate.Endpoint) dataplane.VTEP {
+func vtepOf(e hoststate.FDBEntry) dataplane.VTEP {
 	return dataplane.VTEP{Local: e.TunnelIP, Remote: e.Addr}
 }
 
-// endpoint notes a row that was and is (the zero Endpoint: was not, is not), and returns
+// fdbEntry notes a row that was and is (the zero FDBEntry: was not, is not), and returns
 // the VTEPs that are to be looked at for it: those that got their first such row, or lost
 // their last.
-func (r remoteRows) endpoint(k hoststate.EndpointKey, was, is hoststate.Endpoint) (look []dataplane.VTEP) {
-	if was.Kind == hoststate.EndpointRemote {
+func (r remoteRows) fdbEntry(k hoststate.FDBKey, was, is hoststate.FDBEntry) (look []dataplane.VTEP) {
+	if was.Kind == hoststate.FDBRemote {
 		v := vtepOf(was)
-		delete(r.of(v).endpoints, k)
+		delete(r.of(v).fdb, k)
 		look = append(look, v)
 	}
-	if is.Kind == hoststate.EndpointRemote {
+	if is.Kind == hoststate.FDBRemote {
 		v := vtepOf(is)
-		r.of(v).endpoints[k] = struct{}{}
+		r.of(v).fdb[k] = struct{}{}
 		look = append(look, v)
 	}
 	// One that had other rows before, and has them still, is as it was.
 	look = slices.DeleteFunc(look, func(v dataplane.VTEP) bool {
-		n := len(r.of(v).endpoints)
-		if is.Kind == hoststate.EndpointRemote && v == vtepOf(is) {
+		n := len(r.of(v).fdb)
+		if is.Kind == hoststate.FDBRemote && v == vtepOf(is) {
 			n--
 		}
 		return n > 0
 	})
-	for _, e := range []hoststate.Endpoint{was, is} {
+	for _, e := range []hoststate.FDBEntry{was, is} {
 		r.tidy(vtepOf(e))
 	}
 	return look
@@ -302,11 +302,11 @@ func (a *Agent) indexRemotes(d hoststate.Delta) map[dataplane.VTEP]struct{} {
 			look[v] = struct{}{}
 		}
 	}
-	for _, k := range d.Unset.Endpoints {
-		note(a.remote.endpoint(k, a.state.Endpoints[k], hoststate.Endpoint{}))
+	for _, k := range d.Unset.FDB {
+		note(a.remote.fdbEntry(k, a.state.FDB[k], hoststate.FDBEntry{}))
 	}
-	for k, e := range d.Set.Endpoints {
-		note(a.remote.endpoint(k, a.state.Endpoints[k], e))
+	for k, e := range d.Set.FDB {
+		note(a.remote.fdbEntry(k, a.state.FDB[k], e))
 	}
 	for _, k := range d.Unset.Peers {
 		note(a.remote.peer(k, false))
@@ -320,15 +320,15 @@ func (a *Agent) indexRemotes(d hoststate.Delta) map[dataplane.VTEP]struct{} {
 // touchesTargets tells whether rows of a delta, as the state has them, say who answers
 // probes: routers and what is behind remote VTEPs.
 func (a *Agent) touchesTargets(d hoststate.Delta) bool {
-	target := func(k hoststate.EndpointKey) bool {
-		kind := a.state.Endpoints[k].Kind
-		return kind == hoststate.EndpointRouter || kind == hoststate.EndpointRemote
+	target := func(k hoststate.FDBKey) bool {
+		kind := a.state.FDB[k].Kind
+		return kind == hoststate.FDBRouter || kind == hoststate.FDBRemote
 	}
 	neighbor := func(k hoststate.NeighborKey) bool {
 		mac, ok := a.state.Neighbors[k]
-		return ok && a.state.Endpoints[hoststate.EndpointKey{Network: k.Network, MAC: mac}].Kind == hoststate.EndpointRemote
+		return ok && a.state.FDB[hoststate.FDBKey{Network: k.Network, MAC: mac}].Kind == hoststate.FDBRemote
 	}
-	for k := range d.Set.Endpoints {
+	for k := range d.Set.FDB {
 		if target(k) {
 			return true
 		}
@@ -338,5 +338,5 @@ func (a *Agent) touchesTargets(d hoststate.Delta) bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(d.Unset.Endpoints, target) || slices.ContainsFunc(d.Unset.Neighbors, neighbor)
+	return slices.ContainsFunc(d.Unset.FDB, target) || slices.ContainsFunc(d.Unset.Neighbors, neighbor)
 }

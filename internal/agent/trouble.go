@@ -54,7 +54,7 @@ func (t *troubles) at(k pathmtu.Key) (trouble, bool) {
 
 // lookForTrouble works out what is wrong with the way to a VTEP on this host.
 func (a *Agent) lookForTrouble(u *underlays, v dataplane.VTEP) (trouble, error) {
-	if len(a.remote.of(v).endpoints) == 0 {
+	if len(a.remote.of(v).fdb) == 0 {
 		return trouble{}, nil
 	}
 	named, err := u.namedTrouble()

@@ -22,9 +22,9 @@ func addPeering(s *hoststate.State, gw hoststate.Gateway) {
 	ip := netip.MustParseAddr
 	s.Gateways["gw-1"] = gw
 	s.Networks[2] = hoststate.Network{ID: "net-2", Name: "multi-site", MTU: 1450}
-	s.Endpoints[hoststate.EndpointKey{Network: 2, MAC: mac}] = hoststate.Endpoint{Kind: hoststate.EndpointRouter, Router: 1, Addr: ip("192.168.0.1")}
-	s.Endpoints[hoststate.EndpointKey{Network: 2, MAC: remote}] = hoststate.Endpoint{
-		Kind: hoststate.EndpointRemote, Addr: vtep, TunnelIP: gw.TunnelIP, VNI: 100, Gateway: "gw-1",
+	s.FDB[hoststate.FDBKey{Network: 2, MAC: mac}] = hoststate.FDBEntry{Kind: hoststate.FDBRouter, Router: 1, Addr: ip("192.168.0.1")}
+	s.FDB[hoststate.FDBKey{Network: 2, MAC: remote}] = hoststate.FDBEntry{
+		Kind: hoststate.FDBRemote, Addr: vtep, TunnelIP: gw.TunnelIP, VNI: 100, Gateway: "gw-1",
 	}
 	s.Neighbors[hoststate.NeighborKey{Network: 2, IP: ip("192.168.0.1")}] = mac
 	s.Neighbors[hoststate.NeighborKey{Network: 2, IP: ip("192.168.0.2")}] = remote

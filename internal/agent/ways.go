@@ -64,7 +64,7 @@ func (a *Agent) reconcileVTEP(u *underlays, v dataplane.VTEP) {
 	o := a.objs.vteps
 	rows := a.remote.of(v)
 	var err error
-	if len(rows.endpoints) > 0 {
+	if len(rows.fdb) > 0 {
 		err = a.path(v)
 	} else {
 		a.dropPath(v)
@@ -131,8 +131,8 @@ func (a *Agent) touchVTEP(v dataplane.VTEP) {
 	for k := range rows.peers {
 		a.pending.setPeer(k, a.state.Peers[k])
 	}
-	for k := range rows.endpoints {
-		a.pending.setEndpoint(k, a.state.Endpoints[k])
+	for k := range rows.fdb {
+		a.pending.setFDBEntry(k, a.state.FDB[k])
 	}
 }
 

@@ -37,7 +37,7 @@ func newAllowanceLab(t *testing.T) *allowanceLab {
 		l.st.Networks[key] = hoststate.Network{MTU: 1000}
 		l.st.Routers[model.RouterKey(n)] = hoststate.Router{}
 		own := netip.AddrFrom4([4]byte{10, byte(n), 0, 1})
-		l.st.Endpoints[hoststate.EndpointKey{Network: key, MAC: gw}] = hoststate.Endpoint{Kind: hoststate.EndpointRouter, Router: model.RouterKey(n), Addr: own}
+		l.st.FDB[hoststate.FDBKey{Network: key, MAC: gw}] = hoststate.FDBEntry{Kind: hoststate.FDBRouter, Router: model.RouterKey(n), Addr: own}
 		l.st.Routes[hoststate.RouteKey{Router: model.RouterKey(n), Prefix: netip.PrefixFrom(own, 24).Masked()}] = hoststate.Route{Kind: hoststate.RouteConnected, Network: key, MAC: gw}
 		l.st.Routes[hoststate.RouteKey{Router: model.RouterKey(n), Prefix: netip.PrefixFrom(own, 32)}] = hoststate.Route{Kind: hoststate.RouteLocal}
 		for w := 1; w <= crowd; w++ {
@@ -50,7 +50,7 @@ func newAllowanceLab(t *testing.T) *allowanceLab {
 			mac, port := allowanceMAC(0, n, w), model.PortKey(10*n+w)
 			l.env.Links[name] = Link{Index: i.Index, MTU: 9000}
 			l.st.Ports[port] = hoststate.Port{ID: model.PortID(name), Network: key, Interface: name, MAC: mac}
-			l.st.Endpoints[hoststate.EndpointKey{Network: key, MAC: mac}] = hoststate.Endpoint{Kind: hoststate.EndpointPort, Port: port}
+			l.st.FDB[hoststate.FDBKey{Network: key, MAC: mac}] = hoststate.FDBEntry{Kind: hoststate.FDBPort, Port: port}
 			l.st.Neighbors[hoststate.NeighborKey{Network: key, IP: netip.AddrFrom4([4]byte{10, byte(n), 0, byte(10 + w)})}] = mac
 		}
 	}

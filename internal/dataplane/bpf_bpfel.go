@@ -58,7 +58,7 @@ const (
 	bpfDestinationTO_HOST        bpfDestination = 256
 )
 
-type bpfEndpoint struct {
+type bpfFdbEntry struct {
 	_       structs.HostLayout
 	Kind    uint8
 	Flags   uint8
@@ -75,7 +75,7 @@ type bpfEndpoint struct {
 	Local   bpfAddr
 }
 
-type bpfEndpointKey struct {
+type bpfFdbKey struct {
 	_   structs.HostLayout
 	Net uint32
 	Mac [6]uint8
@@ -124,6 +124,21 @@ type bpfIcmpBucket struct {
 	_       structs.HostLayout
 	Spent   [4]uint64
 	Limited uint64
+}
+
+type bpfLearnedKey struct {
+	_    structs.HostLayout
+	Net  uint32
+	Kind uint32
+	Addr bpfAddr
+}
+
+type bpfLearnedRow struct {
+	_    structs.HostLayout
+	Mac  uint64
+	Seen uint64
+	Port uint32
+	Pad  uint32
 }
 
 type bpfLearner struct {
@@ -258,21 +273,6 @@ type bpfRouteKey struct {
 	Addr   bpfAddr
 }
 
-type bpfSender struct {
-	_    structs.HostLayout
-	Mac  uint64
-	Seen uint64
-	Port uint32
-	Pad  uint32
-}
-
-type bpfSenderKey struct {
-	_    structs.HostLayout
-	Net  uint32
-	Kind uint32
-	Addr bpfAddr
-}
-
 type bpfSource uint32
 
 const (
@@ -324,13 +324,14 @@ const (
 	bpfMapConfigs           = "configs"
 	bpfMapCounters          = "counters"
 	bpfMapDrops             = "drops"
-	bpfMapEndpoints         = "endpoints"
+	bpfMapFdb               = "fdb"
 	bpfMapFloods            = "floods"
 	bpfMapFlowTags          = "flow_tags"
 	bpfMapFlows             = "flows"
 	bpfMapHops              = "hops"
 	bpfMapHosts             = "hosts"
 	bpfMapIcmpBuckets       = "icmp_buckets"
+	bpfMapLearned           = "learned"
 	bpfMapLearners          = "learners"
 	bpfMapNeighbors         = "neighbors"
 	bpfMapNexthops          = "nexthops"
@@ -341,7 +342,6 @@ const (
 	bpfMapPorts             = "ports"
 	bpfMapRecords           = "records"
 	bpfMapRoutes            = "routes"
-	bpfMapSenders           = "senders"
 	bpfMapShares            = "shares"
 	bpfMapTunnelIps         = "tunnel_ips"
 	bpfMapVlans             = "vlans"
@@ -419,13 +419,14 @@ type bpfMapSpecs struct {
 	Configs     *ebpf.MapSpec `ebpf:"configs"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
 	Drops       *ebpf.MapSpec `ebpf:"drops"`
-	Endpoints   *ebpf.MapSpec `ebpf:"endpoints"`
+	Fdb         *ebpf.MapSpec `ebpf:"fdb"`
 	Floods      *ebpf.MapSpec `ebpf:"floods"`
 	FlowTags    *ebpf.MapSpec `ebpf:"flow_tags"`
 	Flows       *ebpf.MapSpec `ebpf:"flows"`
 	Hops        *ebpf.MapSpec `ebpf:"hops"`
 	Hosts       *ebpf.MapSpec `ebpf:"hosts"`
 	IcmpBuckets *ebpf.MapSpec `ebpf:"icmp_buckets"`
+	Learned     *ebpf.MapSpec `ebpf:"learned"`
 	Learners    *ebpf.MapSpec `ebpf:"learners"`
 	Neighbors   *ebpf.MapSpec `ebpf:"neighbors"`
 	Nexthops    *ebpf.MapSpec `ebpf:"nexthops"`
@@ -436,7 +437,6 @@ type bpfMapSpecs struct {
 	Ports       *ebpf.MapSpec `ebpf:"ports"`
 	Records     *ebpf.MapSpec `ebpf:"records"`
 	Routes      *ebpf.MapSpec `ebpf:"routes"`
-	Senders     *ebpf.MapSpec `ebpf:"senders"`
 	Shares      *ebpf.MapSpec `ebpf:"shares"`
 	TunnelIps   *ebpf.MapSpec `ebpf:"tunnel_ips"`
 	Vlans       *ebpf.MapSpec `ebpf:"vlans"`
@@ -482,13 +482,14 @@ type bpfMaps struct {
 	Configs     *ebpf.Map `ebpf:"configs"`
 	Counters    *ebpf.Map `ebpf:"counters"`
 	Drops       *ebpf.Map `ebpf:"drops"`
-	Endpoints   *ebpf.Map `ebpf:"endpoints"`
+	Fdb         *ebpf.Map `ebpf:"fdb"`
 	Floods      *ebpf.Map `ebpf:"floods"`
 	FlowTags    *ebpf.Map `ebpf:"flow_tags"`
 	Flows       *ebpf.Map `ebpf:"flows"`
 	Hops        *ebpf.Map `ebpf:"hops"`
 	Hosts       *ebpf.Map `ebpf:"hosts"`
 	IcmpBuckets *ebpf.Map `ebpf:"icmp_buckets"`
+	Learned     *ebpf.Map `ebpf:"learned"`
 	Learners    *ebpf.Map `ebpf:"learners"`
 	Neighbors   *ebpf.Map `ebpf:"neighbors"`
 	Nexthops    *ebpf.Map `ebpf:"nexthops"`
@@ -499,7 +500,6 @@ type bpfMaps struct {
 	Ports       *ebpf.Map `ebpf:"ports"`
 	Records     *ebpf.Map `ebpf:"records"`
 	Routes      *ebpf.Map `ebpf:"routes"`
-	Senders     *ebpf.Map `ebpf:"senders"`
 	Shares      *ebpf.Map `ebpf:"shares"`
 	TunnelIps   *ebpf.Map `ebpf:"tunnel_ips"`
 	Vlans       *ebpf.Map `ebpf:"vlans"`
@@ -513,13 +513,14 @@ func (m *bpfMaps) Close() error {
 		m.Configs,
 		m.Counters,
 		m.Drops,
-		m.Endpoints,
+		m.Fdb,
 		m.Floods,
 		m.FlowTags,
 		m.Flows,
 		m.Hops,
 		m.Hosts,
 		m.IcmpBuckets,
+		m.Learned,
 		m.Learners,
 		m.Neighbors,
 		m.Nexthops,
@@ -530,7 +531,6 @@ func (m *bpfMaps) Close() error {
 		m.Ports,
 		m.Records,
 		m.Routes,
-		m.Senders,
 		m.Shares,
 		m.TunnelIps,
 		m.Vlans,

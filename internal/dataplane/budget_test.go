@@ -110,10 +110,10 @@ func owned(st hoststate.State) hoststate.State {
 		p.Project = project(int(k) / 2)
 		st.Ports[k] = p
 	}
-	for k, e := range st.Endpoints {
+	for k, e := range st.FDB {
 		if k.MAC[5]%2 == 0 {
 			e.Project = project(int(k.MAC[5]) / 2)
-			st.Endpoints[k] = e
+			st.FDB[k] = e
 		}
 	}
 	return st
@@ -123,7 +123,7 @@ func owned(st hoststate.State) hoststate.State {
 // restarts that find the maps or find none, the rows that are written are those of the
 // state alone; and no project lacks a row within its share.
 func TestRowsFollowFromTheState(t *testing.T) {
-	limits := maplimit.Limits{Ports: 3, PortAddrs: 2, Pairs: 6, Endpoints: 5, Neighbors: 5, Routes: 5, Hops: 1, TunnelIPs: 1, VNIs: 3, VLANs: 1, Peers: 4, Floods: 4}.WithDefaults()
+	limits := maplimit.Limits{Ports: 3, PortAddrs: 2, Pairs: 6, FDB: 5, Neighbors: 5, Routes: 5, Hops: 1, TunnelIPs: 1, VNIs: 3, VLANs: 1, Peers: 4, Floods: 4}.WithDefaults()
 	env := Env{Links: map[string]Link{}, Trunks: map[string]Link{"up0": {Index: 50}, "up1": {Index: 51, MTU: 1500}}, Ways: map[VTEP]Way{}}
 	for i := range 6 {
 		env.Links[fmt.Sprint("tap", i)] = Link{Index: 100 + i, MTU: 1500}

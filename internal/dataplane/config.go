@@ -52,7 +52,7 @@ func entries(l Limits) map[string]uint32 {
 	l = l.WithDefaults()
 	n := map[string]uint32{
 		// What the programs fill themselves.
-		bpfMapSenders:     l.Learned,
+		bpfMapLearned:     l.Learned,
 		bpfMapLearners:    l.Ports + l.VLANs,
 		bpfMapCounters:    l.Counters,
 		bpfMapIcmpBuckets: l.Routers,
@@ -65,7 +65,7 @@ func entries(l Limits) map[string]uint32 {
 
 // Env is what the kernel says about the names in a State.
 type Env struct {
-	// Links are the workload interfaces that are there, by name. Endpoints of
+	// Links are the workload interfaces that are there, by name. FDB entries of
 	// one that is missing drop with destination_unbound.
 	Links map[string]Link
 	// Shared are the ports that get nothing of their interface, each with the port that has it:

@@ -20,7 +20,7 @@ type deal[K comparable, V comparable] struct {
 	cards    map[K]*card[K, V]
 	piles    map[pileKey]*pile[K, V]
 	byKey    map[uint32]map[*pile[K, V]]bool // of owners with that key
-	byRef    map[bpfEndpointKey]map[K]bool   // where the rule has refer
+	byRef    map[bpfFdbKey]map[K]bool        // where the rule has refer
 	projects map[model.ProjectID]*project[K, V]
 	order    []model.ProjectID // sorted
 }
@@ -29,7 +29,7 @@ type deal[K comparable, V comparable] struct {
 type card[K comparable, V comparable] struct {
 	row[K, V]
 	pile *pile[K, V] // nil: it has left it
-	ref  bpfEndpointKey
+	ref  bpfFdbKey
 	in   bool // the map
 }
 
@@ -67,7 +67,7 @@ func kindOf(later bool) int {
 func newDeal[K comparable, V comparable](t *table[K, V], rows []wantedRow[K, V]) *deal[K, V] {
 	d := &deal[K, V]{
 		t: t, cards: make(map[K]*card[K, V], len(rows)), piles: map[pileKey]*pile[K, V]{}, byKey: map[uint32]map[*pile[K, V]]bool{},
-		byRef: map[bpfEndpointKey]map[K]bool{}, projects: map[model.ProjectID]*project[K, V]{},
+		byRef: map[bpfFdbKey]map[K]bool{}, projects: map[model.ProjectID]*project[K, V]{},
 	}
 	touched := map[*pile[K, V]]bool{}
 	for _, r := range rows {
@@ -357,7 +357,7 @@ func (t *table[K, V]) touched(c *change[K, V], p *plan) map[K]bool {
 		}
 	}
 	if t.rule.refer != nil {
-		for ref := range keysOf(p.endpoints.put, p.endpoints.del) {
+		for ref := range keysOf(p.fdb.put, p.fdb.del) {
 			for k := range t.deal.byRef[ref] {
 				keys[k] = true
 			}

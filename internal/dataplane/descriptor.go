@@ -35,12 +35,12 @@ type descriptor[K comparable, V comparable] struct {
 type step int
 
 const (
-	stepSenders   step = iota // port_addrs, pairs
-	stepPlaces                // endpoints that are no routers
+	stepSources   step = iota // port_addrs, pairs
+	stepPlaces                // FDB entries that are no routers
 	stepNeighbors             //
 	stepHops                  //
 	stepRoutes                //
-	stepRouters               // endpoints of routers
+	stepRouters               // FDB entries of routers
 	stepPorts                 // floods, ports
 	stepTunnels               // tunnel_ips, vnis, vteps
 	stepPeers                 // a tunnel packet needs its peers row

@@ -12,18 +12,18 @@ import (
 // others the programs only ask whether a row is there, or the kernel has the grace period
 // pass (tries). No program looks a spare row up.
 func (t *tables) describe() {
-	t.describeSenders()
+	t.describeSources()
 	t.describePlaces()
 	t.describePorts()
 	t.describeTunnels()
 }
 
-// describeSenders describes what ports may send from.
-func (t *tables) describeSenders() {
+// describeSources describes what ports may send from.
+func (t *tables) describeSources() {
 	t.portAddrs = describe(t, descriptor[bpfPortAddrKey, uint32]{
 		name: bpfMapPortAddrs, limit: func(l Limits) uint32 { return l.PortAddrs },
 		plan:  func(p *plan) *change[bpfPortAddrKey, uint32] { return &p.portAddrs },
-		steps: []step{stepSenders},
+		steps: []step{stepSources},
 		lacks: (*concerned).portAddr,
 		rule: rule[bpfPortAddrKey, uint32]{
 			owners:  func(k bpfPortAddrKey, _ uint32, to []owner) []owner { return append(to, t.who.ofPort(k.Port)) },
@@ -33,7 +33,7 @@ func (t *tables) describeSenders() {
 	t.pairs = describe(t, descriptor[bpfPairKey, uint32]{
 		name: bpfMapPairs, limit: func(l Limits) uint32 { return l.Pairs }, extra: trieExtra,
 		plan:  func(p *plan) *change[bpfPairKey, uint32] { return &p.pairs },
-		steps: []step{stepSenders},
+		steps: []step{stepSources},
 		lacks: (*concerned).pair,
 		rule: rule[bpfPairKey, uint32]{
 			owners:  func(k bpfPairKey, _ uint32, to []owner) []owner { return t.who.ofPair(k, to) },
@@ -49,35 +49,35 @@ func (t *tables) describeSenders() {
 
 // describePlaces describes where packets go within networks and between them.
 func (t *tables) describePlaces() {
-	t.endpoints = describe(t, descriptor[bpfEndpointKey, bpfEndpoint]{
-		name: bpfMapEndpoints, limit: func(l Limits) uint32 { return l.Endpoints },
-		plan: func(p *plan) *change[bpfEndpointKey, bpfEndpoint] { return &p.endpoints },
-		from: eachRow[hoststate.EndpointKey, hoststate.Endpoint, bpfEndpointKey, bpfEndpoint]{
-			table: hoststate.Endpoints, key: endpointKeyRow, row: translator.endpoint,
-			touched: func(x touched) map[hoststate.EndpointKey]bool { return x.endpoints },
+	t.fdb = describe(t, descriptor[bpfFdbKey, bpfFdbEntry]{
+		name: bpfMapFdb, limit: func(l Limits) uint32 { return l.FDB },
+		plan: func(p *plan) *change[bpfFdbKey, bpfFdbEntry] { return &p.fdb },
+		from: eachRow[hoststate.FDBKey, hoststate.FDBEntry, bpfFdbKey, bpfFdbEntry]{
+			table: hoststate.FDB, key: fdbKeyRow, row: translator.fdbEntry,
+			touched: func(x touched) map[hoststate.FDBKey]bool { return x.fdb },
 		},
 		steps: []step{stepPlaces, stepRouters},
-		step: func(v bpfEndpoint) step {
-			if v.Kind == endpointRouter {
+		step: func(v bpfFdbEntry) step {
+			if v.Kind == fdbRouter {
 				return stepRouters
 			}
 			return stepPlaces
 		},
-		lacks: (*concerned).endpoint,
-		rule: rule[bpfEndpointKey, bpfEndpoint]{
-			first: func(_ bpfEndpointKey, v bpfEndpoint) bool { return isHere(v) },
+		lacks: (*concerned).fdbEntry,
+		rule: rule[bpfFdbKey, bpfFdbEntry]{
+			first: func(_ bpfFdbKey, v bpfFdbEntry) bool { return isHere(v) },
 			kept:  "for routers and for ports of this host",
-			owners: func(k bpfEndpointKey, _ bpfEndpoint, to []owner) []owner {
-				return append(to, t.who.ofEndpoint(k.Net, k.Mac))
+			owners: func(k bpfFdbKey, _ bpfFdbEntry, to []owner) []owner {
+				return append(to, t.who.ofFDBEntry(k.Net, k.Mac))
 			},
-			compare: func(aKey bpfEndpointKey, a bpfEndpoint, bKey bpfEndpointKey, b bpfEndpoint) int {
+			compare: func(aKey bpfFdbKey, a bpfFdbEntry, bKey bpfFdbKey, b bpfFdbEntry) int {
 				return cmp.Or(routersFirst(a, b), bytes.Compare(aKey.Mac[:], bKey.Mac[:]))
 			},
 		},
-		spares: &spares[bpfEndpointKey, bpfEndpoint]{
-			key: func(n uint32) bpfEndpointKey {
+		spares: &spares[bpfFdbKey, bpfFdbEntry]{
+			key: func(n uint32) bpfFdbKey {
 				b := numbered(n)
-				return bpfEndpointKey{Net: never, Mac: [6]uint8{2: b[0], 3: b[1], 4: b[2], 5: b[3]}}
+				return bpfFdbKey{Net: never, Mac: [6]uint8{2: b[0], 3: b[1], 4: b[2], 5: b[3]}}
 			},
 		},
 	})
@@ -88,14 +88,14 @@ func (t *tables) describePlaces() {
 		steps: []step{stepNeighbors},
 		lacks: (*concerned).neighbor,
 		rule: rule[bpfNeighborKey, bpfNeighbor]{
-			first: func(k bpfNeighborKey, v bpfNeighbor) bool { return isHere(t.who.endpointAt(k.Net, v.Mac)) },
+			first: func(k bpfNeighborKey, v bpfNeighbor) bool { return isHere(t.who.fdbEntryAt(k.Net, v.Mac)) },
 			kept:  "for routers and for ports of this host",
 			owners: func(k bpfNeighborKey, v bpfNeighbor, to []owner) []owner {
-				return append(to, t.who.ofEndpoint(k.Net, v.Mac))
+				return append(to, t.who.ofFDBEntry(k.Net, v.Mac))
 			},
-			refer: func(k bpfNeighborKey, v bpfNeighbor) bpfEndpointKey { return bpfEndpointKey{Net: k.Net, Mac: v.Mac} },
+			refer: func(k bpfNeighborKey, v bpfNeighbor) bpfFdbKey { return bpfFdbKey{Net: k.Net, Mac: v.Mac} },
 			compare: func(aKey bpfNeighborKey, a bpfNeighbor, bKey bpfNeighborKey, b bpfNeighbor) int {
-				return cmp.Or(routersFirst(t.who.endpointAt(aKey.Net, a.Mac), t.who.endpointAt(bKey.Net, b.Mac)), aKey.Addr.compare(bKey.Addr))
+				return cmp.Or(routersFirst(t.who.fdbEntryAt(aKey.Net, a.Mac), t.who.fdbEntryAt(bKey.Net, b.Mac)), aKey.Addr.compare(bKey.Addr))
 			},
 		},
 		spares: &spares[bpfNeighborKey, bpfNeighbor]{
@@ -179,18 +179,18 @@ func (t *tables) describePorts() {
 			key: func(n uint32) uint32 { return never - n }, // an index is a positive int
 		},
 	})
-	t.vlans = describe(t, descriptor[bpfVlanKey, bpfEndpoint]{
+	t.vlans = describe(t, descriptor[bpfVlanKey, bpfFdbEntry]{
 		name: bpfMapVlans, limit: func(l Limits) uint32 { return l.VLANs },
-		plan:  func(p *plan) *change[bpfVlanKey, bpfEndpoint] { return &p.vlans },
+		plan:  func(p *plan) *change[bpfVlanKey, bpfFdbEntry] { return &p.vlans },
 		steps: []step{stepVLANs},
 		lacks: (*concerned).vlan,
-		rule: rule[bpfVlanKey, bpfEndpoint]{
-			owners: func(_ bpfVlanKey, v bpfEndpoint, to []owner) []owner { return append(to, t.who.ofNetwork(v.Id)) },
-			compare: func(a bpfVlanKey, _ bpfEndpoint, b bpfVlanKey, _ bpfEndpoint) int {
+		rule: rule[bpfVlanKey, bpfFdbEntry]{
+			owners: func(_ bpfVlanKey, v bpfFdbEntry, to []owner) []owner { return append(to, t.who.ofNetwork(v.Id)) },
+			compare: func(a bpfVlanKey, _ bpfFdbEntry, b bpfVlanKey, _ bpfFdbEntry) int {
 				return cmp.Or(cmp.Compare(a.Vlan, b.Vlan), cmp.Compare(a.Ifindex, b.Ifindex))
 			},
 		},
-		spares: &spares[bpfVlanKey, bpfEndpoint]{
+		spares: &spares[bpfVlanKey, bpfFdbEntry]{
 			key: func(n uint32) bpfVlanKey { return bpfVlanKey{Ifindex: never - n} },
 		},
 	})
@@ -260,11 +260,11 @@ func (t *tables) describeTunnels() {
 
 func (a bpfAddr) compare(b bpfAddr) int { return bytes.Compare(a.B[:], b.B[:]) }
 
-// isHere tells whether an endpoint is a router or a port of this host.
-func isHere(e bpfEndpoint) bool { return e.Kind == endpointRouter || e.Kind == endpointPort }
+// isHere tells whether an FDB entry is a router or a port of this host.
+func isHere(e bpfFdbEntry) bool { return e.Kind == fdbRouter || e.Kind == fdbPort }
 
 // routersFirst orders what is here: by the kinds' numbers, downwards.
-func routersFirst(a, b bpfEndpoint) int {
+func routersFirst(a, b bpfFdbEntry) int {
 	if isHere(a) && isHere(b) {
 		return cmp.Compare(b.Kind, a.Kind)
 	}

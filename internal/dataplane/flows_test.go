@@ -56,7 +56,7 @@ func newFlowLab(t *testing.T, cfg Config) *flowLab {
 	t.Helper()
 	st, env, ways := speedState(t)
 	for n := range uint64(256) {
-		st.Endpoints[hoststate.EndpointKey{Network: 2, MAC: flowMAC(n)}] = hoststate.Endpoint{Kind: hoststate.EndpointPort, Port: 3}
+		st.FDB[hoststate.FDBKey{Network: 2, MAC: flowMAC(n)}] = hoststate.FDBEntry{Kind: hoststate.FDBPort, Port: 3}
 	}
 	st.Neighbors[flowTarget] = flowMAC(0)
 	l := &flowLab{st: st, env: env, lo: env.Links["lo"].Index}

@@ -168,9 +168,9 @@ func (l *lab) shareNetwork() {
 		p := site.st.Ports[1]
 		p.Network, p.PortSecurity = 2, false
 		site.st.Ports[1] = p
-		site.st.Endpoints[hoststate.EndpointKey{Network: 2, MAC: vmMAC(i)}] = hoststate.Endpoint{Kind: hoststate.EndpointPort, Port: 1}
-		e := site.st.Endpoints[hoststate.EndpointKey{Network: 2, MAC: msMAC(1 - i)}]
-		site.st.Endpoints[hoststate.EndpointKey{Network: 2, MAC: vmMAC(1 - i)}] = e
+		site.st.FDB[hoststate.FDBKey{Network: 2, MAC: vmMAC(i)}] = hoststate.FDBEntry{Kind: hoststate.FDBPort, Port: 1}
+		e := site.st.FDB[hoststate.FDBKey{Network: 2, MAC: msMAC(1 - i)}]
+		site.st.FDB[hoststate.FDBKey{Network: 2, MAC: vmMAC(1 - i)}] = e
 		l.sync(s)
 	}
 }

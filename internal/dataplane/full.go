@@ -30,13 +30,13 @@ type Lacking struct {
 	Ports map[model.PortKey]error // bound to this host
 	// Others have no interface here: routers' ports, remote-site ports, ports that are not
 	// bound, by the network and the MAC.
-	Others map[hoststate.EndpointKey]error
+	Others map[hoststate.FDBKey]error
 	// Uplinks are the ports by which the host is on its VLANs.
 	Uplinks map[model.PortID]error
 }
 
 func newLacking() Lacking {
-	return Lacking{map[model.PortKey]error{}, map[hoststate.EndpointKey]error{}, map[model.PortID]error{}}
+	return Lacking{map[model.PortKey]error{}, map[hoststate.FDBKey]error{}, map[model.PortID]error{}}
 }
 
 func (f *Full) Error() string {
@@ -124,13 +124,13 @@ type concerned struct {
 	t  *tables
 	tr translator
 
-	interfaces map[uint32]model.PortKey              // by index
-	pairs      map[bpfPairKey][]model.PortKey        // of rows of kind pairNet
-	legs       map[routerAddr]hoststate.EndpointKey  // routers' addresses
-	remotes    map[tunnelKey][]hoststate.EndpointKey // what is behind a VTEP
-	tunnels    map[bpfAddr][]hoststate.EndpointKey   // what goes by a tunnel IP
-	uplinks    map[bpfVlanKey]model.PortID           // of VLANs
-	pairOwners map[bpfPairKey][]owner                // of rows of kind pairNet
+	interfaces map[uint32]model.PortKey         // by index
+	pairs      map[bpfPairKey][]model.PortKey   // of rows of kind pairNet
+	legs       map[routerAddr]hoststate.FDBKey  // routers' addresses
+	remotes    map[tunnelKey][]hoststate.FDBKey // what is behind a VTEP
+	tunnels    map[bpfAddr][]hoststate.FDBKey   // what goes by a tunnel IP
+	uplinks    map[bpfVlanKey]model.PortID      // of VLANs
+	pairOwners map[bpfPairKey][]owner           // of rows of kind pairNet
 	vteps      map[bpfVtepKey][]owner
 	gateways   map[bpfAddr][]owner
 }
@@ -146,10 +146,10 @@ func (c *concerned) add(f *Full, k model.PortKey) {
 	}
 }
 
-func (c *concerned) addAt(f *Full, k hoststate.EndpointKey) {
-	e := c.tr.st.Endpoints[k]
+func (c *concerned) addAt(f *Full, k hoststate.FDBKey) {
+	e := c.tr.st.FDB[k]
 	switch {
-	case e.Kind == hoststate.EndpointPort:
+	case e.Kind == hoststate.FDBPort:
 		c.add(f, e.Port)
 		return
 	case e.Drop == reason.DestinationUnbound:
@@ -158,8 +158,8 @@ func (c *concerned) addAt(f *Full, k hoststate.EndpointKey) {
 	f.Others[k] = f.forPort
 }
 
-func at(net uint32, mac [6]uint8) hoststate.EndpointKey {
-	return hoststate.EndpointKey{Network: model.NetworkKey(net), MAC: mac}
+func at(net uint32, mac [6]uint8) hoststate.FDBKey {
+	return hoststate.FDBKey{Network: model.NetworkKey(net), MAC: mac}
 }
 
 func (c *concerned) port(f *Full, _ uint32, v bpfPort) { c.add(f, model.PortKey(v.Port)) }
@@ -186,7 +186,7 @@ func (c *concerned) pair(f *Full, k bpfPairKey, _ uint32) {
 	}
 }
 
-func (c *concerned) endpoint(f *Full, k bpfEndpointKey, _ bpfEndpoint) { c.addAt(f, at(k.Net, k.Mac)) }
+func (c *concerned) fdbEntry(f *Full, k bpfFdbKey, _ bpfFdbEntry) { c.addAt(f, at(k.Net, k.Mac)) }
 
 func (c *concerned) neighbor(f *Full, k bpfNeighborKey, v bpfNeighbor) { c.addAt(f, at(k.Net, v.Mac)) }
 
@@ -199,9 +199,9 @@ func (c *concerned) route(f *Full, k bpfRouteKey, v bpfRoute) {
 		return
 	}
 	if c.legs == nil {
-		c.legs = map[routerAddr]hoststate.EndpointKey{}
-		for ek, e := range c.tr.st.Endpoints {
-			if e.Kind == hoststate.EndpointRouter {
+		c.legs = map[routerAddr]hoststate.FDBKey{}
+		for ek, e := range c.tr.st.FDB {
+			if e.Kind == hoststate.FDBRouter {
 				c.legs[routerAddr{uint32(e.Router), addrRow(e.Addr)}] = ek
 			}
 		}
@@ -218,9 +218,9 @@ func (c *concerned) remote() {
 	if c.remotes != nil {
 		return
 	}
-	c.remotes, c.tunnels = map[tunnelKey][]hoststate.EndpointKey{}, map[bpfAddr][]hoststate.EndpointKey{}
-	for ek, e := range c.tr.st.Endpoints {
-		if e.Kind == hoststate.EndpointRemote {
+	c.remotes, c.tunnels = map[tunnelKey][]hoststate.FDBKey{}, map[bpfAddr][]hoststate.FDBKey{}
+	for ek, e := range c.tr.st.FDB {
+		if e.Kind == hoststate.FDBRemote {
 			k := tunnelKey{e.TunnelIP, e.Addr, e.VNI}
 			c.remotes[k] = append(c.remotes[k], ek)
 			local := addrRow(e.TunnelIP)
@@ -239,7 +239,7 @@ func (c *concerned) peer(f *Full, k bpfPeerKey, _ bpfPeer) {
 func (c *concerned) vtep(f *Full, k bpfVtepKey, _ bpfVtep) {
 	c.remote()
 	for _, ek := range c.tunnels[k.Local] {
-		if addrRow(c.tr.st.Endpoints[ek].Addr) == k.Remote {
+		if addrRow(c.tr.st.FDB[ek].Addr) == k.Remote {
 			c.addAt(f, ek)
 		}
 	}
@@ -252,7 +252,7 @@ func (c *concerned) tunnelIP(f *Full, k bpfAddr, _ bpfTunnelIp) {
 	}
 }
 
-func (c *concerned) vlan(f *Full, k bpfVlanKey, _ bpfEndpoint) {
+func (c *concerned) vlan(f *Full, k bpfVlanKey, _ bpfFdbEntry) {
 	if c.uplinks == nil {
 		c.uplinks = map[bpfVlanKey]model.PortID{}
 		for v, row := range c.tr.st.VLANs {
@@ -268,7 +268,7 @@ func (c *concerned) vlan(f *Full, k bpfVlanKey, _ bpfEndpoint) {
 
 func (c *concerned) flood(f *Full, k bpfFloodKey, v bpfFlood) {
 	if v.Vlan != 0 {
-		c.vlan(f, bpfVlanKey{Ifindex: v.Ifindex, Vlan: v.Vlan}, bpfEndpoint{})
+		c.vlan(f, bpfVlanKey{Ifindex: v.Ifindex, Vlan: v.Vlan}, bpfFdbEntry{})
 		return
 	}
 	if c.interfaces == nil {

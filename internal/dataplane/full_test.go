@@ -23,7 +23,7 @@ func TestUpdatesOfFullMaps(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	limits := Limits{Ports: 3, PortAddrs: 2, Pairs: 6, Endpoints: 5, Neighbors: 5, Routes: 5, TunnelIPs: 1, VNIs: 4, VLANs: 1, Peers: 4, Floods: 3}
+	limits := Limits{Ports: 3, PortAddrs: 2, Pairs: 6, FDB: 5, Neighbors: 5, Routes: 5, TunnelIPs: 1, VNIs: 4, VLANs: 1, Peers: 4, Floods: 3}
 	cfg := Config{PinDir: labPins(t), Limits: limits}
 	dp, err := Open(cfg)
 	if err != nil {
@@ -185,25 +185,25 @@ func TestWhoIsTold(t *testing.T) {
 		lim    Limits
 		change func(*hoststate.State)
 		ports  []model.PortKey
-		others []hoststate.EndpointKey
+		others []hoststate.FDBKey
 		uplink bool
 	}{
 		"ports":      {lim: Limits{Ports: 1}, change: func(s *hoststate.State) { s.Ports[2] = p2 }, ports: []model.PortKey{2}},
 		"port_addrs": {lim: Limits{PortAddrs: 1}, change: func(s *hoststate.State) { q := p2; q.Addrs = p.Addrs; s.Ports[2] = q }, ports: []model.PortKey{2}},
 		"pairs":      {lim: Limits{Pairs: 1}, ports: []model.PortKey{vm}},
-		"endpoints": {lim: Limits{Endpoints: uint32(len(st.Endpoints))}, change: func(s *hoststate.State) {
+		"fdb": {lim: Limits{FDB: uint32(len(st.FDB))}, change: func(s *hoststate.State) {
 			s.Ports[2] = p2
-			s.Endpoints[at(1, mac2)] = hoststate.Endpoint{Kind: hoststate.EndpointPort, Port: 2}
-			s.Endpoints[at(9, mac2)] = hoststate.Endpoint{Kind: hoststate.EndpointRouter, Router: 9}
-		}, ports: []model.PortKey{vm}, others: []hoststate.EndpointKey{remote}}, // its MAC is the greater one
-		"neighbors": {lim: Limits{Neighbors: 1}, ports: []model.PortKey{vm}, others: []hoststate.EndpointKey{shared, remote}},
-		"routes":    {lim: Limits{Routes: 1}, others: []hoststate.EndpointKey{router, shared}},
+			s.FDB[at(1, mac2)] = hoststate.FDBEntry{Kind: hoststate.FDBPort, Port: 2}
+			s.FDB[at(9, mac2)] = hoststate.FDBEntry{Kind: hoststate.FDBRouter, Router: 9}
+		}, ports: []model.PortKey{vm}, others: []hoststate.FDBKey{remote}}, // its MAC is the greater one
+		"neighbors": {lim: Limits{Neighbors: 1}, ports: []model.PortKey{vm}, others: []hoststate.FDBKey{shared, remote}},
+		"routes":    {lim: Limits{Routes: 1}, others: []hoststate.FDBKey{router, shared}},
 		"tunnel_ips": {lim: Limits{TunnelIPs: 1}, change: func(s *hoststate.State) {
 			s.Gateways["gv"] = hoststate.Gateway{TunnelIP: netip.MustParseAddr("200.200.0.0")}
-		}, others: []hoststate.EndpointKey{remote}},
+		}, others: []hoststate.FDBKey{remote}},
 		"peers": {lim: Limits{Peers: 1}, change: func(s *hoststate.State) {
 			s.Peers[hoststate.PeerKey{TunnelIP: netip.MustParseAddr("1.1.1.1"), Remote: netip.MustParseAddr("1.1.1.2"), VNI: 1}] = hoststate.Peer{Network: 1}
-		}, others: []hoststate.EndpointKey{remote}},
+		}, others: []hoststate.FDBKey{remote}},
 		"vlans": {lim: Limits{VLANs: 1}, change: func(s *hoststate.State) {
 			s.VLANs[hoststate.VLANKey{Interface: "up0", ID: 3}] = hoststate.VLAN{Network: 1, Port: "other"}
 		}, uplink: true},

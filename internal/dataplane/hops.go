@@ -30,8 +30,8 @@ func (t translator) isDown(h hoststate.Hop) bool {
 	if !ok {
 		return !t.allowed.mayHave(h.Network, h.NextHop)
 	}
-	e, ok := t.endpoint(hoststate.EndpointKey{Network: h.Network, MAC: mac})
-	return ok && e.Kind == endpointDrop
+	e, ok := t.fdbEntry(hoststate.FDBKey{Network: h.Network, MAC: mac})
+	return ok && e.Kind == fdbDrop
 }
 
 // hop is a next hop as a route.
@@ -74,7 +74,7 @@ func (x *index) touchHops(d hoststate.Delta, t touched) {
 	}
 	if len(x.hops) > 0 {
 		nets := keysOf(d.Set.Networks, d.Unset.Networks)
-		for k := range t.endpoints {
+		for k := range t.fdb {
 			nets[k.Network] = true
 		}
 		for k := range keysOf(d.Set.Neighbors, d.Unset.Neighbors) {

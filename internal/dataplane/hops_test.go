@@ -12,7 +12,7 @@ import (
 	"github.com/causeway-net/causeway/internal/reason"
 )
 
-// TestHopsFollow: whatever changes of neighbors, endpoints, ports, pairs, VLANs, interfaces or
+// TestHopsFollow: whatever changes of neighbors, FDB entries, ports, pairs, VLANs, interfaces or
 // the next hops themselves, the rows of hops and routes are those that the state alone gives.
 func TestHopsFollow(t *testing.T) {
 	limits := Limits{}.WithDefaults()
@@ -86,12 +86,12 @@ func changeHops(r *rand.Rand, st *hoststate.State, env Env) map[model.PortKey]bo
 		case 4:
 			delete(st.Neighbors, hoststate.NeighborKey{Network: net(), IP: host()})
 		case 5, 6:
-			k := hoststate.EndpointKey{Network: net(), MAC: mac()}
-			st.Endpoints[k] = []hoststate.Endpoint{
-				{Kind: hoststate.EndpointPort, Port: model.PortKey(1 + r.IntN(3))}, {Kind: hoststate.EndpointDrop, Drop: reason.PortAdminDown},
-				{Kind: hoststate.EndpointRouter, Router: 1}}[r.IntN(3)]
+			k := hoststate.FDBKey{Network: net(), MAC: mac()}
+			st.FDB[k] = []hoststate.FDBEntry{
+				{Kind: hoststate.FDBPort, Port: model.PortKey(1 + r.IntN(3))}, {Kind: hoststate.FDBDrop, Drop: reason.PortAdminDown},
+				{Kind: hoststate.FDBRouter, Router: 1}}[r.IntN(3)]
 			if r.IntN(4) == 0 {
-				delete(st.Endpoints, k)
+				delete(st.FDB, k)
 			}
 		case 7:
 			k := model.PortKey(1 + r.IntN(3))

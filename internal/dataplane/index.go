@@ -16,14 +16,14 @@ type index struct {
 	vlanNets  map[model.NetworkKey]bool
 	vlanPairs map[bpfPairKey]bool
 	byNetwork map[model.NetworkKey]map[model.PortKey]bool
-	endpoints map[model.PortKey]map[hoststate.EndpointKey]bool
-	ofPort    map[hoststate.EndpointKey]model.PortKey
+	fdb       map[model.PortKey]map[hoststate.FDBKey]bool
+	ofPort    map[hoststate.FDBKey]model.PortKey
 	routes    map[model.NetworkKey]map[hoststate.RouteKey]bool
 	ofNetwork map[hoststate.RouteKey]model.NetworkKey
 	hops      map[model.NetworkKey]map[hoststate.RouteKey]bool // of destinations with several next hops
 	hopsOn    map[hoststate.RouteKey][]model.NetworkKey
 	tunnels   map[tunnelKey]int // rows that count there
-	ofRemote  map[hoststate.EndpointKey]tunnelKey
+	ofRemote  map[hoststate.FDBKey]tunnelKey
 	ofPeer    map[hoststate.PeerKey]tunnelKey
 	// allowed is ahead of the rest: it has what a plan is to come to, not what the maps have.
 	allowed *allowed
@@ -42,14 +42,14 @@ func newIndex() *index {
 		ports:     map[model.PortKey]portRows{},
 		ofPair:    map[bpfPairKey]map[model.PortKey]bool{},
 		byNetwork: map[model.NetworkKey]map[model.PortKey]bool{},
-		endpoints: map[model.PortKey]map[hoststate.EndpointKey]bool{},
-		ofPort:    map[hoststate.EndpointKey]model.PortKey{},
+		fdb:       map[model.PortKey]map[hoststate.FDBKey]bool{},
+		ofPort:    map[hoststate.FDBKey]model.PortKey{},
 		routes:    map[model.NetworkKey]map[hoststate.RouteKey]bool{},
 		ofNetwork: map[hoststate.RouteKey]model.NetworkKey{},
 		hops:      map[model.NetworkKey]map[hoststate.RouteKey]bool{},
 		hopsOn:    map[hoststate.RouteKey][]model.NetworkKey{},
 		tunnels:   map[tunnelKey]int{},
-		ofRemote:  map[hoststate.EndpointKey]tunnelKey{},
+		ofRemote:  map[hoststate.FDBKey]tunnelKey{},
 		ofPeer:    map[hoststate.PeerKey]tunnelKey{},
 	}
 }
@@ -61,8 +61,8 @@ func indexOf(tr translator) *index {
 	for k := range tr.st.Ports {
 		x.port(tr, k)
 	}
-	for k := range tr.st.Endpoints {
-		x.endpoint(tr, k)
+	for k := range tr.st.FDB {
+		x.fdbEntry(tr, k)
 	}
 	for k := range tr.st.Peers {
 		x.peer(tr, k)
@@ -80,21 +80,21 @@ func indexOf(tr translator) *index {
 // touched are the rows whose translation a delta may change, and the networks whose lists
 // it may.
 type touched struct {
-	ports     map[model.PortKey]bool
-	endpoints map[hoststate.EndpointKey]bool
-	routes    map[hoststate.RouteKey]bool
-	hops      map[hoststate.RouteKey]bool
-	nets      map[model.NetworkKey]bool
+	ports  map[model.PortKey]bool
+	fdb    map[hoststate.FDBKey]bool
+	routes map[hoststate.RouteKey]bool
+	hops   map[hoststate.RouteKey]bool
+	nets   map[model.NetworkKey]bool
 }
 
 func (x *index) touched(d hoststate.Delta) touched {
 	t := touched{
-		ports: keysOf(d.Set.Ports, d.Unset.Ports), endpoints: keysOf(d.Set.Endpoints, d.Unset.Endpoints),
+		ports: keysOf(d.Set.Ports, d.Unset.Ports), fdb: keysOf(d.Set.FDB, d.Unset.FDB),
 		routes: keysOf(d.Set.Routes, d.Unset.Routes), hops: keysOf(d.Set.Hops, d.Unset.Hops), nets: map[model.NetworkKey]bool{},
 	}
 	for k := range t.ports {
-		for e := range x.endpoints[k] {
-			t.endpoints[e] = true
+		for e := range x.fdb[k] {
+			t.fdb[e] = true
 		}
 	}
 	for n := range keysOf(d.Set.Networks, d.Unset.Networks) {
@@ -103,8 +103,8 @@ func (x *index) touched(d hoststate.Delta) touched {
 		}
 		// An interface without an MTU of its own has the network's.
 		for p := range x.byNetwork[n] {
-			for e := range x.endpoints[p] {
-				t.endpoints[e] = true
+			for e := range x.fdb[p] {
+				t.fdb[e] = true
 			}
 		}
 	}
@@ -154,8 +154,8 @@ func (x *index) note(tr translator, t touched, d hoststate.Delta) (paired bool) 
 		}
 	}
 	var left []tunnelKey // counters that lost rows
-	for k := range t.endpoints {
-		if free, last := x.endpoint(tr, k); last {
+	for k := range t.fdb {
+		if free, last := x.fdbEntry(tr, k); last {
 			left = append(left, free)
 		}
 	}
@@ -203,19 +203,19 @@ func (x *index) port(tr translator, k model.PortKey) (gone bool) {
 	return false
 }
 
-// endpoint notes what an endpoint depends on, and returns the counter that lost its
+// fdbEntry notes what an FDB entry depends on, and returns the counter that lost its
 // last row.
-func (x *index) endpoint(tr translator, k hoststate.EndpointKey) (tunnelKey, bool) {
+func (x *index) fdbEntry(tr translator, k hoststate.FDBKey) (tunnelKey, bool) {
 	if p, ok := x.ofPort[k]; ok {
-		drop(x.endpoints, p, k)
+		drop(x.fdb, p, k)
 		delete(x.ofPort, k)
 	}
-	e := tr.st.Endpoints[k]
-	if e.Kind == hoststate.EndpointPort {
-		insert(x.endpoints, e.Port, k)
+	e := tr.st.FDB[k]
+	if e.Kind == hoststate.FDBPort {
+		insert(x.fdb, e.Port, k)
 		x.ofPort[k] = e.Port
 	}
-	return counts(x, x.ofRemote, k, tunnelKey{e.TunnelIP, e.Addr, e.VNI}, e.Kind == hoststate.EndpointRemote)
+	return counts(x, x.ofRemote, k, tunnelKey{e.TunnelIP, e.Addr, e.VNI}, e.Kind == hoststate.FDBRemote)
 }
 
 func (x *index) peer(tr translator, k hoststate.PeerKey) (tunnelKey, bool) {

@@ -177,10 +177,10 @@ func labState(i, mtu int) hoststate.State {
 	st.Networks[1] = hoststate.Network{ID: "n1", Name: "tenant", MTU: mtu}
 	st.Networks[2] = hoststate.Network{ID: "n2", Name: "shared", MTU: mtu}
 	st.Routers[1] = hoststate.Router{ID: "r1", Name: "router"}
-	st.Endpoints[hoststate.EndpointKey{Network: 1, MAC: gwMAC}] = hoststate.Endpoint{Kind: hoststate.EndpointRouter, Router: 1, Addr: a4(10, 0, i, 1)}
-	st.Endpoints[hoststate.EndpointKey{Network: 1, MAC: vmMAC(i)}] = hoststate.Endpoint{Kind: hoststate.EndpointPort, Port: 1}
-	st.Endpoints[hoststate.EndpointKey{Network: 2, MAC: msMAC(i)}] = hoststate.Endpoint{Kind: hoststate.EndpointRouter, Router: 1, Addr: a4(192, 168, 0, i+1)}
-	st.Endpoints[hoststate.EndpointKey{Network: 2, MAC: msMAC(o)}] = hoststate.Endpoint{Kind: hoststate.EndpointRemote, Addr: remote, TunnelIP: local, VNI: 100, Gateway: "gw"}
+	st.FDB[hoststate.FDBKey{Network: 1, MAC: gwMAC}] = hoststate.FDBEntry{Kind: hoststate.FDBRouter, Router: 1, Addr: a4(10, 0, i, 1)}
+	st.FDB[hoststate.FDBKey{Network: 1, MAC: vmMAC(i)}] = hoststate.FDBEntry{Kind: hoststate.FDBPort, Port: 1}
+	st.FDB[hoststate.FDBKey{Network: 2, MAC: msMAC(i)}] = hoststate.FDBEntry{Kind: hoststate.FDBRouter, Router: 1, Addr: a4(192, 168, 0, i+1)}
+	st.FDB[hoststate.FDBKey{Network: 2, MAC: msMAC(o)}] = hoststate.FDBEntry{Kind: hoststate.FDBRemote, Addr: remote, TunnelIP: local, VNI: 100, Gateway: "gw"}
 	st.Neighbors[hoststate.NeighborKey{Network: 1, IP: a4(10, 0, i, 1)}] = gwMAC
 	st.Neighbors[hoststate.NeighborKey{Network: 1, IP: a4(10, 0, i, 3)}] = vmMAC(i)
 	st.Neighbors[hoststate.NeighborKey{Network: 2, IP: a4(192, 168, 0, i+1)}] = msMAC(i)

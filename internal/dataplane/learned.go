@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -44,7 +45,7 @@ func (d *Dataplane) Learned() ([]Learned, error) {
 	defer d.mu.Unlock()
 	var all []Learned
 	now := monotonic()
-	err := d.eachSender(func(k bpfSenderKey, v bpfSender) {
+	err := d.eachLearned(func(k bpfLearnedKey, v bpfLearnedRow) {
 		if !d.old(now, v) {
 			all = append(all, learnedOf(k, v))
 		}
@@ -52,7 +53,7 @@ func (d *Dataplane) Learned() ([]Learned, error) {
 	return all, err
 }
 
-func learnedOf(k bpfSenderKey, v bpfSender) Learned {
+func learnedOf(k bpfLearnedKey, v bpfLearnedRow) Learned {
 	l := Learned{Network: model.NetworkKey(k.Net)}
 	onVLAN := v.Port&learnerVLAN != 0
 	if !onVLAN {
@@ -87,20 +88,20 @@ func monotonic() uint64 {
 
 // old tells whether a row counts for nothing any more. The programs may have written it
 // after now.
-func (d *Dataplane) old(now uint64, v bpfSender) bool {
+func (d *Dataplane) old(now uint64, v bpfLearnedRow) bool {
 	return int64(now-v.Seen) >= int64(d.config.LearnAge)
 }
 
-func (d *Dataplane) eachSender(f func(bpfSenderKey, bpfSender)) error {
-	var k bpfSenderKey
-	var v bpfSender
-	it := d.tables.maps[bpfMapSenders].Iterate()
+func (d *Dataplane) eachLearned(f func(bpfLearnedKey, bpfLearnedRow)) error {
+	var k bpfLearnedKey
+	var v bpfLearnedRow
+	it := d.tables.maps[bpfMapLearned].Iterate()
 	for it.Next(&k, &v) {
 		f(k, v)
 	}
 	// Aborted: the programs added rows meanwhile; the next time sees the rest.
 	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
-		return fmt.Errorf("read map %s: %w", bpfMapSenders, err)
+		return fmt.Errorf("read map %s: %w", bpfMapLearned, err)
 	}
 	return nil
 }
@@ -119,10 +120,10 @@ func (d *Dataplane) Forget(st hoststate.State, env Env) (err error) {
 
 // forget removes rows that are too old, or that no pair allows any more.
 func (d *Dataplane) forget(tr translator) error {
-	var gone []bpfSenderKey
+	var gone []bpfLearnedKey
 	now, rows, vlans := monotonic(), 0, tr.vlans()
 	held := heldRows{}
-	err := d.eachSender(func(k bpfSenderKey, v bpfSender) {
+	err := d.eachLearned(func(k bpfLearnedKey, v bpfLearnedRow) {
 		rows++
 		l := learnedOf(k, v)
 		_, shared := tr.env.Shared[l.Port]
@@ -134,14 +135,14 @@ func (d *Dataplane) forget(tr translator) error {
 	})
 	over, lerr := d.level(held, rows-len(gone))
 	gone, err = append(gone, over...), errors.Join(err, lerr)
-	senders, learners := d.tables.maps[bpfMapSenders], d.tables.maps[bpfMapLearners]
+	learned, learners := d.tables.maps[bpfMapLearned], d.tables.maps[bpfMapLearners]
 	changed := map[model.PortKey]bool{}
 	for _, k := range gone {
-		var v bpfSender
+		var v bpfLearnedRow
 		// In one step, so that the port is the one that the row is charged to.
-		if e := senders.LookupAndDelete(&k, &v); e != nil {
+		if e := learned.LookupAndDelete(&k, &v); e != nil {
 			if !errors.Is(e, ebpf.ErrKeyNotExist) {
-				err = errors.Join(err, fmt.Errorf("delete from map %s: %w", bpfMapSenders, e))
+				err = errors.Join(err, fmt.Errorf("delete from map %s: %w", bpfMapLearned, e))
 			}
 			continue
 		}
@@ -150,7 +151,7 @@ func (d *Dataplane) forget(tr translator) error {
 		d.forgotten[p]++
 		changed[p] = true
 	}
-	d.senders = rows
+	d.learnedRows = rows
 	for k := range changed {
 		l, ok := tr.link(k)
 		if !ok {
@@ -202,7 +203,7 @@ func (d *Dataplane) forgetPorts(st hoststate.State, learners *ebpf.Map) error {
 }
 
 // holds tells whether the port, or the VLAN, may hold what was learned of it.
-func (t translator) holds(vlans map[bpfVlanKey]bpfEndpoint, l Learned, v bpfSender) bool {
+func (t translator) holds(vlans map[bpfVlanKey]bpfFdbEntry, l Learned, v bpfLearnedRow) bool {
 	if l.Port == 0 {
 		if !l.Addr.IsValid() {
 			return vlans[bpfVlanKey{Ifindex: uint32(l.Trunk), Vlan: uint32(l.VLAN)}].Id == uint32(l.Network)
@@ -236,24 +237,34 @@ func (d *Dataplane) adoptForgotten() {
 	}
 }
 
-// carryLearned copies what was learned from the maps in use to the new ones, as far as
-// the layouts are equal.
+// formerLearned is the name that the map learned had in earlier releases.
+const formerLearned = "senders"
+
+// carryLearned copies what was learned from the maps in use, which are pinned in dir, to the
+// new ones, as far as the layouts are equal.
 func (d *Dataplane) carryLearned(dir string) error {
-	from, err := ebpf.LoadPinnedMap(dir, nil)
+	var from *ebpf.Map
+	var err error
+	for _, name := range []string{bpfMapLearned, formerLearned} {
+		from, err = ebpf.LoadPinnedMap(filepath.Join(dir, name), nil)
+		if !errors.Is(err, unix.ENOENT) {
+			break
+		}
+	}
 	if errors.Is(err, unix.ENOENT) {
 		return nil // maps of a release that learned nothing
 	}
 	if err != nil {
-		return fmt.Errorf("open pinned map %s: %w", dir, err)
+		return fmt.Errorf("open what was learned, pinned in %s: %w", dir, err)
 	}
 	defer func() { _ = from.Close() }()
-	to := d.tables.maps[bpfMapSenders]
+	to := d.tables.maps[bpfMapLearned]
 	if from.Type() != to.Type() || from.KeySize() != to.KeySize() || from.ValueSize() != to.ValueSize() {
 		return nil
 	}
 	used := map[uint32]uint32{}
-	var k bpfSenderKey
-	var v bpfSender
+	var k bpfLearnedKey
+	var v bpfLearnedRow
 	it := from.Iterate()
 	for it.Next(&k, &v) {
 		if limit := uint32(LearnPerPort); used[v.Port] >= limit && v.Port&learnerVLAN == 0 || used[v.Port] >= LearnPerNetwork {

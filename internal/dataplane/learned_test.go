@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -45,7 +47,7 @@ func newLearning(t *testing.T, cfg Config) *learning {
 			ID: model.PortID(name), Network: 1, Interface: name, MAC: l.macs[k], PortSecurity: true,
 			Pairs: []hoststate.Pair{{MAC: l.macs[k], Prefix: netip.MustParsePrefix("10.8.0.0/16")}},
 		}
-		l.st.Endpoints[hoststate.EndpointKey{Network: 1, MAC: l.macs[k]}] = hoststate.Endpoint{Kind: hoststate.EndpointPort, Port: k}
+		l.st.FDB[hoststate.FDBKey{Network: 1, MAC: l.macs[k]}] = hoststate.FDBEntry{Kind: hoststate.FDBPort, Port: k}
 	}
 	l.open(layoutVersion)
 	t.Cleanup(func() {
@@ -195,8 +197,8 @@ func TestLearnedTimes(t *testing.T) {
 	if err := l.dp.Forget(l.st, l.env); err != nil {
 		t.Fatal(err)
 	}
-	if l.dp.senders != 0 {
-		t.Errorf("%d rows are left", l.dp.senders)
+	if l.dp.learnedRows != 0 {
+		t.Errorf("%d rows are left", l.dp.learnedRows)
 	}
 }
 
@@ -259,6 +261,29 @@ func TestLearnedBound(t *testing.T) {
 	}
 }
 
+// TestLearnedCarried: what was learned outlives a new layout, also from a release in which the map
+// had another name.
+func TestLearnedCarried(t *testing.T) {
+	testutil.RequireKernel(t, 6, 6)
+	if !testutil.InNetNS(t) {
+		return
+	}
+	l := newLearning(t, Config{LearnHold: time.Hour})
+	l.speak(1, "10.8.0.1", true)
+	l.speak(2, "10.8.0.2", false)
+	for i, name := range []string{bpfMapLearned, formerLearned} {
+		used, _, err := mapDirs(l.cfg.PinDir)
+		if err != nil || len(used) != 1 {
+			t.Fatalf("maps in %v, %v", used, err)
+		}
+		if err := os.Rename(filepath.Join(used[0], bpfMapLearned), filepath.Join(used[0], name)); err != nil {
+			t.Fatal(err)
+		}
+		l.open(layoutVersion + i + 1)
+		l.want("from "+name, "10.8.0.1:1", "10.8.0.2:2")
+	}
+}
+
 // TestLearnedLevel: where the map is nearly full, who holds most of it gives way to who holds little, and
 // comes back when there is room.
 func TestLearnedLevel(t *testing.T) {
@@ -314,7 +339,7 @@ func TestLevels(t *testing.T) {
 	rows := func(n int) []heldRow {
 		r := make([]heldRow, n)
 		for i := range r {
-			r[i] = heldRow{bpfSenderKey{Net: uint32(i)}, uint64(n - i)}
+			r[i] = heldRow{bpfLearnedKey{Net: uint32(i)}, uint64(n - i)}
 		}
 		return r
 	}
@@ -377,7 +402,7 @@ func TestLearnedOnVLAN(t *testing.T) {
 	for i := range LearnPerNetwork {
 		n := []byte{byte(i >> 8), byte(i)}
 		if why := enter(model.MAC{0x52, 0x54, 1, 0, n[0], n[1]}, fmt.Sprintf("10.8.%d.%d", 16+n[0], n[1])); why != reason.None {
-			t.Fatalf("stranger %d: %s", i, why)
+			t.Fatalf("station %d: %s", i, why)
 		}
 	}
 	if n := len(l.holders()); n != LearnPerNetwork+1 {

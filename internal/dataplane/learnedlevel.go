@@ -11,15 +11,15 @@ import (
 // a number of rows a port, so that these are not exceeded: a port that holds fewer loses nothing,
 // and new ones find room. The level holds until half of the map is free.
 
-// heldRows are the rows of senders by whom they are charged to.
+// heldRows are the rows of learned by whom they are charged to.
 type heldRows map[uint32][]heldRow
 
 type heldRow struct {
-	key  bpfSenderKey
+	key  bpfLearnedKey
 	seen uint64
 }
 
-func (h heldRows) add(k bpfSenderKey, v bpfSender) {
+func (h heldRows) add(k bpfLearnedKey, v bpfLearnedRow) {
 	h[v.Port] = append(h[v.Port], heldRow{k, v.Seen})
 }
 
@@ -44,7 +44,7 @@ func (h heldRows) highest(most, room int) int {
 }
 
 // above are the rows beyond a level, those that were silent longest.
-func (h heldRows) above(level int) (over []bpfSenderKey) {
+func (h heldRows) above(level int) (over []bpfLearnedKey) {
 	for learner, rows := range h {
 		n := len(rows) - level*portsOf(learner)
 		if n <= 0 {
@@ -59,8 +59,8 @@ func (h heldRows) above(level int) (over []bpfSenderKey) {
 }
 
 // level writes how many rows a port may hold, and returns those to be removed.
-func (d *Dataplane) level(held heldRows, rows int) ([]bpfSenderKey, error) {
-	most := int(d.tables.maps[bpfMapSenders].MaxEntries())
+func (d *Dataplane) level(held heldRows, rows int) ([]bpfLearnedKey, error) {
+	most := int(d.tables.maps[bpfMapLearned].MaxEntries())
 	want, level := d.config, LearnPerPort-int(d.config.LearnLess)
 	switch {
 	case rows > most/4*3:

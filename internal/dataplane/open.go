@@ -31,10 +31,10 @@ type Dataplane struct {
 	synced   bool // tables and index are what the maps hold
 	portIDs  map[model.PortKey]model.PortID
 	trunks   map[uint32]string // interfaces of VLANs
-	// forgotten is how many rows of senders that were charged to a port have been
+	// forgotten is how many rows of learned that were charged to a port have been
 	// removed, as its row of ports says.
-	forgotten map[model.PortKey]uint32
-	senders   int // rows of senders when they were last looked through
+	forgotten   map[model.PortKey]uint32
+	learnedRows int // rows of learned when they were last looked through
 
 	// generation is the programs' variable: what they remember of flows counts while it is the
 	// same. raised is its value.
@@ -244,7 +244,7 @@ func (d *Dataplane) switchOver() error {
 	var carried error
 	if m.from != "" {
 		// Counters that cannot be read are no reason to stop.
-		carried = errors.Join(d.carry(m), d.carryLearned(filepath.Join(m.from, bpfMapSenders)))
+		carried = errors.Join(d.carry(m), d.carryLearned(m.from))
 	}
 	if err := d.updateLinks(); err != nil {
 		return errors.Join(carried, err)

@@ -41,25 +41,25 @@ func (c *concerned) ofPortOn(port, net uint32) owner {
 	return owner{c.tr.st.Ports[model.PortKey(port)].Project, net}
 }
 
-// ofEndpoint is who has a MAC on a network.
-func (c *concerned) ofEndpoint(net uint32, mac [6]uint8) owner {
-	if p := c.tr.st.Endpoints[at(net, mac)].Project; p != "" {
+// ofFDBEntry is who has a MAC on a network.
+func (c *concerned) ofFDBEntry(net uint32, mac [6]uint8) owner {
+	if p := c.tr.st.FDB[at(net, mac)].Project; p != "" {
 		return owner{p, net}
 	}
 	return c.ofNetwork(net)
 }
 
-// endpointAt is the kind of what has a MAC on a network.
-func (c *concerned) endpointAt(net uint32, mac [6]uint8) bpfEndpoint {
-	switch e := c.tr.st.Endpoints[at(net, mac)]; e.Kind {
-	case hoststate.EndpointRouter:
-		return bpfEndpoint{Kind: endpointRouter}
-	case hoststate.EndpointPort:
+// fdbEntryAt is the kind of what has a MAC on a network.
+func (c *concerned) fdbEntryAt(net uint32, mac [6]uint8) bpfFdbEntry {
+	switch e := c.tr.st.FDB[at(net, mac)]; e.Kind {
+	case hoststate.FDBRouter:
+		return bpfFdbEntry{Kind: fdbRouter}
+	case hoststate.FDBPort:
 		if _, up := c.tr.link(e.Port); up {
-			return bpfEndpoint{Kind: endpointPort}
+			return bpfFdbEntry{Kind: fdbPort}
 		}
 	}
-	return bpfEndpoint{Kind: endpointDrop}
+	return bpfFdbEntry{Kind: fdbDrop}
 }
 
 // ofPair is the port of a pair; of a row that says what may be on a network, all who

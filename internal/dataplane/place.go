@@ -52,8 +52,8 @@ type rule[K comparable, V comparable] struct {
 	// follows tells of shared rows whether a plan may change who owns them where it
 	// changes no row of the table itself; nil: never.
 	follows func(*plan) bool
-	// refer is the endpoint that tells whose a row is and whether it comes first; nil: none.
-	refer func(K, V) bpfEndpointKey
+	// refer is the FDB entry that tells whose a row is and whether it comes first; nil: none.
+	refer func(K, V) bpfFdbKey
 	// inOrder has them written in this order.
 	inOrder bool
 }

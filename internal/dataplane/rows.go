@@ -29,13 +29,13 @@ const (
 	senderMAC  = 1
 	senderAddr = 2
 
-	endpointPort   = 1
-	endpointRouter = 2
-	endpointRemote = 3
-	endpointDrop   = 4
-	endpointVLAN   = 5
-	endpointPeer   = 1 // flag
-	endpointKernel = 2 // flag
+	fdbPort   = 1
+	fdbRouter = 2
+	fdbRemote = 3
+	fdbDrop   = 4
+	fdbVLAN   = 5
+	fdbPeer   = 1 // flag
+	fdbKernel = 2 // flag
 
 	peerKernel = 1 // flag
 
@@ -186,24 +186,24 @@ func (t translator) flood(k model.PortKey) (model.NetworkKey, bpfFlood, bool) {
 	return p.Network, bpfFlood{Ifindex: uint32(l.Index), Counter: t.counters.port(k)}, true
 }
 
-func endpointKeyRow(k hoststate.EndpointKey) bpfEndpointKey {
-	return bpfEndpointKey{Net: uint32(k.Network), Mac: k.MAC}
+func fdbKeyRow(k hoststate.FDBKey) bpfFdbKey {
+	return bpfFdbKey{Net: uint32(k.Network), Mac: k.MAC}
 }
 
-func (t translator) endpoint(k hoststate.EndpointKey) (bpfEndpoint, bool) {
-	e, ok := t.st.Endpoints[k]
+func (t translator) fdbEntry(k hoststate.FDBKey) (bpfFdbEntry, bool) {
+	e, ok := t.st.FDB[k]
 	if !ok {
-		return bpfEndpoint{}, false
+		return bpfFdbEntry{}, false
 	}
 	switch e.Kind {
-	case hoststate.EndpointPort:
+	case hoststate.FDBPort:
 		p, ok := t.st.Ports[e.Port]
 		l, up := t.link(e.Port)
 		if !ok || !up {
-			return bpfEndpoint{Kind: endpointDrop, Drop: uint8(reason.DestinationUnbound)}, true
+			return bpfFdbEntry{Kind: fdbDrop, Drop: uint8(reason.DestinationUnbound)}, true
 		}
-		row := bpfEndpoint{
-			Kind:    endpointPort,
+		row := bpfFdbEntry{
+			Kind:    fdbPort,
 			Id:      uint32(e.Port),
 			Ifindex: uint32(l.Index),
 			Counter: t.counters.port(e.Port),
@@ -213,19 +213,19 @@ func (t translator) endpoint(k hoststate.EndpointKey) (bpfEndpoint, bool) {
 			row.Mtu = uint32(t.st.Networks[p.Network].MTU)
 		}
 		if l.PeerElsewhere {
-			row.Flags |= endpointPeer
+			row.Flags |= fdbPeer
 		}
 		return row, true
-	case hoststate.EndpointRouter:
-		return bpfEndpoint{Kind: endpointRouter, Id: uint32(e.Router), Addr: addrRow(e.Addr)}, true
-	case hoststate.EndpointRemote:
+	case hoststate.FDBRouter:
+		return bpfFdbEntry{Kind: fdbRouter, Id: uint32(e.Router), Addr: addrRow(e.Addr)}, true
+	case hoststate.FDBRemote:
 		way := t.way(VTEP{Local: e.TunnelIP, Remote: e.Addr})
 		if way.Drop != reason.None {
-			return bpfEndpoint{Kind: endpointDrop, Drop: uint8(way.Drop)}, true
+			return bpfFdbEntry{Kind: fdbDrop, Drop: uint8(way.Drop)}, true
 		}
 		var flags uint8
 		if way.Kernel {
-			flags = endpointKernel
+			flags = fdbKernel
 		}
 		mtu, ok := t.env.PathMTU[e.Addr]
 		if !ok {
@@ -235,8 +235,8 @@ func (t translator) endpoint(k hoststate.EndpointKey) (bpfEndpoint, bool) {
 		if !ok {
 			table = hostenv.MainTable
 		}
-		return bpfEndpoint{
-			Kind:    endpointRemote,
+		return bpfFdbEntry{
+			Kind:    fdbRemote,
 			Flags:   flags,
 			Counter: t.counters.tunnel(tunnelKey{e.TunnelIP, e.Addr, e.VNI}),
 			Mtu:     uint32(max(0, mtu-packet.OverheadTo(e.Addr))),
@@ -245,11 +245,11 @@ func (t translator) endpoint(k hoststate.EndpointKey) (bpfEndpoint, bool) {
 			Addr:    addrRow(e.Addr),
 			Local:   addrRow(e.TunnelIP),
 		}, true
-	case hoststate.EndpointDrop:
-		return bpfEndpoint{Kind: endpointDrop, Drop: uint8(e.Drop)}, true
+	case hoststate.FDBDrop:
+		return bpfFdbEntry{Kind: fdbDrop, Drop: uint8(e.Drop)}, true
 	}
 	// A kind that this build does not know is a mistake of its own.
-	return bpfEndpoint{Kind: endpointDrop, Drop: uint8(reason.Internal)}, true
+	return bpfFdbEntry{Kind: fdbDrop, Drop: uint8(reason.Internal)}, true
 }
 
 func neighborKeyRow(k hoststate.NeighborKey) bpfNeighborKey {
@@ -364,7 +364,7 @@ func (w wantedFloods) port(tr translator, k model.PortKey) {
 
 // vlan adds a VLAN that works. VLANs come before ports: what is behind one is no other
 // row's.
-func (w wantedFloods) vlan(row bpfEndpoint) {
+func (w wantedFloods) vlan(row bpfFdbEntry) {
 	if row.Drop == uint8(reason.None) {
 		w.of(model.NetworkKey(row.Id))[bpfFlood{Ifindex: row.Ifindex, Counter: row.Counter, Vlan: row.Vni}] = 0
 	}
@@ -411,8 +411,8 @@ func (t translator) count() {
 	for k := range t.st.Peers {
 		tunnels[tunnelKey{k.TunnelIP, k.Remote, k.VNI}] = struct{}{}
 	}
-	for _, e := range t.st.Endpoints {
-		if e.Kind == hoststate.EndpointRemote {
+	for _, e := range t.st.FDB {
+		if e.Kind == hoststate.FDBRemote {
 			tunnels[tunnelKey{e.TunnelIP, e.Addr, e.VNI}] = struct{}{}
 		}
 	}

@@ -58,8 +58,8 @@ func TestAddressWidth(t *testing.T) {
 			walk(name, m.Value)
 		}
 	}
-	// port, port_addrs, endpoints 2, neighbors, routes 2, vnis, peers 2, vteps 2, records 2,
-	// nexthops 3, pairs, senders, askeds, vlans 2, hops 2
+	// port, port_addrs, FDB entries 2, neighbors, routes 2, vnis, peers 2, vteps 2, records 2,
+	// nexthops 3, pairs, learned, askeds, vlans 2, hops 2
 	if found != 24 {
 		t.Errorf("%d addresses found in the maps, not 24", found)
 	}
@@ -92,13 +92,13 @@ func TestTranslation(t *testing.T) {
 		Port: 1, Net: 1, Mac: [6]uint8{0xfa, 0x16, 0x3e, 0, 0x0a, 3}, Flags: portSecurity | portAddr,
 		Addr: mapped("10.0.0.3"), Counter: 1,
 	}, true})
-	e, ok := tr.endpoint(hoststate.EndpointKey{Network: 1, MAC: vmMAC(0)})
-	check("endpoint port", []any{e, ok}, []any{bpfEndpoint{Kind: endpointPort, Flags: endpointPeer, Id: 1, Ifindex: 7, Counter: 1, Mtu: 1400}, true})
-	e, ok = tr.endpoint(hoststate.EndpointKey{Network: 1, MAC: model.MustMAC(labGW)})
-	check("endpoint router", []any{e, ok}, []any{bpfEndpoint{Kind: endpointRouter, Id: 1, Addr: mapped("10.0.0.1")}, true})
-	e, ok = tr.endpoint(hoststate.EndpointKey{Network: 2, MAC: msMAC(1)})
-	check("endpoint remote", []any{e, ok}, []any{bpfEndpoint{
-		Kind: endpointRemote, Counter: 2, Mtu: 1430, Vni: 100, Table: 1001,
+	e, ok := tr.fdbEntry(hoststate.FDBKey{Network: 1, MAC: vmMAC(0)})
+	check("FDB entry port", []any{e, ok}, []any{bpfFdbEntry{Kind: fdbPort, Flags: fdbPeer, Id: 1, Ifindex: 7, Counter: 1, Mtu: 1400}, true})
+	e, ok = tr.fdbEntry(hoststate.FDBKey{Network: 1, MAC: model.MustMAC(labGW)})
+	check("FDB entry router", []any{e, ok}, []any{bpfFdbEntry{Kind: fdbRouter, Id: 1, Addr: mapped("10.0.0.1")}, true})
+	e, ok = tr.fdbEntry(hoststate.FDBKey{Network: 2, MAC: msMAC(1)})
+	check("FDB entry remote", []any{e, ok}, []any{bpfFdbEntry{
+		Kind: fdbRemote, Counter: 2, Mtu: 1430, Vni: 100, Table: 1001,
 		Addr: mapped("200.200.0.2"), Local: mapped("200.200.0.1"),
 	}, true})
 	pk := hoststate.PeerKey{TunnelIP: netip.MustParseAddr("200.200.0.1"), Remote: netip.MustParseAddr("200.200.0.2"), VNI: 100}
@@ -109,12 +109,12 @@ func TestTranslation(t *testing.T) {
 	check("VTEPs", tr.vteps(), map[bpfVtepKey]bpfVtep{{Local: mapped("200.200.0.1"), Remote: mapped("200.200.0.2")}: {Ways: ways}})
 	env.Ways[v] = Way{Interfaces: ways, Kernel: true}
 	p, _ = tr.peer(pk)
-	e, _ = tr.endpoint(hoststate.EndpointKey{Network: 2, MAC: msMAC(1)})
-	check("by the kernel", []uint8{p.Flags, e.Flags}, []uint8{peerKernel, endpointKernel})
+	e, _ = tr.fdbEntry(hoststate.FDBKey{Network: 2, MAC: msMAC(1)})
+	check("by the kernel", []uint8{p.Flags, e.Flags}, []uint8{peerKernel, fdbKernel})
 	env.Ways[v] = Way{Interfaces: ways, Drop: reason.UnderlayPolicy}
 	p, _ = tr.peer(pk)
-	e, _ = tr.endpoint(hoststate.EndpointKey{Network: 2, MAC: msMAC(1)})
-	check("shut", []any{p.Drop, e}, []any{uint8(reason.UnderlayPolicy), bpfEndpoint{Kind: endpointDrop, Drop: uint8(reason.UnderlayPolicy)}})
+	e, _ = tr.fdbEntry(hoststate.FDBKey{Network: 2, MAC: msMAC(1)})
+	check("shut", []any{p.Drop, e}, []any{uint8(reason.UnderlayPolicy), bpfFdbEntry{Kind: fdbDrop, Drop: uint8(reason.UnderlayPolicy)}})
 	rk := hoststate.RouteKey{Router: 1, Prefix: netip.MustParsePrefix("10.0.1.0/24")}
 	r, ok := tr.route(rk)
 	key := routeKeyRow(rk)
@@ -127,7 +127,7 @@ func TestTranslation(t *testing.T) {
 	v6 := routeKeyRow(hoststate.RouteKey{Router: 1, Prefix: netip.MustParsePrefix("2001:db8::/32")})
 	check("IPv6 prefix", v6.Plen, uint32(64))
 
-	// No interface: no port, no flooding, and endpoints that say so.
+	// No interface: no port, no flooding, and FDB entries that say so.
 	tr.env.Links = nil
 	if _, _, ok := tr.port(1); ok {
 		t.Error("a port without interface has a row")
@@ -135,11 +135,11 @@ func TestTranslation(t *testing.T) {
 	if _, _, ok := tr.flood(1); ok {
 		t.Error("a port without interface takes flooded frames")
 	}
-	e, _ = tr.endpoint(hoststate.EndpointKey{Network: 1, MAC: vmMAC(0)})
-	check("endpoint without interface", e, bpfEndpoint{Kind: endpointDrop, Drop: uint8(reason.DestinationUnbound)})
+	e, _ = tr.fdbEntry(hoststate.FDBKey{Network: 1, MAC: vmMAC(0)})
+	check("FDB entry without interface", e, bpfFdbEntry{Kind: fdbDrop, Drop: uint8(reason.DestinationUnbound)})
 	// No environment: main table, 1500.
 	tr.env = Env{}
-	e, _ = tr.endpoint(hoststate.EndpointKey{Network: 2, MAC: msMAC(1)})
+	e, _ = tr.fdbEntry(hoststate.FDBKey{Network: 2, MAC: msMAC(1)})
 	check("defaults", []uint32{e.Mtu, e.Table}, []uint32{1450, hostenv.MainTable})
 }
 

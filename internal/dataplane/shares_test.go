@@ -64,7 +64,7 @@ func TestShares(t *testing.T) {
 	s := &shareLab{t: t, ifs: [2]int{site.tap, site.ul}, macs: [2]model.MAC{vmMAC(0), vmMAC(7)}, ips: [2]netip.Addr{site.vm, netip.MustParseAddr("10.0.0.4")}}
 	st := labState(0, 1450)
 	st.Ports[2] = hoststate.Port{ID: "port-2", Network: 1, Interface: "other", MAC: s.macs[1], Addrs: []netip.Addr{s.ips[1]}, PortSecurity: true}
-	st.Endpoints[hoststate.EndpointKey{Network: 1, MAC: s.macs[1]}] = hoststate.Endpoint{Kind: hoststate.EndpointPort, Port: 2}
+	st.FDB[hoststate.FDBKey{Network: 1, MAC: s.macs[1]}] = hoststate.FDBEntry{Kind: hoststate.FDBPort, Port: 2}
 	n := st.Networks[2]
 	n.MTU = 1000
 	st.Networks[2] = n

@@ -39,8 +39,8 @@ func numberedAddr(n uint32) bpfAddr {
 	return bpfAddr{B: [16]uint8{12: b[0], 13: b[1], 14: b[2], 15: b[3]}}
 }
 
-// bury gives the memory of a row, which the last change has freed, to a spare row.
-func (t *table[K, V]) bury(old V) error {
+// refill gives the memory of a row, which the last change has freed, to a spare row.
+func (t *table[K, V]) refill(old V) error {
 	s := t.spares
 	if s == nil {
 		return nil

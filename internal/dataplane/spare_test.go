@@ -176,28 +176,28 @@ func TestRowsThatAreStillRead(t *testing.T) {
 func TestSpareRows(t *testing.T) {
 	testutil.RequireRoot(t)
 	testutil.RequireKernel(t, 6, 6)
-	cfg := Config{PinDir: labPins(t), Limits: Limits{Endpoints: 4}}
+	cfg := Config{PinDir: labPins(t), Limits: Limits{FDB: 4}}
 	dp, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for n := range uint32(4) {
-		if err := dp.tables.endpoints.put(bpfEndpointKey{Net: n}, bpfEndpoint{}); err != nil {
+		if err := dp.tables.fdb.put(bpfFdbKey{Net: n}, bpfFdbEntry{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// All rows replaced, a few times the bound, with the map full.
 	for i := range uint32(maxSpares) {
 		for n := range uint32(4) {
-			if err := dp.tables.endpoints.put(bpfEndpointKey{Net: n}, bpfEndpoint{Id: i + 1}); err != nil {
+			if err := dp.tables.fdb.put(bpfFdbKey{Net: n}, bpfFdbEntry{Id: i + 1}); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	if err := dp.tables.endpoints.put(bpfEndpointKey{Net: 4}, bpfEndpoint{}); err == nil {
+	if err := dp.tables.fdb.put(bpfFdbKey{Net: 4}, bpfFdbEntry{}); err == nil {
 		t.Error("a fifth row fits")
 	}
-	spare := dp.tables.endpoints.spares.n
+	spare := dp.tables.fdb.spares.n
 	if spare == 0 || spare > maxSpares {
 		t.Errorf("%d spare rows", spare)
 	}
@@ -215,7 +215,7 @@ func TestSpareRows(t *testing.T) {
 	if err := dp.tables.load(); err != nil {
 		t.Fatal(err)
 	}
-	if e := dp.tables.endpoints; len(e.have) != 4 || e.spares.n != spare {
+	if e := dp.tables.fdb; len(e.have) != 4 || e.spares.n != spare {
 		t.Errorf("%d rows and %d spare ones after a restart, want 4 and %d", len(e.have), e.spares.n, spare)
 	}
 }

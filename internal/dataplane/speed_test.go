@@ -142,20 +142,20 @@ func speedState(t *testing.T) (hoststate.State, Env, []wayOfPacket) {
 	st := hoststate.NewState()
 	st.Networks[1], st.Networks[2] = hoststate.Network{ID: "n", MTU: 8900}, hoststate.Network{ID: "m", MTU: 8900}
 	st.Gateways["g"] = hoststate.Gateway{TunnelIP: local}
-	has := func(net model.NetworkKey, addr string, m model.MAC, e hoststate.Endpoint) {
-		st.Endpoints[hoststate.EndpointKey{Network: net, MAC: m}] = e
+	has := func(net model.NetworkKey, addr string, m model.MAC, e hoststate.FDBEntry) {
+		st.FDB[hoststate.FDBKey{Network: net, MAC: m}] = e
 		st.Neighbors[hoststate.NeighborKey{Network: net, IP: ip(addr)}] = m
 	}
 	port := func(k model.PortKey, net model.NetworkKey, name, addr string) {
 		st.Ports[k] = hoststate.Port{ID: model.PortID(name), Network: net, Interface: name, MAC: mac(byte(k)), PortSecurity: true, Addrs: []netip.Addr{ip(addr)}}
-		has(net, addr, mac(byte(k)), hoststate.Endpoint{Kind: hoststate.EndpointPort, Port: k})
+		has(net, addr, mac(byte(k)), hoststate.FDBEntry{Kind: hoststate.FDBPort, Port: k})
 	}
 	port(1, 1, "lo", "10.0.1.1")
 	port(2, 1, "w2", "10.0.1.2")
 	port(3, 2, "w3", "10.0.2.3")
-	has(1, "10.0.1.254", mac(100), hoststate.Endpoint{Kind: hoststate.EndpointRouter, Router: 7, Addr: ip("10.0.1.254")})
-	has(2, "10.0.2.254", mac(101), hoststate.Endpoint{Kind: hoststate.EndpointRouter, Router: 7, Addr: ip("10.0.2.254")})
-	has(2, "10.0.2.200", mac(200), hoststate.Endpoint{Kind: hoststate.EndpointRemote, Addr: remote, TunnelIP: local, VNI: 5000, Gateway: "g"})
+	has(1, "10.0.1.254", mac(100), hoststate.FDBEntry{Kind: hoststate.FDBRouter, Router: 7, Addr: ip("10.0.1.254")})
+	has(2, "10.0.2.254", mac(101), hoststate.FDBEntry{Kind: hoststate.FDBRouter, Router: 7, Addr: ip("10.0.2.254")})
+	has(2, "10.0.2.200", mac(200), hoststate.FDBEntry{Kind: hoststate.FDBRemote, Addr: remote, TunnelIP: local, VNI: 5000, Gateway: "g"})
 	route := func(p string, r hoststate.Route) {
 		st.Routes[hoststate.RouteKey{Router: 7, Prefix: prefix(p)}] = r
 	}

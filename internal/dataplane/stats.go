@@ -163,7 +163,7 @@ func (d *Dataplane) Maps() ([]MapUse, error) {
 	defer d.mu.Unlock()
 	t := d.tables
 	uses, extra := t.uses()
-	uses[bpfMapSenders] = use{rows: d.senders}
+	uses[bpfMapLearned] = use{rows: d.learnedRows}
 	all := make([]MapUse, 0, len(t.maps))
 	for name, m := range t.maps {
 		info, err := m.Info()
@@ -246,7 +246,7 @@ func carryMap(pin string, to *ebpf.Map, moves map[uint32]uint32, value func() an
 // have another layout than like.
 func openRows(dir string, like map[string]*ebpf.Map) (*tables, error) {
 	maps := map[string]*ebpf.Map{}
-	for _, name := range []string{bpfMapPorts, bpfMapEndpoints, bpfMapVlans, bpfMapPeers, bpfMapCounters} {
+	for _, name := range []string{bpfMapPorts, bpfMapFdb, bpfMapVlans, bpfMapPeers, bpfMapCounters} {
 		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), nil)
 		if name == bpfMapVlans && errors.Is(err, unix.ENOENT) {
 			continue // of a release without
@@ -262,7 +262,7 @@ func openRows(dir string, like map[string]*ebpf.Map) (*tables, error) {
 		}
 	}
 	t := newTables(maps)
-	err := errors.Join(t.ports.load(), t.endpoints.load(), t.peers.load())
+	err := errors.Join(t.ports.load(), t.fdb.load(), t.peers.load())
 	if err == nil && maps[bpfMapVlans] != nil {
 		err = t.vlans.load()
 	}

@@ -56,18 +56,18 @@ func drawState(r *rand.Rand) hoststate.State {
 		st.Ports[model.PortKey(k+1)] = p
 	}
 	for range r.IntN(10) {
-		e := hoststate.Endpoint{Kind: hoststate.EndpointKind(1 + r.IntN(4))}
+		e := hoststate.FDBEntry{Kind: hoststate.FDBKind(1 + r.IntN(4))}
 		switch e.Kind {
-		case hoststate.EndpointPort:
+		case hoststate.FDBPort:
 			e.Port = model.PortKey(1 + r.IntN(5))
-		case hoststate.EndpointRouter:
+		case hoststate.FDBRouter:
 			e.Router, e.Addr = model.RouterKey(1+r.IntN(3)), ip()
-		case hoststate.EndpointRemote:
+		case hoststate.FDBRemote:
 			e.Addr, e.TunnelIP, e.VNI, e.Gateway = ip(), ip(), model.VNI(1+r.IntN(3)), gw()
-		case hoststate.EndpointDrop:
+		case hoststate.FDBDrop:
 			e.Drop = reason.RemoteMACMissing
 		}
-		st.Endpoints[hoststate.EndpointKey{Network: net(), MAC: mac()}] = e
+		st.FDB[hoststate.FDBKey{Network: net(), MAC: mac()}] = e
 	}
 	for range r.IntN(8) {
 		st.Neighbors[hoststate.NeighborKey{Network: net(), IP: ip()}] = mac()
@@ -108,7 +108,7 @@ func mix(r *rand.Rand, a, b hoststate.State) hoststate.State {
 	d := hoststate.Diff(a, b)
 	keep := func() bool { return r.IntN(3) > 0 }
 	dropSome(keep, d.Set.Ports, &d.Unset.Ports)
-	dropSome(keep, d.Set.Endpoints, &d.Unset.Endpoints)
+	dropSome(keep, d.Set.FDB, &d.Unset.FDB)
 	dropSome(keep, d.Set.Neighbors, &d.Unset.Neighbors)
 	dropSome(keep, d.Set.Routes, &d.Unset.Routes)
 	dropSome(keep, d.Set.Hops, &d.Unset.Hops)
@@ -200,11 +200,11 @@ func TestUpdateEqualsSync(t *testing.T) {
 			}
 		}
 		if r.IntN(4) == 0 {
-			// A path changes: its endpoints are named.
+			// A path changes: its FDB entries are named.
 			env.PathMTU = map[netip.Addr]int{netip.AddrFrom4([4]byte{10, 0, 0, byte(r.IntN(8))}): 1300}
-			for k, e := range next.Endpoints {
-				if e.Kind == hoststate.EndpointRemote {
-					d.Set.Endpoints[k] = e
+			for k, e := range next.FDB {
+				if e.Kind == hoststate.FDBRemote {
+					d.Set.FDB[k] = e
 				}
 			}
 		}
@@ -293,8 +293,8 @@ func TestFullMap(t *testing.T) {
 	if _, only := LeftOut(err); !only {
 		t.Errorf("more than full maps: %v", err)
 	}
-	if n := len(dp.tables.endpoints.have); n != len(st.Endpoints) {
-		t.Errorf("%d endpoints written, want %d", n, len(st.Endpoints))
+	if n := len(dp.tables.fdb.have); n != len(st.FDB) {
+		t.Errorf("%d fdb written, want %d", n, len(st.FDB))
 	}
 	if len(dp.tables.neighbors.have) != 2 {
 		t.Errorf("%d neighbors", len(dp.tables.neighbors.have))

@@ -84,7 +84,7 @@ func (t *table[K, V]) put(k K, v V) error {
 	}
 	t.have[k] = v
 	if ok {
-		return t.bury(old)
+		return t.refill(old)
 	}
 	return nil
 }
@@ -99,7 +99,7 @@ func (t *table[K, V]) del(k K) error {
 		return fmt.Errorf("delete from map %s: %w", t.name, err)
 	}
 	delete(t.have, k)
-	return t.bury(old)
+	return t.refill(old)
 }
 
 // failures gathers errors of many rows: the first ones in words, the others counted.

@@ -19,13 +19,13 @@ type tables struct {
 	ports     *table[uint32, bpfPort]
 	portAddrs *table[bpfPortAddrKey, uint32]
 	pairs     *table[bpfPairKey, uint32]
-	endpoints *table[bpfEndpointKey, bpfEndpoint]
+	fdb       *table[bpfFdbKey, bpfFdbEntry]
 	neighbors *table[bpfNeighborKey, bpfNeighbor]
 	routes    *table[bpfRouteKey, bpfRoute]
 	hops      *table[bpfRouteKey, bpfNextHops]
 	tunnelIPs *table[bpfAddr, bpfTunnelIp]
 	vnis      *table[bpfVniKey, bpfVni]
-	vlans     *table[bpfVlanKey, bpfEndpoint]
+	vlans     *table[bpfVlanKey, bpfFdbEntry]
 	peers     *table[bpfPeerKey, bpfPeer]
 	vteps     *table[bpfVtepKey, bpfVtep]
 	floods    *table[bpfFloodKey, bpfFlood]
@@ -60,11 +60,11 @@ func (t *tables) adoptCounters(from *tables) {
 	for _, p := range from.ports.have {
 		t.counters.adoptPort(model.PortKey(p.Port), p.Counter)
 	}
-	for _, e := range from.endpoints.have {
+	for _, e := range from.fdb.have {
 		switch e.Kind {
-		case endpointPort:
+		case fdbPort:
 			t.counters.adoptPort(model.PortKey(e.Id), e.Counter)
-		case endpointRemote:
+		case fdbRemote:
 			t.counters.adoptTunnel(tunnelOf(e), e.Counter)
 		}
 	}
@@ -76,7 +76,7 @@ func (t *tables) adoptCounters(from *tables) {
 	}
 }
 
-func tunnelOf(e bpfEndpoint) tunnelKey {
+func tunnelOf(e bpfFdbEntry) tunnelKey {
 	return tunnelKey{netip.AddrFrom16(e.Local.B).Unmap(), netip.AddrFrom16(e.Addr.B).Unmap(), model.VNI(e.Vni)}
 }
 
@@ -139,13 +139,13 @@ type plan struct {
 	ports     change[uint32, bpfPort]
 	portAddrs change[bpfPortAddrKey, uint32]
 	pairs     change[bpfPairKey, uint32]
-	endpoints change[bpfEndpointKey, bpfEndpoint]
+	fdb       change[bpfFdbKey, bpfFdbEntry]
 	neighbors change[bpfNeighborKey, bpfNeighbor]
 	routes    change[bpfRouteKey, bpfRoute]
 	hops      change[bpfRouteKey, bpfNextHops]
 	tunnelIPs change[bpfAddr, bpfTunnelIp]
 	vnis      change[bpfVniKey, bpfVni]
-	vlans     change[bpfVlanKey, bpfEndpoint]
+	vlans     change[bpfVlanKey, bpfFdbEntry]
 	peers     change[bpfPeerKey, bpfPeer]
 	vteps     change[bpfVtepKey, bpfVtep]
 	floods    change[bpfFloodKey, bpfFlood]

@@ -105,7 +105,7 @@ func (d *Dataplane) TestRun(t *TestRun) (TestRecord, error) {
 		return TestRecord{}, fmt.Errorf("%s kept no record", t.Program)
 	}
 	out := TestRecord{
-		Verdict: r.Verdict, Reason: reason.Reason(r.Reason), Peer: r.Flags&endpointPeer != 0, TOS: r.Tos,
+		Verdict: r.Verdict, Reason: reason.Reason(r.Reason), Peer: r.Flags&fdbPeer != 0, TOS: r.Tos,
 		Ifindex: int(r.Ifindex), Network: model.NetworkKey(r.Net), VNI: model.VNI(r.Vni), Table: r.Table,
 		Copies: int(r.Copies), Local: netip.AddrFrom16(r.Local.B).Unmap(), Remote: netip.AddrFrom16(r.Remote.B).Unmap(),
 		Mark: after.Mark, Known: r.Known != 0, Data: opts.DataOut,

@@ -19,19 +19,19 @@ func vlanLearner(net model.NetworkKey) model.PortKey { return learnerVLAN | mode
 // vlanID names the counter of a VLAN: the interface's index, and the VLAN.
 type vlanID struct{ ifindex, vlan uint32 }
 
-func vlanIDOf(e bpfEndpoint) vlanID { return vlanID{e.Ifindex, e.Vni} }
+func vlanIDOf(e bpfFdbEntry) vlanID { return vlanID{e.Ifindex, e.Vni} }
 
 // vlans are the rows of all VLANs whose interface is there. There are few, so that they
 // are always made anew.
-func (t translator) vlans() map[bpfVlanKey]bpfEndpoint {
-	rows := make(map[bpfVlanKey]bpfEndpoint, len(t.st.VLANs))
+func (t translator) vlans() map[bpfVlanKey]bpfFdbEntry {
+	rows := make(map[bpfVlanKey]bpfFdbEntry, len(t.st.VLANs))
 	for k, v := range t.st.VLANs {
 		l, ok := t.env.Trunks[k.Interface]
 		if !ok || l.Index <= 0 {
 			continue
 		}
-		row := bpfEndpoint{
-			Kind: endpointVLAN, Drop: uint8(v.Drop), Id: uint32(v.Network), Ifindex: uint32(l.Index), Mtu: uint32(l.MTU),
+		row := bpfFdbEntry{
+			Kind: fdbVLAN, Drop: uint8(v.Drop), Id: uint32(v.Network), Ifindex: uint32(l.Index), Mtu: uint32(l.MTU),
 			Vni: uint32(k.ID), Table: LearnPerNetwork + t.forgotten[vlanLearner(v.Network)],
 		}
 		if l.MTU <= 0 {

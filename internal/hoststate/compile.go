@@ -27,7 +27,7 @@ func Compile(t *Topology, host model.HostName) State {
 		if n == nil {
 			continue
 		}
-		setRow(s.Endpoints, EndpointKey{n.Key, p.MAC.MAC}, v.endpoint)
+		setRow(s.FDB, FDBKey{n.Key, p.MAC.MAC}, v.fdbEntry)
 		for _, a := range p.FixedIPs {
 			setRow(s.Neighbors, NeighborKey{n.Key, a.IP}, v.neighbor)
 		}
@@ -57,7 +57,7 @@ func Compile(t *Topology, host model.HostName) State {
 			setRow(s.Peers, PeerKey{dev.TunnelIP, e.VTEPAddress, e.VNI}, v.peer)
 			for _, c := range conns {
 				if n := t.networks[c.NetworkID]; n != nil {
-					setRow(s.Endpoints, EndpointKey{n.Key, e.MAC.MAC}, v.endpoint)
+					setRow(s.FDB, FDBKey{n.Key, e.MAC.MAC}, v.fdbEntry)
 				}
 			}
 		}
@@ -190,15 +190,15 @@ func (t *Topology) paired(id model.NetworkID, such func(Pair) bool) bool {
 	return false
 }
 
-func dropped(r reason.Reason) Endpoint { return Endpoint{Kind: EndpointDrop, Drop: r} }
+func dropped(r reason.Reason) FDBEntry { return FDBEntry{Kind: FDBDrop, Drop: r} }
 
-func (v view) endpoint(k EndpointKey) (Endpoint, bool) {
+func (v view) fdbEntry(k FDBKey) (FDBEntry, bool) {
 	n := v.t.networkByKey[k.Network]
 	if !overlay(n) {
-		return Endpoint{}, false
+		return FDBEntry{}, false
 	}
 	p := claimant(v.t.portsByMAC[networkMAC{n.ID, k.MAC}])
-	e, ok := v.endpointOf(n, k, p)
+	e, ok := v.fdbEntryOf(n, k, p)
 	if ok && p != nil {
 		owner := p.ProjectID
 		if id, isRouter := p.router(); isRouter && v.t.routers[id] != nil {
@@ -211,13 +211,13 @@ func (v view) endpoint(k EndpointKey) (Endpoint, bool) {
 	return e, ok
 }
 
-// endpointOf is the row of a network's MAC, which port p has, if it is not nil.
-func (v view) endpointOf(n *model.Network, k EndpointKey, p *port) (Endpoint, bool) {
+// fdbEntryOf is the row of a network's MAC, which port p has, if it is not nil.
+func (v view) fdbEntryOf(n *model.Network, k FDBKey, p *port) (FDBEntry, bool) {
 	if p == nil || p.remoteSite {
-		return v.remoteEndpoint(n, k.MAC, p)
+		return v.remoteEntry(n, k.MAC, p)
 	}
 	if p.unbound() && (v.trunked(n.ID) || v.t.paired(n.ID, func(a Pair) bool { return a.MAC == k.MAC })) {
-		return Endpoint{}, false
+		return FDBEntry{}, false
 	}
 	if r := down(p, n); r != reason.None {
 		return dropped(r), true
@@ -230,7 +230,7 @@ func (v view) endpointOf(n *model.Network, k EndpointKey, p *port) (Endpoint, bo
 		case !r.AdminStateUp:
 			return dropped(reason.RouterAdminDown), true
 		}
-		e := Endpoint{Kind: EndpointRouter, Router: r.Key}
+		e := FDBEntry{Kind: FDBRouter, Router: r.Key}
 		if len(p.FixedIPs) > 0 {
 			e.Addr = p.FixedIPs[0].IP
 		}
@@ -239,13 +239,13 @@ func (v view) endpointOf(n *model.Network, k EndpointKey, p *port) (Endpoint, bo
 	if !v.boundHere(p) {
 		return dropped(reason.DestinationUnbound), true
 	}
-	return Endpoint{Kind: EndpointPort, Port: p.Key}, true
+	return FDBEntry{Kind: FDBPort, Port: p.Key}, true
 }
 
-// remoteEndpoint is where a MAC of another site is reached; p, if not nil, is its
+// remoteEntry is where a MAC of another site is reached; p, if not nil, is its
 // remote-site port. A gateway device that another host serves leads nowhere from
 // here, so its connections count as missing.
-func (v view) remoteEndpoint(n *model.Network, mac model.MAC, p *port) (Endpoint, bool) {
+func (v view) remoteEntry(n *model.Network, mac model.MAC, p *port) (FDBEntry, bool) {
 	why := reason.ConnectionMissing
 	elsewhere := false
 	for seg := range v.segments(n.ID) {
@@ -267,12 +267,12 @@ func (v view) remoteEndpoint(n *model.Network, mac model.MAC, p *port) (Endpoint
 		if !v.t.routers[dev.RouterID()].AdminStateUp {
 			return dropped(reason.RouterAdminDown), true
 		}
-		return Endpoint{
-			Kind: EndpointRemote, Addr: e.VTEPAddress, TunnelIP: dev.TunnelIP, VNI: seg.vni, Gateway: dev.ID,
+		return FDBEntry{
+			Kind: FDBRemote, Addr: e.VTEPAddress, TunnelIP: dev.TunnelIP, VNI: seg.vni, Gateway: dev.ID,
 		}, true
 	}
 	if p == nil && !elsewhere {
-		return Endpoint{}, false
+		return FDBEntry{}, false
 	}
 	if r := down(p, n); r != reason.None {
 		return dropped(r), true

@@ -89,16 +89,16 @@ func (c *chapter) compile(more ...any) State {
 
 func TestChapter(t *testing.T) {
 	got := newChapter().compile()
-	remote := Endpoint{Kind: EndpointRemote, Addr: tunnelB, TunnelIP: tunnelA, VNI: 100, Gateway: "dev"}
+	remote := FDBEntry{Kind: FDBRemote, Addr: tunnelB, TunnelIP: tunnelA, VNI: 100, Gateway: "dev"}
 	want := State{
 		Ports: map[model.PortKey]Port{1: {ID: "vm", Network: 1, Interface: "tap0", MAC: vmMAC, Addrs: []netip.Addr{addr("10.0.0.3")}, PortSecurity: true}},
 		Networks: map[model.NetworkKey]Network{
 			1: {ID: "tenant", MTU: 1450}, 2: {ID: "multi", MTU: 1450}},
 		Routers: map[model.RouterKey]Router{1: {ID: "peer"}, 2: {ID: "vtep"}},
-		Endpoints: map[EndpointKey]Endpoint{
-			{1, vmMAC}:     {Kind: EndpointPort, Port: 1},
-			{1, tenantMAC}: {Kind: EndpointRouter, Router: 1, Addr: addr("10.0.0.1")},
-			{2, mac1}:      {Kind: EndpointRouter, Router: 1, Addr: addr("192.168.0.1")},
+		FDB: map[FDBKey]FDBEntry{
+			{1, vmMAC}:     {Kind: FDBPort, Port: 1},
+			{1, tenantMAC}: {Kind: FDBRouter, Router: 1, Addr: addr("10.0.0.1")},
+			{2, mac1}:      {Kind: FDBRouter, Router: 1, Addr: addr("192.168.0.1")},
 			{2, mac2}:      remote,
 		},
 		Neighbors: map[NeighborKey]model.MAC{
@@ -123,87 +123,87 @@ func TestChapter(t *testing.T) {
 
 // TestPieces: what each missing, wrong or shut piece does to the rows.
 func TestPieces(t *testing.T) {
-	drop := func(r reason.Reason) *Endpoint { e := dropped(r); return &e }
-	vm, peer, remote := EndpointKey{1, vmMAC}, EndpointKey{2, mac1}, EndpointKey{2, mac2}
+	drop := func(r reason.Reason) *FDBEntry { e := dropped(r); return &e }
+	vm, peer, remote := FDBKey{1, vmMAC}, FDBKey{2, mac1}, FDBKey{2, mac2}
 	tests := []struct {
 		name   string
 		change func(*chapter)
 		more   []any
-		// What must be there; a nil endpoint must not.
-		endpoints map[EndpointKey]*Endpoint
-		check     func(t *testing.T, s State)
+		// What must be there; a nil FDB entry must not.
+		fdb   map[FDBKey]*FDBEntry
+		check func(t *testing.T, s State)
 	}{
-		{name: "no remote MAC entry", change: func(c *chapter) { c.entry = nil }, endpoints: map[EndpointKey]*Endpoint{remote: drop(reason.RemoteMACMissing)},
+		{name: "no remote MAC entry", change: func(c *chapter) { c.entry = nil }, fdb: map[FDBKey]*FDBEntry{remote: drop(reason.RemoteMACMissing)},
 			check: func(t *testing.T, s State) {
 				if len(s.Peers) != 0 || len(s.VNIs) != 1 || len(s.Neighbors) != 4 {
 					t.Errorf("peers %v, VNIs %v", s.Peers, s.VNIs)
 				}
 			}},
-		{name: "entry of another VNI", change: func(c *chapter) { c.entry.VNI = 101 }, endpoints: map[EndpointKey]*Endpoint{remote: drop(reason.RemoteMACMissing)}},
-		{name: "no connection", change: func(c *chapter) { c.conn = nil }, endpoints: map[EndpointKey]*Endpoint{remote: drop(reason.ConnectionMissing)},
+		{name: "entry of another VNI", change: func(c *chapter) { c.entry.VNI = 101 }, fdb: map[FDBKey]*FDBEntry{remote: drop(reason.RemoteMACMissing)}},
+		{name: "no connection", change: func(c *chapter) { c.conn = nil }, fdb: map[FDBKey]*FDBEntry{remote: drop(reason.ConnectionMissing)},
 			check: func(t *testing.T, s State) {
 				if len(s.Peers)+len(s.VNIs) != 0 {
 					t.Errorf("peers %v, VNIs %v", s.Peers, s.VNIs)
 				}
 			}},
 		{name: "no remote-site port", change: func(c *chapter) { c.remotePort = nil },
-			endpoints: map[EndpointKey]*Endpoint{remote: {Kind: EndpointRemote, Addr: tunnelB, TunnelIP: tunnelA, VNI: 100, Gateway: "dev"}},
+			fdb: map[FDBKey]*FDBEntry{remote: {Kind: FDBRemote, Addr: tunnelB, TunnelIP: tunnelA, VNI: 100, Gateway: "dev"}},
 			check: func(t *testing.T, s State) {
 				if _, ok := s.Neighbors[NeighborKey{2, addr("192.168.0.2")}]; ok {
 					t.Error("a neighbor without a port")
 				}
 			}},
 		{name: "VNI of the connection", change: func(c *chapter) { c.gateway.VNI, c.conn.VNI, c.entry.VNI = 0, 7, 7 },
-			endpoints: map[EndpointKey]*Endpoint{remote: {Kind: EndpointRemote, Addr: tunnelB, TunnelIP: tunnelA, VNI: 7, Gateway: "dev"}}},
-		{name: "placed elsewhere", change: func(c *chapter) { c.place.Host = "other" }, endpoints: map[EndpointKey]*Endpoint{remote: drop(reason.ConnectionMissing)},
+			fdb: map[FDBKey]*FDBEntry{remote: {Kind: FDBRemote, Addr: tunnelB, TunnelIP: tunnelA, VNI: 7, Gateway: "dev"}}},
+		{name: "placed elsewhere", change: func(c *chapter) { c.place.Host = "other" }, fdb: map[FDBKey]*FDBEntry{remote: drop(reason.ConnectionMissing)},
 			check: func(t *testing.T, s State) {
 				if len(s.Gateways)+len(s.VNIs)+len(s.Peers) != 0 {
 					t.Errorf("%+v", s)
 				}
 			}},
-		{name: "placed nowhere", change: func(c *chapter) { c.place, c.remotePort = nil, nil }, endpoints: map[EndpointKey]*Endpoint{remote: drop(reason.ConnectionMissing)}},
+		{name: "placed nowhere", change: func(c *chapter) { c.place, c.remotePort = nil, nil }, fdb: map[FDBKey]*FDBEntry{remote: drop(reason.ConnectionMissing)}},
 		{name: "no route", change: func(c *chapter) { c.router.Routes = nil }, check: func(t *testing.T, s State) {
 			if len(s.Routes) != 4 {
 				t.Errorf("%v", s.Routes)
 			}
 		}},
-		{name: "VM unbound", change: func(c *chapter) { c.vm.HostID = "" }, endpoints: map[EndpointKey]*Endpoint{vm: drop(reason.DestinationUnbound)},
+		{name: "VM unbound", change: func(c *chapter) { c.vm.HostID = "" }, fdb: map[FDBKey]*FDBEntry{vm: drop(reason.DestinationUnbound)},
 			check: func(t *testing.T, s State) {
 				if len(s.Ports) != 0 || s.Neighbors[NeighborKey{1, addr("10.0.0.3")}] != vmMAC {
 					t.Errorf("%+v", s)
 				}
 			}},
-		{name: "VM bound elsewhere", change: func(c *chapter) { c.vm.HostID = "other" }, endpoints: map[EndpointKey]*Endpoint{vm: drop(reason.DestinationUnbound)}},
-		{name: "VM without interface", change: func(c *chapter) { c.vm.Profile = nil }, endpoints: map[EndpointKey]*Endpoint{vm: drop(reason.DestinationUnbound)}},
-		{name: "VM down", change: func(c *chapter) { c.vm.AdminStateUp = false }, endpoints: map[EndpointKey]*Endpoint{vm: drop(reason.PortAdminDown)},
+		{name: "VM bound elsewhere", change: func(c *chapter) { c.vm.HostID = "other" }, fdb: map[FDBKey]*FDBEntry{vm: drop(reason.DestinationUnbound)}},
+		{name: "VM without interface", change: func(c *chapter) { c.vm.Profile = nil }, fdb: map[FDBKey]*FDBEntry{vm: drop(reason.DestinationUnbound)}},
+		{name: "VM down", change: func(c *chapter) { c.vm.AdminStateUp = false }, fdb: map[FDBKey]*FDBEntry{vm: drop(reason.PortAdminDown)},
 			check: func(t *testing.T, s State) {
 				if s.Ports[1].Drop != reason.PortAdminDown {
 					t.Errorf("%+v", s.Ports)
 				}
 			}},
 		{name: "tenant network down", change: func(c *chapter) { c.tenant.AdminStateUp = false },
-			endpoints: map[EndpointKey]*Endpoint{vm: drop(reason.NetworkAdminDown), {1, tenantMAC}: drop(reason.NetworkAdminDown)},
+			fdb: map[FDBKey]*FDBEntry{vm: drop(reason.NetworkAdminDown), {1, tenantMAC}: drop(reason.NetworkAdminDown)},
 			check: func(t *testing.T, s State) {
 				if s.Ports[1].Drop != reason.NetworkAdminDown {
 					t.Errorf("%+v", s.Ports)
 				}
 			}},
 		{name: "multi-site network down", change: func(c *chapter) { c.multi.AdminStateUp = false },
-			endpoints: map[EndpointKey]*Endpoint{peer: drop(reason.NetworkAdminDown), remote: drop(reason.NetworkAdminDown)},
+			fdb: map[FDBKey]*FDBEntry{peer: drop(reason.NetworkAdminDown), remote: drop(reason.NetworkAdminDown)},
 			check: func(t *testing.T, s State) {
 				if s.Peers[PeerKey{tunnelA, tunnelB, 100}].Drop != reason.NetworkAdminDown {
 					t.Errorf("%+v", s.Peers)
 				}
 			}},
 		{name: "peer router down", change: func(c *chapter) { c.router.AdminStateUp = false },
-			endpoints: map[EndpointKey]*Endpoint{peer: drop(reason.RouterAdminDown), {1, tenantMAC}: drop(reason.RouterAdminDown)}},
-		{name: "VTEP router down", change: func(c *chapter) { c.vtep.AdminStateUp = false }, endpoints: map[EndpointKey]*Endpoint{remote: drop(reason.RouterAdminDown)},
+			fdb: map[FDBKey]*FDBEntry{peer: drop(reason.RouterAdminDown), {1, tenantMAC}: drop(reason.RouterAdminDown)}},
+		{name: "VTEP router down", change: func(c *chapter) { c.vtep.AdminStateUp = false }, fdb: map[FDBKey]*FDBEntry{remote: drop(reason.RouterAdminDown)},
 			check: func(t *testing.T, s State) {
 				if s.Peers[PeerKey{tunnelA, tunnelB, 100}].Drop != reason.RouterAdminDown {
 					t.Errorf("%+v", s.Peers)
 				}
 			}},
-		{name: "peer port down", change: func(c *chapter) { c.peerPort.AdminStateUp = false }, endpoints: map[EndpointKey]*Endpoint{peer: drop(reason.PortAdminDown)},
+		{name: "peer port down", change: func(c *chapter) { c.peerPort.AdminStateUp = false }, fdb: map[FDBKey]*FDBEntry{peer: drop(reason.PortAdminDown)},
 			check: func(t *testing.T, s State) {
 				for _, p := range []string{"192.168.0.1/32", "192.168.0.0/24", "10.0.1.0/24"} {
 					if r := s.Routes[RouteKey{1, prefix(p)}]; r != (Route{Kind: RouteDrop, Drop: reason.PortAdminDown}) {
@@ -211,20 +211,20 @@ func TestPieces(t *testing.T) {
 					}
 				}
 			}},
-		{name: "remote-site port down", change: func(c *chapter) { c.remotePort.AdminStateUp = false }, endpoints: map[EndpointKey]*Endpoint{remote: drop(reason.PortAdminDown)}},
+		{name: "remote-site port down", change: func(c *chapter) { c.remotePort.AdminStateUp = false }, fdb: map[FDBKey]*FDBEntry{remote: drop(reason.PortAdminDown)}},
 		{name: "a VM on the multi-site network has the MAC", more: []any{&model.Port{ID: "z", Key: 9, NetworkID: "multi", MAC: named(mac2), AdminStateUp: true, HostID: "h", Profile: profile("tap1")}},
-			endpoints: map[EndpointKey]*Endpoint{remote: {Kind: EndpointPort, Port: 9}}},
+			fdb: map[FDBKey]*FDBEntry{remote: {Kind: FDBPort, Port: 9}}},
 		{name: "two ports on one interface", more: []any{&model.Port{ID: "z", Key: 9, NetworkID: "tenant", MAC: named(mac2), AdminStateUp: true, HostID: "h", Profile: profile("tap0")}},
-			endpoints: map[EndpointKey]*Endpoint{vm: {Kind: EndpointPort, Port: 1}, {1, mac2}: drop(reason.DestinationUnbound)}},
+			fdb: map[FDBKey]*FDBEntry{vm: {Kind: FDBPort, Port: 1}, {1, mac2}: drop(reason.DestinationUnbound)}},
 		{name: "three sites", more: []any{&model.RemoteMACEntry{ID: "e3", DeviceID: "dev", MAC: named(vmMAC), VTEPAddress: addr("200.200.0.3"), VNI: 100}},
-			endpoints: map[EndpointKey]*Endpoint{{2, vmMAC}: {Kind: EndpointRemote, Addr: addr("200.200.0.3"), TunnelIP: tunnelA, VNI: 100, Gateway: "dev"}},
+			fdb: map[FDBKey]*FDBEntry{{2, vmMAC}: {Kind: FDBRemote, Addr: addr("200.200.0.3"), TunnelIP: tunnelA, VNI: 100, Gateway: "dev"}},
 			check: func(t *testing.T, s State) {
 				if len(s.Peers) != 2 {
 					t.Errorf("%+v", s.Peers)
 				}
 			}},
 		{name: "remote site's entry for an unconnected VNI", more: []any{&model.RemoteMACEntry{ID: "e3", DeviceID: "dev", MAC: named(vmMAC), VTEPAddress: tunnelB, VNI: 999}},
-			endpoints: map[EndpointKey]*Endpoint{{2, vmMAC}: nil}},
+			fdb: map[FDBKey]*FDBEntry{{2, vmMAC}: nil}},
 	}
 	for _, c := range tests {
 		t.Run(c.name, func(t *testing.T) {
@@ -233,10 +233,10 @@ func TestPieces(t *testing.T) {
 				c.change(site)
 			}
 			s := site.compile(c.more...)
-			for k, want := range c.endpoints {
-				got, ok := s.Endpoints[k]
+			for k, want := range c.fdb {
+				got, ok := s.FDB[k]
 				if want == nil && ok || want != nil && got != *want {
-					t.Errorf("endpoint %v: %+v, want %+v", k, got, want)
+					t.Errorf("FDB entry %v: %+v, want %+v", k, got, want)
 				}
 			}
 			if c.check != nil {
@@ -262,7 +262,7 @@ func TestEdgeRouter(t *testing.T) {
 	if got := s.Gateways["dev"]; !got.Equal(want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	if _, there := s.Networks[3]; there || len(s.Ports) != 1 || len(s.Endpoints) != 4 {
+	if _, there := s.Networks[3]; there || len(s.Ports) != 1 || len(s.FDB) != 4 {
 		t.Error("the uplink network is forwarded as if it were an overlay")
 	}
 	for k := range s.Routes {
@@ -304,14 +304,14 @@ func TestEqualCIDRs(t *testing.T) {
 	)
 	one := a.compile()
 	for name, n := range map[string][2]int{
-		"ports": {len(s.Ports), len(one.Ports)}, "endpoints": {len(s.Endpoints), len(one.Endpoints)}, "neighbors": {len(s.Neighbors), len(one.Neighbors)},
+		"ports": {len(s.Ports), len(one.Ports)}, "fdb": {len(s.FDB), len(one.FDB)}, "neighbors": {len(s.Neighbors), len(one.Neighbors)},
 		"routes": {len(s.Routes), len(one.Routes)}, "VNIs": {len(s.VNIs), len(one.VNIs)}, "peers": {len(s.Peers), len(one.Peers)},
 	} {
 		if n[0] != 2*n[1] {
 			t.Errorf("%s: %d for two tenants, %d for one", name, n[0], n[1])
 		}
 	}
-	if s.Endpoints[EndpointKey{2, mac2}].VNI != 100 || s.Endpoints[EndpointKey{12, mac2}].VNI != 200 {
+	if s.FDB[FDBKey{2, mac2}].VNI != 100 || s.FDB[FDBKey{12, mac2}].VNI != 200 {
 		t.Error("the tenants' VNIs are mixed up")
 	}
 }
@@ -372,7 +372,7 @@ func TestCostFollowsChange(t *testing.T) {
 	vm.AdminStateUp = false
 	for name, ch := range map[string]Change{"port": {New: &vm}, "entry": {Old: c.entry}, "network's name": {New: &model.Network{ID: "tenant", Key: 1, Standard: model.Standard{Name: "x"}, AdminStateUp: true, MTU: 1450}}} {
 		d := topo.Apply(ch)
-		if n := len(d.ports) + len(d.endpoints) + len(d.neighbors) + len(d.peers) + len(d.vnis) + len(d.networks) + len(d.routers) + len(d.gateways); n == 0 || n > 4 {
+		if n := len(d.ports) + len(d.fdb) + len(d.neighbors) + len(d.peers) + len(d.vnis) + len(d.networks) + len(d.routers) + len(d.gateways); n == 0 || n > 4 {
 			t.Errorf("%s: touches %d rows", name, n)
 		}
 	}

@@ -242,14 +242,14 @@ func TestCompilerEqualsCompile(t *testing.T) {
 				if !states[i].Equal(want) {
 					t.Fatalf("deltas, after %s on %s (-want +got):\n%s", show(batch), hosts[i], diff(want, states[i]))
 				}
-				for _, e := range want.Endpoints {
+				for _, e := range want.FDB {
 					switch e.Kind {
-					case EndpointRemote:
+					case FDBRemote:
 						seen.remote++
 						if e.Addr.Less(ip(30)) { // that of a switch
 							seen.learned++
 						}
-					case EndpointDrop:
+					case FDBDrop:
 						seen.drops++
 					}
 				}

@@ -23,7 +23,7 @@ type Keys struct {
 	Ports     []model.PortKey
 	Networks  []model.NetworkKey
 	Routers   []model.RouterKey
-	Endpoints []EndpointKey
+	FDB       []FDBKey
 	Neighbors []NeighborKey
 	Routes    []RouteKey
 	Hops      []RouteKey
@@ -132,7 +132,7 @@ func (k Keys) Len() int {
 func (d Delta) Empty() bool { return !d.Full && d.Set.Len() == 0 && d.Unset.Len() == 0 }
 
 // Compare orders keys by network, then MAC.
-func (k EndpointKey) Compare(l EndpointKey) int {
+func (k FDBKey) Compare(l FDBKey) int {
 	return cmp.Or(cmp.Compare(k.Network, l.Network), slices.Compare(k.MAC[:], l.MAC[:]))
 }
 

@@ -24,7 +24,7 @@ func genState(t *rapid.T, label string) State {
 			}
 			s.Ports[model.PortKey(k)] = p
 		case 1:
-			s.Endpoints[EndpointKey{Network: model.NetworkKey(k)}] = Endpoint{Kind: EndpointKind(v)}
+			s.FDB[FDBKey{Network: model.NetworkKey(k)}] = FDBEntry{Kind: FDBKind(v)}
 		case 2:
 			s.Routes[RouteKey{1, netip.PrefixFrom(addr, 32)}] = Route{Kind: RouteKind(v)}
 		case 3:

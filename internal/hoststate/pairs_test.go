@@ -24,12 +24,12 @@ func allowed(s, mac string) model.AllowedPair {
 func TestPairs(t *testing.T) {
 	vipMAC, vip := model.MustMAC("00:00:5e:00:01:07"), addr("10.0.0.99")
 	keeper := &model.Port{ID: "keeper", Key: 9, NetworkID: "tenant", MAC: named(vipMAC), FixedIPs: fixed("ts", "10.0.0.99"), AdminStateUp: true, PortSecurity: true}
-	neighbor, endpoint := NeighborKey{1, vip}, EndpointKey{1, vipMAC}
+	neighbor, fdbEntry := NeighborKey{1, vip}, FDBKey{1, vipMAC}
 
 	c := newChapter()
 	s := c.compile(keeper)
-	if s.Neighbors[neighbor] != vipMAC || s.Endpoints[endpoint].Kind != EndpointDrop {
-		t.Errorf("without pairs the address is the port's: %v, %v", s.Neighbors[neighbor], s.Endpoints[endpoint])
+	if s.Neighbors[neighbor] != vipMAC || s.FDB[fdbEntry].Kind != FDBDrop {
+		t.Errorf("without pairs the address is the port's: %v, %v", s.Neighbors[neighbor], s.FDB[fdbEntry])
 	}
 
 	vm := *c.vm
@@ -43,7 +43,7 @@ func TestPairs(t *testing.T) {
 	if _, ok := s.Neighbors[neighbor]; ok {
 		t.Error("an address with nothing behind it stands in the way of whoever may have it")
 	}
-	if _, ok := s.Endpoints[endpoint]; ok {
+	if _, ok := s.FDB[fdbEntry]; ok {
 		t.Error("a MAC with nothing behind it stands in the way of whoever may have it")
 	}
 
@@ -51,8 +51,8 @@ func TestPairs(t *testing.T) {
 	bound := *keeper
 	bound.HostID, bound.Profile = "h", profile("tap9")
 	s = c.compile(&bound)
-	if s.Neighbors[neighbor] != vipMAC || s.Endpoints[endpoint].Port != 9 {
-		t.Errorf("a bound port has lost its address: %v, %v", s.Neighbors[neighbor], s.Endpoints[endpoint])
+	if s.Neighbors[neighbor] != vipMAC || s.FDB[fdbEntry].Port != 9 {
+		t.Errorf("a bound port has lost its address: %v, %v", s.Neighbors[neighbor], s.FDB[fdbEntry])
 	}
 	// Nobody holds a port without port security to pairs.
 	open := vm

@@ -28,14 +28,14 @@ func TestWhoseRows(t *testing.T) {
 		t.Errorf("the router is %q's", p)
 	}
 	for mac, want := range map[model.MAC]model.ProjectID{guest.MAC.MAC: "guest", c.gatewayPort.MAC.MAC: "routers"} {
-		e, ok := st.Endpoints[EndpointKey{c.tenant.Key, mac}]
+		e, ok := st.FDB[FDBKey{c.tenant.Key, mac}]
 		if !ok || e.Project != want {
 			t.Errorf("%v is %q's (%v), want %q", mac, e.Project, ok, want)
 		}
 	}
 	guest.ProjectID = "owner"
 	topo.Apply(Change{New: &guest})
-	if e := Compile(topo, "h").Endpoints[EndpointKey{c.tenant.Key, guest.MAC.MAC}]; e.Project != "" {
+	if e := Compile(topo, "h").FDB[FDBKey{c.tenant.Key, guest.MAC.MAC}]; e.Project != "" {
 		t.Errorf("a port of the network's own project says so: %q", e.Project)
 	}
 }

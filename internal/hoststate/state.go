@@ -20,7 +20,7 @@ type State struct {
 	Ports     map[model.PortKey]Port
 	Networks  map[model.NetworkKey]Network
 	Routers   map[model.RouterKey]Router
-	Endpoints map[EndpointKey]Endpoint
+	FDB       map[FDBKey]FDBEntry
 	Neighbors map[NeighborKey]model.MAC
 	Routes    map[RouteKey]Route
 	Hops      map[RouteKey][]Hop
@@ -70,36 +70,36 @@ type Router struct {
 	Project model.ProjectID
 }
 
-// EndpointKey is the key of the MAC table.
-type EndpointKey struct {
+// FDBKey is the key of the MAC table.
+type FDBKey struct {
 	Network model.NetworkKey
 	MAC     model.MAC
 }
 
-// EndpointKind says what takes frames for a MAC.
-type EndpointKind uint8
+// FDBKind says what takes frames for a MAC.
+type FDBKind uint8
 
 const (
-	EndpointPort   EndpointKind = iota + 1 // a port of this host
-	EndpointRouter                         // a router's interface
-	EndpointRemote                         // a VTEP at another site
-	EndpointDrop                           // known, and not reachable: see Drop
+	FDBPort   FDBKind = iota + 1 // a port of this host
+	FDBRouter                    // a router's interface
+	FDBRemote                    // a VTEP at another site
+	FDBDrop                      // known, and not reachable: see Drop
 )
 
-// Endpoint is where frames for a MAC of a network go. Which fields count depends
+// FDBEntry is where frames for a MAC of a network go. Which fields count depends
 // on Kind; the others are zero.
-type Endpoint struct {
-	Kind   EndpointKind
-	Port   model.PortKey   // EndpointPort
-	Router model.RouterKey // EndpointRouter
+type FDBEntry struct {
+	Kind   FDBKind
+	Port   model.PortKey   // FDBPort
+	Router model.RouterKey // FDBRouter
 	// Addr is the router's address on this network, the source of its ICMP
-	// errors for packets that came in here (EndpointRouter), or the VTEP's
-	// address (EndpointRemote).
+	// errors for packets that came in here (FDBRouter), or the VTEP's
+	// address (FDBRemote).
 	Addr     netip.Addr
-	TunnelIP netip.Addr            // EndpointRemote: our side
-	VNI      model.VNI             // EndpointRemote
-	Gateway  model.GatewayDeviceID // EndpointRemote
-	Drop     reason.Reason         // EndpointDrop
+	TunnelIP netip.Addr            // FDBRemote: our side
+	VNI      model.VNI             // FDBRemote
+	Gateway  model.GatewayDeviceID // FDBRemote
+	Drop     reason.Reason         // FDBDrop
 	// Project is whose it is, where that is not the network's: a port of a shared network.
 	Project model.ProjectID
 }

@@ -46,11 +46,11 @@ var (
 		Gone:    func(k *Keys) *[]model.RouterKey { return &k.Routers },
 		touched: func(t *Touched) *set[model.RouterKey] { return &t.routers },
 	}
-	Endpoints = &Table[EndpointKey, Endpoint]{
-		Name: "endpoints", Equal: same[Endpoint], Compare: EndpointKey.Compare, row: view.endpoint,
-		Rows:    func(s *State) *map[EndpointKey]Endpoint { return &s.Endpoints },
-		Gone:    func(k *Keys) *[]EndpointKey { return &k.Endpoints },
-		touched: func(t *Touched) *set[EndpointKey] { return &t.endpoints },
+	FDB = &Table[FDBKey, FDBEntry]{
+		Name: "fdb", Equal: same[FDBEntry], Compare: FDBKey.Compare, row: view.fdbEntry,
+		Rows:    func(s *State) *map[FDBKey]FDBEntry { return &s.FDB },
+		Gone:    func(k *Keys) *[]FDBKey { return &k.FDB },
+		touched: func(t *Touched) *set[FDBKey] { return &t.fdb },
 	}
 	Neighbors = &Table[NeighborKey, model.MAC]{
 		Name: "neighbors", Equal: same[model.MAC], Compare: NeighborKey.Compare, row: view.neighbor,
@@ -95,7 +95,7 @@ var (
 )
 
 // tables are all of them.
-var tables = []described{Ports, Networks, Routers, Endpoints, Neighbors, Routes, Hops, VNIs, Peers, Gateways, VLANs}
+var tables = []described{Ports, Networks, Routers, FDB, Neighbors, Routes, Hops, VNIs, Peers, Gateways, VLANs}
 
 // described is a Table of whatever key and value.
 type described interface {

@@ -10,7 +10,7 @@ type Touched struct {
 	ports     set[model.PortKey]
 	networks  set[model.NetworkKey]
 	routers   set[model.RouterKey] // a router's row and all its routes
-	endpoints set[EndpointKey]
+	fdb       set[FDBKey]
 	neighbors set[NeighborKey]
 	vnis      set[VNIKey]
 	peers     set[PeerKey]
@@ -56,7 +56,7 @@ func (t *Topology) touchPort(p *port, d Touched) {
 func (t *Topology) touchPortRows(p *port, d Touched) {
 	d.ports.add(p.Key)
 	if n := t.networks[p.NetworkID]; n != nil {
-		d.endpoints.add(EndpointKey{n.Key, p.MAC.MAC})
+		d.fdb.add(FDBKey{n.Key, p.MAC.MAC})
 		for _, a := range p.FixedIPs {
 			d.neighbors.add(NeighborKey{n.Key, a.IP})
 		}
@@ -77,7 +77,7 @@ func (t *Topology) touchKept(p *port, d Touched) {
 	for _, q := range t.unboundOfNetwork[p.NetworkID] {
 		for _, a := range p.pairs {
 			if a.MAC == q.MAC.MAC {
-				d.endpoints.add(EndpointKey{n.Key, a.MAC})
+				d.fdb.add(FDBKey{n.Key, a.MAC})
 			}
 			for _, f := range q.FixedIPs {
 				if a.Prefix.Contains(f.IP) {
@@ -107,7 +107,7 @@ func (t *Topology) touchRouter(r *model.Router, whole bool, d Touched) {
 	}
 	for _, p := range t.ifacesOfRouter[r.ID] {
 		if n := t.networks[p.NetworkID]; n != nil {
-			d.endpoints.add(EndpointKey{n.Key, p.MAC.MAC})
+			d.fdb.add(FDBKey{n.Key, p.MAC.MAC})
 		}
 	}
 	for _, dev := range t.devicesOfRouter[r.ID] {
@@ -149,11 +149,11 @@ func (t *Topology) touchConn(c *model.L2GatewayConnection, d Touched) {
 	}
 }
 
-// touchRemote touches the endpoints of a network's remote-site ports.
+// touchRemote touches the FDB entries of a network's remote-site ports.
 func (t *Topology) touchRemote(id model.NetworkID, d Touched) {
 	if n := t.networks[id]; n != nil {
 		for _, p := range t.remoteOfNetwork[id] {
-			d.endpoints.add(EndpointKey{n.Key, p.MAC.MAC})
+			d.fdb.add(FDBKey{n.Key, p.MAC.MAC})
 		}
 	}
 }
@@ -176,7 +176,7 @@ func (t *Topology) touchEntry(e *model.RemoteMACEntry, d Touched) {
 	seg := segment{e.DeviceID, e.VNI}
 	for _, c := range t.connsOfSegment[seg] {
 		if n := t.networks[c.NetworkID]; n != nil {
-			d.endpoints.add(EndpointKey{n.Key, e.MAC.MAC})
+			d.fdb.add(FDBKey{n.Key, e.MAC.MAC})
 		}
 	}
 	if dev := t.devices[e.DeviceID]; dev != nil {

@@ -50,7 +50,7 @@ func (t *Topology) touchVLAN(seg segment, d Touched) {
 			continue
 		}
 		for _, p := range t.unboundOfNetwork[c.NetworkID] {
-			d.endpoints.add(EndpointKey{n.Key, p.MAC.MAC})
+			d.fdb.add(FDBKey{n.Key, p.MAC.MAC})
 			for _, a := range p.FixedIPs {
 				d.neighbors.add(NeighborKey{n.Key, a.IP})
 			}

@@ -84,7 +84,7 @@ func TestVLANKeepsAddresses(t *testing.T) {
 	if _, ok := s.Neighbors[NeighborKey{1, addr("10.0.0.50")}]; ok {
 		t.Error("the address is not free for the VLAN")
 	}
-	if _, ok := s.Endpoints[EndpointKey{1, mac}]; ok {
+	if _, ok := s.FDB[FDBKey{1, mac}]; ok {
 		t.Error("the MAC is not free for the VLAN")
 	}
 	if s.Neighbors[NeighborKey{1, addr("10.0.0.3")}] != vmMAC {

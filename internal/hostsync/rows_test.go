@@ -55,7 +55,7 @@ func TestBadRows(t *testing.T) {
 		"no key":         {Neighbors: []*pb.NeighborRow{{Ip: make([]byte, 4), Mac: mac}}},
 		"big key":        {Ports: []*pb.PortRow{{Key: 1 << 24, Network: 1, Mac: mac}}},
 		"unknown reason": {Ports: []*pb.PortRow{{Key: 1, Network: 1, Mac: mac, Drop: uint32(reason.Count)}}},
-		"unknown kind":   {Endpoints: []*pb.EndpointRow{{Network: 1, Mac: mac, Kind: 5}}},
+		"unknown kind":   {Fdb: []*pb.FDBRow{{Network: 1, Mac: mac, Kind: 5}}},
 		"host bits":      {GoneRoutes: []*pb.RouteRow{{Router: 1, Prefix: &pb.Prefix{Addr: []byte{10, 0, 0, 1}, Bits: 24}}}},
 		"long prefix":    {GoneRoutes: []*pb.RouteRow{{Router: 1, Prefix: &pb.Prefix{Addr: []byte{10, 0, 0, 0}, Bits: 33}}}},
 		"no prefix":      {Routes: []*pb.RouteRow{{Router: 1, Kind: 1, Mac: mac}}},

@@ -124,17 +124,17 @@ var wires = []wired{
 		key:   func(d *decoder, r *pb.PortRow) model.PortKey { return model.PortKey(d.key(r.Key)) },
 		fill:  fillPort, value: portValue,
 	}),
-	byMessage(wire[hoststate.EndpointKey, hoststate.Endpoint, *pb.EndpointRow, *pb.EndpointRow]{
-		table: hoststate.Endpoints,
-		rows:  func(p *pb.Delta) *[]*pb.EndpointRow { return &p.Endpoints },
-		gone:  func(p *pb.Delta) *[]*pb.EndpointRow { return &p.GoneEndpoints },
-		row: func(k hoststate.EndpointKey) *pb.EndpointRow {
-			return &pb.EndpointRow{Network: uint32(k.Network), Mac: macBytes(k.MAC)}
+	byMessage(wire[hoststate.FDBKey, hoststate.FDBEntry, *pb.FDBRow, *pb.FDBRow]{
+		table: hoststate.FDB,
+		rows:  func(p *pb.Delta) *[]*pb.FDBRow { return &p.Fdb },
+		gone:  func(p *pb.Delta) *[]*pb.FDBRow { return &p.GoneFdb },
+		row: func(k hoststate.FDBKey) *pb.FDBRow {
+			return &pb.FDBRow{Network: uint32(k.Network), Mac: macBytes(k.MAC)}
 		},
-		key: func(d *decoder, r *pb.EndpointRow) hoststate.EndpointKey {
-			return hoststate.EndpointKey{Network: model.NetworkKey(d.key(r.Network)), MAC: d.mac(r.Mac)}
+		key: func(d *decoder, r *pb.FDBRow) hoststate.FDBKey {
+			return hoststate.FDBKey{Network: model.NetworkKey(d.key(r.Network)), MAC: d.mac(r.Mac)}
 		},
-		fill: fillEndpoint, value: endpointValue,
+		fill: fillFDBEntry, value: fdbEntryValue,
 	}),
 	byMessage(wire[hoststate.NeighborKey, model.MAC, *pb.NeighborRow, *pb.NeighborRow]{
 		table: hoststate.Neighbors,
@@ -248,14 +248,14 @@ func portValue(d *decoder, r *pb.PortRow) hoststate.Port {
 	return p
 }
 
-func fillEndpoint(r *pb.EndpointRow, e hoststate.Endpoint) {
+func fillFDBEntry(r *pb.FDBRow, e hoststate.FDBEntry) {
 	r.Kind, r.Port, r.Router, r.Addr, r.TunnelIp = uint32(e.Kind), uint32(e.Port), uint32(e.Router), addrBytes(e.Addr), addrBytes(e.TunnelIP)
 	r.Vni, r.Gateway, r.Drop, r.Project = uint32(e.VNI), string(e.Gateway), uint32(e.Drop), string(e.Project)
 }
 
-func endpointValue(d *decoder, r *pb.EndpointRow) hoststate.Endpoint {
-	return hoststate.Endpoint{
-		Kind: hoststate.EndpointKind(d.kind(r.Kind, uint8(hoststate.EndpointDrop))), Port: model.PortKey(r.Port),
+func fdbEntryValue(d *decoder, r *pb.FDBRow) hoststate.FDBEntry {
+	return hoststate.FDBEntry{
+		Kind: hoststate.FDBKind(d.kind(r.Kind, uint8(hoststate.FDBDrop))), Port: model.PortKey(r.Port),
 		Router: model.RouterKey(r.Router), Addr: d.maybeAddr(r.Addr), TunnelIP: d.maybeAddr(r.TunnelIp),
 		VNI: model.VNI(r.Vni), Gateway: model.GatewayDeviceID(r.Gateway), Drop: d.reason(r.Drop), Project: model.ProjectID(r.Project),
 	}

@@ -7,7 +7,7 @@ type Limits struct {
 	PortAddrs uint32 // addresses beyond the first of each port
 	Pairs     uint32 // three for each allowed address pair
 	Learned   uint32 // addresses and MACs that pairs allow, once they were seen
-	Endpoints uint32
+	FDB       uint32
 	Neighbors uint32
 	Routes    uint32
 	Hops      uint32 // destinations with several next hops
@@ -29,8 +29,8 @@ func (l *Limits) Each(fn func(value *uint32, flag string, def uint32, of, counts
 	fn(&l.Ports, "max-ports", 4096, "ports", "bound ports on this host")
 	fn(&l.PortAddrs, "max-port-addresses", 16384, "port_addrs", "addresses beyond the first of each bound port")
 	fn(&l.Pairs, "max-address-pairs", 16384, "pairs", "allowed address pairs of bound ports, up to three rows each")
-	fn(&l.Learned, "max-learned", 65536, "senders", "addresses and MAC addresses seen of allowed address pairs")
-	fn(&l.Endpoints, "max-endpoints", 65536, "endpoints", "MAC addresses of ports, router ports and remote MAC entries")
+	fn(&l.Learned, "max-learned", 65536, "learned", "addresses and MAC addresses seen of allowed address pairs")
+	fn(&l.FDB, "max-endpoints", 65536, "fdb", "MAC addresses of ports, router ports and remote MAC entries")
 	fn(&l.Neighbors, "max-neighbors", 65536, "neighbors", "IP addresses of ports and router ports")
 	fn(&l.Routes, "max-routes", 65536, "routes", "routes of all routers together")
 	fn(&l.Hops, "max-hops", 4096, "hops", "routes with several next hops, of all routers together")

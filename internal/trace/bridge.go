@@ -13,22 +13,22 @@ import (
 func (r *run) bridge() Result {
 	dst := model.MAC(r.frame[0:6])
 	at := r.p.networkObject(r.net)
-	e, ok := r.endpoint(r.net, dst)
+	e, ok := r.fdbEntry(r.net, dst)
 	if !ok {
 		return r.flood(at, dst)
 	}
-	if e.Kind == hoststate.EndpointDrop {
+	if e.Kind == hoststate.FDBDrop {
 		r.mark("bridge/drop")
 		return r.drop(e.Drop, at, about{mac: dst, net: r.net, port: e.Port, vtep: e.Addr})
 	}
 	if r.source.MayFollow()&e.to() == 0 {
-		if e.Kind == hoststate.EndpointRemote {
+		if e.Kind == hoststate.FDBRemote {
 			return r.drop(reason.TunnelHairpin, at, about{mac: dst, ip: e.Addr})
 		}
 		return r.drop(reason.Hairpin, at, about{mac: dst})
 	}
 	switch e.Kind {
-	case hoststate.EndpointRouter:
+	case hoststate.FDBRouter:
 		if packet.EtherType(binary.BigEndian.Uint16(r.frame[12:])) == packet.TypeARP {
 			r.mark("bridge/router-arp")
 			return r.drop(reason.ARPToRouter, at, about{mac: dst})
@@ -36,7 +36,7 @@ func (r *run) bridge() Result {
 		r.mark("bridge/router")
 		r.hopf(at, "", "%s belongs to %s", dst, r.p.routerObject(e.Router))
 		return r.route(routing{router: e.Router, in: e})
-	case hoststate.EndpointPort:
+	case hoststate.FDBPort:
 		if r.source == SourceWorkload && e.iface == r.from {
 			return r.drop(reason.Hairpin, at, about{mac: dst})
 		}
@@ -45,11 +45,11 @@ func (r *run) bridge() Result {
 		r.mark("bridge/too-big")
 		return r.drop(reason.MTUExceeded, at, about{mac: dst, mtu: e.mtu})
 	}
-	if e.Kind == hoststate.EndpointPort {
+	if e.Kind == hoststate.FDBPort {
 		r.mark("bridge/port")
 		return r.deliver(at, e)
 	}
-	if e.Kind == endpointVLAN {
+	if e.Kind == fdbVLAN {
 		r.mark("bridge/vlan")
 		return r.tagged(at, e)
 	}
@@ -81,7 +81,7 @@ func (r *run) flood(at Object, dst model.MAC) Result {
 	return r.end(Flood)
 }
 
-func (r *run) deliver(at Object, e endpoint) Result {
+func (r *run) deliver(at Object, e fdbEntry) Result {
 	r.hopf(at, "delivered to interface "+e.iface, "%s is %s", model.MAC(r.frame[0:6]), r.p.portObject(e.Port))
 	r.res.Port, r.res.Interface, r.res.Peer = e.Port, e.iface, e.peer
 	r.count(e.Port, TunnelKey{}, true)

@@ -39,11 +39,11 @@ func siteA() hoststate.State {
 			multiNet:  {ID: "net-m", Name: "multi-site", MTU: 1450},
 		},
 		Routers: map[model.RouterKey]hoststate.Router{routerA: {ID: "router-a", Name: "SiteATenantRouter"}},
-		Endpoints: map[hoststate.EndpointKey]hoststate.Endpoint{
-			{Network: tenantNet, MAC: vmMAC}: {Kind: hoststate.EndpointPort, Port: 1},
-			{Network: tenantNet, MAC: gwMAC}: {Kind: hoststate.EndpointRouter, Router: routerA, Addr: addr("10.0.0.1")},
-			{Network: multiNet, MAC: peerA}:  {Kind: hoststate.EndpointRouter, Router: routerA, Addr: addr("192.168.0.1")},
-			{Network: multiNet, MAC: peerB}: {Kind: hoststate.EndpointRemote, Addr: addr("200.200.0.2"),
+		FDB: map[hoststate.FDBKey]hoststate.FDBEntry{
+			{Network: tenantNet, MAC: vmMAC}: {Kind: hoststate.FDBPort, Port: 1},
+			{Network: tenantNet, MAC: gwMAC}: {Kind: hoststate.FDBRouter, Router: routerA, Addr: addr("10.0.0.1")},
+			{Network: multiNet, MAC: peerA}:  {Kind: hoststate.FDBRouter, Router: routerA, Addr: addr("192.168.0.1")},
+			{Network: multiNet, MAC: peerB}: {Kind: hoststate.FDBRemote, Addr: addr("200.200.0.2"),
 				TunnelIP: addr("200.200.0.1"), VNI: 100, Gateway: device},
 		},
 		Neighbors: map[hoststate.NeighborKey]model.MAC{
@@ -153,7 +153,7 @@ func TestTraceMissing(t *testing.T) {
 		Port: "vm-a", To: addr("10.0.1.3"),
 		Subnets: []Subnet{{Prefix: prefix("10.0.0.0/24"), Gateway: addr("10.0.0.1")}},
 	}
-	remote := hoststate.EndpointKey{Network: multiNet, MAC: peerB}
+	remote := hoststate.FDBKey{Network: multiNet, MAC: peerB}
 	for name, c := range map[string]struct {
 		change func(st *hoststate.State)
 		env    Env
@@ -161,10 +161,10 @@ func TestTraceMissing(t *testing.T) {
 		words  string
 	}{
 		"remote MAC entry": {func(st *hoststate.State) {
-			st.Endpoints[remote] = hoststate.Endpoint{Kind: hoststate.EndpointDrop, Drop: reason.RemoteMACMissing}
+			st.FDB[remote] = hoststate.FDBEntry{Kind: hoststate.FDBDrop, Drop: reason.RemoteMACMissing}
 		}, Env{}, reason.RemoteMACMissing, "no remote MAC entry for 6f:e4:5a:fa:8e:09 with VNI 100 on gateway device device-a; create one: `causeway remote-mac create --gateway-device device-a --mac-address 6f:e4:5a:fa:8e:09"},
 		"connection": {func(st *hoststate.State) {
-			st.Endpoints[remote] = hoststate.Endpoint{Kind: hoststate.EndpointDrop, Drop: reason.ConnectionMissing}
+			st.FDB[remote] = hoststate.FDBEntry{Kind: hoststate.FDBDrop, Drop: reason.ConnectionMissing}
 		}, Env{}, reason.ConnectionMissing, "network multi-site has no L2 gateway connection"},
 		"remote-site port": {func(st *hoststate.State) {
 			delete(st.Neighbors, hoststate.NeighborKey{Network: multiNet, IP: addr("192.168.0.2")})

@@ -22,17 +22,17 @@ func hasFlow(frame []byte) bool {
 	return packet.EtherType(binary.BigEndian.Uint16(frame[12:])) == packet.TypeIPv4 && ip[0] == 0x45 && offset == 0 && !more
 }
 
-// endpoint is that of the pipeline. What was learned is never remembered.
-func (r *run) endpoint(net model.NetworkKey, mac model.MAC) (endpoint, bool) {
-	e, ok := r.p.fixedEndpoint(net, mac)
+// fdbEntry is that of the pipeline. What was learned is never remembered.
+func (r *run) fdbEntry(net model.NetworkKey, mac model.MAC) (fdbEntry, bool) {
+	e, ok := r.p.fixedEntry(net, mac)
 	if ok {
 		return e, true
 	}
 	r.flow = false
-	return r.p.learnedEndpoint(net, mac)
+	return r.p.learnedEntry(net, mac)
 }
 
-// neighbor is that of the pipeline, as endpoint.
+// neighbor is that of the pipeline, as FDB entry.
 func (r *run) neighbor(net model.NetworkKey, ip netip.Addr) (model.MAC, bool) {
 	if mac, ok := r.p.st.Neighbors[hoststate.NeighborKey{Network: net, IP: ip}]; ok {
 		return mac, true

@@ -48,6 +48,6 @@ func (p *Pipeline) isDown(h hoststate.Hop) bool {
 	if !ok {
 		return !p.unknown(h.Network, h.NextHop)
 	}
-	e, ok := p.fixedEndpoint(h.Network, mac)
-	return ok && e.Kind == hoststate.EndpointDrop
+	e, ok := p.fixedEntry(h.Network, mac)
+	return ok && e.Kind == hoststate.FDBDrop
 }

@@ -23,8 +23,8 @@ func TestTraceHops(t *testing.T) {
 	second := addr("192.168.0.3")
 	mac := model.MustMAC("02:00:00:00:00:03")
 	st.Neighbors[hoststate.NeighborKey{Network: first.Network, IP: second}] = mac
-	at := hoststate.EndpointKey{Network: first.Network, MAC: mac}
-	st.Endpoints[at] = st.Endpoints[hoststate.EndpointKey{Network: first.Network, MAC: peerB}]
+	at := hoststate.FDBKey{Network: first.Network, MAC: mac}
+	st.FDB[at] = st.FDB[hoststate.FDBKey{Network: first.Network, MAC: peerB}]
 	st.Hops = map[hoststate.RouteKey][]hoststate.Hop{key: {
 		{Network: first.Network, NextHop: first.NextHop, MAC: first.MAC}, {Network: first.Network, NextHop: second, MAC: first.MAC}}}
 	ask := func(port uint16) Report {
@@ -60,9 +60,9 @@ func TestTraceHops(t *testing.T) {
 			t.Error(got)
 		}
 	}
-	st.Endpoints[hoststate.EndpointKey{Network: first.Network, MAC: peerB}] = hoststate.Endpoint{Kind: hoststate.EndpointDrop, Drop: reason.PortAdminDown}
+	st.FDB[hoststate.FDBKey{Network: first.Network, MAC: peerB}] = hoststate.FDBEntry{Kind: hoststate.FDBDrop, Drop: reason.PortAdminDown}
 	st.Neighbors[hoststate.NeighborKey{Network: first.Network, IP: second}] = mac
-	st.Endpoints[at] = hoststate.Endpoint{Kind: hoststate.EndpointDrop, Drop: reason.PortAdminDown}
+	st.FDB[at] = hoststate.FDBEntry{Kind: hoststate.FDBDrop, Drop: reason.PortAdminDown}
 	if rep := ask(1000); rep.Delivered || rep.Reason != reason.PortAdminDown.String() || !strings.HasSuffix(decision(rep), "one of 2 next hops, all of which are down") {
 		t.Errorf("%+v: %q", rep, decision(rep))
 	}

@@ -128,7 +128,7 @@ func (m *Memory) learn(s Sender, h held, moves, known bool) bool {
 
 // learnMAC notes a MAC that is not the port's own.
 func (r *run) learnMAC(port *hoststate.Port, mac model.MAC) {
-	_, known := r.p.st.Endpoints[hoststate.EndpointKey{Network: r.net, MAC: mac}]
+	_, known := r.p.st.FDB[hoststate.FDBKey{Network: r.net, MAC: mac}]
 	r.learn(Sender{Network: r.net, MAC: mac}, held{port: r.p.ifaces[r.from], mac: port.MAC}, true, known)
 }
 
@@ -151,20 +151,20 @@ func (r *run) learn(s Sender, h held, moves, known bool) {
 	}
 }
 
-// learnedEndpoint is the port that a learned MAC leads to.
-func (p *Pipeline) learnedEndpoint(net model.NetworkKey, mac model.MAC) (endpoint, bool) {
+// learnedEntry is the port that a learned MAC leads to.
+func (p *Pipeline) learnedEntry(net model.NetworkKey, mac model.MAC) (fdbEntry, bool) {
 	if p.env.Memory == nil {
-		return endpoint{}, false
+		return fdbEntry{}, false
 	}
 	h, ok := p.env.Memory.rows[Sender{Network: net, MAC: mac}]
 	if !ok {
-		return endpoint{}, false
+		return fdbEntry{}, false
 	}
 	if h.port == 0 {
-		return p.vlanEndpoint(net, h.vlan)
+		return p.vlanEntry(net, h.vlan)
 	}
-	e, ok := p.fixedEndpoint(net, h.mac)
-	return e, ok && e.Kind == hoststate.EndpointPort && e.Port == h.port
+	e, ok := p.fixedEntry(net, h.mac)
+	return e, ok && e.Kind == hoststate.FDBPort && e.Port == h.port
 }
 
 // neighbor is the MAC of an address: as the state says, else as it was learned.
@@ -176,8 +176,8 @@ func (p *Pipeline) neighbor(net model.NetworkKey, ip netip.Addr, learned bool) (
 	if !ok {
 		return model.MAC{}, false
 	}
-	e, ok := p.endpoint(net, h.mac)
-	return h.mac, ok && (e.Kind == hoststate.EndpointPort || e.Kind == endpointVLAN)
+	e, ok := p.fdbEntry(net, h.mac)
+	return h.mac, ok && (e.Kind == hoststate.FDBPort || e.Kind == fdbVLAN)
 }
 
 // unknown tells whether the holder of an address may be found by asking for it.
@@ -217,8 +217,8 @@ func (r *run) ask(s routing, m matched, ip netip.Addr) Result {
 // askPorts is from_slow's part of it: the router's ARP request to the network's ports.
 func (r *run) askPorts(net model.NetworkKey, src model.MAC, ip netip.Addr) Result {
 	at := r.p.networkObject(net)
-	e, ok := r.p.fixedEndpoint(net, src)
-	if !ok || e.Kind != hoststate.EndpointRouter {
+	e, ok := r.p.fixedEntry(net, src)
+	if !ok || e.Kind != hoststate.FDBRouter {
 		return r.drop(reason.L2Unknown, at, about{mac: src})
 	}
 	r.mark("slow/arp")

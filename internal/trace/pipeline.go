@@ -102,50 +102,50 @@ func (p *Pipeline) link(port hoststate.Port) (Link, bool) {
 	return l, ok
 }
 
-// endpoint is a row of the endpoints table, as the host makes it of the state.
-type endpoint struct {
-	hoststate.Endpoint
+// fdbEntry is a row of the FDB entries table, as the host makes it of the state.
+type fdbEntry struct {
+	hoststate.FDBEntry
 	iface string
 	peer  bool
 	mtu   int
 	table uint32
 	// kernel: by the kernel's output, always
 	kernel bool
-	vlan   hoststate.VLANKey // of kind endpointVLAN
+	vlan   hoststate.VLANKey // of kind fdbVLAN
 }
 
-// endpointVLAN is a kind that no row of the state has: what is learned of a VLAN.
-const endpointVLAN = hoststate.EndpointDrop + 1
+// fdbVLAN is a kind that no row of the state has: what is learned of a VLAN.
+const fdbVLAN = hoststate.FDBDrop + 1
 
-// endpoint is where frames for a MAC go, as far as that is known.
-func (p *Pipeline) endpoint(net model.NetworkKey, mac model.MAC) (endpoint, bool) {
-	if e, ok := p.fixedEndpoint(net, mac); ok {
+// fdbEntry is where frames for a MAC go, as far as that is known.
+func (p *Pipeline) fdbEntry(net model.NetworkKey, mac model.MAC) (fdbEntry, bool) {
+	if e, ok := p.fixedEntry(net, mac); ok {
 		return e, true
 	}
-	return p.learnedEndpoint(net, mac)
+	return p.learnedEntry(net, mac)
 }
 
-// fixedEndpoint is what the state says.
-func (p *Pipeline) fixedEndpoint(net model.NetworkKey, mac model.MAC) (endpoint, bool) {
-	row, ok := p.st.Endpoints[hoststate.EndpointKey{Network: net, MAC: mac}]
-	e := endpoint{Endpoint: row}
+// fixedEntry is what the state says.
+func (p *Pipeline) fixedEntry(net model.NetworkKey, mac model.MAC) (fdbEntry, bool) {
+	row, ok := p.st.FDB[hoststate.FDBKey{Network: net, MAC: mac}]
+	e := fdbEntry{FDBEntry: row}
 	switch {
 	case !ok:
-	case row.Kind == hoststate.EndpointPort:
+	case row.Kind == hoststate.FDBPort:
 		port, known := p.st.Ports[row.Port]
 		l, there := p.link(port)
 		if !known || !there {
-			e.Endpoint = hoststate.Endpoint{Kind: hoststate.EndpointDrop, Port: row.Port, Drop: reason.DestinationUnbound}
+			e.FDBEntry = hoststate.FDBEntry{Kind: hoststate.FDBDrop, Port: row.Port, Drop: reason.DestinationUnbound}
 			return e, true
 		}
 		e.iface, e.peer, e.mtu = port.Interface, l.PeerElsewhere, l.MTU
 		if l.MTU <= 0 {
 			e.mtu = p.st.Networks[net].MTU
 		}
-	case row.Kind == hoststate.EndpointRemote:
+	case row.Kind == hoststate.FDBRemote:
 		way := p.env.Ways[VTEP{Local: row.TunnelIP, Remote: row.Addr}]
 		if way.Drop != reason.None {
-			e.Endpoint = hoststate.Endpoint{Kind: hoststate.EndpointDrop, Addr: row.Addr, Drop: way.Drop}
+			e.FDBEntry = hoststate.FDBEntry{Kind: hoststate.FDBDrop, Addr: row.Addr, Drop: way.Drop}
 			return e, true
 		}
 		e.kernel = way.Kernel

@@ -16,7 +16,7 @@ const MaxRouters = 8
 // routing is the state between routers.
 type routing struct {
 	router     model.RouterKey
-	in         endpoint // the router's interface that it came in by; in.Addr answers
+	in         fdbEntry // the router's interface that it came in by; in.Addr answers
 	originator bool     // this router made the packet
 	slow       bool     // from the slow path: the header is trusted
 }
@@ -96,18 +96,18 @@ func (r *run) route(s routing) Result {
 		if !ok {
 			return r.dropICMP(s, reason.NeighborUnknown, packet.ICMPUnreachable, packet.ICMPHostUnreachable, about{ip: next, net: m.route.Network})
 		}
-		e, ok := r.endpoint(m.route.Network, mac)
+		e, ok := r.fdbEntry(m.route.Network, mac)
 		if !ok {
 			r.mark("route/l2-unknown")
 			return r.drop(reason.L2Unknown, r.p.networkObject(m.route.Network), about{mac: mac})
 		}
 		r.hopRoute(at, m, next, mac, ttl)
-		if e.Kind == hoststate.EndpointDrop {
-			r.mark("route/endpoint-drop")
+		if e.Kind == hoststate.FDBDrop {
+			r.mark("route/fdb-drop")
 			return r.drop(e.Drop, r.p.networkObject(m.route.Network), about{mac: mac, ip: next, net: m.route.Network, port: e.Port, vtep: e.Addr})
 		}
 		mtu := r.p.st.Networks[m.route.Network].MTU
-		if e.Kind != hoststate.EndpointRouter {
+		if e.Kind != hoststate.FDBRouter {
 			mtu = min(mtu, e.mtu)
 		}
 		big := r.tooBig(mtu)
@@ -117,7 +117,7 @@ func (r *run) route(s routing) Result {
 		if ttl != ip[8] {
 			packet.SetTTL(ip, ttl)
 		}
-		if !big && e.Kind == hoststate.EndpointRouter {
+		if !big && e.Kind == hoststate.FDBRouter {
 			r.mark("route/router")
 			s = routing{router: e.Router, in: e}
 			continue
@@ -131,10 +131,10 @@ func (r *run) route(s routing) Result {
 			r.hopf(at, "the slow path cuts it into fragments", "larger than %d bytes, and may be cut", mtu)
 			r.insertSlowHeader(packet.SlowHeader{Kind: packet.SlowFragment, Net: uint32(m.route.Network), MTU: uint32(mtu)})
 			return r.end(Slow)
-		case e.Kind == endpointVLAN:
+		case e.Kind == fdbVLAN:
 			r.mark("route/vlan")
 			return r.tagged(r.p.networkObject(m.route.Network), e)
-		case e.Kind == hoststate.EndpointPort:
+		case e.Kind == hoststate.FDBPort:
 			r.mark("route/port")
 			return r.deliver(r.p.networkObject(m.route.Network), e)
 		default:

@@ -27,7 +27,7 @@ func TestTraceRouter(t *testing.T) {
 			delete(s.Neighbors, hoststate.NeighborKey{Network: multiNet, IP: addr("192.168.0.2")})
 		}, "neighbor_unknown"},
 		"no MAC entry": {func(s hoststate.State) {
-			delete(s.Endpoints, hoststate.EndpointKey{Network: multiNet, MAC: peerB})
+			delete(s.FDB, hoststate.FDBKey{Network: multiNet, MAC: peerB})
 		}, "l2_unknown"},
 	} {
 		st := siteA()

@@ -74,22 +74,22 @@ func (p *Pipeline) FromSlow(f Frame) Result {
 	r.mark("slow/bridge")
 	r.net = net
 	at = p.networkObject(net)
-	ep, ok := p.endpoint(net, e.Dst)
+	ep, ok := p.fdbEntry(net, e.Dst)
 	if !ok {
 		return r.drop(reason.L2Unknown, at, about{mac: e.Dst})
 	}
-	if ep.Kind != hoststate.EndpointDrop && r.source.MayFollow()&ep.to() == 0 {
+	if ep.Kind != hoststate.FDBDrop && r.source.MayFollow()&ep.to() == 0 {
 		return r.drop(reason.Hairpin, at, about{mac: e.Dst})
 	}
 	switch ep.Kind {
-	case hoststate.EndpointPort:
+	case hoststate.FDBPort:
 		return r.deliver(at, ep)
-	case hoststate.EndpointRemote:
+	case hoststate.FDBRemote:
 		return r.encapsulate(ep, false)
-	case hoststate.EndpointRouter:
+	case hoststate.FDBRouter:
 		r.mark("slow/bridge-router")
 		return r.route(routing{router: ep.Router, in: ep})
-	case endpointVLAN:
+	case fdbVLAN:
 		return r.tagged(at, ep)
 	}
 	return r.drop(ep.Drop, at, about{mac: e.Dst, net: net, port: ep.Port})

@@ -55,16 +55,16 @@ func (s Source) MayAsk() Destination {
 	return 0
 }
 
-// to is the destination that an endpoint is; 0: one that drops.
-func (e endpoint) to() Destination {
+// to is the destination that an FDB entry is; 0: one that drops.
+func (e fdbEntry) to() Destination {
 	switch e.Kind {
-	case hoststate.EndpointPort:
+	case hoststate.FDBPort:
 		return ToPort
-	case hoststate.EndpointRouter:
+	case hoststate.FDBRouter:
 		return ToRouter
-	case hoststate.EndpointRemote:
+	case hoststate.FDBRemote:
 		return ToRemote
-	case endpointVLAN:
+	case fdbVLAN:
 		return ToVLAN
 	}
 	return 0

@@ -14,7 +14,7 @@ import (
 
 // encapsulate sends the frame to the remote VTEP of e, by the collect-metadata
 // device where byDevice is set or the programs could not do it.
-func (r *run) encapsulate(e endpoint, byDevice bool) Result {
+func (r *run) encapsulate(e fdbEntry, byDevice bool) Result {
 	var tos uint8
 	ip := r.frame[packet.EthernetLen:]
 	switch {
@@ -246,8 +246,8 @@ func (r *run) admit(at Object, key TunnelKey, iface string, src model.MAC) (Resu
 		r.mark("tunnel/peer-drop")
 		return r.drop(peer.Drop, r.p.networkObject(peer.Network), about{net: peer.Network}), true
 	}
-	e, ok := r.p.endpoint(peer.Network, src)
-	if !ok || e.Kind != hoststate.EndpointRemote || e.Addr != key.Remote || e.TunnelIP != key.Local || e.VNI != key.VNI {
+	e, ok := r.p.fdbEntry(peer.Network, src)
+	if !ok || e.Kind != hoststate.FDBRemote || e.Addr != key.Remote || e.TunnelIP != key.Local || e.VNI != key.VNI {
 		return r.drop(reason.VTEPSourceMAC, at, about{key: key, mac: src, net: peer.Network}), true
 	}
 	r.net = peer.Network

@@ -23,14 +23,14 @@ func (p *Pipeline) trunk(k hoststate.VLANKey) (Link, bool) {
 	return l, ok
 }
 
-// vlanEndpoint is a VLAN of the network as something that frames go to.
-func (p *Pipeline) vlanEndpoint(net model.NetworkKey, k hoststate.VLANKey) (endpoint, bool) {
+// vlanEntry is a VLAN of the network as something that frames go to.
+func (p *Pipeline) vlanEntry(net model.NetworkKey, k hoststate.VLANKey) (fdbEntry, bool) {
 	v, ok := p.st.VLANs[k]
 	l, there := p.trunk(k)
 	if !ok || !there || v.Network != net || v.Drop != reason.None {
-		return endpoint{}, false
+		return fdbEntry{}, false
 	}
-	e := endpoint{Endpoint: hoststate.Endpoint{Kind: endpointVLAN}, iface: k.Interface, vlan: k, mtu: l.MTU}
+	e := fdbEntry{FDBEntry: hoststate.FDBEntry{Kind: fdbVLAN}, iface: k.Interface, vlan: k, mtu: l.MTU}
 	if l.MTU <= 0 {
 		e.mtu = p.st.Networks[net].MTU
 	}
@@ -48,7 +48,7 @@ func (r *run) countVLAN(k hoststate.VLANKey, sent bool) {
 }
 
 // tagged sends the frame out of the VLAN's interface. Output is without the tag.
-func (r *run) tagged(at Object, e endpoint) Result {
+func (r *run) tagged(at Object, e fdbEntry) Result {
 	r.hopf(at, "out of interface "+e.iface, "%s is on VLAN %d", model.MAC(r.frame[0:6]), e.vlan.ID)
 	r.res.Interface, r.res.VLAN = e.iface, e.vlan.ID
 	r.countVLAN(e.vlan, true)
@@ -85,7 +85,7 @@ func (r *run) fromTrunk(iface string) Result {
 	if linkLocal(e.Dst) {
 		return r.drop(reason.LinkLocal, at, about{mac: e.Dst})
 	}
-	if why := r.checkStranger(e); why != reason.None {
+	if why := r.checkStation(e); why != reason.None {
 		return r.drop(why, at, about{mac: e.Src})
 	}
 	r.mark("vlan/in")
@@ -97,8 +97,8 @@ func (r *run) fromTrunk(iface string) Result {
 	return r.bridge()
 }
 
-// checkStranger refuses a sender on a VLAN who is somebody else, and learns others.
-func (r *run) checkStranger(e packet.Ethernet) reason.Reason {
+// checkStation refuses a sender on a VLAN who is somebody else, and learns others.
+func (r *run) checkStation(e packet.Ethernet) reason.Reason {
 	body := r.frame[packet.EthernetLen:]
 	src, spoof := netip.IPv4Unspecified(), reason.SpoofIP
 	switch e.Type {
@@ -113,7 +113,7 @@ func (r *run) checkStranger(e packet.Ethernet) reason.Reason {
 		}
 		src = ip4(body[12:])
 	}
-	if _, taken := r.p.st.Endpoints[hoststate.EndpointKey{Network: r.net, MAC: e.Src}]; taken || e.Src[0]&1 != 0 ||
+	if _, taken := r.p.st.FDB[hoststate.FDBKey{Network: r.net, MAC: e.Src}]; taken || e.Src[0]&1 != 0 ||
 		r.heldByPort(Sender{Network: r.net, MAC: e.Src}) {
 		return reason.SpoofMAC
 	}

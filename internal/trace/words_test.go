@@ -34,7 +34,7 @@ func TestWords(t *testing.T) {
 func TestRouterDownIsNamed(t *testing.T) {
 	st := siteA()
 	st.Routers[2] = hoststate.Router{ID: "router-v", Name: "SiteAVTEPRouter"}
-	st.Endpoints[hoststate.EndpointKey{Network: tenantNet, MAC: gwMAC}] = hoststate.Endpoint{Kind: hoststate.EndpointDrop, Drop: reason.RouterAdminDown}
+	st.FDB[hoststate.FDBKey{Network: tenantNet, MAC: gwMAC}] = hoststate.FDBEntry{Kind: hoststate.FDBDrop, Drop: reason.RouterAdminDown}
 	q := Request{Port: "vm-a", To: addr("10.0.1.3"), Subnets: []Subnet{{Prefix: prefix("10.0.0.0/24"), Gateway: addr("10.0.0.1")}}}
 	rep, err := New(st, Env{}).Trace(q)
 	if err != nil || !strings.Contains(rep.Summary, "router SiteATenantRouter has admin_state_up=false; put it up: `openstack router set --enable SiteATenantRouter`") {

@@ -149,7 +149,7 @@ func (r *run) arp(port *hoststate.Port, at Object) Result {
 		return r.bridge()
 	}
 	if port == nil {
-		e, ok := r.p.endpoint(r.net, mac)
+		e, ok := r.p.fdbEntry(r.net, mac)
 		if !ok || r.source.MayAsk()&e.to() == 0 {
 			r.mark("arp/not-ours")
 			return r.bridge()
@@ -169,12 +169,12 @@ func (r *run) arp(port *hoststate.Port, at Object) Result {
 	}
 	if r.source == SourceVLAN {
 		r.mark("arp/answer-vlan")
-		e, _ := r.p.vlanEndpoint(r.net, r.vlan)
+		e, _ := r.p.vlanEntry(r.net, r.vlan)
 		return r.tagged(at, e)
 	}
 	r.mark("arp/answer-tunnel")
-	e, ok := r.p.endpoint(r.net, a.SenderMAC)
-	if !ok || e.Kind != hoststate.EndpointRemote {
+	e, ok := r.p.fdbEntry(r.net, a.SenderMAC)
+	if !ok || e.Kind != hoststate.FDBRemote {
 		return r.drop(reason.L2Unknown, r.p.networkObject(r.net), about{mac: a.SenderMAC})
 	}
 	return r.encapsulate(e, true)

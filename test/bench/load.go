@@ -36,7 +36,7 @@ func (p *product) load(ctx context.Context, n rows) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		want := map[string]int{"routes": n.routes, "endpoints": n.macs, "vnis": n.vnis}
+		want := map[string]int{"routes": n.routes, "fdb": n.macs, "vnis": n.vnis}
 		for name, least := range want {
 			var have int
 			if err := process.Poll(ctx, 200*time.Millisecond, 2*time.Minute, "the loaded "+name, func() (bool, error) {

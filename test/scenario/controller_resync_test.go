@@ -66,7 +66,7 @@ func (l *lab) sameAsNew(host string) {
 	}
 	l.waitSynced(host)
 	after := rows()
-	for _, m := range []string{"ports", "endpoints", "neighbors", "routes", "tunnel_ips", "vnis", "peers", "floods"} {
+	for _, m := range []string{"ports", "fdb", "neighbors", "routes", "tunnel_ips", "vnis", "peers", "floods"} {
 		k := fmt.Sprintf("causeway_agent_map_rows{map=%q}", m)
 		if _, ok := before[k]; !ok || before[k] != after[k] {
 			l.t.Errorf("map %s: %v rows, %v after everything was built anew", m, before[k], after[k])

@@ -58,7 +58,7 @@ func (f *fullHost) waiting(name string) float64 {
 // told checks that the maps are full, and that it is said to whom it concerns.
 func (f *fullHost) told() {
 	f.t.Helper()
-	for _, name := range []string{"routes", "endpoints", "neighbors"} {
+	for _, name := range []string{"routes", "fdb", "neighbors"} {
 		testutil.Eventually(f.t, name+" to be full", func() bool { return f.waiting(name) > 0 })
 	}
 	testutil.Succeeds(f.t, "ports without room to be ERROR", func() error {

@@ -13,8 +13,8 @@ import (
 const older = "CAUSEWAY_OLDER"
 
 // TestUpgrade begins with two sites of an older release, and brings them to this one under
-// a flood, one process after the other: agents before controllers at one site, controllers
-// before agents at the other. Not one packet is lost, and what the older release stored is there.
+// a flood, one process after the other; at the second site the new agent finds no controller
+// at first. Not one packet is lost, and what the older release stored is there.
 // (scripts/test-upgrade builds the older program.)
 func TestUpgrade(t *testing.T) {
 	from := os.Getenv(older)
@@ -41,9 +41,12 @@ func TestUpgrade(t *testing.T) {
 		p.waitSynced("a1")
 		restart("site-a")
 		p.waitSynced("a1")
-		restart("site-b")
-		p.waitSynced("b1")
+		// The other agent finds no controller at first.
+		if err := p.Kill("site-b"); err != nil {
+			t.Fatal(err)
+		}
 		restart("b1")
+		restart("site-b")
 		p.waitSynced("b1")
 	})
 	t.Logf("%d sent, %d received", sent, received)

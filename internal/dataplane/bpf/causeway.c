@@ -115,7 +115,7 @@ static __always_inline bool leads(const __u32 *ways, __u32 ifindex)
  * MAC: the checks of every tunnel packet. NULL: *why says why not. */
 static __always_inline struct peer *peer_of(struct packet *p, __u32 ifindex, const __u8 *mac, __u32 *why)
 {
-	struct endpoint *ep;
+	struct fdb_entry *ep;
 	struct peer *peer;
 
 	peer = bpf_map_lookup_elem(&peers, &p->tunnel);
@@ -133,8 +133,8 @@ static __always_inline struct peer *peer_of(struct packet *p, __u32 ifindex, con
 		*why = peer->drop;
 		return NULL;
 	}
-	ep = bpf_map_lookup_elem(&endpoints, endpoint_key(p, peer->net, mac));
-	if (unlikely(!ep || ep->kind != ENDPOINT_REMOTE || ep->vni != p->tunnel.vni ||
+	ep = bpf_map_lookup_elem(&fdb, fdb_key(p, peer->net, mac));
+	if (unlikely(!ep || ep->kind != FDB_REMOTE || ep->vni != p->tunnel.vni ||
 		     !addr_equal(&ep->addr, &p->tunnel.remote) || !addr_equal(&ep->local, &p->tunnel.local))) {
 		*why = DROP_VTEP_SOURCE_MAC;
 		return NULL;
@@ -432,13 +432,13 @@ int from_vxlan(struct __sk_buff *skb)
 static __always_inline int ask_ports(struct __sk_buff *skb, struct packet *p)
 {
 	struct eth *eth = &p->eth;
-	struct endpoint *router;
+	struct fdb_entry *router;
 	__be32 target;
 
 	if (bpf_skb_load_bytes(skb, 6, eth->src, sizeof(eth->src)))
 		return drop(DROP_INTERNAL);
-	router = bpf_map_lookup_elem(&endpoints, endpoint_key(p, p->net, eth->src));
-	if (!router || router->kind != ENDPOINT_ROUTER)
+	router = bpf_map_lookup_elem(&fdb, fdb_key(p, p->net, eth->src));
+	if (!router || router->kind != FDB_ROUTER)
 		return drop(DROP_L2_UNKNOWN);
 	__builtin_memset(eth->dst, 255, sizeof(eth->dst));
 	eth->type = bpf_htons(ETH_P_ARP);
@@ -464,7 +464,7 @@ int from_slow(struct __sk_buff *skb)
 {
 	struct packet *p = packet_of(HOOK_SLOW);
 	struct slow_header *h;
-	struct endpoint *ep;
+	struct fdb_entry *ep;
 	struct eth *eth;
 	__u32 least;
 	__u64 flags;
@@ -500,21 +500,21 @@ int from_slow(struct __sk_buff *skb)
 	eth = DATA(skb);
 	if ((void *)(eth + 1) > DATA_END(skb))
 		return drop(DROP_INTERNAL);
-	endpoint_key(p, p->net, eth->dst);
-	ep = find_endpoint(p);
+	fdb_key(p, p->net, eth->dst);
+	ep = find_fdb_entry(p);
 	if (!ep)
 		return drop(DROP_L2_UNKNOWN);
-	if (ep->kind == ENDPOINT_DROP)
+	if (ep->kind == FDB_DROP)
 		return drop(ep->drop);
 	if (!may_go(may_follow(SOURCE_SLOW), ep->kind))
 		return drop(DROP_HAIRPIN);
-	if (ep->kind == ENDPOINT_PORT)
+	if (ep->kind == FDB_PORT)
 		return deliver(skb, p, ep);
-	if (ep->kind == ENDPOINT_REMOTE)
+	if (ep->kind == FDB_REMOTE)
 		return tunnel(skb, p, ep, false);
-	if (ep->kind == ENDPOINT_ROUTER)
+	if (ep->kind == FDB_ROUTER)
 		return route_frame(skb, p, ep, ep->id);
-	if (ep->kind == ENDPOINT_VLAN)
+	if (ep->kind == FDB_VLAN)
 		return deliver_vlan(skb, ep);
 	return drop(DROP_INTERNAL);
 }

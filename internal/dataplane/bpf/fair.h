@@ -83,7 +83,7 @@ static __noinline bool allowed(const struct config *cfg, __u32 purpose, __u32 ow
 }
 
 /* Senders that are no workloads of this host: so many at a router, by their address. */
-#define STRANGERS 64
+#define OTHER_SENDERS 64
 
 /* Who sent a packet that a router has: the interface of a workload, whatever it says that
  * it is; else by its address. */
@@ -96,5 +96,5 @@ static __noinline __u64 source_of(struct __sk_buff *skb, const struct config *cf
 		return ifindex;
 	if (bpf_skb_load_bytes(skb, sizeof(struct eth) + offsetof(struct ipv4, src), &src, sizeof(src)))
 		src = 0;
-	return 1ULL << 32 | mix(cfg->hash_key, src) % STRANGERS;
+	return 1ULL << 32 | mix(cfg->hash_key, src) % OTHER_SENDERS;
 }

@@ -123,7 +123,7 @@ static __always_inline struct flow_row *flow_of_tunnel(struct __sk_buff *skb, st
 }
 
 /* Notes that the packet goes to a port, as it is now. */
-__noinline int remember(struct __sk_buff *skb, struct packet *p, struct endpoint *ep)
+__noinline int remember(struct __sk_buff *skb, struct packet *p, struct fdb_entry *ep)
 {
 	struct eth *eth = DATA(skb);
 	struct flow_row *r;

@@ -25,7 +25,7 @@ static __always_inline __u32 may_follow(__u32 from)
 	return 0;
 }
 
-/* Whether a frame may go to an endpoint of a kind. */
+/* Whether a frame may go to an FDB entry of a kind. */
 static __always_inline bool may_go(__u32 may, __u32 kind)
 {
 	return may >> (kind & 31) & 1;
@@ -48,12 +48,12 @@ static __always_inline int to_port(struct __sk_buff *skb, __u32 ifindex, __u32 f
 			r->known = known;
 		}
 	}
-	if (flags & ENDPOINT_F_PEER)
+	if (flags & FDB_F_PEER)
 		return bpf_redirect_peer(ifindex, 0);
 	return bpf_redirect(ifindex, 0);
 }
 
-static __always_inline int deliver(struct __sk_buff *skb, struct packet *p, struct endpoint *ep)
+static __always_inline int deliver(struct __sk_buff *skb, struct packet *p, struct fdb_entry *ep)
 {
 	if (p->generation)
 		remember(skb, p, ep);
@@ -77,7 +77,7 @@ static __always_inline int deliver_known(struct __sk_buff *skb, const struct flo
 }
 
 /* With a tag, out of the interface that carries the VLAN. */
-static __always_inline int deliver_vlan(struct __sk_buff *skb, const struct endpoint *ep)
+static __always_inline int deliver_vlan(struct __sk_buff *skb, const struct fdb_entry *ep)
 {
 	count_tx(ep->counter, skb->len);
 	if (bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), ep->vni))
@@ -302,17 +302,17 @@ static __always_inline bool arp_target(struct packet *p, const struct arp *a)
 	return mac;
 }
 
-/* Whether ARP from another source than a workload is told of an endpoint. */
-static __always_inline bool may_ask(__u32 from, const struct endpoint *ep)
+/* Whether ARP from another source than a workload is told of an FDB entry. */
+static __always_inline bool may_ask(__u32 from, const struct fdb_entry *ep)
 {
 	return ep && may_go(from == SOURCE_VLAN ? ASK_VLAN : ASK_TUNNEL, ep->kind);
 }
 
 /* Answers an ARP request from a port, a tunnel, or vlan. */
-__noinline int answer_arp(struct __sk_buff *skb, struct packet *p, struct endpoint *vlan)
+__noinline int answer_arp(struct __sk_buff *skb, struct packet *p, struct fdb_entry *vlan)
 {
 	struct port *port = NULL;
-	struct endpoint *ep;
+	struct fdb_entry *ep;
 	struct arp *a;
 	__be32 target;
 
@@ -340,8 +340,8 @@ __noinline int answer_arp(struct __sk_buff *skb, struct packet *p, struct endpoi
 		return drop(DROP_HAIRPIN);
 	}
 	if (!port) {
-		endpoint_key(p, p->net, p->learned.mac);
-		if (!may_ask(p->from, find_endpoint(p)))
+		fdb_key(p, p->net, p->learned.mac);
+		if (!may_ask(p->from, find_fdb_entry(p)))
 			return ARP_BRIDGE;
 	}
 	mac_copy(p->eth.dst, a->sender_mac);
@@ -358,8 +358,8 @@ __noinline int answer_arp(struct __sk_buff *skb, struct packet *p, struct endpoi
 	if (vlan)
 		return deliver_vlan(skb, vlan);
 	if (!port) {
-		ep = bpf_map_lookup_elem(&endpoints, endpoint_key(p, p->net, p->eth.dst));
-		if (!ep || ep->kind != ENDPOINT_REMOTE)
+		ep = bpf_map_lookup_elem(&fdb, fdb_key(p, p->net, p->eth.dst));
+		if (!ep || ep->kind != FDB_REMOTE)
 			return drop(DROP_L2_UNKNOWN);
 		return tunnel(skb, p, ep, true);
 	}

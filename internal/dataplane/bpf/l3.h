@@ -131,15 +131,15 @@ static __always_inline struct route *route_hop(struct __sk_buff *skb, struct pac
 	return &several->hop[hop_of_flow(skb, p, several) & (HOPS - 1)];
 }
 
-/* The frame goes into router. in: the endpoint whose MAC took it there, NULL where
+/* The frame goes into router. in: the FDB entry whose MAC took it there, NULL where
  * the router makes the packet itself (the slow path). A global function: the
  * verifier looks at it once, not once for each way that leads here. */
-__noinline int route_frame(struct __sk_buff *skb, struct packet *p, struct endpoint *in, __u32 router)
+__noinline int route_frame(struct __sk_buff *skb, struct packet *p, struct fdb_entry *in, __u32 router)
 {
 	struct eth *eth = DATA(skb);
 	struct ipv4 *ip = (void *)(eth + 1);
 	struct neighbor *n;
-	struct endpoint *ep = NULL;
+	struct fdb_entry *ep = NULL;
 	struct route *r = NULL;
 	union verdict_icmp why = {.type = ICMP_UNREACH};
 
@@ -217,7 +217,7 @@ __noinline int route_frame(struct __sk_buff *skb, struct packet *p, struct endpo
 			addr_copy(&p->neighbor.addr, &r->nexthop);
 		n = bpf_map_lookup_elem(&neighbors, &p->neighbor);
 		if (likely(n)) {
-			endpoint_key(p, r->net, n->mac);
+			fdb_key(p, r->net, n->mac);
 		} else {
 			__u64 mac = learned_neighbor(p);
 
@@ -228,17 +228,17 @@ __noinline int route_frame(struct __sk_buff *skb, struct packet *p, struct endpo
 				why.code = ICMP_UNREACH_HOST;
 				goto punt;
 			}
-			p->endpoint.net = r->net;
-			mac_unpack(p->endpoint.mac, mac);
-			p->endpoint.pad = 0;
+			p->fdb.net = r->net;
+			mac_unpack(p->fdb.mac, mac);
+			p->fdb.pad = 0;
 		}
-		ep = find_endpoint(p);
+		ep = find_fdb_entry(p);
 		if (unlikely(!ep))
 			return drop(DROP_L2_UNKNOWN);
-		if (unlikely(ep->kind == ENDPOINT_DROP))
+		if (unlikely(ep->kind == FDB_DROP))
 			return drop(ep->drop);
 		p->mtu = r->mtu;
-		if (ep->kind != ENDPOINT_ROUTER && ep->mtu < p->mtu)
+		if (ep->kind != FDB_ROUTER && ep->mtu < p->mtu)
 			p->mtu = ep->mtu;
 		if (unlikely(p->size > p->mtu && (p->df || skb->gso_size))) {
 			why.reason = DROP_FRAGMENTATION_NEEDED;
@@ -250,7 +250,7 @@ __noinline int route_frame(struct __sk_buff *skb, struct packet *p, struct endpo
 		if (p->mtu < p->least)
 			p->least = p->mtu;
 		p->turns++;
-		if (likely(ep->kind != ENDPOINT_ROUTER || p->size > p->mtu))
+		if (likely(ep->kind != FDB_ROUTER || p->size > p->mtu))
 			goto leave;
 		p->router = ep->id;
 		in = ep;
@@ -262,16 +262,16 @@ leave:
 	ip = (void *)(eth + 1);
 	if (unlikely((void *)(ip + 1) > DATA_END(skb)))
 		return drop(DROP_INTERNAL);
-	mac_copy(eth->dst, p->endpoint.mac);
+	mac_copy(eth->dst, p->fdb.mac);
 	mac_copy(eth->src, r->mac);
 	set_ttl(ip, p->ttl);
 	if (unlikely(p->size > p->mtu))
 		return punt_fragment(skb, p, r->net);
-	if (ep->kind == ENDPOINT_PORT)
+	if (ep->kind == FDB_PORT)
 		return deliver(skb, p, ep);
-	if (likely(ep->kind == ENDPOINT_REMOTE))
+	if (likely(ep->kind == FDB_REMOTE))
 		return tunnel(skb, p, ep, false);
-	if (ep->kind == ENDPOINT_VLAN)
+	if (ep->kind == FDB_VLAN)
 		return deliver_vlan(skb, ep);
 	return drop(DROP_INTERNAL);
 
@@ -285,30 +285,30 @@ static __always_inline int bridge(struct __sk_buff *skb, struct packet *p, enum 
 {
 	struct eth *eth = DATA(skb);
 	const __u32 may = may_follow(from);
-	struct endpoint *ep;
+	struct fdb_entry *ep;
 
 	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
 		return drop(DROP_FRAME_MALFORMED);
-	endpoint_key(p, p->net, eth->dst);
-	ep = find_endpoint(p);
+	fdb_key(p, p->net, eth->dst);
+	ep = find_fdb_entry(p);
 	if (unlikely(!ep))
 		return flood_net(skb, p);
-	if (unlikely(ep->kind == ENDPOINT_DROP))
+	if (unlikely(ep->kind == FDB_DROP))
 		return drop(ep->drop);
 	if (unlikely(!may_go(may, ep->kind)))
-		return drop(ep->kind == ENDPOINT_REMOTE ? DROP_TUNNEL_HAIRPIN : DROP_HAIRPIN);
-	if (likely(ep->kind == ENDPOINT_ROUTER)) {
+		return drop(ep->kind == FDB_REMOTE ? DROP_TUNNEL_HAIRPIN : DROP_HAIRPIN);
+	if (likely(ep->kind == FDB_ROUTER)) {
 		if (unlikely(eth->type == bpf_htons(ETH_P_ARP)))
 			return drop(DROP_ARP_TO_ROUTER);
 		return route_frame(skb, p, ep, ep->id);
 	}
-	if (ep->kind == ENDPOINT_PORT && ep->ifindex == p->ifindex)
+	if (ep->kind == FDB_PORT && ep->ifindex == p->ifindex)
 		return drop(DROP_HAIRPIN);
 	if (packet_len(skb) > ep->mtu)
 		return drop(DROP_MTU_EXCEEDED);
-	if (ep->kind == ENDPOINT_PORT)
+	if (ep->kind == FDB_PORT)
 		return deliver(skb, p, ep);
-	if (unlikely(ep->kind == ENDPOINT_VLAN))
+	if (unlikely(ep->kind == FDB_VLAN))
 		return deliver_vlan(skb, ep);
 	return tunnel(skb, p, ep, false);
 }

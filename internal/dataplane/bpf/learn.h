@@ -105,17 +105,17 @@ static __always_inline void discharge(__u32 port)
 		__sync_fetch_and_add(&l->used, -1);
 }
 
-/* The key of an endpoint. In whole words, as the hash reads it: a processor waits for
+/* The key of an FDB entry. In whole words, as the hash reads it: a processor waits for
  * smaller stores to reach its cache before it loads what they are parts of. */
-static __always_inline struct endpoint_key *endpoint_key(struct packet *p, __u32 net, const void *mac)
+static __always_inline struct fdb_key *fdb_key(struct packet *p, __u32 net, const void *mac)
 {
-	__u32 *to = (void *)&p->endpoint;
+	__u32 *to = (void *)&p->fdb;
 	const __u16 *rest = mac + 4;
 
 	to[0] = net;
 	to[1] = *(const __u32 *)mac;
 	to[2] = *rest;
-	return &p->endpoint;
+	return &p->fdb;
 }
 
 static __always_inline struct neighbor_key *neighbor_key(struct packet *p, __u32 net, const struct addr *a)
@@ -126,34 +126,34 @@ static __always_inline struct neighbor_key *neighbor_key(struct packet *p, __u32
 }
 
 /* The key of what was learned of a MAC. */
-static __always_inline struct sender_key *sender_mac(struct packet *p, __u32 net, const void *mac)
+static __always_inline struct learned_key *sender_mac(struct packet *p, __u32 net, const void *mac)
 {
-	__builtin_memset(&p->sender, 0, sizeof(p->sender));
-	p->sender.net = net;
-	p->sender.kind = SENDER_MAC;
-	mac_copy(&p->sender.addr, mac);
-	return &p->sender;
+	__builtin_memset(&p->source, 0, sizeof(p->source));
+	p->source.net = net;
+	p->source.kind = SENDER_MAC;
+	mac_copy(&p->source.addr, mac);
+	return &p->source;
 }
 
-static __always_inline struct sender_key *sender_addr(struct packet *p, __u32 net, const struct addr *a)
+static __always_inline struct learned_key *sender_addr(struct packet *p, __u32 net, const struct addr *a)
 {
-	p->sender.net = net;
-	p->sender.kind = SENDER_ADDR;
-	addr_copy(&p->sender.addr, a);
-	return &p->sender;
+	p->source.net = net;
+	p->source.kind = SENDER_ADDR;
+	addr_copy(&p->source.addr, a);
+	return &p->source;
 }
 
-/* Whether the tables say who has p->sender, so that nothing can be learned. */
+/* Whether the tables say who has p->source, so that nothing can be learned. */
 static __always_inline bool known(struct packet *p)
 {
-	struct sender_key *k = &p->sender;
+	struct learned_key *k = &p->source;
 
 	if (k->kind == SENDER_MAC)
-		return bpf_map_lookup_elem(&endpoints, endpoint_key(p, k->net, &k->addr));
+		return bpf_map_lookup_elem(&fdb, fdb_key(p, k->net, &k->addr));
 	return bpf_map_lookup_elem(&neighbors, neighbor_key(p, k->net, &k->addr));
 }
 
-/* Notes that a port, whose checks the frame has passed, has the MAC or the address p->sender.
+/* Notes that a port, whose checks the frame has passed, has the MAC or the address p->source.
  * moves: also where another port was heard of lately.
  *
  * Values of rows that are there are written in place: the kernel would give the
@@ -162,7 +162,7 @@ static __always_inline bool known(struct packet *p)
  * row leads it nowhere but to a port of its own network, by another look-up. */
 __noinline int learn(struct packet *p, struct port *port, __u64 mac, __u32 moves)
 {
-	struct sender *l;
+	struct learned_row *l;
 	__u32 zero = 0, holder;
 	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
 	__u64 now = bpf_ktime_get_coarse_ns();
@@ -170,7 +170,7 @@ __noinline int learn(struct packet *p, struct port *port, __u64 mac, __u32 moves
 	if (!p || !port || !cfg)
 		return 0;
 	p->generation = 0; /* each packet is to be seen */
-	l = bpf_map_lookup_elem(&senders, &p->sender);
+	l = bpf_map_lookup_elem(&learned, &p->source);
 	if (!l) {
 		if (known(p))
 			return 0;
@@ -179,7 +179,7 @@ __noinline int learn(struct packet *p, struct port *port, __u64 mac, __u32 moves
 			p->fresh.seen = now;
 			p->fresh.port = port->port;
 			p->fresh.pad = 0;
-			if (!bpf_map_update_elem(&senders, &p->sender, &p->fresh, BPF_NOEXIST))
+			if (!bpf_map_update_elem(&learned, &p->source, &p->fresh, BPF_NOEXIST))
 				return 0;
 			discharge(port->port);
 		}
@@ -220,27 +220,27 @@ static __always_inline void learn_addr(struct packet *p, struct port *port, cons
 }
 
 /* What was learned, if it is not too old. */
-static __always_inline struct sender *find_learned(const struct sender_key *k)
+static __always_inline struct learned_row *find_learned(const struct learned_key *k)
 {
 	__u32 zero = 0;
 	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
-	struct sender *l = bpf_map_lookup_elem(&senders, k);
+	struct learned_row *l = bpf_map_lookup_elem(&learned, k);
 
 	if (!l || !cfg || !within(bpf_ktime_get_coarse_ns(), l->seen, cfg->learn_age))
 		return NULL;
 	return l;
 }
 
-/* The port that the learned MAC of p->endpoint leads to, by the row of its own MAC; or the
+/* The port that the learned MAC of p->fdb leads to, by the row of its own MAC; or the
  * VLAN. */
-static __noinline struct endpoint *learned_endpoint(struct packet *p)
+static __noinline struct fdb_entry *learned_fdb_entry(struct packet *p)
 {
-	__u32 net = p->endpoint.net;
-	struct endpoint *ep;
-	struct sender *l;
+	__u32 net = p->fdb.net;
+	struct fdb_entry *ep;
+	struct learned_row *l;
 
 	p->generation = 0; /* other processors move what is learned */
-	l = find_learned(sender_mac(p, net, p->endpoint.mac));
+	l = find_learned(sender_mac(p, net, p->fdb.mac));
 	if (!l)
 		return NULL;
 	if (l->port & LEARNER_VLAN) {
@@ -252,26 +252,26 @@ static __noinline struct endpoint *learned_endpoint(struct packet *p)
 	p->holder.net = net;
 	mac_unpack(p->holder.mac, l->mac);
 	p->holder.pad = 0;
-	ep = bpf_map_lookup_elem(&endpoints, &p->holder);
-	if (!ep || ep->kind != ENDPOINT_PORT || ep->id != l->port)
+	ep = bpf_map_lookup_elem(&fdb, &p->holder);
+	if (!ep || ep->kind != FDB_PORT || ep->id != l->port)
 		return NULL;
 	return ep;
 }
 
-/* Where frames for the MAC of p->endpoint go. */
-static __always_inline struct endpoint *find_endpoint(struct packet *p)
+/* Where frames for the MAC of p->fdb go. */
+static __always_inline struct fdb_entry *find_fdb_entry(struct packet *p)
 {
-	struct endpoint *ep = bpf_map_lookup_elem(&endpoints, &p->endpoint);
+	struct fdb_entry *ep = bpf_map_lookup_elem(&fdb, &p->fdb);
 
 	if (likely(ep))
 		return ep;
-	return learned_endpoint(p);
+	return learned_fdb_entry(p);
 }
 
 /* Whether frames can be sent to what was learned. */
-static __always_inline bool reachable(const struct endpoint *ep)
+static __always_inline bool reachable(const struct fdb_entry *ep)
 {
-	return ep && (ep->kind == ENDPOINT_PORT || ep->kind == ENDPOINT_VLAN);
+	return ep && (ep->kind == FDB_PORT || ep->kind == FDB_VLAN);
 }
 
 /* The MAC that was learned for the address of p->neighbor, 0 where there is none that leads
@@ -279,7 +279,7 @@ static __always_inline bool reachable(const struct endpoint *ep)
 static __noinline __u64 learned_neighbor(struct packet *p)
 {
 	__u32 net = p->neighbor.net;
-	struct sender *l;
+	struct learned_row *l;
 	__u64 mac;
 
 	p->generation = 0; /* as above */
@@ -287,8 +287,8 @@ static __noinline __u64 learned_neighbor(struct packet *p)
 	if (!l)
 		return 0;
 	mac = l->mac;
-	p->endpoint.net = net;
-	mac_unpack(p->endpoint.mac, mac);
-	p->endpoint.pad = 0;
-	return reachable(find_endpoint(p)) ? mac : 0;
+	p->fdb.net = net;
+	mac_unpack(p->fdb.mac, mac);
+	p->fdb.pad = 0;
+	return reachable(find_fdb_entry(p)) ? mac : 0;
 }

@@ -27,17 +27,17 @@
 
 HASH(ports, __u32, struct port);
 HASH(port_addrs, struct port_addr_key, __u32);
-HASH(endpoints, struct endpoint_key, struct endpoint);
+HASH(fdb, struct fdb_key, struct fdb_entry);
 HASH(hops, struct route_key, struct next_hops);
 HASH(neighbors, struct neighbor_key, struct neighbor);
 HASH(tunnel_ips, struct addr, struct tunnel_ip);
 HASH(vnis, struct vni_key, struct vni);
-HASH(vlans, struct vlan_key, struct endpoint);
+HASH(vlans, struct vlan_key, struct fdb_entry);
 HASH(peers, struct peer_key, struct peer);
 HASH(vteps, struct vtep_key, struct vtep);
 HASH(floods, struct flood_key, struct flood);
 HASH(icmp_buckets, __u32, struct icmp_bucket);
-HASH(senders, struct sender_key, struct sender);
+HASH(learned, struct learned_key, struct learned_row);
 HASH(learners, __u32, struct learner);
 
 struct {

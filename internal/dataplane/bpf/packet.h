@@ -54,8 +54,8 @@ struct packet {
 	__u32 turns;      /* routers on the way */
 
 	/* The keys that were looked for last. */
-	struct endpoint_key endpoint;
-	struct endpoint_key holder; /* of a learned MAC */
+	struct fdb_key fdb;
+	struct fdb_key holder; /* of a learned MAC */
 	union {
 		struct route_key route;
 		struct {
@@ -65,7 +65,7 @@ struct packet {
 	};
 	struct peer_key tunnel; /* SOURCE_TUNNEL: also what its outer header says */
 	struct vni_key vni;
-	struct sender_key sender;
+	struct learned_key source;
 
 	struct flow flow; /* on its way into a tunnel */
 
@@ -83,8 +83,8 @@ struct packet {
 	/* What is learned, and for whom. */
 	struct addr addr;
 	struct neighbor learned;
-	struct sender fresh;
-	struct port stranger;
+	struct learned_row fresh;
+	struct port station;
 };
 
 struct {

@@ -129,7 +129,7 @@ __noinline int punt_probe(struct __sk_buff *skb, struct packet *p)
 
 /* Drops a packet at a router, with an ICMP error where that may be. in: where the
  * packet came into the router, NULL where the router made it. */
-__noinline int punt_icmp(struct __sk_buff *skb, struct packet *p, struct endpoint *in, __u32 word)
+__noinline int punt_icmp(struct __sk_buff *skb, struct packet *p, struct fdb_entry *in, __u32 word)
 {
 	union verdict_icmp v = {.word = word};
 	__u32 zero = 0;

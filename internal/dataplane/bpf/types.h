@@ -59,19 +59,19 @@ struct pair_key {
 	struct addr addr;
 };
 
-/* senders: what the programs saw of senders that pairs allow. Written by the
- * programs; the agent removes rows. What endpoints or neighbors say of a MAC or an
+/* learned: what the programs saw of senders that pairs allow. Written by the
+ * programs; the agent removes rows. What fdb or neighbors say of a MAC or an
  * address comes first. */
 enum sender_kind {
 	SENDER_MAC = 1,  /* MAC (in the first bytes of addr) → port */
 	SENDER_ADDR = 2, /* address → MAC */
 };
-struct sender_key {
+struct learned_key {
 	__u32 net;
 	__u32 kind;
 	struct addr addr;
 };
-struct sender {
+struct learned_row {
 	__u64 mac;  /* SENDER_ADDR: of the address; SENDER_MAC: of the port itself.
 	               Little-endian: six bytes, then two of 0. SENDER_MAC on a VLAN:
 	               its key in vlans, the interface in the lower half */
@@ -81,7 +81,7 @@ struct sender {
 	__u32 pad;
 };
 
-/* learners: port → rows of senders that were charged to it, less those that another
+/* learners: port → rows of learned that were charged to it, less those that another
  * port took over */
 #define LEARNER_VLAN (1U << 31)
 struct learner {
@@ -97,45 +97,45 @@ struct asked {
 	struct addr addr;
 };
 
-/* endpoints: (network, MAC) → what takes the frame */
-enum endpoint_kind {
-	ENDPOINT_PORT = 1,
-	ENDPOINT_ROUTER = 2,
-	ENDPOINT_REMOTE = 3,
-	ENDPOINT_DROP = 4,
-	ENDPOINT_VLAN = 5, /* in vlans alone */
+/* fdb: (network, MAC) → what takes the frame */
+enum fdb_kind {
+	FDB_PORT = 1,
+	FDB_ROUTER = 2,
+	FDB_REMOTE = 3,
+	FDB_DROP = 4,
+	FDB_VLAN = 5, /* in vlans alone */
 };
-#define ENDPOINT_F_PEER 1   /* bpf_redirect_peer: a veth whose peer is in another namespace */
-#define ENDPOINT_F_KERNEL 2 /* ENDPOINT_REMOTE: by the kernel's output path, always */
-struct endpoint_key {
+#define FDB_F_PEER 1   /* bpf_redirect_peer: a veth whose peer is in another namespace */
+#define FDB_F_KERNEL 2 /* FDB_REMOTE: by the kernel's output path, always */
+struct fdb_key {
 	__u32 net;
 	__u8 mac[6];
 	__u16 pad;
 };
-struct endpoint {
+struct fdb_entry {
 	__u8 kind;
 	__u8 flags;
-	__u8 drop; /* ENDPOINT_DROP; ENDPOINT_VLAN, where not 0 */
+	__u8 drop; /* FDB_DROP; FDB_VLAN, where not 0 */
 	__u8 pad;
-	__u32 id;      /* port key or router key; ENDPOINT_VLAN: network */
-	__u32 ifindex; /* ENDPOINT_PORT, ENDPOINT_VLAN */
-	__u32 counter; /* index in counters: ENDPOINT_PORT, ENDPOINT_REMOTE, ENDPOINT_VLAN */
-	__u32 mtu;     /* largest IP packet, bytes: ENDPOINT_PORT, ENDPOINT_REMOTE, ENDPOINT_VLAN */
-	__u32 vni;     /* ENDPOINT_REMOTE; ENDPOINT_VLAN: its number */
-	__u32 table;   /* ENDPOINT_REMOTE: kernel routing table of the outer packet;
-	                  ENDPOINT_VLAN: as learn_limit of a port */
+	__u32 id;      /* port key or router key; FDB_VLAN: network */
+	__u32 ifindex; /* FDB_PORT, FDB_VLAN */
+	__u32 counter; /* index in counters: FDB_PORT, FDB_REMOTE, FDB_VLAN */
+	__u32 mtu;     /* largest IP packet, bytes: FDB_PORT, FDB_REMOTE, FDB_VLAN */
+	__u32 vni;     /* FDB_REMOTE; FDB_VLAN: its number */
+	__u32 table;   /* FDB_REMOTE: kernel routing table of the outer packet;
+	                  FDB_VLAN: as learn_limit of a port */
 	__u32 pad2;
-	struct addr addr;  /* ENDPOINT_ROUTER: its address here; ENDPOINT_REMOTE: the VTEP */
-	struct addr local; /* ENDPOINT_REMOTE: our tunnel IP */
+	struct addr addr;  /* FDB_ROUTER: its address here; FDB_REMOTE: the VTEP */
+	struct addr local; /* FDB_REMOTE: our tunnel IP */
 };
 
-/* Where a frame that is bridged may go: the bit of an endpoint's kind, and copies of it.
+/* Where a frame that is bridged may go: the bit of an FDB entry's kind, and copies of it.
  * docs/PIPELINE.md has this as a table. */
 enum destination {
-	TO_PORT = 1 << ENDPOINT_PORT,
-	TO_ROUTER = 1 << ENDPOINT_ROUTER,
-	TO_REMOTE = 1 << ENDPOINT_REMOTE,
-	TO_VLAN = 1 << ENDPOINT_VLAN,
+	TO_PORT = 1 << FDB_PORT,
+	TO_ROUTER = 1 << FDB_ROUTER,
+	TO_REMOTE = 1 << FDB_REMOTE,
+	TO_VLAN = 1 << FDB_VLAN,
 	TO_COPIES = 1 << 6,      /* to the network's ports, where nobody has the address */
 	TO_VLAN_COPIES = 1 << 7, /* to its VLANs */
 	TO_HOST = 1 << 8,        /* the host's own stack */
@@ -153,7 +153,7 @@ enum may_ask {
 	ASK_TUNNEL = TO_PORT | TO_ROUTER | TO_VLAN,
 };
 
-/* vlans: (interface, VLAN) → network, as an endpoint of kind ENDPOINT_VLAN */
+/* vlans: (interface, VLAN) → network, as an FDB entry of kind FDB_VLAN */
 struct vlan_key {
 	__u32 ifindex;
 	__u32 vlan;
@@ -345,7 +345,7 @@ struct flow_row {
 	__u8 dst[6];
 	__u8 src[6];
 	__u32 ifindex;
-	__u32 flags;  /* ENDPOINT_F_* */
+	__u32 flags;  /* FDB_F_* */
 	__u64 pad[4]; /* for what an outer header takes */
 };
 
@@ -361,7 +361,7 @@ struct config {
 	__u64 learn_hold;
 	__u64 learn_age;
 	__u32 mark; /* bits of skb->mark that from_underlay sets, and from_vxlan wants */
-	/* How many rows of senders fewer each port may hold while there are few left; the
+	/* How many rows of learned fewer each port may hold while there are few left; the
 	 * VLANs of a network so many times that. */
 	__u32 learn_less;
 #define LEARN_PORTS_OF_VLAN 16
@@ -374,7 +374,7 @@ enum slow_kind {
 	SLOW_FRAGMENT = 2, /* to the agent: cut this packet; its Ethernet header is final */
 	SLOW_ROUTE = 3,    /* from the agent: the router originates this packet */
 	SLOW_BRIDGE = 4,   /* from the agent: forward this frame in the network, to
-	                      the endpoint of its destination MAC */
+	                      the FDB entry of its destination MAC */
 	SLOW_PROBE = 5,    /* to the agent: what came back for a probe of the router; with
 	                      a reason: the probe itself, which did not leave the router */
 	SLOW_ARP = 6,      /* to the agent and back: ask the ports of the network who
@@ -410,7 +410,7 @@ enum verdict {
 struct record {
 	__u8 verdict;
 	__u8 reason;
-	__u8 flags; /* ENDPOINT_F_* of the endpoint it went to */
+	__u8 flags; /* FDB_F_* of the FDB entry it went to */
 	__u8 tos;
 	__u32 ifindex;
 	__u32 net;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0) */
-/* From a VLAN of an uplink. Whoever is there is a stranger: it is what no port, router or
+/* From a VLAN of an uplink. Whoever is there is a station of its own: it is what no port, router or
  * remote site is, and takes nothing from them. */
 #pragma once
 
@@ -9,9 +9,9 @@
 #include "learn.h"
 
 /* Whether a port holds a MAC or an address by a pair. */
-static __always_inline bool held_by_port(const struct sender_key *k)
+static __always_inline bool held_by_port(const struct learned_key *k)
 {
-	struct sender *l = find_learned(k);
+	struct learned_row *l = find_learned(k);
 
 	return l && !(l->port & LEARNER_VLAN);
 }
@@ -25,9 +25,9 @@ static __always_inline bool addr_taken(struct packet *p, __u32 net, const struct
 }
 
 /* The allowance that what is learned on a network's VLANs is charged to. */
-static __always_inline struct port *stranger(struct packet *p, const struct endpoint *vlan)
+static __always_inline struct port *vlan_station(struct packet *p, const struct fdb_entry *vlan)
 {
-	struct port *s = &p->stranger;
+	struct port *s = &p->station;
 
 	__builtin_memset(s, 0, sizeof(*s));
 	s->port = LEARNER_VLAN | vlan->id;
@@ -38,30 +38,30 @@ static __always_inline struct port *stranger(struct packet *p, const struct endp
 
 /* Checks an address with the MAC it came with, and learns it if it can be one of the
  * network's. */
-static __noinline bool vlan_addr(struct packet *p, const struct endpoint *vlan, __be32 v4)
+static __noinline bool vlan_addr(struct packet *p, const struct fdb_entry *vlan, __be32 v4)
 {
 	addr_v4(&p->addr, v4);
 	if (addr_taken(p, vlan->id, &p->addr))
 		return false;
 	if (pair_net(vlan->id, &p->addr))
-		learn_addr(p, stranger(p, vlan), &p->addr, p->eth.src, true);
+		learn_addr(p, vlan_station(p, vlan), &p->addr, p->eth.src, true);
 	return true;
 }
 
 /* Checks and learns the source of a frame. Drop reason, or 0. */
-static __noinline __u32 vlan_source(struct packet *p, const struct endpoint *vlan)
+static __noinline __u32 vlan_source(struct packet *p, const struct fdb_entry *vlan)
 {
 	const __u8 *src = p->eth.src;
 	__u32 net = vlan->id;
 
-	if (src[0] & 1 || bpf_map_lookup_elem(&endpoints, endpoint_key(p, net, src)) || held_by_port(sender_mac(p, net, src)))
+	if (src[0] & 1 || bpf_map_lookup_elem(&fdb, fdb_key(p, net, src)) || held_by_port(sender_mac(p, net, src)))
 		return DROP_SPOOF_MAC;
-	learn(p, stranger(p, vlan), p->ifindex | (__u64)vlan->vni << 32, true);
+	learn(p, vlan_station(p, vlan), p->ifindex | (__u64)vlan->vni << 32, true);
 	return 0;
 }
 
 /* Checks who sends a frame, without its tag, and learns it. Drop reason, or 0. */
-static __noinline __u32 vlan_check(struct __sk_buff *skb, struct packet *p, const struct endpoint *vlan)
+static __noinline __u32 vlan_check(struct __sk_buff *skb, struct packet *p, const struct fdb_entry *vlan)
 {
 	__u32 why;
 
@@ -99,7 +99,7 @@ static __noinline __u32 vlan_check(struct __sk_buff *skb, struct packet *p, cons
 static __always_inline int from_trunk(struct __sk_buff *skb, struct packet *p)
 {
 	struct vlan_key k = {.ifindex = skb->ifindex};
-	struct endpoint *vlan;
+	struct fdb_entry *vlan;
 	struct eth *eth;
 	__be16 inner;
 	__u32 why;

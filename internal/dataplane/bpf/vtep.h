@@ -66,7 +66,7 @@ static __always_inline void flow_of(struct flow *f, const struct eth *eth, const
 	f->hash = mix(h, mac_number(eth->src));
 }
 
-static __always_inline void record_tunnel(enum verdict v, const struct endpoint *ep, __u8 tos)
+static __always_inline void record_tunnel(enum verdict v, const struct fdb_entry *ep, __u8 tos)
 {
 	struct record *r = record_of(v);
 
@@ -85,7 +85,7 @@ static __always_inline void record_tunnel(enum verdict v, const struct endpoint 
  * made the kernel believe of the path (a route exception, which anybody can bring about)
  * would have it drop what is larger. So it sends fragments, which the peer's kernel
  * puts together. */
-static __always_inline int tunnel_by_device(struct __sk_buff *skb, struct packet *p, const struct endpoint *ep, __u8 tos,
+static __always_inline int tunnel_by_device(struct __sk_buff *skb, struct packet *p, const struct fdb_entry *ep, __u8 tos,
 					    const struct config *cfg)
 {
 	struct bpf_tunnel_key *key = &p->key;
@@ -111,7 +111,7 @@ static __always_inline __u16 port_of(const struct flow *f)
 	return 49152 | f->hash >> 50;
 }
 
-static __always_inline void write_outer(void *data, const struct endpoint *ep, const struct flow *flow,
+static __always_inline void write_outer(void *data, const struct fdb_entry *ep, const struct flow *flow,
 					const struct eth *inner, __u32 len)
 {
 	struct eth *eth = data;
@@ -151,7 +151,7 @@ static __always_inline void write_outer(void *data, const struct endpoint *ep, c
 /* The next hop of the outer packet; NULL: no route. The look-up is the dearest part
  * of the way into a tunnel, so that its answer serves the flow for the rest of the
  * clock's tick (10 ms at most). *fresh is set where it was asked just now. */
-static __always_inline struct nexthop *next_hop(struct __sk_buff *skb, struct packet *p, const struct endpoint *ep,
+static __always_inline struct nexthop *next_hop(struct __sk_buff *skb, struct packet *p, const struct fdb_entry *ep,
 						__u16 port, __u64 hash, const struct config *cfg, bool *fresh)
 {
 	long err;
@@ -172,7 +172,7 @@ static __always_inline struct nexthop *next_hop(struct __sk_buff *skb, struct pa
 	fib->sport = bpf_htons(port);
 	fib->dport = bpf_htons(VXLAN_PORT);
 	/* Not 0, or the kernel holds the bare frame against the device's MTU; the
-	 * endpoint's mtu has decided that. */
+	 * FDB entry's mtu has decided that. */
 	fib->tot_len = 1;
 	/* bpf_ipv4_fib_lookup wants the forwarding switch of this device on, and has
 	 * no other use for it with DIRECT. */
@@ -200,7 +200,7 @@ static __always_inline struct nexthop *next_hop(struct __sk_buff *skb, struct pa
 
 /* To a remote VTEP. by_device: always through the vxlan device. A global function:
  * the verifier looks at it once, not once for each way that leads here. */
-__noinline int tunnel(struct __sk_buff *skb, struct packet *p, struct endpoint *ep, bool by_device)
+__noinline int tunnel(struct __sk_buff *skb, struct packet *p, struct fdb_entry *ep, bool by_device)
 {
 	__u32 zero = 0, len = skb->len;
 	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
@@ -221,7 +221,7 @@ __noinline int tunnel(struct __sk_buff *skb, struct packet *p, struct endpoint *
 		return drop(DROP_UNDERLAY_NO_ROUTE);
 	/* Anything else than these flags and 14 bytes of inner Ethernet header
 	 * breaks the segmentation of what is inside. */
-	if (unlikely(!flow->ip || by_device || ep->flags & ENDPOINT_F_KERNEL ||
+	if (unlikely(!flow->ip || by_device || ep->flags & FDB_F_KERNEL ||
 		     bpf_skb_adjust_room(skb, OUTER_LEN, BPF_ADJ_ROOM_MAC,
 					 BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 |
 						 BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2(14) |

@@ -36,7 +36,7 @@ var branches = []string{
 	"learn", "port/other-mac", "port/paired", "arp/other-mac", "arp/paired", "bridge/router-arp", "route/ask", "slow/arp",
 	"vlan/in", "vlan/arp", "vlan/address", "arp/answer-vlan", "bridge/vlan", "route/vlan", "flood/vlan", "tagged",
 	"flow", "bridge/port", "bridge/router", "bridge/remote", "bridge/drop", "bridge/too-big",
-	"route/port", "route/remote", "route/router", "route/fragment", "route/echo", "route/drop", "route/endpoint-drop", "route/l2-unknown",
+	"route/port", "route/remote", "route/router", "route/fragment", "route/echo", "route/drop", "route/fdb-drop", "route/l2-unknown",
 	"route/hops", "route/hops-down", "route/hop-left", "route/local-icmp", "route/local-originator", "icmp", "no-icmp", "route/probe", "probe-failed",
 	"underlay/decapsulated", "underlay/kernel", "underlay/vouched", "underlay/unvouched", "underlay/not-ip", "underlay/gso-not-tcp", "underlay/rigid", "underlay/ecn-changed", "tunnel/peer-drop",
 	"vxlan/in", "vxlan/arp", "slow/route", "slow/bridge", "slow/bridge-router",

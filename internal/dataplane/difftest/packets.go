@@ -275,7 +275,7 @@ func (g *gen) dstMAC(n *network) model.MAC {
 		}
 		return packet.Broadcast
 	case 16, 17:
-		return stranger(n, g.r.IntN(strangers)).mac
+		return station(n, g.r.IntN(stations)).mac
 	case 1:
 		return newMAC(g.r)
 	case 2:
@@ -318,7 +318,7 @@ func (g *gen) routedTo(n *network) netip.Addr {
 		return pick(g.r, n.routes).ip
 	case 23:
 		m := pick(g.r, g.t.nets)
-		return stranger(&m, g.r.IntN(strangers)).ip
+		return station(&m, g.r.IntN(stations)).ip
 	case 20, 21, 22:
 		if m := pick(g.r, g.t.nets); len(m.ports) > 0 {
 			ip, _ := g.shared(&m)
@@ -500,7 +500,7 @@ func (g *gen) arp(n *network, src model.MAC, ip netip.Addr) []byte {
 	dst := packet.Broadcast
 	switch g.r.IntN(28) {
 	case 24:
-		a.TargetIP = stranger(n, g.r.IntN(strangers)).ip
+		a.TargetIP = station(n, g.r.IntN(stations)).ip
 	case 25:
 		if len(n.ports) > 0 {
 			a.TargetIP, _ = g.shared(n)

@@ -9,11 +9,11 @@ import (
 	"github.com/causeway-net/causeway/internal/packet"
 )
 
-// strangers is how many hosts a network's VLANs have.
-const strangers = 30
+// stations is how many hosts a network's VLANs have.
+const stations = 30
 
-// stranger is a host on a network's VLANs; its address is in the network's subnet.
-func stranger(n *network, i int) host {
+// station is a host on a network's VLANs; its address is in the network's subnet.
+func station(n *network, i int) host {
 	b := n.prefix.Addr().As4()
 	b[3] = byte(100 + i)
 	return host{mac: model.MAC{0x52, 0x54, b[1], b[2], 0, byte(i)}, ip: netip.AddrFrom4(b)}
@@ -23,7 +23,7 @@ func stranger(n *network, i int) host {
 func (g *gen) trunk() Case {
 	c := Case{Program: FromUnderlay}
 	n := &g.t.nets[g.r.IntN(4)]
-	h := stranger(n, g.r.IntN(strangers))
+	h := station(n, g.r.IntN(stations))
 	src, ip := h.mac, h.ip
 	switch g.r.IntN(24) {
 	case 0:
@@ -48,7 +48,7 @@ func (g *gen) trunk() Case {
 		f[5], f[4], f[3], f[2], f[1], f[0] = byte(g.r.IntN(20)), 0, 0, 0xc2, 0x80, 0x01
 	}
 	if g.chance(10) {
-		dst := stranger(n, g.r.IntN(strangers)).mac
+		dst := station(n, g.r.IntN(stations)).mac
 		copy(f, dst[:])
 	}
 	k := pick(g.r, n.vlans)

@@ -64,7 +64,7 @@ type network struct {
 type host struct {
 	mac    model.MAC
 	ip     netip.Addr
-	kind   hoststate.EndpointKind // 0: a neighbor without an endpoint
+	kind   hoststate.FDBKind // 0: a neighbor without an FDB entry
 	remote hoststate.PeerKey
 }
 
@@ -137,7 +137,7 @@ func NewTopology(seed uint64) *Topology {
 	t := &Topology{
 		State: hoststate.State{
 			Ports: map[model.PortKey]hoststate.Port{}, Networks: map[model.NetworkKey]hoststate.Network{},
-			Routers: map[model.RouterKey]hoststate.Router{}, Endpoints: map[hoststate.EndpointKey]hoststate.Endpoint{},
+			Routers: map[model.RouterKey]hoststate.Router{}, FDB: map[hoststate.FDBKey]hoststate.FDBEntry{},
 			Neighbors: map[hoststate.NeighborKey]model.MAC{}, Routes: map[hoststate.RouteKey]hoststate.Route{},
 			Hops: map[hoststate.RouteKey][]hoststate.Hop{},
 			VNIs: map[hoststate.VNIKey]model.NetworkKey{}, Peers: map[hoststate.PeerKey]hoststate.Peer{},
@@ -233,7 +233,7 @@ func (t *Topology) addHops(r *rand.Rand) {
 				var mac model.MAC
 				others := slices.Clone(n.hosts)
 				for _, h := range n.routes {
-					if e := t.State.Endpoints[hoststate.EndpointKey{Network: n.key, MAC: h.mac}]; e.Router == k {
+					if e := t.State.FDB[hoststate.FDBKey{Network: n.key, MAC: h.mac}]; e.Router == k {
 						mac = h.mac
 					} else if r.IntN(3) == 0 {
 						others = append(others, h)
@@ -241,7 +241,7 @@ func (t *Topology) addHops(r *rand.Rand) {
 				}
 				r.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
 				for _, h := range others {
-					down := h.kind == hoststate.EndpointDrop
+					down := h.kind == hoststate.FDBDrop
 					if j%3 == 0 && !down || j == 7 && down {
 						hops = append(hops, hoststate.Hop{Network: n.key, NextHop: h.ip, MAC: mac})
 					}
@@ -273,7 +273,7 @@ func (t *Topology) addHops(r *rand.Rand) {
 func (t *Topology) Thin(seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 0x7468696e))
 	thin(r, t.State.Ports)
-	thin(r, t.State.Endpoints)
+	thin(r, t.State.FDB)
 	thin(r, t.State.Neighbors)
 	thin(r, t.State.Routes)
 	thin(r, t.State.VNIs)
@@ -336,17 +336,17 @@ func (t *Topology) addNetworks(r *rand.Rand) {
 }
 
 // add makes a MAC and an address in n; both tables get a row unless kind is 0,
-// which leaves the endpoint out.
-func (t *Topology) add(r *rand.Rand, n *network, e hoststate.Endpoint) host {
+// which leaves the FDB entry out.
+func (t *Topology) add(r *rand.Rand, n *network, e hoststate.FDBEntry) host {
 	b := n.prefix.Addr().As4()
 	b[3] = byte(len(n.hosts) + len(n.routes) + 1)
 	h := host{mac: newMAC(r), ip: netip.AddrFrom4(b), kind: e.Kind}
 	t.State.Neighbors[hoststate.NeighborKey{Network: n.key, IP: h.ip}] = h.mac
-	if e.Kind == hoststate.EndpointRouter {
+	if e.Kind == hoststate.FDBRouter {
 		e.Addr = h.ip
 	}
 	if e.Kind != 0 {
-		t.State.Endpoints[hoststate.EndpointKey{Network: n.key, MAC: h.mac}] = e
+		t.State.FDB[hoststate.FDBKey{Network: n.key, MAC: h.mac}] = e
 	}
 	return h
 }
@@ -355,7 +355,7 @@ func (t *Topology) addPorts(r *rand.Rand) {
 	for i := range Interfaces - 2 {
 		n := &t.nets[i%4] // network 4 has only remote and dropped hosts
 		k := model.PortKey(r.Uint32N(model.MaxKey-100)/20*20 + uint32(i) + 1)
-		h := t.add(r, n, hoststate.Endpoint{Kind: hoststate.EndpointPort, Port: k})
+		h := t.add(r, n, hoststate.FDBEntry{Kind: hoststate.FDBPort, Port: k})
 		p := hoststate.Port{
 			ID: model.PortID(fmt.Sprintf("port-%d", i)), Network: n.key, Interface: InterfaceName(i), MAC: h.mac,
 			Addrs: []netip.Addr{h.ip}, PortSecurity: r.IntN(2) == 0,
@@ -398,7 +398,7 @@ func (t *Topology) addRouters(r *rand.Rand) {
 		t.routers = append(t.routers, k)
 		// Router i stands between networks i and i+1, so that they make a ring.
 		for _, n := range []*network{&t.nets[i], &t.nets[(i+1)%5]} {
-			h := t.add(r, n, hoststate.Endpoint{Kind: hoststate.EndpointRouter, Router: k})
+			h := t.add(r, n, hoststate.FDBEntry{Kind: hoststate.FDBRouter, Router: k})
 			n.routes = append(n.routes, h)
 			prefix := n.prefix
 			if _, taken := t.State.Routes[hoststate.RouteKey{Router: k, Prefix: prefix}]; !taken {
@@ -425,8 +425,8 @@ func (t *Topology) addRemotes(r *rand.Rand, n *network) {
 		t.State.Peers[key] = peer
 		t.peers = append(t.peers, key)
 		for range 2 {
-			h := t.add(r, n, hoststate.Endpoint{
-				Kind: hoststate.EndpointRemote, Addr: v, TunnelIP: tunnel, VNI: vni, Gateway: gateway,
+			h := t.add(r, n, hoststate.FDBEntry{
+				Kind: hoststate.FDBRemote, Addr: v, TunnelIP: tunnel, VNI: vni, Gateway: gateway,
 			})
 			h.remote = key
 			n.hosts = append(n.hosts, h)
@@ -439,8 +439,8 @@ func (t *Topology) addRemotes(r *rand.Rand, n *network) {
 		key := hoststate.PeerKey{TunnelIP: other, Remote: t.vteps[0], VNI: vni + 1}
 		t.State.Peers[key] = hoststate.Peer{Network: n.key, Gateway: model.GatewayDeviceID(fmt.Sprintf("gateway-%d", (g+1)%3))}
 		t.peers = append(t.peers, key)
-		h := t.add(r, n, hoststate.Endpoint{
-			Kind: hoststate.EndpointRemote, Addr: key.Remote, TunnelIP: other, VNI: vni + 1,
+		h := t.add(r, n, hoststate.FDBEntry{
+			Kind: hoststate.FDBRemote, Addr: key.Remote, TunnelIP: other, VNI: vni + 1,
 			Gateway: model.GatewayDeviceID(fmt.Sprintf("gateway-%d", (g+1)%3)),
 		})
 		h.remote = key
@@ -450,11 +450,11 @@ func (t *Topology) addRemotes(r *rand.Rand, n *network) {
 
 func (t *Topology) addDrops(r *rand.Rand, n *network) {
 	for _, why := range dropReasons {
-		n.hosts = append(n.hosts, t.add(r, n, hoststate.Endpoint{Kind: hoststate.EndpointDrop, Drop: why}))
+		n.hosts = append(n.hosts, t.add(r, n, hoststate.FDBEntry{Kind: hoststate.FDBDrop, Drop: why}))
 	}
-	n.hosts = append(n.hosts, t.add(r, n, hoststate.Endpoint{}))
+	n.hosts = append(n.hosts, t.add(r, n, hoststate.FDBEntry{}))
 	// A port that another host has taken away already.
-	n.hosts = append(n.hosts, t.add(r, n, hoststate.Endpoint{Kind: hoststate.EndpointPort, Port: model.MaxKey}))
+	n.hosts = append(n.hosts, t.add(r, n, hoststate.FDBEntry{Kind: hoststate.FDBPort, Port: model.MaxKey}))
 }
 
 // addRoutes gives every router ways to prefixes that it has no interface in:
@@ -470,7 +470,7 @@ func (t *Topology) addRoutes(r *rand.Rand) {
 		out := &t.nets[(i+1)%5]
 		mac := out.routes[0].mac
 		for _, h := range out.routes {
-			if e := t.State.Endpoints[hoststate.EndpointKey{Network: out.key, MAC: h.mac}]; e.Router == k {
+			if e := t.State.FDB[hoststate.FDBKey{Network: out.key, MAC: h.mac}]; e.Router == k {
 				mac = h.mac
 			}
 		}
@@ -479,7 +479,7 @@ func (t *Topology) addRoutes(r *rand.Rand) {
 		}
 		// 172.16/12 goes round the ring until a router knows better, or for ever.
 		for _, h := range out.routes {
-			if e := t.State.Endpoints[hoststate.EndpointKey{Network: out.key, MAC: h.mac}]; e.Router != k {
+			if e := t.State.FDB[hoststate.FDBKey{Network: out.key, MAC: h.mac}]; e.Router != k {
 				set("172.16.0.0/12", via(h.ip))
 				for n := range 4 {
 					set(fmt.Sprintf("10.0.%d.0/24", n), via(h.ip))

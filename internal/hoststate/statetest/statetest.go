@@ -123,8 +123,8 @@ func value(r *rand.Rand, t reflect.Type) reflect.Value {
 		return within(1, model.MaxVNI)
 	case reflect.TypeFor[reason.Reason]():
 		return within(0, uint64(reason.Count)-1)
-	case reflect.TypeFor[hoststate.EndpointKind]():
-		return within(1, uint64(hoststate.EndpointDrop))
+	case reflect.TypeFor[hoststate.FDBKind]():
+		return within(1, uint64(hoststate.FDBDrop))
 	case reflect.TypeFor[hoststate.RouteKind]():
 		return within(1, uint64(hoststate.RouteDrop))
 	}
