@@ -11,26 +11,19 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/causeway-net/causeway/internal/apiserver"
 	"github.com/causeway-net/causeway/internal/config"
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/metrics"
-	"github.com/causeway-net/causeway/internal/model"
-	"github.com/causeway-net/causeway/internal/neutronapi"
-	"github.com/causeway-net/causeway/internal/ratelimit"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
 	"github.com/causeway-net/causeway/internal/store/etcdstore"
@@ -55,9 +48,6 @@ type Config struct {
 type Addresses struct {
 	API, Agents, Metrics net.Addr
 }
-
-// shutdownTimeout bounds how long requests under way are waited for.
-const shutdownTimeout = 10 * time.Second
 
 // Run runs a controller until ctx ends, then ends it in order and returns nil; or
 // until it cannot go on.
@@ -125,91 +115,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}()
 	log.Info("store open", "took", time.Since(begin).Round(time.Millisecond))
 
-	st := countedStore{etcd, counts}
-	if cfg.onStore != nil {
-		cfg.onStore(st)
-	}
-	rules := site.New(st, site.Options{UnderlayMTU: cfg.UnderlayMTU, Quotas: quotas, Limits: site.Limits(cfg.Limits), Logger: log})
-	hub := newHub(st, rules, counts, log)
-	agents, err := hostsync.NewServer(hostsync.ServerOptions{
-		Hosts: hub, LocalHost: model.HostName(cfg.LocalHost), TLS: agentTLS(cfg.Controller), ByAuthority: cfg.AgentRole == config.RoleByCA,
-		Version: cfg.Version, Connections: connections.agents, Logger: log,
-	})
-	if err != nil {
-		return err
-	}
-	defer agents.Close()
-	tracer := tracer{rules: rules, hub: hub, local: model.HostName(cfg.LocalHost)}
-	apiOptions := neutronapi.Options{Logger: log, Extra: extra(tracer, prober{rules, hub, log}, switches{rules})}
-	apiOptions.MaxBody, apiOptions.Limiter = cfg.API.MaxBody, ratelimit.New(cfg.API.Rate, cfg.API.Burst, nil)
-	if apiOptions.TrustedProxies, err = cfg.API.Proxies(); err != nil {
-		return err
-	}
-	apiOptions.Observe = observer{counts, log, auditLog}.see
-	if cfg.APITLS.CA != "" {
-		apiOptions.Certificates = operators(cfg.APIRole == config.RoleByCA)
-	}
-	gate.guard(&apiOptions)
-	api := neutronapi.New(rules, apiOptions)
-
-	// Requests outlive ctx for a moment, and what serves them must outlive them.
-	work, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	group, work := errgroup.WithContext(work)
-	group.Go(func() error { return hub.watch(work) })
-	group.Go(func() error { return hub.deliver(work) })
-	group.Go(func() error { return gate.watch(work) })
-	group.Go(func() error {
-		reload(work, cfg.Reload, certs, gate, auditLog, log)
-		return nil
-	})
-	group.Go(func() error { return hub.driveSwitches(work, cfg.Controller, counts) })
-	for _, l := range ls.agents {
-		group.Go(func() error { return served("agents at "+l.Addr().String(), agents.Serve(l)) })
-	}
-	apiServer := apiserver.New(api, apiserver.Options{Certs: certs, Logger: log})
-	group.Go(func() error { return served("API", apiserver.Serve(apiServer, ls.api, connections.api)) })
-	metricsServer := apiserver.New(metricsMux(counts), apiserver.Options{Logger: log})
-	if ls.metrics != nil {
-		group.Go(func() error {
-			return served("metrics", apiserver.Serve(metricsServer, ls.metrics, apiserver.MetricsConnections))
-		})
-	}
-	warnOpen(cfg.Controller, log)
-	if ls.metrics != nil && apiserver.Exposed(ls.metrics.Addr()) {
-		log.Warn("the metrics are open to whoever reaches their address: they name the site's hosts", "metrics", ls.metrics.Addr().String())
-	}
-	log.Info("controller ready", "version", cfg.Version, "api", ls.api.Addr().String(), "host", cfg.LocalHost,
-		"took", time.Since(begin).Round(time.Millisecond))
-	if cfg.OnReady != nil {
-		cfg.OnReady(ls.addresses())
-	}
-
-	select {
-	case <-ctx.Done():
-		log.Info("controller ending")
-	case <-work.Done(): // one of them failed
-	}
-	// First no new requests, and those under way to their end; then the streams;
-	// then what feeds them; the store last.
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-	defer cancel()
-	if serr := apiServer.Shutdown(grace); serr != nil {
-		log.Warn("requests did not end in time", "error", serr)
-		_ = apiServer.Close()
-	}
-	_ = metricsServer.Close()
-	agents.Close()
-	stop()
-	return group.Wait()
-}
-
-// served names what ended; the end of a server that was closed is no error.
-func served(what string, err error) error {
-	if err == nil || errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
-		return nil
-	}
-	return fmt.Errorf("serve %s: %w", what, err)
+	return (&parts{cfg, log, ls, certs, quotas, connections, counts, auditLog, gate}).run(ctx, countedStore{etcd, counts}, begin)
 }
 
 func storeOptions(c config.Controller, log *slog.Logger) (etcdstore.Options, error) {
