@@ -49,7 +49,7 @@ var mutants = []mutant{
 	{"ARP sender on a VLAN", "vlan.h", "__builtin_memcmp(a->sender_mac, p->eth.src, 6)", "0"},
 	{"tag in a tag", "vlan.h", "inner == bpf_htons(ETH_P_8021Q) || inner == bpf_htons(ETH_P_8021AD)", "0"},
 	{"VLAN shut", "vlan.h", "unlikely(vlan->drop)", "0"},
-	{"frames for the link into VLANs", "l2.h", "if (link_local(p->eth.dst))\n		fl", "if (0)\n		fl"},
+	{"frames for the link into VLANs", "l2.h", "if (link_local(p->eth.dst))\n		fl", "if (link_local(p->eth.src))\n		fl"},
 	{"priority bits of a VLAN", "vlan.h", "k.vlan = bpf_ntohs(inner) & VLAN_ID;", "k.vlan = bpf_ntohs(inner) & 0x1fff;"},
 	{"a tag that is cut off", "vlan.h", "return drop(DROP_FRAME_MALFORMED);\n	if (inner == ", "return pass();\n	if (inner == "},
 	{"no VLAN at all", "vlan.h", "if (bpf_skb_load_bytes(skb, 14, &inner, sizeof(inner)))\n			return pass();", "if (bpf_skb_load_bytes(skb, 14, &inner, sizeof(inner)))\n			return drop(DROP_FRAME_MALFORMED);"},
