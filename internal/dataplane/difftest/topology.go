@@ -176,18 +176,20 @@ func (t *Topology) addWays(r *rand.Rand) {
 		}
 	}
 	r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	t.Ways[all[0]] = trace.Way{Interfaces: []string{Trunk2}}
-	if r.IntN(4) == 0 {
-		delete(t.Ways, all[0])
-	}
-	t.Ways[all[1]] = trace.Way{Interfaces: []string{Trunk}, Kernel: true}
 	var most []string
 	for i := range dataplane.MaxWays - 1 {
 		most = append(most, InterfaceName(i))
 	}
-	t.Ways[all[2]] = trace.Way{Interfaces: append(most, Trunk)}
-	if len(all) > 3 {
-		t.Ways[all[3]] = trace.Way{Interfaces: []string{Trunk2, Trunk}}
+	for i, w := range []trace.Way{
+		{Interfaces: []string{Trunk2}}, {Interfaces: []string{Trunk}, Kernel: true},
+		{Interfaces: append(most, Trunk)}, {Interfaces: []string{Trunk2, Trunk}},
+	} {
+		if i < len(all) { // a topology may have few peers
+			t.Ways[all[i]] = w
+		}
+	}
+	if r.IntN(4) == 0 && len(all) > 0 {
+		delete(t.Ways, all[0])
 	}
 	if n := len(all) - 1; n > 3 && r.IntN(3) == 0 {
 		t.Ways[all[n]] = trace.Way{Interfaces: []string{Trunk}, Drop: reason.UnderlayPolicy}
