@@ -9,7 +9,7 @@ generate_packages=(clang-19 llvm-19 libbpf-dev libc6-dev protobuf-compiler)
 race_packages=(gcc libc6-dev)
 
 # Traffic, captures and peers that are not ours.
-test_packages=(openvswitch-switch openvswitch-vtep make iproute2 iputils-ping traceroute curl openssl iperf3 tcpdump ethtool nftables strace socat procps util-linux)
+test_packages=(openvswitch-switch openvswitch-vtep make iproute2 iputils-ping traceroute curl openssl iperf3 tcpdump ethtool nftables strace socat procps util-linux systemd)
 
 # The clients that operators use, a Keystone, and OpenStack's own tests. None of
 # these starts anything.
@@ -20,3 +20,9 @@ bench_packages=(iproute2 iputils-ping nftables procps util-linux)
 
 # Neutron with its database as a yardstick; neutron-common itself is only unpacked.
 bench_api_packages=(python3-neutron python3-pymysql mariadb-server-core mariadb-client-core)
+
+# Debian packages of Causeway itself.
+packaging_packages=(debhelper dpkg-dev)
+
+# A Debian to install them on.
+packages_test_packages=(mmdebstrap systemd)

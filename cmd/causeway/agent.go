@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -10,8 +12,11 @@ import (
 	"github.com/causeway-net/causeway/internal/agent"
 	"github.com/causeway-net/causeway/internal/cli"
 	"github.com/causeway-net/causeway/internal/config"
+	"github.com/causeway-net/causeway/internal/hostenv"
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/pathmtu"
+	"github.com/causeway-net/causeway/internal/revocation"
+	"github.com/causeway-net/causeway/internal/systemd"
 )
 
 // newAgentCommand runs on each host that carries workloads or tunnels.
@@ -24,10 +29,11 @@ func newAgentCommand() *cobra.Command {
 		Short: "Forward packets on this host as the controller says",
 		Long: `Forward packets on this host as the site's controller says.
 
-The agent keeps eBPF programs and maps, two network devices (cw-vxlan, cw-slow),
-tunnel addresses and, for VTEP routers with uplinks, routing tables and rules. All
-of it stays when the agent ends, is killed or is replaced, and packets go on
-flowing; "causeway agent cleanup" takes it away. It ends cleanly on SIGTERM and SIGINT.
+The agent keeps eBPF programs and maps, two network devices (cw-vxlan, cw-slow; with
+--fabric-address a third, cw-fabric), tunnel addresses and, for VTEP routers with uplinks,
+routing tables and rules. All of it stays when the agent ends, is killed or is replaced, and
+packets go on flowing; "causeway agent cleanup" takes it away. It ends cleanly on SIGTERM and
+SIGINT.
 SIGHUP does not end it: the files of --tls-* are read for each connection to the
 controller, settings at the start only.
 
@@ -93,11 +99,20 @@ func agentConfig(c config.Agent, log *slog.Logger) agent.Config {
 		PinDir: c.PinDir, StateDir: c.StateDir,
 		UnderlayInterfaces: c.UnderlayInterfaces, WorkloadInterfaces: c.WorkloadInterfaces,
 		AnyUnderlay: c.ReversePath == config.ReversePathOff, UnderlayMark: mark,
-		KernelOutput: c.Output == config.OutputKernel,
-		ICMPRate:     c.ICMPRate, ICMPBurst: c.ICMPBurst, FloodRate: c.FloodRate, FloodBurst: c.FloodBurst, Limits: c.Limits,
+		KernelOutput: c.Output == config.OutputKernel, Fabric: fabricOf(c),
+		ICMPRate: c.ICMPRate, ICMPBurst: c.ICMPBurst, FloodRate: c.FloodRate, FloodBurst: c.FloodBurst, Limits: c.Limits,
 		PathMTU:       pathmtu.Settings{Fixed: c.PathMTU, Floor: c.PathMTUFloor, Interval: c.PathMTUInterval},
 		MetricsListen: c.MetricsListen, Log: log,
 	}
+}
+
+// fabricOf is this host's end of the fabric.
+func fabricOf(c config.Agent) hostenv.Fabric {
+	ip, err := c.Fabric()
+	if err != nil || !ip.IsValid() { // it was checked
+		return hostenv.Fabric{}
+	}
+	return hostenv.Fabric{Addr: ip, Port: c.FabricPort}
 }
 
 func runAgent(ctx context.Context, c config.Agent) (err error) {
@@ -105,14 +120,29 @@ func runAgent(ctx context.Context, c config.Agent) (err error) {
 	log := c.Log.Logger()
 	slog.SetDefault(log)
 	defer func() { log.Info("agent ended; packets go on as they were told", endOf(ctx, err)...) }()
-	defer tellHangups(ctx, log)()
-	opts := hostsync.ClientOptions{Target: c.Controller, Version: version(), Logger: log}
+	service := systemd.New(log)
+	defer context.AfterFunc(ctx, service.Stopping)()
+	defer tellHangups(ctx, service, log)()
+	opts := hostsync.ClientOptions{Targets: c.Controllers, Version: version(), GatewayPriority: c.Priority(), Logger: log}
+	if f := fabricOf(c); f.On() {
+		opts.Fabric = netip.AddrPortFrom(f.Addr, f.Port)
+	}
 	if c.TLS.Any() {
 		opts.TLS = &hostsync.TLSFiles{Cert: c.TLS.Cert, Key: c.TLS.Key, CA: c.TLS.CA}
+	}
+	if c.TLS.CRL != "" {
+		revoked, err := revocation.Load(c.TLS.CRL, c.TLS.CA, log)
+		if err != nil {
+			return fmt.Errorf("--tls-crl: %w", err)
+		}
+		opts.TLS.Revoked = revoked
+		go revoked.Watch(ctx)
 	}
 	client, err := hostsync.NewClient(opts)
 	if err != nil {
 		return err
 	}
-	return agent.Run(ctx, agentConfig(c, log), client)
+	cfg := agentConfig(c, log)
+	cfg.Service = service
+	return agent.Run(ctx, cfg, client)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,7 +26,10 @@ func newAgentStatusCommand() *cobra.Command {
 		Short: "List what the agent of this host cannot bring to its wanted state",
 		Long: `List the objects of this host that are not as the controller says: what is wanted, what
 is there instead or why the last try failed, and when it is tried again. An object that is
-refused, or waits, is looked at when something about it changes.
+refused, or waits, is looked at when something about it changes. Of a host on the fabric, the
+other hosts of its site are listed too, with what is known of the way to each: "proven" says that the
+host has answered, "unproven" that nothing keeps packets from leaving and nothing has come
+back, "unreachable" that none can leave.
 
 The agent is asked at its --metrics-listen, which is found as the agent finds it: by flag, variable or
 file. Nothing else of its settings matters here. An agent that hangs is told as one. The exit
@@ -77,6 +81,9 @@ func agentStatusText(w io.Writer, s agent.Status, now time.Time) error {
 	connected := "connected to the controller"
 	if !s.Connected {
 		connected = "not connected to the controller"
+		if s.Problem != "" {
+			connected += " (" + cli.Plain(s.Problem) + ")"
+		}
 	}
 	done, others := 0, 0
 	for _, of := range s.Counts {
@@ -89,14 +96,46 @@ func agentStatusText(w io.Writer, s agent.Status, now time.Time) error {
 		}
 	}
 	if _, err := fmt.Fprintf(w, "%s; revision %d of %d is in the maps; %d objects as wanted, %d not\n",
-		connected, s.AppliedRevision, s.WantedRevision, done, others); err != nil || len(s.Objects) == 0 {
+		connected, s.AppliedRevision, s.WantedRevision, done, others); err != nil {
 		return err
+	}
+	if s.Fabric != nil {
+		if err := fabricText(w, *s.Fabric); err != nil {
+			return err
+		}
+	}
+	if len(s.Objects) == 0 {
+		return nil
 	}
 	rows := make([][]string, 0, len(s.Objects))
 	for _, o := range s.Objects {
 		rows = append(rows, []string{o.Kind, o.Name, string(o.State), o.Wanted, o.Cause, nextTry(o, now)})
 	}
 	return cli.Table(w, []string{"Kind", "Object", "State", "Wanted", "What is there", "Next try"}, rows)
+}
+
+// fabricText says how this host stands to the others of its site.
+func fabricText(w io.Writer, f agent.Fabric) error {
+	problem := ""
+	if f.Problem != "" {
+		problem = "; " + f.Problem
+	}
+	if _, err := fmt.Fprintf(w, "on the fabric as %s, UDP port %d, by %s, MTU %s%s; %d other hosts\n",
+		f.Address, f.Port, f.Device, mtuText(f.MTU), problem, len(f.Hosts)); err != nil || len(f.Hosts) == 0 {
+		return err
+	}
+	rows := make([][]string, 0, len(f.Hosts))
+	for _, h := range f.Hosts {
+		rows = append(rows, []string{string(h.Host), h.Address.String(), h.State, mtuText(h.MTU), h.Why})
+	}
+	return cli.Table(w, []string{"Host", "Address", "State", "MTU", "Why"}, rows)
+}
+
+func mtuText(mtu int) string {
+	if mtu == 0 {
+		return "unknown"
+	}
+	return strconv.Itoa(mtu)
 }
 
 // nextTry says when an object is tried again.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -79,9 +80,22 @@ func TestAgentStatus(t *testing.T) {
 	if code, out := ask(); code != 0 || !strings.Contains(out, "5 objects as wanted, 0 not") {
 		t.Errorf("ends with %d where all is well:\n%s", code, out)
 	}
+	answer.Fabric = &agent.Fabric{Address: netip.MustParseAddr("10.0.0.1"), Port: 4798, Device: "cw-fabric", MTU: 1500, Hosts: []agent.FabricHost{
+		{Host: "h2", Address: netip.MustParseAddr("10.0.0.2"), State: "proven", MTU: 1500, Why: "it answers"},
+		{Host: "h3", Address: netip.MustParseAddr("10.0.0.3"), State: "unreachable", Why: "no\x1b[31m route"},
+	}}
+	if code, out := ask(); code != 0 || !strings.Contains(out, "on the fabric as 10.0.0.1, UDP port 4798, by cw-fabric, MTU 1500; 2 other hosts\n") ||
+		!strings.Contains(out, "| h2   | 10.0.0.2 | proven      | 1500    | it answers") || !strings.Contains(out, `| h3   | 10.0.0.3 | unreachable | unknown | no\x1b[31m route`) {
+		t.Errorf("on the fabric it ends with %d:\n%s", code, out)
+	}
+	answer.Fabric = nil
 	answer.Connected = false
 	if code, out := ask(); code != cli.ExitFailure || !strings.Contains(out, "not connected to the controller") {
 		t.Errorf("ends with %d where the agent has no controller:\n%s", code, out)
+	}
+	answer.Problem = "c1:9697: host a2 is refused: its fabric port is 4799 \x1b[31m"
+	if code, out := ask(); code != cli.ExitFailure || !strings.Contains(out, `not connected to the controller (c1:9697: host a2 is refused: its fabric port is 4799 \x1b[31m);`) {
+		t.Errorf("ends with %d where the agent is refused:\n%s", code, out)
 	}
 	answer.Connected, answer.Stuck = true, "the agent's loop has not come round for 10s"
 	if code, out := ask(); code != cli.ExitFailure || !strings.HasPrefix(out, "the agent's loop has not come round for 10s: nothing here") || !strings.Contains(out, "start it anew") {

@@ -8,6 +8,7 @@ import (
 	"github.com/causeway-net/causeway/internal/cli"
 	"github.com/causeway-net/causeway/internal/config"
 	"github.com/causeway-net/causeway/internal/controller"
+	"github.com/causeway-net/causeway/internal/systemd"
 )
 
 func newControllerCommand() *cobra.Command {
@@ -38,7 +39,9 @@ CAUSEWAY_CONTROLLER_API_LISTEN) and a key of the YAML file given with --config
 			if os.Getenv("GOGC") == "" {
 				defer inBackground(ctx, tuneGC)()
 			}
-			err := controller.Run(ctx, controller.Config{Controller: settings, Version: version(), Logger: log, Reload: hangups(ctx)})
+			err := controller.Run(ctx, controller.Config{
+				Controller: settings, Version: version(), Logger: log, Reload: hangups(ctx), Service: systemd.New(log),
+			})
 			log.Info("controller ended", endOf(ctx, err)...)
 			if err != nil {
 				return &cli.Error{What: "controller", Err: err}
@@ -48,5 +51,6 @@ CAUSEWAY_CONTROLLER_API_LISTEN) and a key of the YAML file given with --config
 	}
 	cmd.Flags().AddFlagSet(set.Flags())
 	markServer(cmd)
+	cmd.AddCommand(newStoreExport("controller", "backup FILE"))
 	return cmd
 }

@@ -12,7 +12,7 @@ import (
 
 func newGatewayDeviceCommand() *cobra.Command {
 	k := client.GatewayDevices
-	columns := []string{"id", "name", "type", "resource_id", "tunnel_ips"}
+	columns := []string{"id", "name", "type", "resource_id", "tunnel_ips", "host", "host_reason"}
 	var project string
 	var dev newDevice
 	create := showing(&cobra.Command{
@@ -41,13 +41,19 @@ func newGatewayDeviceCommand() *cobra.Command {
 	f.StringVar(&dev.managementIP, "management-ip", "", "`IP` address of a hw_vtep's OVSDB server")
 	f.Uint16Var(&dev.managementPort, "management-port", 6640, "TCP `PORT` of a hw_vtep's OVSDB server")
 	f.StringArrayVar(&dev.tunnelIPs, "tunnel-ip", nil, "`IP` address of the site, or of the switch, in the outer header")
+	f.StringVar(&dev.host, "host", "", "`HOST` that is to serve a router_vtep (default: the site chooses one that may)")
 	f.StringVar(&project, "project", "", "`ID` of the owner")
 
-	var newName string
+	var newName, newHost string
 	var newTunnelIPs []string
+	var noHost bool
 	var update *cobra.Command
 	update = showing(&cobra.Command{
-		Use: "update NAME|ID", Short: "Change the name or the tunnel IP of a gateway device", Args: cobra.ExactArgs(1),
+		Use: "update NAME|ID", Short: "Change the name, the tunnel IP or the host of a gateway device", Args: cobra.ExactArgs(1),
+		Long: `Change the name, the tunnel IP or the host of a gateway device.
+
+With --host the device goes to that host, which must be one that may serve gateway devices. With
+--no-host it stays where it is, and the site may choose another host if that is drained or deleted.`,
 	}, columns, func(ctx context.Context, c *client.Client, args []string) (any, error) {
 		a := client.Attrs{}
 		if update.Flags().Changed("name") {
@@ -56,8 +62,11 @@ func newGatewayDeviceCommand() *cobra.Command {
 		if update.Flags().Changed("tunnel-ip") {
 			a["tunnel_ips"] = newTunnelIPs
 		}
+		if update.Flags().Changed("host") || noHost {
+			a["binding:host_id"] = newHost
+		}
 		if len(a) == 0 {
-			return nil, cli.Usagef("nothing to change: give --name or --tunnel-ip")
+			return nil, cli.Usagef("nothing to change: give --name, --tunnel-ip, --host or --no-host")
 		}
 		id, err := c.Find(ctx, k, args[0])
 		if err != nil {
@@ -67,6 +76,9 @@ func newGatewayDeviceCommand() *cobra.Command {
 	})
 	update.Flags().StringVar(&newName, "name", "", "new `NAME`")
 	update.Flags().StringArrayVar(&newTunnelIPs, "tunnel-ip", nil, "new `IP` address")
+	update.Flags().StringVar(&newHost, "host", "", "`HOST` that is to serve it")
+	update.Flags().BoolVar(&noHost, "no-host", false, "let the site choose who serves it")
+	update.MarkFlagsMutuallyExclusive("host", "no-host")
 
 	return needSubcommand("gateway-device", "VXLAN endpoints, switches and VLAN uplinks of the site", "",
 		create, newListCommand(k, columns), newShowCommand(k, columns), update, newDeleteCommand(k), newSwitchStatusCommand(),
@@ -107,9 +119,9 @@ func newForgetCommand() *cobra.Command {
 
 // newDevice is what a gateway device is made of.
 type newDevice struct {
-	typ, router, network, managementIP string
-	managementPort                     uint16
-	tunnelIPs                          []string
+	typ, router, network, managementIP, host string
+	managementPort                           uint16
+	tunnelIPs                                []string
 }
 
 // check asks for what the type needs; what it has no use for is the API's to refuse.
@@ -142,6 +154,9 @@ func (d *newDevice) attrs(ctx context.Context, c *client.Client) (client.Attrs, 
 	}
 	if len(d.tunnelIPs) > 0 {
 		a["tunnel_ips"] = d.tunnelIPs
+	}
+	if d.host != "" {
+		a["binding:host_id"] = d.host
 	}
 	if name == "" {
 		return a, nil

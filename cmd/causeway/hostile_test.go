@@ -30,7 +30,7 @@ func evilSite(t *testing.T, refuse func(w http.ResponseWriter) bool) string {
 		"resource_id": evil, "tunnel_ips": []string{evil}, "devices": []any{map[string]any{"device_id": evil, evil: evil}}, "fixed_ips": []any{map[string]any{"ip_address": evil, "subnet_id": evil}},
 		"mac_address": evil, "vtep_address": evil, "segmentation_id": evil, "network_id": evil, "binding:host_id": evil, "binding:profile": map[string]any{evil: evil},
 		"problems": []string{evil}, "l2_gateway_id": evil, "port_id": id, "device_owner": evil, evil: evil, "routes": []any{map[string]any{"destination": evil, "nexthop": evil}},
-		"management_ip": evil, "learned_macs": []string{evil},
+		"host": evil, "heartbeat_timestamp": evil, "management_ip": evil, "learned_macs": []string{evil},
 	}
 	trace := map[string]any{"delivered": false, "summary": evil, "sent": []any{map[string]any{"name": evil, "fields": []any{map[string]any{"name": evil, "value": evil}}}},
 		"hops": []any{map[string]any{"at": evil, "decision": evil, "result": evil, "remedy": evil}, map[string]any{"at": evil, "decision": evil, "reason": evil}}}
@@ -54,13 +54,15 @@ func evilSite(t *testing.T, refuse func(w http.ResponseWriter) bool) string {
 			answer["trace"] = trace
 		case last == "probe":
 			answer["probe"] = probe
+		case last == "causeway_status":
+			answer["causeway_status"] = resource
 		case last == "switch":
 			answer["switch"] = resource
 		case last == "tags":
 			answer["tags"] = []string{evil}
 		default:
 			answer[plural] = []any{resource}
-			for _, k := range []string{"network", "subnet", "port", "router", "gateway_device", "l2_gateway", "l2_gateway_connection", "remote_mac_entry"} {
+			for _, k := range []string{"network", "subnet", "port", "router", "gateway_device", "l2_gateway", "l2_gateway_connection", "remote_mac_entry", "agent"} {
 				answer[k] = resource
 			}
 		}
@@ -77,22 +79,27 @@ func evilSite(t *testing.T, refuse func(w http.ResponseWriter) bool) string {
 // nothing that others choose, or needs a lab). FILE is a peering of two such sites.
 func calls() map[string]string {
 	return map[string]string{
-		"port bind": "x --host h --interface i", "port unbind": "x",
+		"port bind": "x --host h --interface i", "port unbind": "x", "port status": "x",
 		"gateway-device create": "x --router r --tunnel-ip 192.0.2.1", "gateway-device list": "", "gateway-device show": "x", "gateway-device update": "x --name y",
 		"gateway-device delete": "x", "gateway-device status": "x", "gateway-device retired": "", "gateway-device forget": "x y",
 		"remote-mac create": "--gateway-device x --mac-address 02:00:00:00:00:01 --vtep-address 192.0.2.1 --segmentation-id 1",
 		"remote-mac list":   "--gateway-device x", "remote-mac show": "y --gateway-device x", "remote-mac delete": "y z --gateway-device x",
 		"l2-gateway create": "x --gateway-device y", "l2-gateway list": "", "l2-gateway show": "x", "l2-gateway delete": "x",
 		"l2-gateway-connection create": "x y", "l2-gateway-connection list": "", "l2-gateway-connection show": "x", "l2-gateway-connection delete": "x y",
+		"host list": "", "host show": "x", "host drain": "x", "host delete": "x y --off",
 		"trace": "--port x --to 10.0.0.1 --headers", "probe": "--router x --to 10.0.0.1",
 		"peer plan": "--file FILE", "peer apply": "--file FILE --yes --wait 0s", "peer status": "--file FILE", "peer verify": "--file FILE",
 		"peer destroy": "--file FILE --yes --wait 0s", "peer adopt": "--file FILE --yes --wait 0s", "peer render": "--file FILE",
 		// What it has to tell goes to the log, whose lines slog quotes.
-		"peer run": "local", "controller": "local", "agent": "local", "agent cleanup": "local", "agent status": "local", "policy defaults": "local", "policy check": "local",
+		"peer run": "local", "controller": "local", "controller backup": "local", "agent": "local", "agent cleanup": "local", "agent status": "local", "policy defaults": "local", "policy check": "local",
+		"pki init": "local", "pki issue": "local", "pki renew": "local", "pki revoke": "local", "pki list": "local",
+		"store export": "local", "store import": "local", "store verify": "local",
 		"openapi": "local", "version": "local", "demo": "local",
 		// Their tables are cli.Table, whose cells are held to the same in internal/cli.
 		"testbed up": "local", "testbed attach": "local", "testbed exec": "local", "testbed status": "local", "testbed down": "local",
-		"testbed list": "local", "testbed restart agent": "local", "testbed restart controller": "local",
+		"testbed list": "local", "testbed restart agent": "local", "testbed restart controller": "local", "testbed restart etcd": "local",
+		"testbed kill agent": "local", "testbed kill controller": "local", "testbed kill etcd": "local", "testbed cut": "local", "testbed heal": "local",
+		"testbed etcd-member": "local",
 	}
 }
 
@@ -104,7 +111,7 @@ func leaves(c *cobra.Command, path string) []string {
 		if s.Name() == "help" || s.Name() == "completion" {
 			continue
 		}
-		if !s.HasSubCommands() || s.Name() == "agent" {
+		if !s.HasSubCommands() || s.Name() == "agent" || s.Name() == "controller" {
 			out = append(out, name)
 		}
 		out = append(out, leaves(s, name)...)

@@ -24,9 +24,14 @@ func newTestbedCommand() *cobra.Command {
 	return needSubcommand("testbed", "Sites, hosts and links in network namespaces of this machine",
 		`A lab of sites on this machine: each site's controller runs here and listens on the
 loopback port that the lab's file names; each host is a network namespace with an
-agent of its own; links are veth pairs. "ip netns" shows the namespaces as
-LAB-NODE. Any OpenStack client can drive the sites. Needs root.`,
-		newTestbedUp(), newTestbedAttach(), newTestbedExec(), newTestbedList(), newTestbedStatus(), newTestbedRestart(), newTestbedDown())
+agent of its own; links are veth pairs. Where a site has several controllers, they and the
+members of their etcd have namespaces too. "ip netns" shows the namespaces as
+LAB-NODE. Any OpenStack client can drive the sites. Needs root.
+
+To try failures: kill ends a server as a crash does, restart starts it again; cut and heal
+cut links, and the ways of controllers, and mend them.`,
+		newTestbedUp(), newTestbedAttach(), newTestbedExec(), newTestbedList(), newTestbedStatus(), newTestbedRestart(), newTestbedKill(),
+		newTestbedCut(), newTestbedHeal(), newTestbedDown(), newTestbedMember())
 }
 
 func newTestbedUp() *cobra.Command {
@@ -50,7 +55,11 @@ or is interrupted, nothing of it stays.`,
 			}
 			fmt.Fprintf(out, "\nlab %s is up:\n", l.Name())
 			for _, s := range f.Sites {
-				fmt.Fprintf(out, "  %s: export OS_AUTH_TYPE=none OS_ENDPOINT=http://%s\n", s.Name, s.API)
+				endpoint, err := l.Endpoint(s.Name)
+				if err != nil {
+					return labError(cmd, err)
+				}
+				fmt.Fprintf(out, "  %s: export OS_AUTH_TYPE=none OS_ENDPOINT=%s\n", s.Name, endpoint)
 			}
 			fmt.Fprintf(out, "attach workloads with: causeway testbed attach --site %s --port PORT --name VM\n", f.Sites[0].Name)
 			fmt.Fprintf(out, "take it away with: causeway testbed down --lab %s\n", l.Name())
@@ -157,10 +166,10 @@ func newTestbedExec() *cobra.Command {
 	var lab labFlag
 	cmd := &cobra.Command{
 		Use:   "exec NAME -- COMMAND [ARGUMENT...]",
-		Short: "Run a command in a workload, host or underlay router",
-		Long: `Run a command in the network namespace of a workload, host or underlay router. The
-mounts stay those of this machine, so that bpftool and tc see the agent's programs.
-The exit code is the command's.`,
+		Short: "Run a command in a workload or node of a lab",
+		Long: `Run a command in the network namespace of a workload, host or underlay router, or of a
+controller or etcd member of a site with several. The mounts stay those of this
+machine, so that bpftool and tc see the agent's programs. The exit code is the command's.`,
 		Args:    cobra.MinimumNArgs(2),
 		Example: "  causeway testbed exec vm-a -- ping -c 3 10.0.1.3",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -228,46 +237,14 @@ func newTestbedList() *cobra.Command {
 					if l.Error != "" {
 						servers = l.Error
 					}
-					rows = append(rows, []string{l.Lab, strings.Join(l.Sites, ", "), strings.Join(l.Hosts, ", "), servers, strings.Join(l.Workloads, ", ")})
+					rows = append(rows, []string{l.Lab, strings.Join(l.Sites, ", "), strings.Join(l.Hosts, ", "), servers, strings.Join(l.Workloads, ", "), cutWords(l.Cuts)})
 				}
-				return cli.Table(w, []string{"Lab", "Sites", "Hosts", "Servers", "Workloads"}, rows)
+				return cli.Table(w, []string{"Lab", "Sites", "Hosts", "Servers", "Workloads", "Cut"}, rows)
 			})
 		},
 	}
 	report.register(cmd)
 	return cmd
-}
-
-func newTestbedRestart() *cobra.Command {
-	one := func(kind, arg, short string, restart func(*testbed.Lab, context.Context, string) error) *cobra.Command {
-		var lab labFlag
-		cmd := &cobra.Command{
-			Use: kind + " " + arg, Short: short, Args: cobra.ExactArgs(1),
-			Long: short + ". It ends as a service manager ends it (SIGTERM), starts again with the same\nsettings, and the command returns when it answers. One that does not run is started.",
-			RunE: func(cmd *cobra.Command, args []string) error {
-				defer survivePipe()()
-				l, err := lab.open()
-				if err != nil {
-					return labError(cmd, err)
-				}
-				if err := restart(l, cmd.Context(), args[0]); err != nil {
-					return labError(cmd, err)
-				}
-				pid, err := l.PID(args[0])
-				if err != nil {
-					return labError(cmd, err)
-				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s runs again, pid %d\n", kind, args[0], pid)
-				return err
-			},
-		}
-		lab.register(cmd)
-		return cmd
-	}
-	return needSubcommand("restart", "Restart a controller or an agent of a lab",
-		"Restart a server of a lab, to see what becomes of packets and requests meanwhile.",
-		one("agent", "HOST", "Restart the agent of a host", (*testbed.Lab).RestartAgent),
-		one("controller", "SITE", "Restart the controller of a site", (*testbed.Lab).RestartController))
 }
 
 func newTestbedStatus() *cobra.Command {
@@ -312,7 +289,10 @@ func printStatus(w io.Writer, st *testbed.Status) error {
 		if !s.APIUp {
 			api += " does not answer"
 		}
-		servers = append(servers, []string{"controller", s.Name, running(s.Controller), api, s.Controller.Metrics, s.Controller.Log})
+		if len(s.Controllers) == 0 {
+			servers = append(servers, []string{"controller", s.Name, running(s.Controller), api, s.Controller.Metrics, s.Controller.Log})
+		}
+		servers = append(servers, clusterRows(s, running)...)
 		for _, h := range s.Hosts {
 			servers = append(servers, []string{"agent", h.Name, running(h.Agent), "netns " + h.NetNS, h.Agent.Metrics, h.Agent.Log})
 		}
@@ -345,7 +325,9 @@ func printStatus(w io.Writer, st *testbed.Status) error {
 	}
 	err = errors.Join(err, cli.Table(w, []string{"Ping from", "To", "Answer"}, underlay))
 	verdict := "all is well"
-	if !st.OK {
+	if len(st.Cuts) > 0 {
+		verdict = "not all is well: cut are " + cutWords(st.Cuts)
+	} else if !st.OK {
 		verdict = "not all is well: something above does not run, is not ACTIVE or does not answer"
 	}
 	_, werr := fmt.Fprintln(w, verdict)

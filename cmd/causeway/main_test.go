@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,11 +44,15 @@ func scriptSetup(e *testscript.Env) error {
 	e.Vars = slices.DeleteFunc(e.Vars, func(kv string) bool {
 		return strings.HasPrefix(kv, "OS_") || strings.HasPrefix(kv, "CAUSEWAY_")
 	})
-	e.Setenv("PID", strconv.Itoa(os.Getpid()))
+	// Scripts run side by side, each with names of its own.
+	name := fmt.Sprintf("%d-%s", os.Getpid(), filepath.Base(e.WorkDir))
+	e.Setenv("NAME", name)
 	// A script that fails half-way leaves no lab.
 	e.Defer(func() {
-		if err := testbed.Down("script-" + strconv.Itoa(os.Getpid())); err != nil && !errors.Is(err, testbed.ErrNoLab) {
-			e.T().Log(err)
+		for _, lab := range []string{"script-" + name, "script2-" + name} {
+			if err := testbed.Down(lab); err != nil && !errors.Is(err, testbed.ErrNoLab) {
+				e.T().Log(err)
+			}
 		}
 	})
 	return nil

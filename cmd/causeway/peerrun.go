@@ -65,7 +65,7 @@ when they change, and at SIGHUP no sooner.`,
 			return err
 		}
 		defer survivePipe()()
-		defer tellHangups(cmd.Context(), log)()
+		defer tellHangups(cmd.Context(), nil, log)()
 		counts := metrics.NewPeer()
 		o.Paths, o.Log, o.Counts, o.Sites = paths, log, counts, sites.Options{Timeout: timeout, TimeoutWins: f.Changed("timeout")}
 		svc := service.New(o)

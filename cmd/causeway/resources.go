@@ -20,6 +20,7 @@ import (
 // resourceCommands are the nouns for what the OpenStack client does not know.
 func resourceCommands() []*cobra.Command {
 	return []*cobra.Command{
+		newHostCommand(),
 		newPortCommand(),
 		newGatewayDeviceCommand(),
 		newRemoteMACCommand(),
@@ -229,7 +230,19 @@ interface_name. The port turns ACTIVE when the host has attached the interface.`
 		}
 		return c.Bind(ctx, id, "", "")
 	})
-	return needSubcommand("port", "Bind ports to interfaces of a host", "", bind, unbind)
+	status := showing(&cobra.Command{
+		Use: "status PORT", Short: "Say how it stands with a port, and why it is not ACTIVE", Args: cobra.ExactArgs(1),
+		Long: `Say how it stands with a port: its host and interface, whether the host's agent is
+connected and since when, what it was sent and has applied, and in words why the port is not ACTIVE.`,
+	}, []string{"port_id", "status", "reason", "host", "interface", "host_alive", "agent_connected", "agent_since", "wanted_revision", "applied_revision"},
+		func(ctx context.Context, c *client.Client, args []string) (any, error) {
+			id, err := c.Find(ctx, client.Ports, args[0])
+			if err != nil {
+				return nil, err
+			}
+			return c.Get(ctx, client.PortStatus(id), "causeway_status")
+		})
+	return needSubcommand("port", "Bind ports to interfaces of a host, and say how they are", "", bind, unbind, status)
 }
 
 // mustRequire marks flags as required; it can only go wrong by a typing error here.

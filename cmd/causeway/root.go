@@ -58,6 +58,7 @@ name is ambiguous; 130 interrupted.
 	addGroup(root, groupResources, resourceCommands()...)
 	addGroup(root, groupLab, labCommands()...)
 	root.AddCommand(newVersionCommand())
+	root.AddCommand(packagingCommands()...)
 	root.Version = version()
 	root.SetVersionTemplate(versionLine())
 	return root

@@ -15,22 +15,25 @@ import (
 
 // shapes are what commands with -f json print. Those that need a lab are held to theirs in its own scripts.
 var shapes = map[string]string{
-	"port bind": "object", "port unbind": "object",
+	"port bind": "object", "port unbind": "object", "port status": "object",
 	"gateway-device create": "object", "gateway-device list": "list", "gateway-device show": "object", "gateway-device update": "object",
 	"gateway-device status": "object", "gateway-device retired": "list",
 	"remote-mac create": "object", "remote-mac list": "list", "remote-mac show": "object",
 	"l2-gateway create": "object", "l2-gateway list": "list", "l2-gateway show": "object",
 	"l2-gateway-connection create": "object", "l2-gateway-connection list": "list", "l2-gateway-connection show": "object",
+	"host list": "list", "host show": "object", "host drain": "object",
 	"trace": "list", "probe": "object",
 	"peer plan": "list", "peer status": "list", "peer verify": "list",
-	"testbed status": "object", "testbed list": "list", "agent status": "object",
+	"testbed status": "object", "testbed list": "list", "agent status": "object", "pki list": "list",
 }
 
 // what says what is in a shape, for the page.
 var what = map[string]string{
 	"trace": "one `{endpoint, trace}` for each site that the packet comes to", "probe": "the report", "testbed status": "the lab", "testbed list": "the labs that are up",
 	"peer plan": "one plan for each peering", "peer status": "one state for each peering", "peer verify": "one result for each peering, with all traces",
+	"port status":           "how it stands with the port",
 	"gateway-device status": "how it stands with the switch",
+	"pki list":              "the certificates that were signed",
 	"agent status":          "revisions, counts, and the objects that are not as wanted",
 }
 

@@ -14,6 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"github.com/causeway-net/causeway/internal/systemd"
 )
 
 // secondSignal is how long after the first signal to end another one ends the process
@@ -133,14 +135,16 @@ func hangups(ctx context.Context) <-chan struct{} {
 
 // tellHangups answers the SIGHUPs of a server that has nothing to do at one, until the
 // function returned is called.
-func tellHangups(ctx context.Context, log *slog.Logger) func() {
+func tellHangups(ctx context.Context, service *systemd.Service, log *slog.Logger) func() {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		for {
 			select {
 			case <-hangups(ctx):
+				service.Reloading()
 				log.Info("SIGHUP: files are read again whenever they are used, settings at the start only")
+				service.Ready()
 			case <-done:
 				return
 			}

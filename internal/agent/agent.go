@@ -7,16 +7,18 @@ import (
 	"log/slog"
 	"net/netip"
 	"path"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/causeway-net/causeway/internal/dataplane"
+	"github.com/causeway-net/causeway/internal/hostenv"
 	"github.com/causeway-net/causeway/internal/hostnet"
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync"
+	"github.com/causeway-net/causeway/internal/journal"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/pathmtu"
+	"github.com/causeway-net/causeway/internal/systemd"
 )
 
 // Config says how an agent runs.
@@ -33,8 +35,10 @@ type Config struct {
 	KernelOutput bool
 	// UnderlayMark are bits of skb->mark; 0: dataplane.DefaultMark.
 	UnderlayMark uint32
-	grace        time.Duration // 0: wayGrace
-	patience     time.Duration // 0: healthPatience
+	// Fabric is this host's address on the fabric of its site, and the UDP port; zero: it is on none.
+	Fabric   hostenv.Fabric
+	grace    time.Duration // 0: wayGrace
+	patience time.Duration // 0: healthPatience
 	// WorkloadInterfaces are patterns (path.Match) of names that belong to
 	// workloads, whether a port is bound to them or not.
 	WorkloadInterfaces []string
@@ -47,6 +51,8 @@ type Config struct {
 	PathMTU               pathmtu.Settings
 	MetricsListen         string // HOST:PORT or unix:PATH; empty: none
 	Log                   *slog.Logger
+	// Service, if not nil, is told when the programs are attached, and that the agent lives.
+	Service *systemd.Service
 }
 
 // Controller is the site's controller as the agent sees it: *hostsync.Client.
@@ -57,6 +63,8 @@ type Controller interface {
 	Report(r hostsync.Report)
 	// Connected tells whether Run has a stream that has brought the whole state.
 	Connected() bool
+	// Problem is why it has none, with the name of the controller that said so; "": not known.
+	Problem() string
 }
 
 // Agent is the agent of one host.
@@ -69,6 +77,7 @@ type Agent struct {
 	slow *slowService
 
 	updates chan updateRequest
+	asked   chan chan<- hostsync.Have // what rows there are
 	pathMTU *pathMTU
 	trouble troubles
 	policed chan struct{} // IPsec policies have changed
@@ -76,7 +85,8 @@ type Agent struct {
 
 	// The rest belongs to the loop.
 
-	journal journal
+	journal journal.Journal
+	digests hoststate.DigestKeeper // of state
 	watcher *hostnet.Watcher
 	known   bool            // state is what the controller said, lately or before a restart
 	state   hoststate.State // to be true on this host; never changed in place
@@ -109,7 +119,9 @@ type Agent struct {
 	ipsec       hostnet.IPsec
 	shut        map[dataplane.VTEP]string // VTEPs that an IPsec policy speaks of, and which
 	underlayMTU int
+	fabricMTU   int
 
+	fabric fabricView
 	// What to report: ports by key, all ports, uplink ports.
 	changed                    map[model.PortKey]struct{}
 	changedAll, changedUplinks bool
@@ -180,9 +192,10 @@ func start(ctx context.Context, cfg Config, ctl Controller) (_ *Agent, err error
 	a := &Agent{
 		cfg: cfg, log: cfg.Log, ctl: ctl, host: host,
 		updates: make(chan updateRequest),
+		asked:   make(chan chan<- hostsync.Have),
 		policed: make(chan struct{}, 1),
 		pulse:   make(chan struct{}),
-		journal: journal{path: filepath.Join(cfg.StateDir, journalFile), life: life},
+		journal: journal.In(cfg.StateDir, life),
 		state:   hoststate.NewState(),
 		env: dataplane.Env{
 			Links:   map[string]dataplane.Link{},
@@ -236,7 +249,7 @@ func start(ctx context.Context, cfg Config, ctl Controller) (_ *Agent, err error
 	if a.attached, err = openAttachments(cfg.StateDir, life); err != nil {
 		return nil, closing(err, a.dp)
 	}
-	st, rev, ok, err := readJournal(cfg.StateDir, life)
+	st, rev, ok, err := journal.Read(cfg.StateDir, life)
 	if err != nil {
 		// It only spares the wait for the controller.
 		a.log.Warn("the state from before the restart is lost", "err", err)
@@ -246,7 +259,7 @@ func start(ctx context.Context, cfg Config, ctl Controller) (_ *Agent, err error
 		a.log.Info("going on from the state before the restart", "revision", rev)
 		a.state, a.want, a.known = st, rev, true
 		a.adopt(hoststate.NewState())
-		a.kept(journalFile, a.journal.begin(st, rev), "a restart will have to wait for the controller")
+		a.kept(journal.File, a.journal.Begin(st, rev), "a restart will have to wait for the controller")
 	} else {
 		a.everything()
 	}
@@ -269,7 +282,7 @@ func (a *Agent) run(ctx context.Context, cancel context.CancelCauseFunc) (err er
 		a.watcher.Wait()
 		a.slow.stop()
 		a.pathMTU.close(a.log)
-		a.journal.close()
+		a.journal.Close()
 		a.host.Close()
 		err = errOr(err, a.dp.Close())
 	}()
@@ -300,6 +313,11 @@ func (a *Agent) run(ctx context.Context, cancel context.CancelCauseFunc) (err er
 	})
 	feed("controller", func() error { return a.ctl.Run(ctx, a) })
 	feed("path MTU", func() error { return a.pathMTU.run(ctx, a.host, a.dp) })
+	feed("watchdog", func() error {
+		a.cfg.Service.Watch(ctx, a.healthy)
+		return nil
+	})
+	a.cfg.Service.Ready()
 	a.log.Info("agent is running", "pin_dir", a.cfg.PinDir, "state_dir", a.cfg.StateDir)
 
 	due := time.NewTimer(time.Hour)
@@ -319,6 +337,8 @@ func (a *Agent) run(ctx context.Context, cancel context.CancelCauseFunc) (err er
 			a.take(u.Update)
 			a.reconcile(ctx)
 			close(u.done)
+		case r := <-a.asked:
+			r <- a.rows()
 		case _, ok := <-a.watcher.Ready():
 			if !ok {
 				if ctx.Err() != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync"
+	"github.com/causeway-net/causeway/internal/journal"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/reason"
 	"github.com/causeway-net/causeway/internal/testutil"
@@ -107,6 +108,12 @@ func TestWorkloadReachesItsRouter(t *testing.T) {
 	// And bound again.
 	c.set(func(s *hoststate.State) { bind(s, 1, vm1) })
 	sh(t, vm.in(pingRouter))
+	// A row that comes though it is as it was is a question: how is the port?
+	c.mu.Lock()
+	delete(c.ports, "port-1")
+	c.mu.Unlock()
+	c.send(hoststate.Delta{Set: hoststate.State{Ports: map[model.PortKey]hoststate.Port{1: c.state.Ports[1]}}}, c.state)
+	c.untilPort("port-1", model.PortActive, "")
 }
 
 func TestInterfaceVanishesAndComesBack(t *testing.T) {
@@ -566,7 +573,7 @@ func TestRestartWithoutAController(t *testing.T) {
 	a.stop()
 
 	// Without its memory the agent leaves the maps alone until it hears more.
-	if err := os.Remove(filepath.Join(cfg.StateDir, journalFile)); err != nil {
+	if err := os.Remove(filepath.Join(cfg.StateDir, journal.File)); err != nil {
 		t.Fatal(err)
 	}
 	c2 := newController(t)

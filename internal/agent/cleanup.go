@@ -8,6 +8,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/dataplane"
 	"github.com/causeway-net/causeway/internal/hostnet"
+	"github.com/causeway-net/causeway/internal/journal"
 )
 
 // Cleanup takes away everything an agent with these settings ever added to this host:
@@ -45,7 +46,7 @@ func Cleanup(cfg Config) error {
 	if len(errs) > 0 {
 		return errors.Join(errs...) // what it remembers says what is left to do
 	}
-	for _, f := range []string{journalFile, attachmentsFile, pathMTUFile, hostnet.LedgerFile, lockFile} {
+	for _, f := range []string{journal.File, attachmentsFile, pathMTUFile, hostnet.LedgerFile, lockFile} {
 		if err := os.Remove(filepath.Join(cfg.StateDir, f)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 		}

@@ -25,6 +25,12 @@
 // wayGrace. A VTEP that an IPsec policy of the host speaks of is shut, unless the kernel
 // sends and takes its packets (Config.KernelOutput).
 //
+// # Fabric
+//
+// Another host of the site is a VTEP too: from this host's address on the fabric (Config.Fabric) to
+// the other's. Its path and its ways are those of any VTEP, and its packets come in by the interfaces that
+// lead to it. Nothing stands between two hosts but the underlay, so the other host's own echo proves what passes.
+//
 // # Workload interfaces
 //
 // An interface gets its program as soon as a port names it, and before the maps

@@ -1,10 +1,13 @@
 package agent
 
-import "github.com/causeway-net/causeway/internal/hoststate"
+import (
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/journal"
+)
 
 // keepJournal notes what the controller said for the next start.
 func (a *Agent) keepJournal(d hoststate.Delta) {
-	a.kept(journalFile, a.journal.add(d, a.state), "a restart will have to wait for the controller")
+	a.kept(journal.File, a.journal.Add(d, a.state), "a restart will have to wait for the controller")
 }
 
 // keepPaths notes what is proven of paths.
@@ -29,8 +32,8 @@ func (a *Agent) kept(file string, err error, words string) {
 func (a *Agent) reconcileFiles() {
 	for _, f := range a.objs.files.Take() {
 		switch f {
-		case journalFile:
-			a.kept(f, a.journal.begin(a.state, a.want), "a restart will have to wait for the controller")
+		case journal.File:
+			a.kept(f, a.journal.Begin(a.state, a.want), "a restart will have to wait for the controller")
 		case pathMTUFile:
 			a.keepPaths()
 		}

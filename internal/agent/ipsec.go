@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/causeway-net/causeway/internal/dataplane"
+	"github.com/causeway-net/causeway/internal/hostnet"
 )
 
 // reconcilePolicies reads the host's IPsec policies. Tunnel packets that the programs send and take
@@ -27,11 +28,24 @@ func (a *Agent) reconcilePolicies() {
 	}
 	a.ipsec = s
 	for v := range a.leads {
-		if (a.ipsec.About(v.Local, v.Remote) != "") != (a.shut[v] != "") {
+		if (a.policyAbout(v) != "") != (a.shut[v] != "") {
 			o.vteps.DueAll()
 			return
 		}
 	}
+}
+
+// policyAbout tells in words which IPsec policy speaks of what goes to a VTEP and comes from it: tunnels,
+// the fabric, or both where another host's address is a remote VTEP too. "": none does.
+func (a *Agent) policyAbout(v dataplane.VTEP) string {
+	var ports []uint16
+	if a.isHost(v) {
+		ports = append(ports, a.cfg.Fabric.Port)
+	}
+	if a.isTunnel(v) {
+		ports = append(ports, hostnet.VXLANPort)
+	}
+	return a.ipsec.About(v.Local, v.Remote, ports...)
 }
 
 // noteShut says that a VTEP is shut, or that it no longer is.
@@ -39,7 +53,7 @@ func (a *Agent) noteShut(v dataplane.VTEP, shut bool) {
 	_, was := a.shut[v]
 	switch {
 	case shut:
-		a.shut[v] = a.ipsec.About(v.Local, v.Remote)
+		a.shut[v] = a.policyAbout(v)
 		if !was {
 			a.log.Error("an IPsec policy of this host speaks of a VTEP, and tunnels would pass it by: nothing is sent to it or taken from it; see --underlay-output",
 				"vtep", v.Remote, "tunnel_ip", v.Local, "policy", a.shut[v])

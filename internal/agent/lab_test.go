@@ -92,9 +92,11 @@ type controller struct {
 	rev     int64
 
 	mu      sync.Mutex
+	away    bool
 	ports   map[model.PortID]hostsync.PortReport
 	acked   int64
 	mtu     int
+	fabric  int             // its MTU
 	prober  hostsync.Prober // of the agent that runs
 	changed chan struct{}   // closed and made anew at each report
 }
@@ -120,7 +122,19 @@ func (c *controller) Run(ctx context.Context, sink hostsync.Sink) error {
 	}
 }
 
-func (c *controller) Connected() bool { return true }
+func (c *controller) Problem() string { return "" }
+
+func (c *controller) Connected() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.away
+}
+
+func (c *controller) setAway(away bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.away = away
+}
 
 func (c *controller) Report(r hostsync.Report) {
 	c.mu.Lock()
@@ -128,7 +142,7 @@ func (c *controller) Report(r hostsync.Report) {
 	for _, p := range r.Ports {
 		c.ports[p.ID] = p
 	}
-	c.acked, c.mtu = r.Revision, r.UnderlayMTU
+	c.acked, c.mtu, c.fabric = r.Revision, r.UnderlayMTU, r.FabricMTU
 	close(c.changed)
 	c.changed = make(chan struct{})
 }
@@ -140,7 +154,7 @@ func (c *controller) until(what string, ok func() bool) {
 	for {
 		c.mu.Lock()
 		good, changed := ok(), c.changed
-		now := fmt.Sprintf("acked %d, mtu %d, ports %v", c.acked, c.mtu, c.ports)
+		now := fmt.Sprintf("acked %d, mtu %d, that of the fabric %d, ports %v", c.acked, c.mtu, c.fabric, c.ports)
 		c.mu.Unlock()
 		if good {
 			return

@@ -20,6 +20,7 @@ type objects struct {
 	gateways *reconcile.Table[model.GatewayDeviceID] // tunnel IPs, tables of VTEP routers
 	trunks   *reconcile.Table[string]                // interfaces of VLANs
 	policies *reconcile.Table[single]                // the host's IPsec
+	fabric   *reconcile.Table[single]                // the host's own address on the fabric
 	vteps    *reconcile.Table[dataplane.VTEP]        // the way to each, and back
 	rows     *reconcile.Table[single]                // the maps
 	learned  *reconcile.Table[single]                // what programs have learned and nobody may use any more
@@ -68,8 +69,11 @@ func (a *Agent) newObjects() objects {
 			}),
 		trunks:   reconcile.NewTable(set, "trunks", same, say("an Ethernet interface for VLANs")),
 		policies: reconcile.NewTable(set, "policies", one("IPsec"), func(single) string { return "the host's IPsec policies are known" }),
+		fabric: reconcile.NewTable(set, "fabric", one("address"), func(single) string {
+			return fmt.Sprintf("an interface of this host has %s", a.cfg.Fabric.Addr)
+		}),
 		vteps: reconcile.NewTable(set, "vteps", func(v dataplane.VTEP) string { return fmt.Sprintf("%s from %s", v.Remote, v.Local) },
-			func(dataplane.VTEP) string { return "packets leave for it, and come in from it" }),
+			a.vtepWanted),
 		rows:     reconcile.NewTable(set, kindRows, one(theMaps), func(single) string { return "the maps hold the state" }),
 		learned:  reconcile.NewTable(set, "learned", one("address pairs"), func(single) string { return "no room for what was learned too long ago" }),
 		prune:    reconcile.NewTable(set, "prune", one("host"), func(single) string { return "nothing on the host that is no longer needed" }),
@@ -96,6 +100,10 @@ func (a *Agent) everything() {
 	o := &a.objs
 	for _, d := range []string{hostnet.VXLANDevice, hostnet.SlowDevice, localICMP} {
 		o.devices.Due(d)
+	}
+	if a.cfg.Fabric.On() {
+		o.devices.Due(hostnet.FabricDevice)
+		o.fabric.Due(single{})
 	}
 	o.links.Due(allLinks)
 	o.policies.Due(single{})

@@ -32,6 +32,7 @@ const (
 type pathMTU struct {
 	*pathmtu.Paths
 	pinger *hostnet.Pinger
+	ports  []uint16 // UDP ports that outer packets go to
 
 	file     string
 	life     string
@@ -59,7 +60,10 @@ func (w *pathWire) SendPacket(k pathmtu.Key, ip []byte) error {
 
 func openPathMTU(cfg Config, life string, slow *slowService) (*pathMTU, error) {
 	w := &pathWire{slow: slow}
-	p := &pathMTU{file: filepath.Join(cfg.StateDir, pathMTUFile), life: life, before: map[pathmtu.Key]int{}}
+	p := &pathMTU{file: filepath.Join(cfg.StateDir, pathMTUFile), life: life, before: map[pathmtu.Key]int{}, ports: []uint16{hostnet.VXLANPort}}
+	if cfg.Fabric.On() {
+		p.ports = append(p.ports, cfg.Fabric.Port)
+	}
 	p.Paths = pathmtu.NewPaths(cfg.PathMTU.WithDefaults(), w, time.Now)
 	slow.paths = p.Paths
 	if err := p.load(); err != nil {
@@ -85,7 +89,7 @@ func (p *pathMTU) run(ctx context.Context, host *hostnet.Host, dp *dataplane.Dat
 		func() error { return p.Run(ctx) },
 		func() error { return p.pinger.Run(ctx, func(ip []byte) { p.AnsweredPacket(ip) }) },
 		func() error {
-			return host.WatchPathMTU(ctx, func(e hostnet.PathTooSmall) {
+			return host.WatchPathMTU(ctx, p.ports, func(e hostnet.PathTooSmall) {
 				k := pathmtu.Key{Local: e.Local, Remote: e.Remote}
 				mtu := e.MTU
 				if p.Heeds(k) {
@@ -230,7 +234,7 @@ func targetsOf(st hoststate.State) map[pathmtu.Key][]pathmtu.Target {
 	out := map[pathmtu.Key][]pathmtu.Target{}
 	for k, mac := range st.Neighbors {
 		e, ok := st.FDB[hoststate.FDBKey{Network: k.Network, MAC: mac}]
-		if !ok || e.Kind != hoststate.FDBRemote || !k.IP.Is4() {
+		if !ok || e.Kind != hoststate.FDBRemote || !st.Here(e) || !k.IP.Is4() {
 			continue
 		}
 		key := pathmtu.Key{Local: e.TunnelIP, Remote: e.Addr}

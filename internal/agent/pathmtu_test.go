@@ -83,10 +83,13 @@ func (n namespace) within(t *testing.T, f func()) {
 // tooSmall is an ICMP error from somebody about an outer packet to remote from a source port, on a
 // VNI that nobody has.
 func tooSmall(remote string, port uint16, mtu int) []byte {
-	local := netip.MustParseAddr("200.200.0.1")
+	return tooSmallTo(netip.MustParseAddr("200.200.0.1"), remote, port, packet.VXLANPort, mtu)
+}
+
+func tooSmallTo(local netip.Addr, remote string, port, to uint16, mtu int) []byte {
 	quote := packet.IPv4{DF: true, TTL: 60, Protocol: packet.ProtoUDP, Src: local, Dst: netip.MustParseAddr(remote), TotalLen: 1500}.Append(nil, 0)
 	quote = binary.BigEndian.AppendUint16(quote, port)
-	quote = binary.BigEndian.AppendUint16(quote, packet.VXLANPort)
+	quote = binary.BigEndian.AppendUint16(quote, to)
 	quote = append(quote, 5, 200, 0, 0, 8, 0, 0, 0, 0xab, 0xcd, 0xef, 0)
 	m := packet.ICMP{Type: packet.ICMPUnreachable, Code: packet.ICMPFragmentationNeeded, Rest: uint32(mtu)}
 	h := packet.IPv4{TTL: 64, Protocol: packet.ProtoICMP, Src: netip.MustParseAddr("172.31.0.77"), Dst: local}

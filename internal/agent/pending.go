@@ -56,6 +56,12 @@ func (p *pendingRows) setPeer(k hoststate.PeerKey, row hoststate.Peer) {
 	}
 }
 
+func (p *pendingRows) setHost(name model.HostName, h hoststate.Host) {
+	if p.ensure() {
+		p.delta.Set.Hosts[name] = h
+	}
+}
+
 func (p *pendingRows) setVLAN(k hoststate.VLANKey, v hoststate.VLAN) {
 	if p.ensure() {
 		p.delta.Set.VLANs[k] = v

@@ -20,11 +20,13 @@ func (a *Agent) notice(c hostnet.Change) {
 		o.links.Due(allLinks)
 		o.gateways.DueAll()
 		o.trunks.DueAll()
-		o.vteps.DueAll()
+		o.vteps.SoonAll()
 		o.underlay.Due(allUnderlay)
+		o.fabric.DueAll()
 	}
 	for name := range c.Links {
 		switch {
+		case name == hostnet.FabricDevice && !a.cfg.Fabric.On():
 		case hostnet.OwnDevice(name):
 			o.devices.Due(name)
 		case a.isWorkload(name) || a.attached.hasName(name):
@@ -40,6 +42,7 @@ func (a *Agent) notice(c hostnet.Change) {
 		o.gateways.DueAll()
 		o.underlay.Due(allUnderlay)
 		o.prune.Due(single{})
+		o.fabric.DueAll()
 	}
 	if c.Defaults {
 		a.defaults = nil
@@ -52,6 +55,9 @@ func (a *Agent) notice(c hostnet.Change) {
 	}
 	if c.Conf {
 		o.devices.Due(hostnet.VXLANDevice)
+		if a.cfg.Fabric.On() {
+			o.devices.Due(hostnet.FabricDevice)
+		}
 	}
 }
 
@@ -85,7 +91,7 @@ func (a *Agent) noticeUnderlay(name string) {
 		o.trunks.Due(name)
 	}
 	o.underlay.Due(allUnderlay)
-	o.vteps.DueAll()
+	o.vteps.SoonAll() // many interfaces may come and go at once, and each VTEP asks the kernel
 	a.changedUplinks = true
 }
 
@@ -96,6 +102,7 @@ func (a *Agent) reconcile(ctx context.Context) {
 		return
 	}
 	a.reconcileDevices()
+	a.reconcileFabric()
 	if a.known && a.carry == nil {
 		// At first, what leads to VTEPs has to be known before an interface gets a program.
 		a.reconcilePolicies()
@@ -215,6 +222,8 @@ func (a *Agent) reconcileDevices() {
 		switch d {
 		case hostnet.VXLANDevice:
 			err = a.vxlanDevice()
+		case hostnet.FabricDevice:
+			err = a.fabricDevice()
 		case hostnet.SlowDevice:
 			err = a.slowDevice()
 		case localICMP:
@@ -266,6 +275,12 @@ func (a *Agent) openDevices() (err error) {
 	if a.env.VXLANIndex, err = a.host.PrepareVXLAN(); err != nil {
 		return err
 	}
+	if a.cfg.Fabric.On() {
+		a.env.Fabric = a.cfg.Fabric
+		if a.env.Fabric.Index, err = a.host.PrepareFabric(a.cfg.Fabric.Port); err != nil {
+			return err
+		}
+	}
 	a.env.SlowIndex, err = a.host.EnsureSlow()
 	return err
 }
@@ -273,7 +288,7 @@ func (a *Agent) openDevices() (err error) {
 // attachOwn attaches the programs of the agent's own devices, and keeps the host's stack
 // from ICMP errors about tunnels.
 func (a *Agent) attachOwn() error {
-	for _, f := range []func() error{a.vxlanDevice, a.dp.AttachLocalICMP, a.slowDevice} {
+	for _, f := range []func() error{a.vxlanDevice, a.fabricDevice, a.dp.AttachLocalICMP, a.slowDevice} {
 		if err := f(); err != nil {
 			return err
 		}

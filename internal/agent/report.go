@@ -14,13 +14,24 @@ import (
 
 // reporter remembers what was reported, so that only what changed is again.
 type reporter struct {
-	said     map[model.PortID]hostsync.PortReport
+	said map[model.PortID]hostsync.PortReport
+	// again are ports to be told of even if nothing has changed here: what the controller knew of
+	// them has ended, as with a binding.
+	again    map[model.PortID]bool
 	revision int64
 	mtu      int
+	fabric   int
 }
 
 func newReporter() reporter {
-	return reporter{said: map[model.PortID]hostsync.PortReport{}}
+	return reporter{said: map[model.PortID]hostsync.PortReport{}, again: map[model.PortID]bool{}}
+}
+
+// sayAgain makes all that was said be said again.
+func (r *reporter) sayAgain() {
+	for id := range r.said {
+		r.again[id] = true
+	}
 }
 
 // forget a port that is no longer the host's.
@@ -43,10 +54,14 @@ func (a *Agent) report() {
 		default:
 			a.objs.ports.Done(p.ID)
 		}
-		if old, ok := a.reports.said[p.ID]; !ok || old != p {
+		old, ok := a.reports.said[p.ID]
+		changed := !ok || old != p
+		if changed || a.reports.again[p.ID] {
+			out = append(out, p)
+		}
+		if changed {
 			a.stats.port(old, p)
 			a.reports.said[p.ID] = p
-			out = append(out, p)
 			a.log.Info("port", "port", p.ID, "status", p.Status, "reason", p.Reason)
 		}
 	}
@@ -82,12 +97,13 @@ func (a *Agent) report() {
 	}
 	a.reportOthers(say)
 	a.changed, a.changedAll, a.changedUplinks = nil, false, false
+	clear(a.reports.again)
 	a.stats.setRevision(a.want, a.have) // also where there is nothing to report
-	if len(out) == 0 && a.have == a.reports.revision && a.underlayMTU == a.reports.mtu {
+	if len(out) == 0 && a.have == a.reports.revision && a.underlayMTU == a.reports.mtu && a.fabricMTU == a.reports.fabric {
 		return
 	}
-	a.reports.revision, a.reports.mtu = a.have, a.underlayMTU
-	a.ctl.Report(hostsync.Report{Revision: a.have, UnderlayMTU: a.underlayMTU, Ports: out})
+	a.reports.revision, a.reports.mtu, a.reports.fabric = a.have, a.underlayMTU, a.fabricMTU
+	a.ctl.Report(hostsync.Report{Revision: a.have, UnderlayMTU: a.underlayMTU, FabricMTU: a.fabricMTU, Ports: out})
 }
 
 // portReport is what a port's status comes to: what the controller is told, how that is as

@@ -9,11 +9,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/causeway-net/causeway/internal/health"
 	"github.com/causeway-net/causeway/internal/reconcile"
 )
 
@@ -21,14 +23,18 @@ import (
 type Status struct {
 	// Stuck says that the agent does nothing any more, and since when; empty: it works. The rest
 	// is then what it last knew.
-	Stuck           string `json:"stuck,omitempty"`
-	Connected       bool   `json:"connected"` // to the controller
+	Stuck     string `json:"stuck,omitempty"`
+	Connected bool   `json:"connected"` // to the controller
+	// Problem is why it is not, as the controller or the way to it said last; empty: not known.
+	Problem         string `json:"problem,omitempty"`
 	WantedRevision  int64  `json:"wanted_revision"`
 	AppliedRevision int64  `json:"applied_revision"`
 	// Counts is how many objects of a kind are in a state.
 	Counts map[string]map[reconcile.State]int `json:"counts"`
 	// Objects are those that are not as wanted, or all, if asked for, by kind and name.
 	Objects []reconcile.Status `json:"objects"`
+	// Fabric is that between the site's hosts; nil: this host is not on it.
+	Fabric *Fabric `json:"fabric,omitempty"`
 }
 
 func (a *Agent) status(ctx context.Context, all bool) Status {
@@ -36,7 +42,7 @@ func (a *Agent) status(ctx context.Context, all bool) Status {
 	if err := a.healthy(ctx); err != nil {
 		stuck = err.Error()
 	}
-	s := Status{Stuck: stuck, Connected: a.ctl.Connected(), Counts: map[string]map[reconcile.State]int{}, Objects: a.objs.set.List(all)}
+	s := Status{Stuck: stuck, Connected: a.ctl.Connected(), Problem: a.ctl.Problem(), Counts: map[string]map[reconcile.State]int{}, Objects: a.objs.set.List(all), Fabric: a.fabricStatus()}
 	s.WantedRevision, s.AppliedRevision = a.stats.revisions()
 	for _, c := range a.objs.set.Counts() {
 		s.Counts[c.Kind] = c.Of
@@ -61,23 +67,53 @@ func (a *Agent) healthy(ctx context.Context) error {
 	}
 }
 
-// serveStatus adds /status and /healthz.
+// serveStatus adds /status, /healthz and /readyz.
 func (a *Agent) serveStatus(mux *http.ServeMux) {
-	answer := func(w http.ResponseWriter, status int, v any) {
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(v) // the client has gone if this fails
-	}
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, http.StatusOK, a.status(r.Context(), r.URL.Query().Has("all")))
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(a.status(r.Context(), r.URL.Query().Has("all"))) // the client has gone if this fails
 	})
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
-		if err := a.healthy(r.Context()); err != nil {
-			answer(w, http.StatusServiceUnavailable, map[string]string{"status": err.Error()})
-			return
+	loop := health.Check{Name: "loop", Of: "whether the agent's loop comes round", Look: a.healthy}
+	health.Serve(mux, []health.Check{loop}, []health.Check{loop,
+		{Name: "controller", Of: "whether a stream from the controller is up and has brought the whole state", Look: a.fed},
+		{Name: "state", Of: "whether the maps hold the newest revision of the state that the agent knows", Look: a.applied},
+		{Name: "objects", Of: "whether none of the host's objects has failed", Look: a.sound},
+	})
+}
+
+func (a *Agent) fed(context.Context) error {
+	if !a.ctl.Connected() {
+		if why := a.ctl.Problem(); why != "" {
+			return fmt.Errorf("the agent is not connected to its controller: %s", why)
 		}
-		answer(w, http.StatusOK, map[string]string{"status": "ok"})
-	})
+		return errors.New("the agent is not connected to its controller, or waits for the whole state")
+	}
+	return nil
+}
+
+func (a *Agent) applied(ctx context.Context) error {
+	want, _ := a.stats.revisions()
+	if want == 0 {
+		return errors.New("no state is known: the agent waits for its controller")
+	}
+	// Once the loop has come round, what was wanted before has been tried.
+	if err := a.healthy(ctx); err != nil {
+		return err
+	}
+	if _, have := a.stats.revisions(); have < want {
+		return fmt.Errorf("the maps hold revision %d, and revision %d is wanted", have, want)
+	}
+	return nil
+}
+
+// sound tells of objects that have failed, and why the first of them has. Those that wait, for
+// an interface that may well come, are no failure.
+func (a *Agent) sound(context.Context) error {
+	failed := slices.DeleteFunc(a.objs.set.List(false), func(s reconcile.Status) bool { return s.State != reconcile.Failed })
+	if len(failed) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d have failed, such as %s %s: %s", len(failed), failed[0].Kind, failed[0].Name, failed[0].Cause)
 }
 
 // maxStatus bounds an agent's answer, and askPatience the wait for it: an agent whose loop hangs

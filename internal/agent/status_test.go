@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -101,12 +100,12 @@ func TestStatus(t *testing.T) {
 		t.Error("failures are not counted")
 	}
 	// An agent whose objects fail is itself well.
-	client := http.Client{Timeout: wait, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	}}}
-	defer client.CloseIdleConnections()
-	if r, err := client.Get("http://agent/healthz"); err != nil || r.Body.Close() != nil || r.StatusCode != http.StatusOK {
-		t.Errorf("health: %v %v", r, err)
+	if code, a := askHealth(t, socket, "/healthz"); code != http.StatusOK || a.Status != "ok" {
+		t.Errorf("health: %d %+v", code, a)
+	}
+	// But it is not ready.
+	if code, a := askHealth(t, socket, "/readyz"); code != http.StatusServiceUnavailable || !strings.HasPrefix(a.Status, "objects: 2 have failed, such as links tap1: attach to tap1") {
+		t.Errorf("ready: %d %+v", code, a)
 	}
 
 	if err := os.Remove(pin); err != nil {

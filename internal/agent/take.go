@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+	"maps"
 	"slices"
 
 	"github.com/causeway-net/causeway/internal/dataplane"
@@ -20,8 +22,18 @@ func (a *Agent) take(u hostsync.Update) {
 		return
 	}
 	a.want, a.known = d.Revision, true
+	if u.First {
+		// Revisions may have begun anew: what the maps hold is told again, once it is known.
+		a.have, a.reports.revision = 0, -1
+	}
+	if slices.ContainsFunc(d.Replaced, func(g hoststate.Group) bool { return g.Kind == hoststate.GroupHost || g.Kind == hoststate.GroupDevice }) {
+		a.changedAll = true // what the controller knew of ports may have ended in between
+		a.reports.sayAgain()
+	}
+	d = a.state.Resolve(d)
 	if d.Full {
 		before := a.state
+		a.digests.Change(&a.state, d)
 		a.state = hoststate.NewState()
 		a.state.Apply(d)
 		a.adopt(before)
@@ -29,6 +41,33 @@ func (a *Agent) take(u hostsync.Update) {
 		a.change(d)
 	}
 	a.keepJournal(d)
+}
+
+// Have is what rows there are, for the controller to say what differs.
+func (a *Agent) Have(ctx context.Context) (hostsync.Have, bool) {
+	r := make(chan hostsync.Have, 1)
+	select {
+	case a.asked <- r:
+	case <-ctx.Done():
+		return hostsync.Have{}, false
+	}
+	select {
+	case h := <-r:
+		return h, h.Digests != nil
+	case <-ctx.Done():
+		return hostsync.Have{}, false
+	}
+}
+
+// rows are what Have says.
+func (a *Agent) rows() hostsync.Have {
+	if !a.known {
+		return hostsync.Have{}
+	}
+	return hostsync.Have{
+		Digests: a.digests.Digests(&a.state),
+		Names:   hoststate.State{Ports: maps.Clone(a.state.Ports), Gateways: maps.Clone(a.state.Gateways), VLANs: maps.Clone(a.state.VLANs)},
+	}
 }
 
 // adopt takes over a full state in place of another.
@@ -53,11 +92,15 @@ func (a *Agent) adopt(before hoststate.State) {
 	a.noteUplinks()
 	a.remote = newRemoteRows()
 	for k, e := range a.state.FDB {
-		a.remote.fdbEntry(k, hoststate.FDBEntry{}, e)
+		a.remote.fdbEntry(k, hoststate.FDBEntry{}, a.here(e))
 	}
 	for k := range a.state.Peers {
 		a.remote.peer(k, true)
 	}
+	for name, h := range a.state.Hosts {
+		a.indexHost(name, hoststate.Host{}, h)
+	}
+	a.fabric.setHosts(a.state.Hosts)
 	for _, v := range a.objs.vteps.Keys() {
 		if !a.remote.has(v) {
 			a.dropVTEP(v)
@@ -71,8 +114,44 @@ func (a *Agent) adopt(before hoststate.State) {
 	a.everything()
 }
 
+// here is an FDB entry that leads to another site from this host; others are none.
+func (a *Agent) here(e hoststate.FDBEntry) hoststate.FDBEntry {
+	if e.Kind == hoststate.FDBRemote && !a.state.Here(e) {
+		return hoststate.FDBEntry{}
+	}
+	return e
+}
+
+// withRemotes adds to a delta the FDB entries whose gateway device comes to this host by it,
+// or leaves it.
+func (a *Agent) withRemotes(d hoststate.Delta) hoststate.Delta {
+	moves := map[model.GatewayDeviceID]bool{}
+	for id := range d.Set.Gateways {
+		if _, here := a.state.Gateways[id]; !here {
+			moves[id] = true
+		}
+	}
+	for _, id := range d.Unset.Gateways {
+		moves[id] = true
+	}
+	if len(moves) == 0 {
+		return d
+	}
+	gone := make(map[hoststate.FDBKey]bool, len(d.Unset.FDB))
+	for _, k := range d.Unset.FDB {
+		gone[k] = true
+	}
+	for k, e := range a.state.FDB {
+		if _, set := d.Set.FDB[k]; !set && !gone[k] && e.Kind == hoststate.FDBRemote && moves[e.Gateway] {
+			d.Set.FDB[k] = e
+		}
+	}
+	return d
+}
+
 // change takes over some rows.
 func (a *Agent) change(d hoststate.Delta) {
+	d = a.withRemotes(d)
 	targets := a.touchesTargets(d)
 	for _, k := range d.Unset.Ports {
 		if old, ok := a.state.Ports[k]; ok {
@@ -94,7 +173,11 @@ func (a *Agent) change(d hoststate.Delta) {
 	for _, k := range d.Unset.VLANs {
 		a.objs.trunks.Due(k.Interface)
 	}
+	a.digests.Change(&a.state, d)
 	a.state.Apply(d)
+	if len(d.Set.Hosts)+len(d.Unset.Hosts) > 0 {
+		a.fabric.setHosts(a.state.Hosts)
+	}
 	if targets || a.touchesTargets(d) {
 		a.pathMTU.stale()
 	}
@@ -129,8 +212,11 @@ func (a *Agent) gatewaysOf(d hoststate.Delta) []hoststate.Gateway {
 }
 
 func (a *Agent) changeGateways(d hoststate.Delta, before []hoststate.Gateway) {
-	for id := range d.Set.Gateways {
+	for id, g := range d.Set.Gateways {
 		a.objs.gateways.Due(id)
+		for _, u := range g.Uplinks {
+			a.reports.again[u.Port] = true
+		}
 	}
 	for _, id := range d.Unset.Gateways {
 		a.dropGateway(id)
@@ -191,6 +277,7 @@ func (a *Agent) indexPort(k model.PortKey, old, p *hoststate.Port) {
 		return
 	}
 	a.changed = add(a.changed, k)
+	a.reports.again[p.ID] = true // also where the row is as it was: what the controller knew of the port has ended
 	if old == nil || p.ID != old.ID || p.Interface != old.Interface {
 		a.stats.setName(p.ID, p.Interface)
 	}
@@ -219,7 +306,12 @@ type remoteRows struct {
 type vtepRows struct {
 	fdb   map[hoststate.FDBKey]struct{}
 	peers map[hoststate.PeerKey]struct{}
+	hosts map[model.HostName]struct{} // whose address on the fabric it is
 }
+
+// sends tells whether packets go to the VTEP, and comes whether packets are taken from it.
+func (x *vtepRows) sends() bool { return len(x.fdb)+len(x.hosts) > 0 }
+func (x *vtepRows) comes() bool { return len(x.peers)+len(x.hosts) > 0 }
 
 func newRemoteRows() remoteRows { return remoteRows{map[dataplane.VTEP]*vtepRows{}} }
 
@@ -228,20 +320,20 @@ func (r remoteRows) has(v dataplane.VTEP) bool { return r.rows[v] != nil }
 // sendsTo tells whether packets go to a VTEP.
 func (r remoteRows) sendsTo(v dataplane.VTEP) bool {
 	x := r.rows[v]
-	return x != nil && len(x.fdb) > 0
+	return x != nil && x.sends()
 }
 
 func (r remoteRows) of(v dataplane.VTEP) *vtepRows {
 	x := r.rows[v]
 	if x == nil {
-		x = &vtepRows{map[hoststate.FDBKey]struct{}{}, map[hoststate.PeerKey]struct{}{}}
+		x = &vtepRows{map[hoststate.FDBKey]struct{}{}, map[hoststate.PeerKey]struct{}{}, map[model.HostName]struct{}{}}
 		r.rows[v] = x
 	}
 	return x
 }
 
 func (r remoteRows) tidy(v dataplane.VTEP) {
-	if x := r.rows[v]; x != nil && len(x.fdb)+len(x.peers) == 0 {
+	if x := r.rows[v]; x != nil && !x.sends() && !x.comes() {
 		delete(r.rows, v)
 	}
 }
@@ -302,17 +394,31 @@ func (a *Agent) indexRemotes(d hoststate.Delta) map[dataplane.VTEP]struct{} {
 			look[v] = struct{}{}
 		}
 	}
+	leaves := map[model.GatewayDeviceID]bool{}
+	for _, id := range d.Unset.Gateways {
+		leaves[id] = true
+	}
 	for _, k := range d.Unset.FDB {
-		note(a.remote.fdbEntry(k, a.state.FDB[k], hoststate.FDBEntry{}))
+		note(a.remote.fdbEntry(k, a.here(a.state.FDB[k]), hoststate.FDBEntry{}))
 	}
 	for k, e := range d.Set.FDB {
-		note(a.remote.fdbEntry(k, a.state.FDB[k], e))
+		is := e
+		if _, comes := d.Set.Gateways[e.Gateway]; e.Kind == hoststate.FDBRemote && !comes && (leaves[e.Gateway] || !a.state.Here(e)) {
+			is = hoststate.FDBEntry{}
+		}
+		note(a.remote.fdbEntry(k, a.here(a.state.FDB[k]), is))
 	}
 	for _, k := range d.Unset.Peers {
 		note(a.remote.peer(k, false))
 	}
 	for k := range d.Set.Peers {
 		note(a.remote.peer(k, true))
+	}
+	for _, name := range d.Unset.Hosts {
+		note(a.indexHost(name, a.state.Hosts[name], hoststate.Host{}))
+	}
+	for name, h := range d.Set.Hosts {
+		note(a.indexHost(name, a.state.Hosts[name], h))
 	}
 	return look
 }

@@ -54,7 +54,7 @@ func (t *troubles) at(k pathmtu.Key) (trouble, bool) {
 
 // lookForTrouble works out what is wrong with the way to a VTEP on this host.
 func (a *Agent) lookForTrouble(u *underlays, v dataplane.VTEP) (trouble, error) {
-	if len(a.remote.of(v).fdb) == 0 {
+	if !a.remote.sendsTo(v) {
 		return trouble{}, nil
 	}
 	named, err := u.namedTrouble()
@@ -64,6 +64,9 @@ func (a *Agent) lookForTrouble(u *underlays, v dataplane.VTEP) (trouble, error) 
 	out, leaves := a.out[v]
 	if !leaves {
 		text := named
+		if own := a.fabric.ownProblem(); own != "" && a.isHost(v) {
+			text = own
+		}
 		if text == "" {
 			text = fmt.Sprintf("the host has no route from %s to %s", v.Local, v.Remote)
 		}

@@ -102,6 +102,7 @@ func (a *Agent) prune() error {
 	return errors.Join(
 		a.host.PruneTunnelIPs(ips),
 		a.host.PruneVTEPRouters(routers),
+		a.pruneFabric(),
 		a.host.ForgetTables(func(id string) bool { _, ok := a.state.Gateways[model.GatewayDeviceID(id)]; return ok }),
 	)
 }
@@ -175,6 +176,7 @@ func (a *Agent) noteMTU(remote netip.Addr) {
 	for _, g := range a.state.Gateways {
 		a.touchVTEP(dataplane.VTEP{Local: g.TunnelIP, Remote: remote})
 	}
+	a.touchVTEP(dataplane.VTEP{Local: a.cfg.Fabric.Addr, Remote: remote})
 }
 
 // reconcileUnderlay attaches the program to each interface that carries tunnels, and
@@ -273,18 +275,27 @@ func (a *Agent) measureMTU(links []hostnet.Link) error {
 		return slices.ContainsFunc(links, func(l hostnet.Link) bool { return l.Index == index })
 	}
 	carriers := map[int]bool{}
-	enough := len(a.out) > 0
-	for _, l := range a.out {
+	enough := true
+	for v, l := range a.out {
+		if a.isHost(v) {
+			continue // measured by measureFabric
+		}
 		carriers[l.index] = true
 		enough = enough && known(l.index)
 	}
+	enough = enough && len(carriers) > 0
 	var candidates []hostnet.Link
 	var err error
 	if !enough {
 		candidates, err = a.candidates()
 	}
 	a.underlayMTU = a.smallestMTU(append(candidates, links...), carriers)
-	return err
+	mtu, ferr := a.measureFabric()
+	if ferr == nil {
+		a.fabricMTU = mtu
+		a.fabric.setMTU(mtu)
+	}
+	return errors.Join(err, ferr)
 }
 
 // foundBy tells why an interface carries tunnels, or VLANs.
@@ -297,7 +308,7 @@ func (a *Agent) foundBy(name string) string {
 	case slices.ContainsFunc(slices.Collect(maps.Keys(a.state.VLANs)), func(k hoststate.VLANKey) bool { return k.Interface == name }):
 		return "a network on its VLAN"
 	}
-	return "a route to a remote VTEP"
+	return "a route to a remote VTEP or to another host"
 }
 
 // candidates are the interfaces of which some will carry tunnels, where none are named: of
@@ -310,28 +321,38 @@ func (a *Agent) candidates() ([]hostnet.Link, error) {
 	return slices.DeleteFunc(ls, func(l hostnet.Link) bool { return a.isWorkload(l.Name) || a.attached.has(l.Index) }), err
 }
 
-// underlayLinks are the interfaces that carry tunnels.
+// foundInterfaces are the indexes of the interfaces that routes to VTEPs lead by, or to other hosts alone
+// where those that carry tunnels are named.
+func (a *Agent) foundInterfaces() map[uint32]bool {
+	found := map[uint32]bool{}
+	if len(a.cfg.UnderlayInterfaces) == 0 {
+		maps.Copy(found, a.carry)
+	} else {
+		for v, w := range a.env.Ways {
+			if a.isHost(v) {
+				maps.Copy(found, interfacesOf(map[dataplane.VTEP]dataplane.Way{v: w}))
+			}
+		}
+	}
+	if !a.known && (len(a.cfg.UnderlayInterfaces) == 0 || a.cfg.Fabric.On()) {
+		// What a predecessor found stays until it is known what to look for.
+		for i := range a.attached.Underlay {
+			found[uint32(i)] = true
+		}
+	}
+	return found
+}
+
+// underlayLinks are the interfaces that carry tunnels, or the fabric.
 func (a *Agent) underlayLinks() ([]hostnet.Link, error) {
 	var out []hostnet.Link
-	if len(a.cfg.UnderlayInterfaces) == 0 {
-		found := maps.Clone(a.carry)
-		if found == nil {
-			found = map[uint32]bool{}
+	for i := range a.foundInterfaces() {
+		l, ok, err := a.host.LinkByIndex(int(i))
+		if err != nil {
+			return nil, err
 		}
-		if !a.known {
-			// What a predecessor found stays until it is known what to look for.
-			for i := range a.attached.Underlay {
-				found[uint32(i)] = true
-			}
-		}
-		for i := range found {
-			l, ok, err := a.host.LinkByIndex(int(i))
-			if err != nil {
-				return nil, err
-			}
-			if ok && !a.attached.has(l.Index) {
-				out = append(out, l)
-			}
+		if ok && !a.attached.has(l.Index) {
+			out = append(out, l)
 		}
 	}
 	var names []string

@@ -64,13 +64,13 @@ func (a *Agent) reconcileVTEP(u *underlays, v dataplane.VTEP) {
 	o := a.objs.vteps
 	rows := a.remote.of(v)
 	var err error
-	if len(rows.fdb) > 0 {
+	if rows.sends() {
 		err = a.path(v)
 	} else {
 		a.dropPath(v)
 		a.pathsGone = true
 	}
-	if len(rows.peers) > 0 {
+	if rows.comes() {
 		err = errors.Join(err, a.wayOf(u, v))
 	}
 	t, terr := a.lookForTrouble(u, v)
@@ -134,6 +134,9 @@ func (a *Agent) touchVTEP(v dataplane.VTEP) {
 	for k := range rows.fdb {
 		a.pending.setFDBEntry(k, a.state.FDB[k])
 	}
+	for name := range rows.hosts {
+		a.pending.setHost(name, a.state.Hosts[name])
+	}
 }
 
 // dropVTEP forgets a VTEP that no row speaks of any more. Its interfaces keep the program for a
@@ -187,7 +190,7 @@ func (l lead) next(now []int, at time.Time, grace time.Duration) lead {
 // way is the row of a VTEP.
 func (a *Agent) way(v dataplane.VTEP, l lead) dataplane.Way {
 	w := dataplane.Way{Kernel: a.cfg.KernelOutput}
-	if !w.Kernel && a.ipsec.About(v.Local, v.Remote) != "" {
+	if !w.Kernel && a.policyAbout(v) != "" {
 		w.Drop = reason.UnderlayPolicy
 	}
 	list := append(slices.Clone(l.now), slices.Sorted(maps.Keys(l.before))...)
@@ -309,10 +312,12 @@ func uplinksTo(g hoststate.Gateway, to netip.Addr) (names []string) {
 	return names
 }
 
-// only leaves of the interfaces that lead to a VTEP those that carry tunnels.
+// only leaves of the interfaces that lead to a VTEP those that carry tunnels. What leads to another host
+// carries the fabric, whether --underlay-interface names it or not.
 func (u *underlays) only(v dataplane.VTEP, found []int) ([]int, error) {
 	a := u.a
-	if a.cfg.AnyUnderlay && len(a.cfg.UnderlayInterfaces) > 0 {
+	host := a.isHost(v)
+	if !host && a.cfg.AnyUnderlay && len(a.cfg.UnderlayInterfaces) > 0 {
 		return u.indexes(append(slices.Collect(maps.Keys(a.uplinks)), a.cfg.UnderlayInterfaces...))
 	}
 	var out []int
@@ -322,7 +327,7 @@ func (u *underlays) only(v dataplane.VTEP, found []int) ([]int, error) {
 			return nil, err
 		}
 		may := u.may(l)
-		if may && u.isNamed(l) {
+		if may && (host || u.isNamed(l)) {
 			out = append(out, i)
 			continue
 		}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/causeway-net/causeway/internal/filestamp"
 )
 
 // checkEvery is how often at most the files are looked at.
@@ -22,22 +24,8 @@ type Certs struct {
 
 	mu      sync.Mutex
 	now     *tls.Config
-	seen    [3]stamp // of the files that now was made of, or that were refused
+	seen    [3]filestamp.Stamp // of the files that now was made of, or that were refused
 	checked time.Time
-}
-
-// stamp tells one state of a file from another.
-type stamp struct {
-	mod  time.Time
-	size int64
-	file os.FileInfo
-}
-
-func (s stamp) same(o stamp) bool {
-	if s.file == nil || o.file == nil {
-		return s.file == nil && o.file == nil
-	}
-	return s.mod.Equal(o.mod) && s.size == o.size && os.SameFile(s.file, o.file)
 }
 
 // LoadCerts reads the files, which must be sound; ca may be empty.
@@ -80,7 +68,7 @@ func (c *Certs) current() *tls.Config {
 func (c *Certs) look() *tls.Config {
 	c.checked = time.Now()
 	seen := c.stamps()
-	if seen[0].same(c.seen[0]) && seen[1].same(c.seen[1]) && seen[2].same(c.seen[2]) {
+	if seen[0].Same(c.seen[0]) && seen[1].Same(c.seen[1]) && seen[2].Same(c.seen[2]) {
 		return c.now
 	}
 	// What is refused is looked at again when it has changed again.
@@ -95,13 +83,10 @@ func (c *Certs) look() *tls.Config {
 	return now
 }
 
-func (c *Certs) stamps() (out [3]stamp) {
+func (c *Certs) stamps() (out [3]filestamp.Stamp) {
 	for i, path := range []string{c.cert, c.key, c.ca} {
-		if path == "" {
-			continue
-		}
-		if st, err := os.Stat(path); err == nil {
-			out[i] = stamp{st.ModTime(), st.Size(), st}
+		if path != "" {
+			out[i] = filestamp.Of(path)
 		}
 	}
 	return out

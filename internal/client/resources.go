@@ -31,6 +31,7 @@ var (
 	Routers              = Collection{"routers", "router", "routers", "router"}
 	GatewayDevices       = Collection{"gw/gateway_devices", "gateway_device", "gateway_devices", "gateway device"}
 	RetiredSwitches      = Collection{"gw/retired_switches", "retired_switch", "retired_switches", "deleted gateway device with a switch to clean"}
+	Agents               = Collection{"agents", "agent", "agents", "host"}
 	L2Gateways           = Collection{"l2-gateways", "l2_gateway", "l2_gateways", "L2 gateway"}
 	L2GatewayConnections = Collection{"l2-gateway-connections", "l2_gateway_connection", "l2_gateway_connections", "L2 gateway connection"}
 )
@@ -47,6 +48,11 @@ func RemoteMACEntries(gatewayDeviceID string) Collection {
 // called switch.
 func Switch(gatewayDeviceID string) Collection {
 	return Collection{"gw/gateway_devices/" + url.PathEscape(gatewayDeviceID), "switch", "switches", "switch"}
+}
+
+// PortStatus is how it stands with a port; its only element is called causeway_status.
+func PortStatus(portID string) Collection {
+	return Collection{"ports/" + url.PathEscape(portID), "causeway_status", "causeway_statuses", "status of a port"}
 }
 
 // Attrs are the attributes of a resource.
@@ -148,6 +154,15 @@ func (c *Client) Delete(ctx context.Context, k Collection, id string) error {
 	return c.request(ctx, http.MethodDelete, c.url(k.Path, url.PathEscape(id)), nil, nil)
 }
 
+// DeleteHost deletes a host's agent; off says that the host is switched off.
+func (c *Client) DeleteHost(ctx context.Context, id string, off bool) error {
+	target := c.url(Agents.Path, url.PathEscape(id))
+	if off {
+		target += "?off=true"
+	}
+	return c.request(ctx, http.MethodDelete, target, nil, nil)
+}
+
 // List reads all resources that match the query, page by page. All pages together are bounded as
 // one answer is, and the links between them lead nowhere but to the API itself.
 func (c *Client) List(ctx context.Context, k Collection, query url.Values) ([]Attrs, error) {
@@ -245,6 +260,10 @@ var uuid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]
 // Find is the id of the resource with this id or name. A name that several have
 // is an *Ambiguous error.
 func (c *Client) Find(ctx context.Context, k Collection, nameOrID string) (string, error) {
+	called := "name"
+	if k == Agents {
+		called = "host"
+	}
 	if nameOrID == "" {
 		return "", notFound{what: k.What, name: nameOrID}
 	}
@@ -257,7 +276,7 @@ func (c *Client) Find(ctx context.Context, k Collection, nameOrID string) (strin
 			return ID(found[0]), nil
 		}
 	}
-	found, err := c.List(ctx, k, url.Values{"name": {nameOrID}, "fields": {"id"}})
+	found, err := c.List(ctx, k, url.Values{called: {nameOrID}, "fields": {"id"}})
 	if err != nil {
 		return "", err
 	}

@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"net/http"
 
 	"github.com/causeway-net/causeway/internal/metrics"
 	"github.com/causeway-net/causeway/internal/neutronapi"
@@ -13,23 +12,17 @@ import (
 // Description is the OpenAPI document of the API that a controller serves, as it
 // gives it at /openapi.json.
 func Description() []byte {
-	return neutronapi.New(nil, neutronapi.Options{Extra: extra(tracer{}, prober{}, switches{})}).Description()
+	return neutronapi.New(nil, neutronapi.Options{Extra: extra(tracer{}, prober{}, switches{}, portStatuses{})}).Description()
 }
 
 // extra is what the API serves beside the resources.
-func extra(t tracer, p prober, s switches) []neutronapi.Extra {
-	return append(append(t.extra(), p.extra()), s.extra()...)
+func extra(t tracer, p prober, s switches, ports portStatuses) []neutronapi.Extra {
+	return append(append(t.extra(), p.extra(), ports.extra()), s.extra()...)
 }
 
 // keyed describes a body, which has one key.
 func keyed(name string, s *openapi.Schema) *openapi.Schema {
 	return &openapi.Schema{Type: openapi.Types{openapi.Map}, Properties: map[string]*openapi.Schema{name: s}, Required: []string{name}, Closed: true}
-}
-
-func metricsMux(counts *metrics.Controller) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", counts.Handler())
-	return mux
 }
 
 // countedStore counts transactions and how often they ran again.

@@ -47,7 +47,7 @@ func BenchmarkPortToHost(b *testing.B) {
 			first.until(b, "all ports", func(s hoststate.State) bool { return len(s.Ports) == n })
 			first.stop()
 			client, err := hostsync.NewClient(hostsync.ClientOptions{
-				Target: "unix://" + filepath.Join(l.dir, "run", "a.sock"), Logger: slog.New(slog.DiscardHandler)})
+				Targets: []string{"unix://" + filepath.Join(l.dir, "run", "a.sock")}, Logger: slog.New(slog.DiscardHandler)})
 			if err != nil {
 				b.Fatal(err)
 			}

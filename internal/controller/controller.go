@@ -24,9 +24,11 @@ import (
 	"github.com/causeway-net/causeway/internal/config"
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/metrics"
+	"github.com/causeway-net/causeway/internal/revocation"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
 	"github.com/causeway-net/causeway/internal/store/etcdstore"
+	"github.com/causeway-net/causeway/internal/systemd"
 )
 
 // Config configures Run.
@@ -40,8 +42,12 @@ type Config struct {
 	// OnReady, if not nil, is called once when the API answers, with the addresses
 	// in use (those of ports given as 0 are known only then).
 	OnReady func(Addresses)
+	// Service, if not nil, is told when the API and the agents' listeners serve, when
+	// files are read again, and that the controller lives.
+	Service *systemd.Service
 
 	onStore func(store.Store) // for tests: the store, once open
+	letGo   time.Duration     // for tests: in place of letGoAfter
 }
 
 // Addresses are where a controller listens; nil where it does not.
@@ -90,6 +96,10 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err := distinctAuthorities(cfg.Controller); err != nil {
 		return err
 	}
+	revoked, err := loadRevoked(cfg.Controller, log)
+	if err != nil {
+		return err
+	}
 	gate, err := openGate(cfg.Controller, counts, log)
 	if err != nil {
 		return err
@@ -115,13 +125,15 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}()
 	log.Info("store open", "took", time.Since(begin).Round(time.Millisecond))
 
-	return (&parts{cfg, log, ls, certs, quotas, connections, counts, auditLog, gate}).run(ctx, countedStore{etcd, counts}, begin)
+	return (&parts{
+		cfg: cfg, log: log, listeners: ls, certs: certs, quotas: quotas, connections: connections, counts: counts, audit: auditLog, gate: gate, revoked: revoked,
+	}).run(ctx, countedStore{etcd, counts}, begin)
 }
 
 func storeOptions(c config.Controller, log *slog.Logger) (etcdstore.Options, error) {
 	o := etcdstore.Options{Migrations: site.Migrations(), Logger: log}
 	if len(c.EtcdEndpoints) == 0 {
-		o.DataDir = c.DataDir
+		o.DataDir, o.ReadSocket = c.DataDir, true
 		return o, nil
 	}
 	o.Endpoints, o.Prefix = c.EtcdEndpoints, c.EtcdPrefix
@@ -191,11 +203,11 @@ func defaultQuotas(c config.Controller) (map[string]int64, error) {
 	return limits, nil
 }
 
-func agentTLS(c config.Controller) *hostsync.TLSFiles {
+func agentTLS(c config.Controller, revoked *revocation.List) *hostsync.TLSFiles {
 	if c.AgentListen == "" {
 		return nil
 	}
-	return &hostsync.TLSFiles{Cert: c.AgentTLS.Cert, Key: c.AgentTLS.Key, CA: c.AgentTLS.CA}
+	return &hostsync.TLSFiles{Cert: c.AgentTLS.Cert, Key: c.AgentTLS.Key, CA: c.AgentTLS.CA, Revoked: revoked}
 }
 
 func warnOpen(c config.Controller, log *slog.Logger) {

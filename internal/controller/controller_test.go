@@ -53,7 +53,7 @@ func startWith(t testing.TB, dir string, change func(*config.Controller)) *lab {
 			LocalHost: "h0", MetricsListen: "unix:" + l.metrics, UnderlayMTU: 1500,
 		},
 		Version: "test", Logger: slog.New(slog.DiscardHandler), OnReady: func(a Addresses) { ready <- a },
-		onStore: func(st store.Store) { l.st = st },
+		onStore: func(st store.Store) { l.st = st }, letGo: 500 * time.Millisecond,
 	}
 	change(&cfg.Controller)
 	go func() { done <- Run(ctx, cfg) }()
@@ -158,10 +158,12 @@ func (a *agent) Update(_ context.Context, u hostsync.Update) {
 	a.Report(hostsync.Report{Revision: u.Delta.Revision})
 }
 
-func (l *lab) agent() *agent {
+func (l *lab) agent() *agent { return l.agentWith(slog.New(slog.DiscardHandler)) }
+
+func (l *lab) agentWith(log *slog.Logger) *agent {
 	l.t.Helper()
 	c, err := hostsync.NewClient(hostsync.ClientOptions{
-		Target: "unix://" + filepath.Join(l.dir, "run", "a.sock"), Logger: slog.New(slog.DiscardHandler),
+		Targets: []string{"unix://" + filepath.Join(l.dir, "run", "a.sock")}, Logger: log,
 	})
 	if err != nil {
 		l.t.Fatal(err)
@@ -214,6 +216,13 @@ func (a *agent) waitFull(t testing.TB, networks int) {
 			t.Fatal("no full state")
 		}
 	}
+}
+
+// network makes a network that the host has a port on.
+func (l *lab) network(name string) (id string) {
+	id = l.create("/v2.0/networks", "network", m{"name": name})
+	l.create("/v2.0/ports", "port", m{"network_id": id, "binding:host_id": "h0", "binding:profile": m{"interface_name": "tap-" + name}})
+	return id
 }
 
 func (l *lab) portStatus(id string) string {
@@ -270,7 +279,6 @@ func TestFreedKeys(t *testing.T) {
 			a := l.agent()
 			a.until(t, "nothing", func(s hoststate.State) bool { return s.Len() == 0 })
 			net := l.create("/v2.0/networks", "network", m{"name": "n"})
-			a.until(t, "the network", func(s hoststate.State) bool { return len(s.Networks) == 1 })
 			if got := l.keys(); got != 1 {
 				t.Fatalf("a network has %d keys", got)
 			}
@@ -280,7 +288,6 @@ func TestFreedKeys(t *testing.T) {
 			}
 			l.do("DELETE", "/v2.0/networks/"+net, nil, http.StatusNoContent)
 			if c.agent {
-				a.until(t, "no network", func(s hoststate.State) bool { return len(s.Networks) == 0 })
 				// The commit that gives the key back has no event here: its count tells.
 				testutil.Eventually(t, "the key is given back", func() bool { return l.keys() == 0 })
 			}
@@ -328,7 +335,7 @@ func TestRestart(t *testing.T) {
 	dir := socketDir(t)
 	l := start(t, dir)
 	a := l.agent()
-	net := l.create("/v2.0/networks", "network", m{"name": "n"})
+	net := l.network("n")
 	a.until(t, "the network", func(s hoststate.State) bool { return len(s.Networks) == 1 })
 	if err := l.stop(); err != nil {
 		t.Fatal(err)
@@ -337,7 +344,7 @@ func TestRestart(t *testing.T) {
 	l.do("GET", "/v2.0/networks/"+net, nil, 200)
 	// What the first controller still sent comes before the full state.
 	a.waitFull(t, 1)
-	l.create("/v2.0/networks", "network", m{"name": "n2"})
+	l.network("n2")
 	a.until(t, "two networks", func(s hoststate.State) bool { return len(s.Networks) == 2 })
 }
 
@@ -357,6 +364,7 @@ func TestTrace(t *testing.T) {
 	}
 	// What the host says of a port on the way is told.
 	if _, err := l.st.Update(t.Context(), func(tx store.Tx) error {
+		store.Put(tx, store.Hosts, "h0", &model.Host{Name: "h0"})
 		store.Put(tx, store.PortStates, from, &model.PortState{PortID: model.PortID(from), Host: "h0", Status: model.PortDown, Reason: "interface tap1 does not exist on host h0"})
 		return nil
 	}); err != nil {

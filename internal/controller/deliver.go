@@ -9,7 +9,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/model"
-	"github.com/causeway-net/causeway/internal/pause"
+	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
 )
 
@@ -22,17 +22,27 @@ const (
 	reportBurst = 4 << 20
 	// reportCost is what a state takes in the store beside its words, in bytes.
 	reportCost = 400
+	// mtuRate and mtuBurst are how many changes of a host's MTUs are written a second, and at once. All hosts
+	// are told of each.
+	mtuRate, mtuBurst = 1, 8
 	// reportPause is when a host whose budget is spent is looked at again.
 	reportPause = 250 * time.Millisecond
 )
+
+// allowance is what a host may have written in its name.
+type allowance struct{ bytes, mtus *rate.Limiter }
+
+func newAllowance() *allowance {
+	return &allowance{rate.NewLimiter(reportRate, reportBurst), rate.NewLimiter(mtuRate, mtuBurst)}
+}
 
 // delivery is one host's inbox, taken out.
 type delivery struct {
 	name   model.HostName
 	host   *host
 	budget *rate.Limiter
-	acked  int64
 	mtu    int
+	fabric int
 	writes bool
 	fresh  bool
 	ports  map[model.PortID]hostsync.PortReport
@@ -43,8 +53,7 @@ type delivery struct {
 // unless the host has said something newer.
 func (h *hub) deliver(ctx context.Context) error {
 	const minPause, maxPause = 50 * time.Millisecond, 5 * time.Second
-	wait := minPause
-	var again <-chan time.Time // nil: nothing waits for a budget
+	var again <-chan time.Time // nil: nothing waits for a budget or another try
 	for {
 		select {
 		case <-h.wake:
@@ -53,7 +62,6 @@ func (h *hub) deliver(ctx context.Context) error {
 			return nil
 		}
 		again = nil
-		failed := false
 		taken, spent := h.takeReports()
 		for _, d := range taken {
 			rest, err := h.write(ctx, d)
@@ -61,11 +69,16 @@ func (h *hub) deliver(ctx context.Context) error {
 				if ctx.Err() != nil {
 					return nil
 				}
-				h.log.Warn("a host's report was not stored; it is tried again", "host", d.name, "error", err, "retry_in", wait)
+				// The others do not wait for this one.
+				d.host.wait = min(max(2*d.host.wait, minPause), maxPause)
+				h.log.Warn("a host's report was not stored; it is tried again", "host", d.name, "error", err, "retry_in", d.host.wait)
+				d.host.notBefore = time.Now().Add(d.host.wait)
 				h.giveBack(d)
-				h.wakeDelivery()
-				failed = true
-			} else if len(rest) > 0 {
+				spent = true
+				continue
+			}
+			d.host.wait = 0
+			if len(rest) > 0 {
 				d.ports, d.writes, d.fresh = rest, false, false
 				h.giveBack(d)
 				spent = true
@@ -74,37 +87,44 @@ func (h *hub) deliver(ctx context.Context) error {
 		if spent {
 			again = time.After(reportPause)
 		}
-		if !failed {
-			wait = minPause
-			continue
-		}
-		if pause.For(ctx, wait) != nil {
-			return nil
-		}
-		wait = min(2*wait, maxPause)
 	}
 }
 
-// takeReports takes what hosts have said out of their inboxes. spent tells whether it
-// left some there whose budget is spent.
+// takeReports takes what hosts have said out of their inboxes, at the cost of those that have something. spent tells whether it
+// left some there for later: of a host whose budget is spent, or whose last try failed.
 func (h *hub) takeReports() (out []delivery, spent bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for name, host := range h.hosts {
-		if !host.writes && len(host.ports) == 0 {
+	for name := range h.inboxes {
+		host := h.hosts[name]
+		begins := host != nil && host.fresh && h.life.reports[name] == host // what it says first
+		if host == nil || !host.writes && len(host.ports) == 0 && !begins {
+			delete(h.inboxes, name)
+			continue
+		}
+		if time.Now().Before(host.notBefore) {
+			spent = true
 			continue
 		}
 		budget := h.budgets[name]
 		if budget == nil {
-			budget = rate.NewLimiter(reportRate, reportBurst)
+			budget = newAllowance()
 			h.budgets[name] = budget
 		}
-		if !budget.Allow() {
+		if !budget.bytes.Allow() {
 			spent = true
 			continue
 		}
-		out = append(out, delivery{name, host, budget, host.acked, host.mtu, host.writes, host.fresh, host.ports})
-		host.writes, host.fresh, host.ports = false, false, nil
+		writes := host.writes && budget.mtus.Allow()
+		late := host.writes && !writes // others do not wait for it, and what else the host says does not either
+		if spent = spent || late; late && len(host.ports) == 0 && !begins {
+			continue
+		}
+		out = append(out, delivery{name, host, budget.bytes, host.mtu, host.fabric, writes, host.fresh, host.ports})
+		host.writes, host.fresh, host.ports = late, false, nil
+		if !late {
+			delete(h.inboxes, name)
+		}
 	}
 	return out, spent
 }
@@ -112,6 +132,7 @@ func (h *hub) takeReports() (out []delivery, spent bool) {
 func (h *hub) giveBack(d delivery) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.inboxes[d.name] = struct{}{}
 	d.host.writes = d.host.writes || d.writes
 	d.host.fresh = d.host.fresh || d.fresh
 	if d.host.ports == nil {
@@ -150,20 +171,16 @@ func (h *hub) write(ctx context.Context, d delivery) (rest map[model.PortID]host
 			return nil, err
 		}
 	}
+	if d.fresh {
+		if err := h.back(ctx, site.Session{Host: d.name, Controller: h.id, Number: d.host.session}); err != nil {
+			return nil, err
+		}
+	}
 	if !d.writes {
 		return rest, nil
 	}
-	// The site looks at freed keys in the newest snapshot, so that is what the
-	// host must acknowledge next.
-	if snap, err = h.rules.View(ctx); err != nil {
-		return nil, err
-	}
-	d.budget.AllowN(time.Now(), reportCost) // an acknowledgement is merged, never put off
-	if err := h.rules.AckHost(ctx, d.name, d.acked, d.mtu); err != nil {
-		return nil, err
-	}
-	h.followUp(d.host, d.name, snap.Revision(), d.acked)
-	return rest, nil
+	d.budget.AllowN(time.Now(), reportCost) // merged, never put off
+	return rest, h.rules.SetMTUs(ctx, d.name, d.mtu, d.fabric)
 }
 
 // changed are the reports about ports that are the host's, and that say what is not
@@ -202,22 +219,4 @@ func affordable(budget *rate.Limiter, ports map[model.PortID]hostsync.PortReport
 		states = append(states, stateOf("", p))
 	}
 	return states, rest
-}
-
-// followUp asks for one more acknowledgement where keys were freed that this one
-// could not vouch for.
-func (h *hub) followUp(host *host, name model.HostName, seen, acked int64) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.hosts[name] != host || host.freed == 0 {
-		return
-	}
-	host.freed--
-	if host.freed == 0 || host.acked > acked {
-		return
-	}
-	host.nudge = max(seen, acked+1)
-	if h.revision >= host.nudge {
-		h.push(name, host, emptyDelta())
-	}
 }

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
+	"maps"
+	"runtime"
+	"slices"
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
+	"github.com/google/uuid"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync"
@@ -26,25 +30,41 @@ type hub struct {
 	rules  *site.Site
 	counts *metrics.Controller
 	log    *slog.Logger
+	id     string        // of this run
 	ready  chan struct{} // closed once there is a topology
 
-	mu       sync.Mutex
+	mu       sync.RWMutex
 	topology *hoststate.Topology
-	revision int64 // that topology is at
+	compiler *hoststate.Compiler
+	interest *hoststate.Interest // of the connected hosts
+	revision int64               // that topology is at
 	hosts    map[model.HostName]*host
-	budgets  map[model.HostName]*rate.Limiter // of what hosts have written, bytes
-	wake     chan struct{}                    // capacity 1: there are reports to deliver
-	moved    chan struct{}                    // closed, and made anew, when revision or a host's acked has changed
+	budgets  map[model.HostName]*allowance // of what hosts have written
+	inboxes  map[model.HostName]struct{}   // that have something since the host has reported, or may
+	wake     chan struct{}                 // capacity 1: there are reports to deliver
+	sessions uint64                        // that have begun
+	arrivals chan struct{}                 // one for each agent that is being taken in
+	arriving arriving
+	vouching chan struct{} // capacity 1: keys wait, and hosts may have passed
+	life     signs
+	moves    moves
+	proofs   proofs
+
+	questions *questions
+	turnMu    sync.Mutex
+	turns     chan struct{} // of the goroutine that waits for mu; nil: none does
+	moved     chan struct{} // closed, and made anew, when revision or a host's acked has changed
+	devices   deviceMoves
 }
 
 // host is a connected host.
 type host struct {
-	compiler *hoststate.Compiler
-	queue    *hostsync.Queue
-	sent     int64 // revision of the last delta queued
-	// nudge, when not 0, is a revision whose acknowledgement somebody waits for,
-	// whether or not it changes anything for the host.
-	nudge int64
+	queue   *hostsync.Queue
+	older   bool  // its agent is from before the fabric
+	cut     bool  // it does not get all that it should have
+	sent    int64 // revision of the last delta queued
+	session uint64
+	heard   time.Time // when it acknowledged something last, or got something after it had acknowledged all
 	inbox
 }
 
@@ -55,21 +75,26 @@ const maxWaiting = 1 << 14
 // inbox is what a host has reported and the store does not have yet.
 type inbox struct {
 	acked  int64
-	mtu    int
+	mtu    int // of the underlay
+	fabric int // MTU of the interface that carries the fabric
 	ports  map[model.PortID]hostsync.PortReport
-	writes bool // acked or mtu has changed since it was last passed on
+	writes bool // an MTU has changed since it was last passed on
 	// fresh: it has connected, and what was said before of ports that are not bound is void.
 	fresh bool
-	// freed is how many acknowledgements the store still wants to see because
-	// keys were freed: one shows when, the next that the host knows.
-	freed int
+	// Where the store did not take them: when it is tried again, and the pause before that. Both are
+	// deliver's alone.
+	notBefore time.Time
+	wait      time.Duration
 }
 
 func newHub(st store.Store, rules *site.Site, counts *metrics.Controller, log *slog.Logger) *hub {
 	return &hub{
 		st: st, rules: rules, counts: counts, log: log, ready: make(chan struct{}),
-		hosts: map[model.HostName]*host{}, budgets: map[model.HostName]*rate.Limiter{}, wake: make(chan struct{}, 1),
-		moved: make(chan struct{}),
+		hosts: map[model.HostName]*host{}, budgets: map[model.HostName]*allowance{}, inboxes: map[model.HostName]struct{}{}, wake: make(chan struct{}, 1),
+		arrivals: make(chan struct{}, max(leastArrivals, 2*runtime.GOMAXPROCS(0))), arriving: arriving{of: map[model.HostName]*arrival{}},
+		id: uuid.NewString(), vouching: make(chan struct{}, 1), life: newSigns(), moves: newMoves(), moved: make(chan struct{}),
+		proofs: proofs{pause: proofPause, letGo: letGoAfter}, questions: newQuestions(),
+		devices: newDeviceMoves(),
 	}
 }
 
@@ -99,7 +124,7 @@ func topologyKinds() []store.Kind {
 	return []store.Kind{
 		store.Networks.Kind(), store.Subnets.Kind(), store.Routers.Kind(), store.Ports.Kind(), store.GatewayDevices.Kind(),
 		store.Placements.Kind(), store.RemoteMACEntries.Kind(), store.L2Gateways.Kind(), store.L2GatewayConnections.Kind(),
-		store.LearnedMACs.Kind(),
+		store.LearnedMACs.Kind(), store.Hosts.Kind(),
 	}
 }
 
@@ -115,18 +140,34 @@ func topologyOf(r store.Reader) *hoststate.Topology {
 
 // reset starts from a snapshot. Hosts get what differs from what they had.
 func (h *hub) reset(snap store.Snapshot) {
-	t := topologyOf(snap)
+	h.start(topologyOf(snap), snap.Revision(), func() { h.readHosts(snap); h.readMoves(snap); h.readDeviceMoves(snap) })
+}
+
+func (h *hub) start(t *hoststate.Topology, revision int64, also func()) {
+	compiler, interest := hoststate.NewCompiler(t), hoststate.NewInterest(t, hoststate.MaxGroups)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	first := h.topology == nil
-	h.topology, h.revision = t, snap.Revision()
+	before, wanted := h.compiler, h.interest
+	h.topology, h.compiler, h.interest, h.revision = t, compiler, interest, revision
+	also()
 	h.wakeSettled()
 	h.counts.Revision(h.revision)
 	for name, host := range h.hosts {
-		compiler := hoststate.NewCompiler(t, name)
-		d := hoststate.Diff(host.compiler.State(), compiler.State())
-		host.compiler, host.freed = compiler, 2
-		h.push(name, host, d)
+		old, now := wanted.Of(name), add(interest, name, host.older)
+		h.noteCut(name, host, now.Cut)
+		var changes []hostsync.Change
+		for g := range now.Groups {
+			if _, had := old.Groups[g]; !had || before.Digest(g) != compiler.Digest(g) {
+				changes = append(changes, hostsync.Change{Group: g})
+			}
+		}
+		for g := range old.Groups {
+			if _, has := now.Groups[g]; !has {
+				changes = append(changes, hostsync.Change{Group: g})
+			}
+		}
+		h.push(name, host, changes...)
 	}
 	if first {
 		close(h.ready)
@@ -136,74 +177,225 @@ func (h *hub) reset(snap store.Snapshot) {
 // apply passes one transaction's changes on.
 func (h *hub) apply(b store.Batch) {
 	changes := make([]hoststate.Change, 0, len(b.Changes))
-	freed := false
 	for _, c := range b.Changes {
 		changes = append(changes, hoststate.Change{Old: c.Old, New: c.Object})
-		if c.Object == nil {
-			switch c.Kind {
-			case store.Networks.Kind(), store.Ports.Kind(), store.Routers.Kind():
-				freed = true
-			}
-		}
 	}
+	h.freed(b)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	begin := time.Now()
-	touched := h.topology.Apply(changes...)
 	h.revision = b.Revision
+	h.noteHosts(b)
+	h.noteMoves(b)
+	h.noteDeviceMoves(b)
 	defer h.wakeSettled()
 	h.counts.Revision(b.Revision)
-	for name, host := range h.hosts {
-		d := hoststate.Delta{Set: hoststate.NewState()}
-		if !touched.Empty() {
-			d = host.compiler.Apply(touched)
-		}
-		if freed {
-			host.freed = 2
-		}
-		if !d.Empty() || freed || host.nudge != 0 && h.revision >= host.nudge {
-			h.push(name, host, d)
-		}
+	told := h.change(changes)
+	h.askAgain(b, told)
+	for name, changes := range told {
+		h.push(name, h.hosts[name], changes...)
 	}
 	h.counts.Compiled(time.Since(begin))
 }
 
-// push queues a delta that leads to the present revision. It needs mu.
-func (h *hub) push(name model.HostName, host *host, d hoststate.Delta) {
-	d.Revision = h.revision
-	host.sent = h.revision
-	if host.nudge != 0 && host.nudge <= h.revision {
-		host.nudge = 0
+// change takes changes of resources in, and tells what they are for whom. It costs what they
+// concern. It needs mu.
+func (h *hub) change(changes []hoststate.Change) map[model.HostName][]hostsync.Change {
+	out := map[model.HostName][]hostsync.Change{}
+	touched := h.topology.Apply(changes...)
+	if touched.Empty() {
+		return out
 	}
-	host.queue.Push(d, host.compiler.State())
+	rows, moves := h.compiler.Apply(touched), h.interest.Update(touched)
+	for g, d := range rows {
+		for name := range h.interest.Hosts(g) {
+			out[name] = append(out[name], hostsync.Change{Group: g, Delta: d, Rows: h.compiler.Len(g)})
+		}
+	}
+	for name, m := range moves {
+		h.noteCut(name, h.hosts[name], m.Cut)
+		// The whole group, and not what has changed of it: that would speak of rows that the host does
+		// not have, or has of another group.
+		for _, g := range slices.Concat(m.Gained, m.Lost) {
+			out[name] = append(out[name], hostsync.Change{Group: g})
+		}
+	}
+	return out
+}
+
+// noteCut says where a host does not get all that it should have.
+func (h *hub) noteCut(name model.HostName, host *host, cut bool) {
+	if cut && !host.cut {
+		h.log.Warn("too many networks and routers lie within reach of a host's ports; those that are farthest are left out, and packets to them find no way",
+			"host", name, "most", hoststate.MaxGroups)
+	}
+	host.cut = cut
+	h.counts.HostGroups(string(name), len(h.interest.Of(name).Groups), cut)
+}
+
+// push queues what leads to the present revision. It needs mu.
+func (h *hub) push(name model.HostName, host *host, changes ...hostsync.Change) {
+	host.queue.Push(h.revision, changes...)
+	h.pushed(name, host)
+}
+
+func (h *hub) pushed(name model.HostName, host *host) {
+	if host.acked >= host.sent {
+		host.heard = time.Now()
+	}
+	host.sent = h.revision
 	h.counts.HostLag(string(name), host.sent, host.acked)
+}
+
+// source lets a host's queue read its rows.
+func (h *hub) source(name model.HostName) hostsync.Source {
+	return func(read func(hostsync.Groups)) {
+		h.mu.RLock()
+		defer h.mu.RUnlock()
+		read(groups{h.compiler, h.interest.Of(name)})
+	}
+}
+
+// groups are what a host wants.
+type groups struct {
+	compiler *hoststate.Compiler
+	wanted   hoststate.Wanted
+}
+
+func (g groups) All() iter.Seq[hoststate.Group] { return maps.Keys(g.wanted.Groups) }
+
+func (g groups) Rows(of hoststate.Group) *hoststate.State {
+	if _, ok := g.wanted.Groups[of]; !ok {
+		return nil
+	}
+	if rows := g.compiler.Rows(of); rows != nil {
+		return &rows.State
+	}
+	return nil
 }
 
 var errReplaced = errors.New("another agent of this host has connected")
 
 // Connect implements hostsync.Hosts. A host's newer connection takes over from
 // the older: it may be one that broke and has not noticed.
-func (h *hub) Connect(ctx context.Context, name model.HostName, _ hostsync.Agent) (*hostsync.Queue, error) {
-	if err := h.rules.RegisterHost(ctx, name); err != nil {
+func (h *hub) Connect(ctx context.Context, name model.HostName, agent hostsync.Agent) (*hostsync.Queue, error) {
+	if err := h.cutOff(); err != nil {
 		return nil, err
 	}
-	select {
-	case <-h.ready:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("the controller has not read its store: %w", ctx.Err())
+	turn, arrived, err := h.arrive(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	q, err := h.takeIn(turn, name, agent)
+	if err != nil {
+		arrived()
+		if why := context.Cause(turn); why != nil {
+			return nil, fmt.Errorf("%w: %w", why, err)
+		}
+		return nil, err
+	}
+	q.OnFirst(arrived)
+	context.AfterFunc(turn, arrived)
+	return q, nil
+}
+
+// takeIn takes in an agent whose turn it is.
+func (h *hub) takeIn(ctx context.Context, name model.HostName, agent hostsync.Agent) (*hostsync.Queue, error) {
+	if err := h.cutOff(); err != nil {
+		return nil, err // since it began to wait
+	}
+	session, err := h.begin(ctx, name, agent)
+	if err != nil {
+		return nil, err
+	}
+	return h.attach(ctx, name, session, agent)
+}
+
+// add makes interest look at a host.
+func add(interest *hoststate.Interest, name model.HostName, older bool) hoststate.Wanted {
+	if older {
+		return interest.AddOlder(name)
+	}
+	return interest.Add(name)
+}
+
+// digests are those of what a host is to have.
+func (h *hub) digests(groups map[hoststate.Group]struct{}, older bool) hoststate.Digests {
+	if older {
+		return h.compiler.OlderDigests(groups)
+	}
+	return h.compiler.Digests(groups)
+}
+
+// attach makes an agent's queue. One that has nothing or all gets that; of another, what differs is
+// asked for.
+func (h *hub) attach(ctx context.Context, name model.HostName, session uint64, agent hostsync.Agent) (*hostsync.Queue, error) {
+	var have hoststate.Digests
+	var err error
+	if agent.Digest != nil && *agent.Digest != h.total(name, !agent.KnowsFabric) {
+		if have, err = agent.Have(ctx); err != nil {
+			return nil, fmt.Errorf("ask what rows the agent has: %w", err)
+		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if old := h.hosts[name]; old != nil {
+	if h.proofs.away != nil {
+		return nil, errCutOff // since its session began
+	}
+	if h.life.hosts[name] == nil {
+		return nil, errDeleted // since its session began
+	}
+	if old := h.hosts[name]; old != nil && old.session > session {
+		return nil, errReplaced // while this one waited to begin
+	} else if old != nil {
 		h.log.Warn("a second connection of the host; the first one ends", "host", name)
 		old.queue.Close(errReplaced)
 	}
-	// Keys may have been freed while this controller did not see the host.
-	host := &host{compiler: hoststate.NewCompiler(h.topology, name), queue: hostsync.NewQueue(), inbox: inbox{freed: 2, fresh: true}}
+	host := &host{queue: hostsync.NewQueue(h.source(name)), session: session, older: !agent.KnowsFabric, inbox: inbox{fresh: true}}
 	h.hosts[name] = host
-	h.push(name, host, hoststate.Delta{Full: true, Set: host.compiler.State().Clone()})
+	wanted := add(h.interest, name, host.older)
+	h.noteCut(name, host, wanted.Cut)
+	now := h.digests(wanted.Groups, host.older)
+	switch {
+	case agent.Digest == nil:
+		host.queue.PushAll(h.revision)
+	case have != nil:
+		host.queue.Push(h.revision, differing(name, have, now)...)
+	case *agent.Digest == now.Total():
+		host.queue.Push(h.revision)
+	default:
+		host.queue.PushAll(h.revision) // something has changed since it was compared
+	}
+	h.pushed(name, host)
 	h.counts.HostConnected(string(name), true)
 	return host.queue, nil
+}
+
+// total is the digest of what a host is to have.
+func (h *hub) total(name model.HostName, older bool) hoststate.Digest {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	wanted := hoststate.Wants(h.topology, name, hoststate.MaxGroups)
+	if older {
+		wanted = wanted.WithoutFabric()
+	}
+	return h.digests(wanted.Groups, older).Total()
+}
+
+// differing are the groups in which what a host has differs from what it is to have.
+func differing(name model.HostName, has, wants hoststate.Digests) []hostsync.Change {
+	var changes []hostsync.Change
+	for g, d := range wants {
+		if has[g] != d {
+			changes = append(changes, hostsync.Change{Group: g.At(name)})
+		}
+	}
+	for g := range has {
+		if _, ok := wants[g]; !ok {
+			changes = append(changes, hostsync.Change{Group: g.At(name)})
+		}
+	}
+	return changes
 }
 
 // Disconnect implements hostsync.Hosts.
@@ -212,29 +404,41 @@ func (h *hub) Disconnect(name model.HostName, q *hostsync.Queue) {
 	defer h.mu.Unlock()
 	if host := h.hosts[name]; host != nil && host.queue == q {
 		delete(h.hosts, name)
+		delete(h.life.reports, name)
+		h.interest.Remove(name)
 		h.wakeSettled()
-		h.counts.HostConnected(string(name), false)
+		if h.life.hosts[name] != nil { // else nothing of it is kept
+			h.life.heard[name] = time.Now()
+			h.counts.HostConnected(string(name), false)
+		} else {
+			h.forgetHost(name)
+		}
 	}
 }
 
 // Report implements hostsync.Hosts: it only notes, deliver writes.
-func (h *hub) Report(name model.HostName, r hostsync.Report) {
+func (h *hub) Report(name model.HostName, q *hostsync.Queue, r hostsync.Report) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	host := h.hosts[name]
-	if host == nil {
-		return
+	if host == nil || host.queue != q {
+		return // of a stream that is over: it says nothing of the session that is
 	}
 	h.counts.HostReport(string(name))
+	h.life.reports[name] = host
+	h.inboxes[name] = struct{}{}
 	// What an agent applied from another controller, this one may not have seen
 	// yet: that is acknowledged again when it has.
 	if r.Revision != host.acked && r.Revision != 0 && r.Revision <= h.revision {
-		host.acked = r.Revision
+		host.acked, host.heard = r.Revision, time.Now()
 		h.wakeSettled()
-		host.writes = host.writes || host.freed > 0
+		h.wakeVouching()
 	}
 	if r.UnderlayMTU != 0 && r.UnderlayMTU != host.mtu {
 		host.mtu, host.writes = r.UnderlayMTU, true
+	}
+	if r.FabricMTU != 0 && r.FabricMTU != host.fabric {
+		host.fabric, host.writes = r.FabricMTU, true
 	}
 	if host.ports == nil {
 		host.ports = map[model.PortID]hostsync.PortReport{}

@@ -24,7 +24,9 @@ func hubWith(t *testing.T, name model.HostName) (*hub, *host) {
 	t.Helper()
 	h := newHub(nil, nil, metrics.NewController("test"), slog.New(slog.DiscardHandler))
 	h.topology, h.revision = hoststate.NewTopology(), 10
-	ho := &host{compiler: hoststate.NewCompiler(h.topology, name), queue: hostsync.NewQueue()}
+	h.compiler, h.interest = hoststate.NewCompiler(h.topology), hoststate.NewInterest(h.topology, hoststate.MaxGroups)
+	h.interest.Add(name)
+	ho := &host{queue: hostsync.NewQueue(h.source(name))}
 	h.hosts[name] = ho
 	return h, ho
 }
@@ -41,7 +43,7 @@ func report(rev int64, states ...string) hostsync.Report {
 // host has said since.
 func TestReportsWait(t *testing.T) {
 	h, _ := hubWith(t, "h")
-	h.Report("h", report(5, "a", "ACTIVE", "b", "ACTIVE"))
+	h.Report("h", queueOf(h, "h"), report(5, "a", "ACTIVE", "b", "ACTIVE"))
 	taken, _ := h.takeReports()
 	if len(taken) != 1 || len(taken[0].ports) != 2 {
 		t.Fatalf("%+v", taken)
@@ -49,7 +51,7 @@ func TestReportsWait(t *testing.T) {
 	if again, _ := h.takeReports(); len(again) != 0 {
 		t.Fatalf("taken twice: %+v", again)
 	}
-	h.Report("h", report(5, "a", "DOWN"))
+	h.Report("h", queueOf(h, "h"), report(5, "a", "DOWN"))
 	h.giveBack(taken[0])
 	taken, _ = h.takeReports()
 	if len(taken) != 1 || taken[0].ports["a"].Status != model.PortDown || taken[0].ports["b"].Status != model.PortActive {
@@ -62,35 +64,30 @@ func TestReportsWait(t *testing.T) {
 	}
 }
 
-// TestAcksAreNotWrites: an acknowledgement that nobody waits for writes nothing.
+// TestAcksAreNotWrites: an acknowledgement writes nothing.
 func TestAcksAreNotWrites(t *testing.T) {
 	h, ho := hubWith(t, "h")
-	h.Report("h", report(5))
-	if taken, _ := h.takeReports(); len(taken) != 0 {
-		t.Errorf("%+v", taken)
+	h.Report("h", queueOf(h, "h"), report(6))
+	if taken, _ := h.takeReports(); len(taken) != 0 || ho.acked != 6 {
+		t.Errorf("%+v, %d", taken, ho.acked)
 	}
-	ho.freed = 1
-	h.Report("h", report(6))
-	if taken, _ := h.takeReports(); len(taken) != 1 || taken[0].acked != 6 {
-		t.Errorf("%+v", taken)
-	}
-	h.Report("h", hostsync.Report{Revision: 6, UnderlayMTU: 1400})
+	h.Report("h", queueOf(h, "h"), hostsync.Report{Revision: 6, UnderlayMTU: 1400})
 	if taken, _ := h.takeReports(); len(taken) != 1 || taken[0].mtu != 1400 {
 		t.Errorf("%+v", taken)
 	}
 	// A revision from the future acknowledges nothing; the rest counts.
-	h.Report("h", report(11, "a", "ACTIVE"))
-	if taken, _ := h.takeReports(); len(taken) != 1 || taken[0].acked != 6 || len(taken[0].ports) != 1 {
+	h.Report("h", queueOf(h, "h"), report(11, "a", "ACTIVE"))
+	if taken, _ := h.takeReports(); len(taken) != 1 || ho.acked != 6 || len(taken[0].ports) != 1 {
 		t.Errorf("%+v", taken)
 	}
-	h.Report("stranger", report(1))
+	h.Report("stranger", nil, report(1))
 }
 
 // TestReplaced: a host's newer connection ends the older, and the end of the
 // older does not touch the newer.
 func TestReplaced(t *testing.T) {
 	h, old := hubWith(t, "h")
-	newer := &host{compiler: old.compiler, queue: hostsync.NewQueue()}
+	newer := &host{queue: hostsync.NewQueue(h.source("h"))}
 	h.hosts["h"] = newer
 	h.Disconnect("h", old.queue)
 	if h.hosts["h"] != newer {
@@ -105,11 +102,11 @@ func TestReplaced(t *testing.T) {
 // TestReportsAreBounded: a host that makes ports up does not fill the memory.
 func TestReportsAreBounded(t *testing.T) {
 	h, ho := hubWith(t, "h")
-	h.Report("h", report(5, "mine", "ACTIVE"))
+	h.Report("h", queueOf(h, "h"), report(5, "mine", "ACTIVE"))
 	for i := range 2 * maxWaiting {
-		h.Report("h", report(5, strconv.Itoa(i), "ACTIVE"))
+		h.Report("h", queueOf(h, "h"), report(5, strconv.Itoa(i), "ACTIVE"))
 	}
-	h.Report("h", report(5, "mine", "DOWN"))
+	h.Report("h", queueOf(h, "h"), report(5, "mine", "DOWN"))
 	if len(ho.ports) != maxWaiting || ho.ports["mine"].Status != model.PortDown {
 		t.Errorf("%d reports wait; mine is %+v", len(ho.ports), ho.ports["mine"])
 	}
@@ -146,10 +143,10 @@ func TestReportsHaveABudget(t *testing.T) {
 	}
 	// Whose budget is spent is left alone, and keeps nobody else waiting.
 	h, _ := hubWith(t, "spent")
-	h.hosts["other"] = &host{queue: hostsync.NewQueue()}
-	h.budgets["spent"] = rate.NewLimiter(0, 0)
+	h.hosts["other"] = &host{queue: hostsync.NewQueue(h.source("other"))}
+	h.budgets["spent"] = &allowance{rate.NewLimiter(0, 0), rate.NewLimiter(0, 0)}
 	for _, name := range []model.HostName{"spent", "other"} {
-		h.Report(name, report(5, "a", "DOWN"))
+		h.Report(name, queueOf(h, name), report(5, "a", "DOWN"))
 	}
 	taken, spent := h.takeReports()
 	if len(taken) != 1 || taken[0].name != "other" || !spent {
@@ -183,7 +180,7 @@ func TestHostileReports(t *testing.T) {
 		for i := range ports {
 			r.Ports = append(r.Ports, hostsync.PortReport{ID: model.PortID(strconv.Itoa(i)), Status: model.PortError, Reason: fmt.Sprint(round, strings.Repeat("x", 1000))})
 		}
-		h.Report("h", r)
+		h.Report("h", queueOf(h, "h"), r)
 		taken, _ := h.takeReports()
 		for _, d := range taken {
 			rest, err := h.write(t.Context(), d)
@@ -207,5 +204,74 @@ func TestHostileReports(t *testing.T) {
 		if store.Get(snap, store.PortStates, id) != nil {
 			t.Errorf("the host has written about %s", id)
 		}
+	}
+}
+
+// TestHostileMTUs: a host that says of another MTU each time, which all hosts are told of, has few of them written at once; the
+// last of them is not lost, and what others say is written in the same turn. No turn looks at hosts that have said nothing.
+func TestHostileMTUs(t *testing.T) {
+	h, _ := hubWith(t, "h")
+	for i := range 100 {
+		name := model.HostName(fmt.Sprint("silent", i))
+		h.hosts[name] = &host{queue: hostsync.NewQueue(h.source(name))}
+	}
+	h.hosts["other"] = &host{queue: hostsync.NewQueue(h.source("other"))}
+	h.budgets["h"] = &allowance{rate.NewLimiter(reportRate, reportBurst), rate.NewLimiter(0, mtuBurst)}
+	written := 0
+	const rounds = 1000
+	for i := range rounds {
+		h.Report("h", queueOf(h, "h"), hostsync.Report{UnderlayMTU: 1000 + i, FabricMTU: 1000 + i})
+		h.Report("other", queueOf(h, "other"), report(5, "a", "DOWN"))
+		if len(h.inboxes) != 2 {
+			t.Fatalf("%d hosts are looked at", len(h.inboxes))
+		}
+		others := 0
+		taken, spent := h.takeReports()
+		for _, d := range taken {
+			if d.name == "other" {
+				others++
+			}
+			if d.writes {
+				written++
+			}
+		}
+		if others != 1 || spent != (i >= mtuBurst) {
+			t.Fatalf("round %d: %d of another host, spent %v", i, others, spent)
+		}
+	}
+	if written != mtuBurst {
+		t.Errorf("%d of %d were written", written, rounds)
+	}
+	h.budgets["h"].mtus = rate.NewLimiter(mtuRate, mtuBurst)
+	if taken, spent := h.takeReports(); len(taken) != 1 || taken[0].mtu != 1000+rounds-1 || !taken[0].writes || spent {
+		t.Errorf("%+v, %v", taken, spent)
+	}
+}
+
+func queueOf(h *hub, name model.HostName) *hostsync.Queue { return h.hosts[name].queue }
+
+// TestReportOfAStreamThatIsOver: it says nothing of the session that has taken its place, and a session that
+// began before another of its host takes nothing away from that.
+func TestReportOfAStreamThatIsOver(t *testing.T) {
+	h, _ := hubWith(t, "h")
+	h.life.hosts["h"] = &model.Host{Name: "h"}
+	old := queueOf(h, "h")
+	now, err := h.attach(t.Context(), "h", 7, hostsync.Agent{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Report("h", old, report(h.revision, "a", "DOWN"))
+	if host := h.hosts["h"]; host.acked != 0 || len(host.ports) != 0 || h.life.reports["h"] != nil {
+		t.Errorf("the old stream's report counts: %+v", host.inbox)
+	}
+	if _, err := h.attach(t.Context(), "h", 6, hostsync.Agent{}); err == nil {
+		t.Error("an earlier session takes the place of a later one")
+	}
+	if queueOf(h, "h") != now {
+		t.Error("the later session's stream is no longer the host's")
+	}
+	h.Disconnect("h", now)
+	if len(h.life.reports) != 0 {
+		t.Error("the host that has left is kept")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -15,8 +16,8 @@ import (
 
 type listeners struct {
 	api, metrics net.Listener
-	agents       []net.Listener
-	network      net.Listener // that of agents for agents of other machines
+	local        net.Listener // for the agent of this machine
+	network      net.Listener // for agents that prove their host by a certificate
 }
 
 // listen takes all addresses, or none.
@@ -27,7 +28,12 @@ func listen(c config.Controller) (_ *listeners, err error) {
 			ls.close()
 		}
 	}()
-	if ls.api, err = listenTCP("--api-listen", c.APIListen); err != nil {
+	if fd, ok := strings.CutPrefix(c.APIListen, "fd:"); ok {
+		ls.api, err = listenFD("--api-listen", fd)
+	} else {
+		ls.api, err = listenTCP("--api-listen", c.APIListen)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if path, ok := strings.CutPrefix(c.MetricsListen, "unix:"); ok {
@@ -43,19 +49,21 @@ func listen(c config.Controller) (_ *listeners, err error) {
 		if err != nil {
 			return nil, err
 		}
-		ls.agents = append(ls.agents, l)
+		ls.local = l
 	}
-	if c.AgentListen != "" {
-		if ls.network, err = listenTCP("--agent-listen", c.AgentListen); err != nil {
-			return nil, err
-		}
-		ls.agents = append(ls.agents, ls.network)
+	if path, ok := strings.CutPrefix(c.AgentListen, "unix:"); ok {
+		ls.network, err = listenUnix("--agent-listen", path)
+	} else if c.AgentListen != "" {
+		ls.network, err = listenTCP("--agent-listen", c.AgentListen)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return ls, nil
 }
 
 func (ls *listeners) close() {
-	for _, l := range append(ls.agents, ls.api, ls.metrics) {
+	for _, l := range []net.Listener{ls.local, ls.network, ls.api, ls.metrics} {
 		if l != nil {
 			_ = l.Close() // again, where its server has closed it
 		}
@@ -92,6 +100,26 @@ func listenTCP(flag, addr string) (net.Listener, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return l, nil
+}
+
+// listenFD takes over a listening socket that this process was started with: one of another network
+// namespace, or of a port that it may not open itself.
+func listenFD(flag, number string) (net.Listener, error) {
+	fd, err := strconv.ParseUint(number, 10, 16)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	f := os.NewFile(uintptr(fd), "fd:"+number)
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: fd:%s is no listening socket: %w", flag, number, err)
+	}
+	_ = f.Close() // l has a copy
+	if _, ok := l.(*net.TCPListener); !ok {
+		_ = l.Close()
+		return nil, fmt.Errorf("%s: fd:%s listens at %s, and not by TCP", flag, number, l.Addr())
 	}
 	return l, nil
 }

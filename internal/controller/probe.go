@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
@@ -96,7 +97,7 @@ func (p prober) serve(r *http.Request) (probe.Report, error) {
 // pathOf is what the host knows of the underlay's path by which packets leave the site, if they
 // do: where the target is not the router beyond the tunnel itself, the agent does not say so.
 func (p prober) pathOf(ctx context.Context, snap store.Reader, router *model.Router, host model.HostName, req probe.Request) []probe.PathState {
-	pipeline := trace.New(hoststate.Compile(topologyOf(snap), host), trace.Env{})
+	pipeline := trace.New(hoststate.CompileWhole(topologyOf(snap), host), trace.Env{Fabric: fabricOf(snap, host)})
 	report, err := pipeline.TraceRouter(trace.RouterRequest{Router: router.ID, From: req.Source, To: req.Target})
 	if err != nil || report.Next == nil {
 		return nil
@@ -141,7 +142,7 @@ func questionTo(snap store.Reader, router *model.Router, req probe.Request) (pro
 	if err := req.Check(); err != nil {
 		return req, "", badRequest("%v", err)
 	}
-	host := hostOf(snap, router, from.network)
+	host := hostOf(snap, router, from.network, req.Target)
 	if host == "" {
 		return req, "", model.Errf(model.KindUnavailable, "ServiceUnavailable", "The site has no host to send from: no agent has connected yet.")
 	}
@@ -158,17 +159,7 @@ type routerAddr struct {
 // interfaceOf is the router's address to send from: source, or where that is zero the one by
 // which the router's tables lead to target.
 func interfaceOf(snap store.Reader, router *model.Router, source, target netip.Addr) (routerAddr, error) {
-	var addrs []routerAddr
-	for p := range store.All(snap, store.Ports) {
-		if p.DeviceOwner != model.OwnerRouterInterface || p.DeviceID != string(router.ID) {
-			continue
-		}
-		for _, a := range p.FixedIPs {
-			if s := store.Get(snap, store.Subnets, string(a.SubnetID)); s != nil {
-				addrs = append(addrs, routerAddr{a.IP, p.NetworkID, s.CIDR})
-			}
-		}
-	}
+	addrs := addressesOf(snap, router)
 	if source.IsValid() {
 		for _, a := range addrs {
 			if a.addr == source {
@@ -182,8 +173,31 @@ func interfaceOf(snap store.Reader, router *model.Router, source, target netip.A
 			return routerAddr{}, badRequest("%s is the router's own address.", target)
 		}
 	}
-	if a, ok := longest(addrs, target); ok {
+	if a, _, ok := wayOut(router, addrs, target); ok {
 		return a, nil
+	}
+	return routerAddr{}, badRequest("Router %s has no route to %s: name the source to send from all the same.", router.ID, target)
+}
+
+// addressesOf are a router's addresses.
+func addressesOf(snap store.Reader, router *model.Router) (addrs []routerAddr) {
+	for p := range store.All(snap, store.Ports) {
+		if p.DeviceOwner != model.OwnerRouterInterface || p.DeviceID != string(router.ID) {
+			continue
+		}
+		for _, a := range p.FixedIPs {
+			if s := store.Get(snap, store.Subnets, string(a.SubnetID)); s != nil {
+				addrs = append(addrs, routerAddr{a.IP, p.NetworkID, s.CIDR})
+			}
+		}
+	}
+	return addrs
+}
+
+// wayOut is by which of a router's addresses the way to a target leads, and the next hop.
+func wayOut(router *model.Router, addrs []routerAddr, target netip.Addr) (by routerAddr, next netip.Addr, ok bool) {
+	if a, ok := longest(addrs, target); ok {
+		return a, target, true
 	}
 	var best model.HostRoute
 	for _, r := range router.Routes {
@@ -191,12 +205,11 @@ func interfaceOf(snap store.Reader, router *model.Router, source, target netip.A
 			best = r
 		}
 	}
-	if best.NextHop.IsValid() {
-		if a, ok := longest(addrs, best.NextHop); ok {
-			return a, nil
-		}
+	if !best.NextHop.IsValid() {
+		return routerAddr{}, netip.Addr{}, false
 	}
-	return routerAddr{}, badRequest("Router %s has no route to %s: name the source to send from all the same.", router.ID, target)
+	by, ok = longest(addrs, best.NextHop)
+	return by, best.NextHop, ok
 }
 
 // longest is the address whose subnet has ip, of several the one with the longest prefix.
@@ -209,10 +222,17 @@ func longest(addrs []routerAddr, ip netip.Addr) (best routerAddr, ok bool) {
 	return best, ok
 }
 
-// hostOf is where a router's packets out to a network are to come from: the host of the gateway
+// hostOf is where a router's packets to a target are to come from, so that the answers come in there too: the host
+// that has the next hop's port, or serves the gateway device by which it is reached; else that of a gateway
 // device that the network is connected to, else one that has a port on the router's
 // networks, else any; "" where there is none.
-func hostOf(snap store.Reader, router *model.Router, network model.NetworkID) model.HostName {
+func hostOf(snap store.Reader, router *model.Router, network model.NetworkID, target netip.Addr) model.HostName {
+	if by, next, ok := wayOut(router, addressesOf(snap, router), target); ok {
+		network = by.network
+		if host := hostTowards(snap, network, next); host != "" {
+			return host
+		}
+	}
 	for c := range store.All(snap, store.L2GatewayConnections) {
 		if c.NetworkID != network {
 			continue
@@ -242,8 +262,48 @@ func hostOf(snap store.Reader, router *model.Router, network model.NetworkID) mo
 	return ""
 }
 
-// probe has a host serve a request.
+// hostTowards is the host by which an address on a network is reached; "" where that is not known.
+func hostTowards(snap store.Reader, network model.NetworkID, ip netip.Addr) model.HostName {
+	for p := range store.All(snap, store.Ports) {
+		if p.NetworkID != network || !slices.ContainsFunc(p.FixedIPs, func(a model.AddrPair) bool { return a.IP == ip }) {
+			continue
+		}
+		if !p.IsRemoteSite() {
+			if p.HostID != "" && p.DeviceOwner != model.OwnerRouterInterface && store.Get(snap, store.Hosts, string(p.HostID)) != nil {
+				return p.HostID
+			}
+			continue
+		}
+		for c := range store.All(snap, store.L2GatewayConnections) {
+			g := store.Get(snap, store.L2Gateways, string(c.L2GatewayID))
+			if c.NetworkID != network || g == nil {
+				continue
+			}
+			vni := g.VNI
+			if vni == 0 {
+				vni = c.VNI
+			}
+			pl := store.Get(snap, store.Placements, string(g.DeviceID))
+			for e := range store.All(snap, store.RemoteMACEntries) {
+				if pl != nil && e.DeviceID == g.DeviceID && e.VNI == vni && e.MAC.MAC == p.MAC.MAC {
+					return pl.Host
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// probe has a host serve a request, through the controller that has it.
 func (h *hub) probe(ctx context.Context, name model.HostName, r probe.Request) (probe.Result, error) {
+	if !h.has(name) {
+		return h.askElsewhere(ctx, name, r)
+	}
+	return h.probeHere(ctx, name, r)
+}
+
+// probeHere is probe for a host that is connected here.
+func (h *hub) probeHere(ctx context.Context, name model.HostName, r probe.Request) (probe.Result, error) {
 	h.mu.Lock()
 	host := h.hosts[name]
 	h.mu.Unlock()

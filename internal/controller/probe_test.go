@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -14,7 +15,10 @@ import (
 
 	"github.com/causeway-net/causeway/internal/config"
 	"github.com/causeway-net/causeway/internal/hostsync"
+	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/probe"
+	"github.com/causeway-net/causeway/internal/site/sitetest"
+	"github.com/causeway-net/causeway/internal/store"
 	"github.com/causeway-net/causeway/internal/testutil"
 )
 
@@ -31,7 +35,7 @@ func (a probingAgent) Probe(_ context.Context, r probe.Request) (probe.Result, e
 func (l *lab) probingAgent(serve func(probe.Request) (probe.Result, error)) {
 	l.t.Helper()
 	c, err := hostsync.NewClient(hostsync.ClientOptions{
-		Target: "unix://" + filepath.Join(l.dir, "run", "a.sock"), Logger: slog.New(slog.DiscardHandler),
+		Targets: []string{"unix://" + filepath.Join(l.dir, "run", "a.sock")}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		l.t.Fatal(err)
@@ -160,5 +164,57 @@ func TestProbeIsAudited(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
 	if last := lines[len(lines)-1]; !strings.Contains(last, `"/v2.0/routers/{id}/probe"`) || !strings.Contains(last, id) || !strings.Contains(last, `"request_id":"req-`) {
 		t.Errorf("the last line is %s", last)
+	}
+}
+
+// TestProbeFromWhereAnswersComeIn: of several hosts, a router's packets leave where the answers to them enter the site or
+// begin: at the next hop's host, or at the one that serves the gateway device by which it is reached.
+func TestProbeFromWhereAnswersComeIn(t *testing.T) {
+	ip, mac := netip.MustParseAddr, model.NamedMAC{MAC: model.MAC{2, 0, 0, 0, 0, 9}}
+	at := func(subnet model.SubnetID, a string) []model.AddrPair {
+		return []model.AddrPair{{SubnetID: subnet, IP: ip(a)}}
+	}
+	router := &model.Router{ID: "r", Key: 1, Routes: []model.HostRoute{{Destination: netip.MustParsePrefix("10.0.1.0/24"), NextHop: ip("192.168.0.2")}}}
+	st := sitetest.New()
+	if _, err := st.Update(t.Context(), func(tx store.Tx) error {
+		for _, h := range []model.HostName{"h0", "h1", "h2"} {
+			store.Put(tx, store.Hosts, string(h), &model.Host{Name: h})
+		}
+		for id, cidr := range map[string]string{"a": "10.0.0.0/24", "b": "192.168.0.0/24"} {
+			store.Put(tx, store.Networks, id, &model.Network{ID: model.NetworkID(id)})
+			store.Put(tx, store.Subnets, id, &model.Subnet{ID: model.SubnetID(id), NetworkID: model.NetworkID(id), CIDR: netip.MustParsePrefix(cidr)})
+		}
+		store.Put(tx, store.Routers, "r", router)
+		for _, p := range []*model.Port{
+			{ID: "0", NetworkID: "a", FixedIPs: at("a", "10.0.0.1"), DeviceOwner: model.OwnerRouterInterface, DeviceID: "r"},
+			{ID: "1", NetworkID: "b", FixedIPs: at("b", "192.168.0.1"), DeviceOwner: model.OwnerRouterInterface, DeviceID: "r"},
+			{ID: "2", NetworkID: "a", FixedIPs: at("a", "10.0.0.8"), HostID: "h0"},
+			{ID: "3", NetworkID: "a", FixedIPs: at("a", "10.0.0.9"), HostID: "h1"},
+			{ID: "4", NetworkID: "b", FixedIPs: at("b", "192.168.0.2"), MAC: mac, DeviceOwner: "network:remote_site"},
+		} {
+			store.Put(tx, store.Ports, string(p.ID), p)
+		}
+		for i, host := range []model.HostName{"h1", "h2"} {
+			id := fmt.Sprint(i)
+			store.Put(tx, store.Placements, id, &model.Placement{DeviceID: model.GatewayDeviceID(id), Host: host})
+			store.Put(tx, store.L2Gateways, id, &model.L2Gateway{ID: model.L2GatewayID(id), DeviceID: model.GatewayDeviceID(id)})
+			store.Put(tx, store.L2GatewayConnections, id, &model.L2GatewayConnection{ID: model.L2GatewayConnectionID(id), L2GatewayID: model.L2GatewayID(id), NetworkID: "b", VNI: 7})
+		}
+		store.Put(tx, store.RemoteMACEntries, "0", &model.RemoteMACEntry{ID: "0", DeviceID: "1", MAC: mac, VNI: 7})
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	snap, err := st.View(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for target, want := range map[string]model.HostName{"10.0.0.8": "h0", "10.0.0.9": "h1", "192.168.0.2": "h2", "10.0.1.3": "h2"} {
+		// Whichever address it is sent from.
+		for _, source := range []model.NetworkID{"a", "b"} {
+			if got := hostOf(snap, router, source, ip(target)); got != want {
+				t.Errorf("to %s from network %s: %s, want %s", target, source, got, want)
+			}
+		}
 	}
 }

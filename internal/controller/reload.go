@@ -1,37 +1,34 @@
 package controller
 
-import (
-	"context"
-	"log/slog"
-
-	"github.com/causeway-net/causeway/internal/apiserver"
-	"github.com/causeway-net/causeway/internal/audit"
-)
+import "context"
 
 // reload looks at the files anew whenever asked for it, until ctx ends. What is not sound
 // is logged, and leaves things as they were. The agents' certificates need nothing: they
 // are read for each connection.
-func reload(ctx context.Context, asked <-chan struct{}, certs *apiserver.Certs, g gate, auditLog *audit.Log, log *slog.Logger) {
+func reload(ctx context.Context, p *parts) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-asked:
+		case <-p.cfg.Reload:
 		}
-		log.Info("SIGHUP: reading the files of certificates and policy and opening the audit log again; settings are read at the start only")
-		if certs != nil {
-			certs.Look()
+		p.cfg.Service.Reloading()
+		p.log.Info("SIGHUP: reading the files of certificates and policy and opening the audit log again; settings are read at the start only")
+		if p.certs != nil {
+			p.certs.Look()
 		}
-		if g.policy != nil {
+		p.revoked.look()
+		if p.gate.policy != nil {
 			select {
-			case g.policy.now <- struct{}{}:
+			case p.gate.policy.now <- struct{}{}:
 			default: // it is about to look
 			}
 		}
-		if auditLog != nil {
-			if err := auditLog.Reopen(); err != nil {
-				log.Error("the old audit log is written on", "error", err)
+		if p.audit != nil {
+			if err := p.audit.Reopen(); err != nil {
+				p.log.Error("the old audit log is written on", "error", err)
 			}
 		}
+		p.cfg.Service.Ready()
 	}
 }

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"encoding/pem"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 
 	"github.com/causeway-net/causeway/internal/config"
 	"github.com/causeway-net/causeway/internal/identity"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/revocation"
 )
 
 // operators says of a request's certificate who asks. Where tokens say it, certificates
@@ -28,6 +30,41 @@ func operators(byAuthority bool) func(*http.Request) (identity.Caller, error) {
 		}
 		return identity.Caller{UserID: name, UserName: name, Method: "certificate"}, nil
 	}
+}
+
+// revokedLists say whose certificates were taken back, for each listener; nil: nobody's.
+type revokedLists struct{ api, agents *revocation.List }
+
+func loadRevoked(c config.Controller, log *slog.Logger) (r revokedLists, err error) {
+	if c.APITLS.CRL != "" {
+		if r.api, err = revocation.Load(c.APITLS.CRL, c.APITLS.CA, log); err != nil {
+			return r, fmt.Errorf("--api-tls-crl: %w", err)
+		}
+	}
+	if c.AgentTLS.CRL != "" {
+		if r.agents, err = revocation.Load(c.AgentTLS.CRL, c.AgentTLS.CA, log); err != nil {
+			return r, fmt.Errorf("--agent-tls-crl: %w", err)
+		}
+	}
+	return r, nil
+}
+
+// look looks at the files now.
+func (r revokedLists) look() {
+	r.api.Look()
+	r.agents.Look()
+}
+
+// vet refuses a request whose connection's certificate was revoked, also since the
+// connection is open.
+func (r revokedLists) vet(q *http.Request) error {
+	if r.api == nil || q.TLS == nil || len(q.TLS.VerifiedChains) == 0 {
+		return nil
+	}
+	if err := r.api.Check(q.TLS.VerifiedChains[0]); err != nil {
+		return model.Errf(model.KindForbidden, "CertificateRevoked", "The API: %s. Show another certificate.", err)
+	}
+	return nil
 }
 
 // distinctAuthorities sees to it that no authority gives both roles to whatever it

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,6 +20,7 @@ import (
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/neutronapi"
 	"github.com/causeway-net/causeway/internal/ratelimit"
+	"github.com/causeway-net/causeway/internal/revocation"
 	"github.com/causeway-net/causeway/internal/site"
 )
 
@@ -36,6 +38,8 @@ type parts struct {
 	counts      *metrics.Controller
 	audit       *audit.Log // nil: none is kept
 	gate        gate
+	ending      atomic.Bool
+	revoked     revokedLists
 }
 
 // run serves the API and the agents from a store, until ctx ends or something fails. begin
@@ -47,8 +51,17 @@ func (p *parts) run(ctx context.Context, st countedStore, begin time.Time) error
 	}
 	rules := site.New(st, site.Options{UnderlayMTU: cfg.UnderlayMTU, Quotas: p.quotas, Limits: site.Limits(cfg.Limits), Logger: p.log})
 	hub := newHub(st, rules, p.counts, p.log)
+	if cfg.HostTimeout != 0 {
+		hub.life.timeout = cfg.HostTimeout
+	}
+	if cfg.letGo != 0 {
+		hub.proofs = proofs{pause: cfg.letGo / 8, letGo: cfg.letGo}
+	}
+	if cfg.GatewayLinger != 0 {
+		hub.devices.linger = cfg.GatewayLinger
+	}
 	agents, err := hostsync.NewServer(hostsync.ServerOptions{
-		Hosts: hub, LocalHost: model.HostName(cfg.LocalHost), TLS: agentTLS(cfg.Controller), ByAuthority: cfg.AgentRole == config.RoleByCA,
+		Hosts: hub, LocalHost: model.HostName(cfg.LocalHost), TLS: agentTLS(cfg.Controller, p.revoked.agents), ByAuthority: cfg.AgentRole == config.RoleByCA,
 		Version: cfg.Version, Connections: p.connections.agents, Logger: p.log,
 	})
 	if err != nil {
@@ -66,13 +79,29 @@ func (p *parts) run(ctx context.Context, st countedStore, begin time.Time) error
 	group, work := errgroup.WithContext(work)
 	group.Go(func() error { return hub.watch(work) })
 	group.Go(func() error { return hub.deliver(work) })
+	group.Go(func() error { return hub.vouch(work) })
+	group.Go(func() error { return hub.advance(work) })
+	group.Go(func() error { return hub.watchHosts(work) })
+	group.Go(func() error { return hub.watchStore(work) })
+	group.Go(func() error { return hub.watchQuestions(work) })
+	group.Go(func() error { return hub.moveDevices(work) })
 	group.Go(func() error { return p.gate.watch(work) })
 	group.Go(func() error {
-		reload(work, cfg.Reload, p.certs, p.gate, p.audit, p.log)
+		reload(work, p)
 		return nil
 	})
+	group.Go(func() error {
+		cfg.Service.Watch(work, hub.live)
+		return nil
+	})
+	for _, list := range []*revocation.List{p.revoked.api, p.revoked.agents} {
+		group.Go(func() error {
+			list.Watch(work)
+			return nil
+		})
+	}
 	group.Go(func() error { return hub.driveSwitches(work, cfg.Controller, p.counts) })
-	apiServer, metricsServer := p.serve(group, api, agents)
+	apiServer, metricsServer := p.serve(group, api, agents, hub)
 	p.ready(begin)
 
 	select {
@@ -80,6 +109,8 @@ func (p *parts) run(ctx context.Context, st countedStore, begin time.Time) error
 		p.log.Info("controller ending")
 	case <-work.Done(): // one of them failed
 	}
+	p.ending.Store(true)
+	cfg.Service.Stopping()
 	// First no new requests, and those under way to their end; then the streams;
 	// then what feeds them; the store last.
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
@@ -99,8 +130,9 @@ func (p *parts) api(rules *site.Site, hub *hub) (http.Handler, error) {
 	cfg := p.cfg
 	tracer := tracer{rules: rules, hub: hub, local: model.HostName(cfg.LocalHost)}
 	o := neutronapi.Options{
-		Logger: p.log, Extra: extra(tracer, prober{rules, hub, p.log}, switches{rules}),
+		Logger: p.log, Extra: extra(tracer, prober{rules, hub, p.log}, switches{rules}, portStatuses{rules, hub}),
 		MaxBody: cfg.API.MaxBody, Limiter: ratelimit.New(cfg.API.Rate, cfg.API.Burst, nil),
+		Heard:   hub.lastHeard,
 		Observe: observer{p.counts, p.log, p.audit}.see,
 	}
 	var err error
@@ -110,18 +142,22 @@ func (p *parts) api(rules *site.Site, hub *hub) (http.Handler, error) {
 	if cfg.APITLS.CA != "" {
 		o.Certificates = operators(cfg.APIRole == config.RoleByCA)
 	}
+	o.Vet = p.revoked.vet
 	p.gate.guard(&o)
 	return neutronapi.New(rules, o), nil
 }
 
 // serve begins to serve at all listeners.
-func (p *parts) serve(group *errgroup.Group, api http.Handler, agents *hostsync.Server) (apiServer, metricsServer *http.Server) {
-	for _, l := range p.listeners.agents {
+func (p *parts) serve(group *errgroup.Group, api http.Handler, agents *hostsync.Server, hub *hub) (apiServer, metricsServer *http.Server) {
+	if l := p.listeners.local; l != nil {
 		group.Go(func() error { return served("agents at "+l.Addr().String(), agents.Serve(l)) })
+	}
+	if l := p.listeners.network; l != nil {
+		group.Go(func() error { return served("agents at "+l.Addr().String(), agents.ServeTLS(l)) })
 	}
 	apiServer = apiserver.New(api, apiserver.Options{Certs: p.certs, Logger: p.log})
 	group.Go(func() error { return served("API", apiserver.Serve(apiServer, p.listeners.api, p.connections.api)) })
-	metricsServer = apiserver.New(metricsMux(p.counts), apiserver.Options{Logger: p.log})
+	metricsServer = apiserver.New(p.metricsMux(hub), apiserver.Options{Logger: p.log})
 	if p.listeners.metrics != nil {
 		group.Go(func() error {
 			return served("metrics", apiserver.Serve(metricsServer, p.listeners.metrics, apiserver.MetricsConnections))
@@ -146,6 +182,7 @@ func (p *parts) ready(begin time.Time) {
 	}
 	p.log.Info("controller ready", "version", p.cfg.Version, "api", p.listeners.api.Addr().String(), "host", p.cfg.LocalHost,
 		"took", time.Since(begin).Round(time.Millisecond))
+	p.cfg.Service.Ready()
 	if p.cfg.OnReady != nil {
 		p.cfg.OnReady(p.listeners.addresses())
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"github.com/causeway-net/causeway/internal/audit"
 	"github.com/causeway-net/causeway/internal/config"
 	"github.com/causeway-net/causeway/internal/hostsync"
+	"github.com/causeway-net/causeway/internal/pki"
 	"github.com/causeway-net/causeway/internal/testutil"
 )
 
@@ -180,7 +182,7 @@ func comes(t *testing.T, l *lab, files hostsync.TLSFiles) string {
 		}
 		return len(b), nil
 	}), nil))
-	client, err := hostsync.NewClient(hostsync.ClientOptions{Target: l.addrs.Agents.String(), TLS: &files, Logger: log})
+	client, err := hostsync.NewClient(hostsync.ClientOptions{Targets: []string{l.addrs.Agents.String()}, TLS: &files, Logger: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,5 +249,85 @@ func TestSharedAuthority(t *testing.T) {
 		if err := distinctAuthorities(c.conf); (err == nil) != c.ok {
 			t.Errorf("%+v: %v", c.conf, err)
 		}
+	}
+}
+
+// TestRevokedAtTheAPI: a certificate that is revoked is refused on the connection that its holder
+// has open, in words, and others are not.
+func TestRevokedAtTheAPI(t *testing.T) {
+	dir := socketDir(t)
+	ca, err := pki.Create(filepath.Join(dir, "pki"), "Site A", 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ca.Close()
+	files := func(kind pki.Kind, name string, addresses ...string) (cert, key string) {
+		c, err := ca.Issue(pki.Request{Kind: kind, Name: name, Addresses: addresses, Days: 1, Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Files()
+	}
+	cert, key := files(pki.Controller, "c1", "127.0.0.1")
+	tlsFiles := config.TLSFiles{Cert: cert, Key: key, CA: ca.Path(pki.CAFile), CRL: ca.Path(pki.CRLFile)}
+	l := startWith(t, dir, func(c *config.Controller) {
+		c.APITLS, c.APIRole = tlsFiles, config.RoleInCertificate
+		c.AgentTLS, c.AgentListen, c.AgentRole = tlsFiles, "127.0.0.1:0", config.RoleInCertificate
+	})
+	pool := x509.NewCertPool()
+	pool.AddCert(ca.Cert())
+	connections := map[string]int{}
+	as := func(name string) func() (int, string) {
+		cert, key := files(pki.Operator, name)
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+			connections[name]++
+			return (&net.Dialer{}).DialContext(ctx, network, addr)
+		}
+		client := &http.Client{Transport: &http.Transport{DialContext: dial, TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}}}, Timeout: deadline}
+		t.Cleanup(client.CloseIdleConnections)
+		return func() (int, string) {
+			t.Helper()
+			resp, err := client.Get("https://" + l.addrs.API.String() + "/v2.0/networks")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			b, err := io.ReadAll(resp.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return resp.StatusCode, string(b)
+		}
+	}
+	alice, bob := as("alice"), as("bob")
+	for name, ask := range map[string]func() (int, string){"alice": alice, "bob": bob} {
+		if status, body := ask(); status != http.StatusOK {
+			t.Fatalf("%s: %d %s", name, status, body)
+		}
+	}
+	if _, err := ca.Revoke(pki.Operator, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	var status int
+	var body string
+	testutil.Eventually(t, "refusal of alice", func() bool {
+		status, body = alice()
+		return status != http.StatusOK
+	})
+	if status != http.StatusForbidden || !strings.Contains(body, "CertificateRevoked") || !strings.Contains(body, "CN=alice") || !strings.Contains(body, "was revoked") {
+		t.Errorf("alice: %d %s", status, body)
+	}
+	if connections["alice"] != 1 {
+		t.Errorf("alice had %d connections, so that this proves nothing of one that is open", connections["alice"])
+	}
+	if status, body := alice(); status != http.StatusForbidden {
+		t.Errorf("alice on a new connection: %d %s", status, body)
+	}
+	if status, body := bob(); status != http.StatusOK {
+		t.Errorf("bob: %d %s", status, body)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/causeway-net/causeway/internal/hostenv"
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/model"
@@ -29,8 +30,6 @@ type tracer struct {
 	hub   *hub           // nil: no host is asked
 	local model.HostName // where a port is looked at that is bound nowhere
 }
-
-func emptyDelta() hoststate.Delta { return hoststate.Delta{Set: hoststate.NewState()} }
 
 func (t tracer) extra() []neutronapi.Extra {
 	return []neutronapi.Extra{
@@ -128,8 +127,8 @@ func (t tracer) fromPort(ctx context.Context, snap store.Reader, id string, body
 			req.Subnets = append(req.Subnets, trace.Subnet{Prefix: s.CIDR, Gateway: s.Gateway, Routes: s.HostRoutes})
 		}
 	}
-	pipeline, u := t.pipeline(ctx, snap, p.HostID)
-	return u.told(pipeline.Trace(req))
+	hosts := t.hosts(ctx, snap)
+	return hosts.told(hosts.of(p.HostID).Trace(req))
 }
 
 // fromRouter is the way of a router's own packet, from the host that would send it.
@@ -147,8 +146,8 @@ func (t tracer) fromRouter(ctx context.Context, snap store.Reader, id string, bo
 		return trace.Report{}, err
 	}
 	req.Router, req.From = router.ID, from.addr
-	p, u := t.pipeline(ctx, snap, hostOf(snap, router, from.network))
-	return u.told(p.TraceRouter(req))
+	hosts := t.hosts(ctx, snap)
+	return hosts.told(hosts.of(hostOf(snap, router, from.network, req.To)).TraceRouter(req))
 }
 
 func (t tracer) fromTunnel(ctx context.Context, snap store.Reader, id string, body []byte) (trace.Report, error) {
@@ -165,47 +164,96 @@ func (t tracer) fromTunnel(ctx context.Context, snap store.Reader, id string, bo
 	if pl := store.Get(snap, store.Placements, id); pl != nil {
 		host = pl.Host
 	}
-	p, u := t.pipeline(ctx, snap, host)
-	r, err := u.told(p.TraceTunnel(req))
+	hosts := t.hosts(ctx, snap)
+	first := hosts.of(host)
+	r, err := hosts.told(first.TraceTunnel(req))
 	if err == nil && r.Next == nil {
-		r.Warnings = u.warn(req.Remote)
+		r.Warnings = append(r.Warnings, hosts.first.warn(req.Remote)...)
 	}
 	return r, err
 }
 
-// told adds to a trace what its host knows of the underlay. What the pipeline refuses, it refuses
-// because of the question.
-func (u underlay) told(r trace.Report, err error) (trace.Report, error) {
+// tracedHosts are the pipelines of a site's hosts, each as its kernel would be if all were in order, but for what
+// the host itself says of its underlay. They are made when a packet comes to the host.
+type tracedHosts struct {
+	tracer
+	ask       func(model.HostName) underlay
+	snap      store.Reader
+	topology  *hoststate.Topology
+	names     map[string]string
+	pipelines map[model.HostName]*trace.Pipeline
+	underlays map[model.HostName]underlay
+	first     underlay // of the host where the packet starts
+	addrs     map[model.HostName]netip.Addr
+}
+
+func (t tracer) hosts(ctx context.Context, snap store.Reader) *tracedHosts {
+	h := &tracedHosts{
+		tracer: t, ask: func(h model.HostName) underlay { return t.underlay(ctx, h) }, snap: snap, topology: topologyOf(snap), names: map[string]string{},
+		pipelines: map[model.HostName]*trace.Pipeline{}, underlays: map[model.HostName]underlay{}, addrs: map[model.HostName]netip.Addr{},
+	}
+	for p := range store.All(snap, store.Ports) {
+		h.names[string(p.ID)] = p.Name
+	}
+	for d := range store.All(snap, store.GatewayDevices) {
+		h.names[string(d.ID)] = d.Name
+	}
+	return h
+}
+
+// of is the pipeline of the host where a packet starts; "": any.
+func (h *tracedHosts) of(host model.HostName) *trace.Pipeline {
+	if host == "" {
+		host = h.local
+		for o := range store.All(h.snap, store.Hosts) {
+			host = o.Name
+			break
+		}
+	}
+	p := h.pipeline(host)
+	h.first = h.underlays[host]
+	return p
+}
+
+func (h *tracedHosts) pipeline(host model.HostName) *trace.Pipeline {
+	if p := h.pipelines[host]; p != nil {
+		return p
+	}
+	st := hoststate.CompileWhole(h.topology, host)
+	u := h.ask(host)
+	env := trace.Env{Names: h.names, PathMTU: u.mtus, PathWhy: u.why, Unreachable: u.unreachable, Fabric: fabricOf(h.snap, host), Other: h.pipeline}
+	for name, o := range st.Hosts {
+		h.addrs[name] = o.Addr
+	}
+	h.underlays[host] = u
+	h.pipelines[host] = trace.New(st, env)
+	return h.pipelines[host]
+}
+
+// told adds to a trace what its hosts know of the underlay: of the fabric, and of the tunnel that it leaves by. What the
+// pipeline refuses, it refuses because of the question.
+func (h *tracedHosts) told(r trace.Report, err error) (trace.Report, error) {
 	if err != nil {
 		return r, badRequest("%v", err)
 	}
+	u := h.first
+	for _, over := range r.Hosts {
+		r.Warnings = append(r.Warnings, u.warnOf("host "+string(over), h.addrs[over])...)
+		u = h.underlays[over]
+	}
 	if r.Next != nil {
-		r.Warnings = u.warn(r.Next.TunnelIP)
+		r.Warnings = append(r.Warnings, u.warn(r.Next.TunnelIP)...)
 	}
 	return r, nil
 }
 
-// pipeline is that of a host, as its kernel would be if all were in order, but for what the host
-// itself says of its underlay.
-func (t tracer) pipeline(ctx context.Context, snap store.Reader, host model.HostName) (*trace.Pipeline, underlay) {
-	if host == "" {
-		host = t.local
-		for h := range store.All(snap, store.Hosts) {
-			host = h.Name
-			break
-		}
+// fabricOf is a host's end of the fabric.
+func fabricOf(snap store.Reader, host model.HostName) hostenv.Fabric {
+	h := store.Get(snap, store.Hosts, string(host))
+	if h == nil {
+		return hostenv.Fabric{}
 	}
-	names := map[string]string{}
-	for p := range store.All(snap, store.Ports) {
-		names[string(p.ID)] = p.Name
-	}
-	for d := range store.All(snap, store.GatewayDevices) {
-		names[string(d.ID)] = d.Name
-	}
-	env := trace.Env{Names: names}
-	u := t.underlay(ctx, host)
-	env.PathMTU, env.PathWhy, env.Unreachable = u.mtus, u.why, u.unreachable
-	return trace.New(hoststate.Compile(topologyOf(snap), host), env), u
+	return hostenv.Fabric{Addr: h.Fabric.Addr, Port: h.Fabric.Port}
 }
 
 // pathsTimeout bounds how long a host is asked for its paths: a trace needs them less than it
@@ -254,14 +302,17 @@ func (t tracer) underlay(ctx context.Context, host model.HostName) underlay {
 }
 
 // warn says what is not as it should be on the underlay's part of a packet's way.
-func (u underlay) warn(vtep netip.Addr) []string {
+func (u underlay) warn(vtep netip.Addr) []string { return u.warnOf("VTEP "+vtep.String(), vtep) }
+
+// warnOf calls the other end, at addr, what.
+func (u underlay) warnOf(what string, addr netip.Addr) []string {
 	switch {
 	case errors.Is(u.unknown, hostsync.ErrHostLeft):
-		return []string{fmt.Sprintf("whether packets pass between here and VTEP %s is not known: host %s is not connected to this controller", vtep, u.host)}
+		return []string{fmt.Sprintf("whether packets pass between here and %s is not known: host %s is not connected to this controller", what, u.host)}
 	case u.unknown != nil:
-		return []string{fmt.Sprintf("whether packets pass between here and VTEP %s is not known: host %s: %v", vtep, u.host, u.unknown)}
-	case u.problems[vtep] != "":
-		return []string{fmt.Sprintf("host %s, VTEP %s: %s", u.host, vtep, u.problems[vtep])}
+		return []string{fmt.Sprintf("whether packets pass between here and %s is not known: host %s: %v", what, u.host, u.unknown)}
+	case u.problems[addr] != "":
+		return []string{fmt.Sprintf("host %s, %s: %s", u.host, what, u.problems[addr])}
 	}
 	return nil
 }

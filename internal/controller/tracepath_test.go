@@ -8,7 +8,9 @@ import (
 	"testing"
 
 	"github.com/causeway-net/causeway/internal/hostsync"
+	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/probe"
+	"github.com/causeway-net/causeway/internal/store"
 	"github.com/causeway-net/causeway/internal/testutil"
 )
 
@@ -102,5 +104,35 @@ func TestNoHostIsTold(t *testing.T) {
 	u := underlay{host: "h0", unknown: hostsync.ErrHostLeft}
 	if got := u.warn(netip.MustParseAddr("200.200.0.2")); len(got) != 1 || got[0] != "whether packets pass between here and VTEP 200.200.0.2 is not known: host h0 is not connected to this controller" {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestTraceOverFabric: a packet is followed to the host that has its destination, by what that host would do; the hosts
+// on the way are asked for their paths.
+func TestTraceOverFabric(t *testing.T) {
+	l := start(t, socketDir(t))
+	if _, err := l.st.Update(t.Context(), func(tx store.Tx) error {
+		for i, h := range []model.HostName{"h0", "h1"} {
+			store.Put(tx, store.Hosts, string(h), &model.Host{Name: h, Fabric: model.Fabric{Addr: netip.AddrFrom4([4]byte{10, 99, 0, byte(i + 1)}), Port: 4798}})
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	net := l.create("/v2.0/networks", "network", m{"name": "n"})
+	l.create("/v2.0/subnets", "subnet", m{"network_id": net, "ip_version": 4, "cidr": "10.0.0.0/24"})
+	port := func(host, iface, ip string) string {
+		return l.create("/v2.0/ports", "port", m{"network_id": net, "binding:host_id": host, "binding:profile": m{"interface_name": iface}, "fixed_ips": []m{{"ip_address": ip}}})
+	}
+	from := port("h0", "tap0", "10.0.0.10")
+	to := port("h1", "tap1", "10.0.0.11")
+	report := l.do("POST", "/v2.0/ports/"+from+"/trace", m{"trace": m{"to": "10.0.0.11"}}, http.StatusOK)["trace"].(m)
+	b, err := json.Marshal(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report["delivered"] != true || report["verdict"] != "port" || !strings.Contains(string(b), `"hosts":["h1"]`) || !strings.Contains(string(b), to) ||
+		!strings.Contains(string(b), "host h1 is not known: host h0 is not connected") {
+		t.Errorf("%s", b)
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/causeway-net/causeway/internal/model"
 )
 
-// allowed knows which addresses somebody on a network may have that no port has as its own: by a
-// port's allowed address pairs, or on a VLAN. What it costs to ask follows the lengths of
+// allowed knows which addresses somebody on a network may have that no port has as its own: by
+// allowed address pairs of a port, here or on another host, or on a VLAN. What it costs to ask follows the lengths of
 // the network's prefixes, of which there are few, and not the number of ports.
 type allowed struct {
 	uses    map[allowedPrefix]uses
@@ -17,6 +17,7 @@ type allowed struct {
 	ofPort  map[model.PortKey][]permit
 	ofVLANs []permit
 	onVLANs map[model.NetworkKey]bool // networks that have one
+	*afar
 }
 
 type allowedPrefix struct {
@@ -42,7 +43,7 @@ type prefixLength struct {
 func newAllowed() *allowed {
 	return &allowed{
 		uses: map[allowedPrefix]uses{}, lengths: map[model.NetworkKey]map[prefixLength]int{},
-		ofPort: map[model.PortKey][]permit{}, onVLANs: map[model.NetworkKey]bool{},
+		ofPort: map[model.PortKey][]permit{}, onVLANs: map[model.NetworkKey]bool{}, afar: newAfar(),
 	}
 }
 
@@ -53,14 +54,34 @@ func allowedOf(tr translator) *allowed {
 		a.port(tr, k)
 	}
 	a.vlans(tr)
+	for k := range tr.st.HostPairs {
+		a.hostPair(tr, k)
+	}
+	for k := range tr.st.FDB {
+		a.router(tr, k)
+		a.remote(tr, k)
+	}
+	for k := range tr.st.Speakers {
+		a.speaker(tr, k)
+	}
 	return a
 }
 
-// follow notes what ports and VLANs of a delta allow. It comes before the plan of the delta,
+// follow notes what ports, VLANs and other hosts of a delta allow. It comes before the plan of the delta,
 // which asks.
-func (a *allowed) follow(tr translator, ports map[model.PortKey]bool, d hoststate.Delta) {
-	for k := range ports {
+func (a *allowed) follow(tr translator, t touched, d hoststate.Delta) {
+	for k := range t.ports {
 		a.port(tr, k)
+	}
+	for k := range t.pairs {
+		a.hostPair(tr, k)
+	}
+	for k := range t.fdb {
+		a.router(tr, k)
+		a.remote(tr, k)
+	}
+	for k := range t.speakers {
+		a.speaker(tr, k)
 	}
 	if len(d.Set.VLANs)+len(d.Unset.VLANs) > 0 {
 		a.vlans(tr)
@@ -69,6 +90,7 @@ func (a *allowed) follow(tr translator, ports map[model.PortKey]bool, d hoststat
 
 func (a *allowed) port(tr translator, k model.PortKey) {
 	a.add(a.ofPort[k], -1)
+	a.paired(a.ofPort[k], -1)
 	delete(a.ofPort, k)
 	p := tr.st.Ports[k]
 	if len(p.Pairs) == 0 {
@@ -80,6 +102,7 @@ func (a *allowed) port(tr translator, k model.PortKey) {
 		all = append(all, permit{allowedPrefix{p.Network, pair.Prefix.Masked()}, here})
 	}
 	a.add(all, 1)
+	a.paired(all, 1)
 	a.ofPort[k] = all
 }
 

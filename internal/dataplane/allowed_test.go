@@ -79,7 +79,7 @@ func TestAllowedFollows(t *testing.T) {
 				d.Unset.VLANs = append(d.Unset.VLANs, v)
 			}
 			tr := translator{st: st, env: env}
-			a.follow(tr, ports, d)
+			a.follow(tr, touched{ports: ports}, d)
 			for net := range model.NetworkKey(3) {
 				for i := range byte(18) {
 					for _, ip := range []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, i}), netip.AddrFrom16([16]byte{12: 10, 15: i}), netip.AddrFrom16([16]byte{10: 0xff, 11: 0xff, 12: 10, 15: i})} {
@@ -109,7 +109,7 @@ func TestAllowedFollows(t *testing.T) {
 				d.Unset.VLANs = append(d.Unset.VLANs, k)
 			}
 			d.Unset.VLANs = append(d.Unset.VLANs, hoststate.VLANKey{Interface: "up"})
-			a.follow(translator{st: hoststate.NewState()}, ports, d)
+			a.follow(translator{st: hoststate.NewState()}, touched{ports: ports}, d)
 			if len(a.uses)+len(a.lengths)+len(a.ofPort)+len(a.ofVLANs)+len(a.onVLANs) > 0 {
 				t.Fatalf("seed %d: left of nothing: %+v", seed, a)
 			}

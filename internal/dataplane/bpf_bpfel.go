@@ -27,15 +27,18 @@ type bpfAsked struct {
 }
 
 type bpfConfig struct {
-	_            structs.HostLayout
-	HashKey      uint64
-	VxlanIfindex uint32
-	SlowIfindex  uint32
-	Rates        [6]bpfRates
-	LearnHold    uint64
-	LearnAge     uint64
-	Mark         uint32
-	LearnLess    uint32
+	_             structs.HostLayout
+	HashKey       uint64
+	VxlanIfindex  uint32
+	SlowIfindex   uint32
+	Rates         [6]bpfRates
+	LearnHold     uint64
+	LearnAge      uint64
+	Mark          uint32
+	LearnLess     uint32
+	FabricIfindex uint32
+	FabricPort    uint32
+	FabricAddr    bpfAddr
 }
 
 type bpfCounter struct {
@@ -49,13 +52,15 @@ type bpfCounter struct {
 type bpfDestination uint32
 
 const (
-	bpfDestinationTO_PORT        bpfDestination = 2
-	bpfDestinationTO_ROUTER      bpfDestination = 4
-	bpfDestinationTO_REMOTE      bpfDestination = 8
-	bpfDestinationTO_VLAN        bpfDestination = 32
-	bpfDestinationTO_COPIES      bpfDestination = 64
-	bpfDestinationTO_VLAN_COPIES bpfDestination = 128
-	bpfDestinationTO_HOST        bpfDestination = 256
+	bpfDestinationTO_PORT          bpfDestination = 2
+	bpfDestinationTO_ROUTER        bpfDestination = 4
+	bpfDestinationTO_REMOTE        bpfDestination = 8
+	bpfDestinationTO_VLAN          bpfDestination = 32
+	bpfDestinationTO_FABRIC        bpfDestination = 64
+	bpfDestinationTO_COPIES        bpfDestination = 128
+	bpfDestinationTO_VLAN_COPIES   bpfDestination = 256
+	bpfDestinationTO_FABRIC_COPIES bpfDestination = 512
+	bpfDestinationTO_STACK         bpfDestination = 1024
 )
 
 type bpfFdbEntry struct {
@@ -70,16 +75,17 @@ type bpfFdbEntry struct {
 	Mtu     uint32
 	Vni     uint32
 	Table   uint32
-	Pad2    uint32
+	UdpPort uint16
+	Pad2    uint16
 	Addr    bpfAddr
 	Local   bpfAddr
 }
 
 type bpfFdbKey struct {
-	_   structs.HostLayout
-	Net uint32
-	Mac [6]uint8
-	Pad uint16
+	_     structs.HostLayout
+	Net   uint32
+	Mac   [6]uint8
+	Other uint16
 }
 
 type bpfFlood struct {
@@ -88,6 +94,7 @@ type bpfFlood struct {
 	Counter uint32
 	Vlan    uint32
 	Pad     uint32
+	Addr    bpfAddr
 }
 
 type bpfFloodKey struct {
@@ -116,8 +123,36 @@ type bpfFlowRow struct {
 	Src        [6]uint8
 	Ifindex    uint32
 	Flags      uint32
-	_          [4]byte
-	Pad        [4]uint64
+	Outer      struct {
+		_      structs.HostLayout
+		Local  uint32
+		Remote uint32
+		Vni    uint32
+		Table  uint32
+		Port   uint16
+		Dport  uint16
+	}
+	Noted uint64
+	Pad   uint64
+}
+
+type bpfHostPair struct {
+	_          structs.HostLayout
+	Port       uint32
+	LearnLimit uint32
+	Mac        [6]uint8
+	Pad        uint16
+}
+
+type bpfHostPairKey struct {
+	_      structs.HostLayout
+	Plen   uint32
+	Id     uint32
+	Host   bpfAddr
+	Mac    [6]uint8
+	Kind   uint8
+	Family uint8
+	Addr   bpfAddr
 }
 
 type bpfIcmpBucket struct {
@@ -150,17 +185,18 @@ type bpfMayAsk uint32
 
 const (
 	bpfMayAskASK_VLAN   bpfMayAsk = 6
-	bpfMayAskASK_TUNNEL bpfMayAsk = 38
+	bpfMayAskASK_TUNNEL bpfMayAsk = 102
 )
 
 type bpfMayFollow uint32
 
 const (
-	bpfMayFollowFROM_UPLINK   bpfMayFollow = 256
-	bpfMayFollowFROM_WORKLOAD bpfMayFollow = 238
-	bpfMayFollowFROM_VLAN     bpfMayFollow = 78
-	bpfMayFollowFROM_TUNNEL   bpfMayFollow = 102
-	bpfMayFollowFROM_SLOW     bpfMayFollow = 238
+	bpfMayFollowFROM_UPLINK   bpfMayFollow = 1024
+	bpfMayFollowFROM_WORKLOAD bpfMayFollow = 1006
+	bpfMayFollowFROM_VLAN     bpfMayFollow = 142
+	bpfMayFollowFROM_TUNNEL   bpfMayFollow = 742
+	bpfMayFollowFROM_SLOW     bpfMayFollow = 1006
+	bpfMayFollowFROM_FABRIC   bpfMayFollow = 138
 )
 
 type bpfNeighbor struct {
@@ -273,6 +309,15 @@ type bpfRouteKey struct {
 	Addr   bpfAddr
 }
 
+type bpfSentPort struct {
+	_      structs.HostLayout
+	Tick   uint64
+	Local  bpfAddr
+	Remote bpfAddr
+	Port   uint16
+	Pad    [3]uint16
+}
+
 type bpfSource uint32
 
 const (
@@ -281,7 +326,14 @@ const (
 	bpfSourceSOURCE_VLAN     bpfSource = 3
 	bpfSourceSOURCE_TUNNEL   bpfSource = 4
 	bpfSourceSOURCE_SLOW     bpfSource = 5
+	bpfSourceSOURCE_FABRIC   bpfSource = 6
 )
+
+type bpfSpeakerKey struct {
+	_      structs.HostLayout
+	Domain uint32
+	Host   bpfAddr
+}
 
 type bpfTunnelIp struct {
 	_   structs.HostLayout
@@ -324,11 +376,13 @@ const (
 	bpfMapConfigs           = "configs"
 	bpfMapCounters          = "counters"
 	bpfMapDrops             = "drops"
+	bpfMapFabricHosts       = "fabric_hosts"
 	bpfMapFdb               = "fdb"
 	bpfMapFloods            = "floods"
 	bpfMapFlowTags          = "flow_tags"
 	bpfMapFlows             = "flows"
 	bpfMapHops              = "hops"
+	bpfMapHostPairs         = "host_pairs"
 	bpfMapHosts             = "hosts"
 	bpfMapIcmpBuckets       = "icmp_buckets"
 	bpfMapLearned           = "learned"
@@ -342,7 +396,9 @@ const (
 	bpfMapPorts             = "ports"
 	bpfMapRecords           = "records"
 	bpfMapRoutes            = "routes"
+	bpfMapSentPorts         = "sent_ports"
 	bpfMapShares            = "shares"
+	bpfMapSpeakers          = "speakers"
 	bpfMapTunnelIps         = "tunnel_ips"
 	bpfMapVlans             = "vlans"
 	bpfMapVnis              = "vnis"
@@ -419,11 +475,13 @@ type bpfMapSpecs struct {
 	Configs     *ebpf.MapSpec `ebpf:"configs"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
 	Drops       *ebpf.MapSpec `ebpf:"drops"`
+	FabricHosts *ebpf.MapSpec `ebpf:"fabric_hosts"`
 	Fdb         *ebpf.MapSpec `ebpf:"fdb"`
 	Floods      *ebpf.MapSpec `ebpf:"floods"`
 	FlowTags    *ebpf.MapSpec `ebpf:"flow_tags"`
 	Flows       *ebpf.MapSpec `ebpf:"flows"`
 	Hops        *ebpf.MapSpec `ebpf:"hops"`
+	HostPairs   *ebpf.MapSpec `ebpf:"host_pairs"`
 	Hosts       *ebpf.MapSpec `ebpf:"hosts"`
 	IcmpBuckets *ebpf.MapSpec `ebpf:"icmp_buckets"`
 	Learned     *ebpf.MapSpec `ebpf:"learned"`
@@ -437,7 +495,9 @@ type bpfMapSpecs struct {
 	Ports       *ebpf.MapSpec `ebpf:"ports"`
 	Records     *ebpf.MapSpec `ebpf:"records"`
 	Routes      *ebpf.MapSpec `ebpf:"routes"`
+	SentPorts   *ebpf.MapSpec `ebpf:"sent_ports"`
 	Shares      *ebpf.MapSpec `ebpf:"shares"`
+	Speakers    *ebpf.MapSpec `ebpf:"speakers"`
 	TunnelIps   *ebpf.MapSpec `ebpf:"tunnel_ips"`
 	Vlans       *ebpf.MapSpec `ebpf:"vlans"`
 	Vnis        *ebpf.MapSpec `ebpf:"vnis"`
@@ -482,11 +542,13 @@ type bpfMaps struct {
 	Configs     *ebpf.Map `ebpf:"configs"`
 	Counters    *ebpf.Map `ebpf:"counters"`
 	Drops       *ebpf.Map `ebpf:"drops"`
+	FabricHosts *ebpf.Map `ebpf:"fabric_hosts"`
 	Fdb         *ebpf.Map `ebpf:"fdb"`
 	Floods      *ebpf.Map `ebpf:"floods"`
 	FlowTags    *ebpf.Map `ebpf:"flow_tags"`
 	Flows       *ebpf.Map `ebpf:"flows"`
 	Hops        *ebpf.Map `ebpf:"hops"`
+	HostPairs   *ebpf.Map `ebpf:"host_pairs"`
 	Hosts       *ebpf.Map `ebpf:"hosts"`
 	IcmpBuckets *ebpf.Map `ebpf:"icmp_buckets"`
 	Learned     *ebpf.Map `ebpf:"learned"`
@@ -500,7 +562,9 @@ type bpfMaps struct {
 	Ports       *ebpf.Map `ebpf:"ports"`
 	Records     *ebpf.Map `ebpf:"records"`
 	Routes      *ebpf.Map `ebpf:"routes"`
+	SentPorts   *ebpf.Map `ebpf:"sent_ports"`
 	Shares      *ebpf.Map `ebpf:"shares"`
+	Speakers    *ebpf.Map `ebpf:"speakers"`
 	TunnelIps   *ebpf.Map `ebpf:"tunnel_ips"`
 	Vlans       *ebpf.Map `ebpf:"vlans"`
 	Vnis        *ebpf.Map `ebpf:"vnis"`
@@ -513,11 +577,13 @@ func (m *bpfMaps) Close() error {
 		m.Configs,
 		m.Counters,
 		m.Drops,
+		m.FabricHosts,
 		m.Fdb,
 		m.Floods,
 		m.FlowTags,
 		m.Flows,
 		m.Hops,
+		m.HostPairs,
 		m.Hosts,
 		m.IcmpBuckets,
 		m.Learned,
@@ -531,7 +597,9 @@ func (m *bpfMaps) Close() error {
 		m.Ports,
 		m.Records,
 		m.Routes,
+		m.SentPorts,
 		m.Shares,
+		m.Speakers,
 		m.TunnelIps,
 		m.Vlans,
 		m.Vnis,

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/causeway-net/causeway/internal/hostenv"
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/maplimit"
 	"github.com/causeway-net/causeway/internal/model"
@@ -33,7 +34,8 @@ func newInMemory(limits Limits, env Env) *inMemory {
 }
 
 func (m *inMemory) tr(st hoststate.State) translator {
-	return translator{st, m.env, m.t.counters, nil, m.index.allowed}
+	own, _ := ownHost(st, m.env, m.index.onFabric.own)
+	return translator{st, m.env, m.t.counters, nil, m.index.allowed, own}
 }
 
 func (m *inMemory) write(t *testing.T, p *plan) {
@@ -63,7 +65,7 @@ func (m *inMemory) sync(t *testing.T, st hoststate.State) {
 func (m *inMemory) update(t *testing.T, d hoststate.Delta, st hoststate.State) {
 	t.Helper()
 	tr, x := m.tr(st), m.index.touched(d)
-	m.index.allowed.follow(tr, x.ports, d)
+	m.index.allowed.follow(tr, x, d)
 	m.write(t, m.t.delta(tr, m.index, x, d))
 	m.index.note(tr, x, d)
 	if m.updates++; m.updates%8 != 0 {
@@ -77,7 +79,8 @@ func (m *inMemory) update(t *testing.T, d hoststate.Delta, st hoststate.State) {
 
 func compareIndexes() []cmp.Option {
 	return []cmp.Option{
-		cmp.AllowUnexported(index{}, portRows{}, allowed{}), cmpopts.EquateEmpty(),
+		cmp.AllowUnexported(index{}, portRows{}, allowed{}, hostIndex{}, brought[model.HostName, bpfVtepKey]{},
+			brought[hoststate.SpeakerKey, bpfSpeakerKey]{}, brought[hoststate.HostPairKey, bpfHostPairKey]{}, afar{}), cmpopts.EquateEmpty(),
 		cmpopts.EquateComparable(allowedPrefix{}, permit{}, uses{}, prefixLength{}, tunnelKey{}, vlanID{}),
 		cmpopts.SortSlices(func(a, b permit) bool { return fmt.Sprint(a) < fmt.Sprint(b) }),
 	}
@@ -123,8 +126,9 @@ func owned(st hoststate.State) hoststate.State {
 // restarts that find the maps or find none, the rows that are written are those of the
 // state alone; and no project lacks a row within its share.
 func TestRowsFollowFromTheState(t *testing.T) {
-	limits := maplimit.Limits{Ports: 3, PortAddrs: 2, Pairs: 6, FDB: 5, Neighbors: 5, Routes: 5, Hops: 1, TunnelIPs: 1, VNIs: 3, VLANs: 1, Peers: 4, Floods: 4}.WithDefaults()
-	env := Env{Links: map[string]Link{}, Trunks: map[string]Link{"up0": {Index: 50}, "up1": {Index: 51, MTU: 1500}}, Ways: map[VTEP]Way{}}
+	limits := maplimit.Limits{Ports: 3, PortAddrs: 2, Pairs: 6, FDB: 5, Neighbors: 5, Routes: 5, Hops: 1, TunnelIPs: 1, VNIs: 3, VLANs: 1, Peers: 4, Floods: 4, FabricHosts: 1, Speakers: 1, HostPairs: 1}.WithDefaults()
+	env := Env{Links: map[string]Link{}, Trunks: map[string]Link{"up0": {Index: 50}, "up1": {Index: 51, MTU: 1500}}, Ways: map[VTEP]Way{},
+		Fabric: hostenv.Fabric{Addr: fabricAddr(0), Port: 4798, Index: 60}}
 	for i := range 6 {
 		env.Links[fmt.Sprint("tap", i)] = Link{Index: 100 + i, MTU: 1500}
 	}

@@ -82,6 +82,8 @@ type Env struct {
 	PathMTU map[netip.Addr]int
 	// Ways is how packets of each remote VTEP come and go; missing: none are taken.
 	Ways map[VTEP]Way
+	// Fabric is this host's end of the fabric between the hosts of its site.
+	Fabric hostenv.Fabric
 	// VXLANIndex is the collect-metadata vxlan device, whose IPv4 forwarding
 	// switch must be on; SlowIndex the slow path's tap device.
 	VXLANIndex, SlowIndex int

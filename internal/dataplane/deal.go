@@ -35,7 +35,7 @@ type card[K comparable, V comparable] struct {
 
 type pileKey struct {
 	owner
-	later bool
+	turn turn
 }
 
 // pile are an owner's rows of one kind; the first so many are in the map.
@@ -48,19 +48,12 @@ type pile[K comparable, V comparable] struct {
 	fresh []*card[K, V]
 }
 
-// project has the piles of one, in order of owners: those that come first, then the others.
+// project has the piles of one, by turns and in order of owners.
 type project[K comparable, V comparable] struct {
-	piles   [2][]*pile[K, V]
-	rows    [2]int
-	in      [2]int
+	piles   [turnCount][]*pile[K, V]
+	rows    [turnCount]int
+	in      [turnCount]int
 	touched bool
-}
-
-func kindOf(later bool) int {
-	if later {
-		return 1
-	}
-	return 0
 }
 
 // newDeal deals from nothing.
@@ -106,7 +99,7 @@ func (d *deal[K, V]) change(keys map[K]bool, want func(K) (V, bool)) []*card[K, 
 }
 
 func (d *deal[K, V]) remove(c *card[K, V], touched map[*pile[K, V]]bool) {
-	d.project(c.pile).rows[kindOf(c.pile.later)]--
+	d.project(c.pile).rows[c.pile.turn]--
 	touched[c.pile] = true
 	if d.t.rule.refer != nil {
 		drop(d.byRef, c.ref, c.k)
@@ -116,14 +109,14 @@ func (d *deal[K, V]) remove(c *card[K, V], touched map[*pile[K, V]]bool) {
 }
 
 func (d *deal[K, V]) add(r row[K, V], in bool, touched map[*pile[K, V]]bool) {
-	key := pileKey{d.t.rule.owners(r.k, r.v, nil)[0], d.t.rule.first != nil && !d.t.rule.first(r.k, r.v)}
+	key := pileKey{d.t.rule.owners(r.k, r.v, nil)[0], d.t.rule.turn(r.k, r.v)}
 	p := d.piles[key]
 	if p == nil {
 		p = &pile[K, V]{pileKey: key}
 		d.piles[key] = p
 		insert(d.byKey, key.key, p)
 		mine := d.project(p)
-		piles := &mine.piles[kindOf(key.later)]
+		piles := &mine.piles[key.turn]
 		at, _ := slices.BinarySearchFunc(*piles, key.key, func(q *pile[K, V], k uint32) int { return cmp.Compare(q.key, k) })
 		*piles = slices.Insert(*piles, at, p)
 	}
@@ -133,7 +126,7 @@ func (d *deal[K, V]) add(r row[K, V], in bool, touched map[*pile[K, V]]bool) {
 		insert(d.byRef, c.ref, r.k)
 	}
 	d.cards[r.k] = c
-	d.project(p).rows[kindOf(key.later)]++
+	d.project(p).rows[key.turn]++
 	p.fresh = append(p.fresh, c)
 	touched[p] = true
 }
@@ -167,7 +160,10 @@ func (d *deal[K, V]) settle(touched map[*pile[K, V]]bool) (moved []*card[K, V]) 
 		mine.touched = false
 	}
 	d.order = slices.DeleteFunc(d.order, func(id model.ProjectID) bool {
-		empty := len(d.projects[id].piles[0])+len(d.projects[id].piles[1]) == 0
+		empty := true
+		for _, piles := range d.projects[id].piles {
+			empty = empty && len(piles) == 0
+		}
 		if empty {
 			delete(d.projects, id)
 		}
@@ -196,7 +192,7 @@ func (d *deal[K, V]) join(p *pile[K, V]) {
 	}
 	delete(d.piles, p.pileKey)
 	drop(d.byKey, p.key, p)
-	piles := &d.project(p).piles[kindOf(p.later)]
+	piles := &d.project(p).piles[p.turn]
 	*piles = slices.DeleteFunc(*piles, func(q *pile[K, V]) bool { return q == p })
 }
 
@@ -220,8 +216,8 @@ func (c cut) taken(project int) int {
 
 // quotas are how many rows each project has in the map, of those that come first and of the
 // others: what place comes to by taking turns.
-func (d *deal[K, V]) quotas() [][2]int {
-	rows := make([][2]int, len(d.order))
+func (d *deal[K, V]) quotas() [][turnCount]int {
+	rows := make([][turnCount]int, len(d.order))
 	most := 0
 	for i, id := range d.order {
 		rows[i] = d.projects[id].rows
@@ -262,9 +258,35 @@ func (d *deal[K, V]) quotas() [][2]int {
 		lastLater = end
 	}
 	for i, r := range rows {
-		rows[i] = [2]int{min(r[0], end.taken(i)), min(max(lastLater.taken(i)-r[0], 0), r[1])}
+		rows[i] = [turnCount]int{min(r[0], end.taken(i)), min(max(lastLater.taken(i)-r[0], 0), r[1]), r[2]}
+		limit, left = limit-rows[i][0]-rows[i][1], left-rows[i][1]
 	}
+	lasts(rows, min(limit, left))
 	return rows
+}
+
+// lasts deals the room that is left out among the projects' last rows, in turns.
+func lasts(rows [][turnCount]int, room int) {
+	most := 0
+	for _, r := range rows {
+		most = max(most, r[turnLast])
+	}
+	dealt := func(turns int) (n int) {
+		for _, r := range rows {
+			n += min(r[turnLast], turns)
+		}
+		return n
+	}
+	turns := sort.Search(most+1, func(n int) bool { return dealt(n) > room }) - 1
+	rest := room - dealt(turns)
+	for i := range rows {
+		in := min(rows[i][turnLast], turns)
+		if in < rows[i][turnLast] && rest > 0 {
+			in++
+			rest--
+		}
+		rows[i][turnLast] = in
+	}
 }
 
 // share deals a project's rows of a kind out among its owners, in turns.

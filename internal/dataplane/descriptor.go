@@ -35,15 +35,16 @@ type descriptor[K comparable, V comparable] struct {
 type step int
 
 const (
-	stepSources   step = iota // port_addrs, pairs
+	stepSources   step = iota // port_addrs, host_pairs, pairs
 	stepPlaces                // FDB entries that are no routers
 	stepNeighbors             //
 	stepHops                  //
 	stepRoutes                //
+	stepSpeakers              // what another host sends for a router needs its row of speakers
 	stepRouters               // FDB entries of routers
 	stepPorts                 // floods, ports
 	stepTunnels               // tunnel_ips, vnis, vteps
-	stepPeers                 // a tunnel packet needs its peers row
+	stepPeers                 // a tunnel packet needs its row of peers or fabric_hosts
 	stepVLANs                 //
 	stepCount
 )
@@ -67,6 +68,8 @@ type eachRow[HK comparable, HV any, K comparable, V comparable] struct {
 	row   func(translator, HK) (V, bool)
 	// touched are the rows that a delta may change, where they are more than it names.
 	touched func(touched) map[HK]bool
+	// second is a second row that a few have; nil: none does.
+	second func(translator, HK) (K, V, bool)
 }
 
 func (e eachRow[HK, HV, K, V]) full(tr translator, c *change[K, V]) {
@@ -74,13 +77,25 @@ func (e eachRow[HK, HV, K, V]) full(tr translator, c *change[K, V]) {
 		if row, ok := e.row(tr, k); ok {
 			c.put[e.key(k)] = row
 		}
+		if e.second == nil {
+			continue
+		}
+		if key, row, ok := e.second(tr, k); ok {
+			c.put[key] = row
+		}
 	}
 }
 
-func (e eachRow[HK, HV, K, V]) delta(tr translator, x touched, d *hoststate.Delta, _ *table[K, V], c *change[K, V]) {
+func (e eachRow[HK, HV, K, V]) delta(tr translator, x touched, d *hoststate.Delta, t *table[K, V], c *change[K, V]) {
 	set := func(k HK) {
 		row, ok := e.row(tr, k)
 		c.set(e.key(k), row, ok)
+		if e.second == nil {
+			return
+		}
+		if key, row, ok := e.second(tr, k); ok || has(t.have, key) || has(t.waiting, key) {
+			c.set(key, row, ok)
+		}
 	}
 	if e.touched != nil {
 		for k := range e.touched(x) {
@@ -101,12 +116,14 @@ func (e eachRow[HK, HV, K, V]) delta(tr translator, x touched, d *hoststate.Delt
 type allRows[HK comparable, HV any, K comparable, V comparable] struct {
 	table *hoststate.Table[HK, HV]
 	rows  func(translator) map[K]V
+	// also tells of a delta that it may change rows beside what it changes in table; nil: none does.
+	also func(*hoststate.Delta) bool
 }
 
 func (a allRows[HK, HV, K, V]) full(tr translator, c *change[K, V]) { c.put = a.rows(tr) }
 
 func (a allRows[HK, HV, K, V]) delta(tr translator, _ touched, d *hoststate.Delta, t *table[K, V], c *change[K, V]) {
-	if len(*a.table.Rows(&d.Set)) > 0 || len(*a.table.Gone(&d.Unset)) > 0 {
+	if len(*a.table.Rows(&d.Set)) > 0 || len(*a.table.Gone(&d.Unset)) > 0 || a.also != nil && a.also(d) {
 		c.put = a.rows(tr)
 		c.only(t)
 	}

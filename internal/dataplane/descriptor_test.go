@@ -103,6 +103,9 @@ func (t *table[K, V]) shares(tt *testing.T) {
 	wants, lacks := map[model.ProjectID]int{}, map[model.ProjectID]int{}
 	for i, rows := range []map[K]V{t.have, t.waiting} {
 		for k, v := range rows {
+			if t.rule.turn(k, v) == turnLast {
+				continue
+			}
 			for _, o := range t.rule.owners(k, v, nil) {
 				wants[o.project]++
 				lacks[o.project] += i

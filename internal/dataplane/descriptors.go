@@ -16,9 +16,10 @@ func (t *tables) describe() {
 	t.describePlaces()
 	t.describePorts()
 	t.describeTunnels()
+	t.describeFabric()
 }
 
-// describeSources describes what ports may send from.
+// describeSources describes what ports may send from, here and on other hosts.
 func (t *tables) describeSources() {
 	t.portAddrs = describe(t, descriptor[bpfPortAddrKey, uint32]{
 		name: bpfMapPortAddrs, limit: func(l Limits) uint32 { return l.PortAddrs },
@@ -28,6 +29,19 @@ func (t *tables) describeSources() {
 		rule: rule[bpfPortAddrKey, uint32]{
 			owners:  func(k bpfPortAddrKey, _ uint32, to []owner) []owner { return append(to, t.who.ofPort(k.Port)) },
 			compare: func(a bpfPortAddrKey, _ uint32, b bpfPortAddrKey, _ uint32) int { return a.Addr.compare(b.Addr) },
+		},
+	})
+	// Before pairs: those have ARP be refused that no row of host_pairs allows, and nobody repeats a
+	// gratuitous ARP that comes in between.
+	t.hostPairs = describe(t, descriptor[bpfHostPairKey, bpfHostPair]{
+		name: bpfMapHostPairs, limit: func(l Limits) uint32 { return l.HostPairs }, extra: trieExtra,
+		plan:  func(p *plan) *change[bpfHostPairKey, bpfHostPair] { return &p.hostPairs },
+		steps: []step{stepSources},
+		rule: rule[bpfHostPairKey, bpfHostPair]{
+			owners: func(k bpfHostPairKey, _ bpfHostPair, to []owner) []owner {
+				return append(to, t.who.ofNetwork(bigEndian(k.Id)))
+			},
+			compare: func(a bpfHostPairKey, _ bpfHostPair, b bpfHostPairKey, _ bpfHostPair) int { return a.compare(b) },
 		},
 	})
 	t.pairs = describe(t, descriptor[bpfPairKey, uint32]{
@@ -55,6 +69,7 @@ func (t *tables) describePlaces() {
 		from: eachRow[hoststate.FDBKey, hoststate.FDBEntry, bpfFdbKey, bpfFdbEntry]{
 			table: hoststate.FDB, key: fdbKeyRow, row: translator.fdbEntry,
 			touched: func(x touched) map[hoststate.FDBKey]bool { return x.fdb },
+			second:  translator.otherPlace,
 		},
 		steps: []step{stepPlaces, stepRouters},
 		step: func(v bpfFdbEntry) step {
@@ -66,6 +81,7 @@ func (t *tables) describePlaces() {
 		lacks: (*concerned).fdbEntry,
 		rule: rule[bpfFdbKey, bpfFdbEntry]{
 			first: func(_ bpfFdbKey, v bpfFdbEntry) bool { return isHere(v) },
+			last:  func(k bpfFdbKey) bool { return k.Other == fdbOtherPlace },
 			kept:  "for routers and for ports of this host",
 			owners: func(k bpfFdbKey, _ bpfFdbEntry, to []owner) []owner {
 				return append(to, t.who.ofFDBEntry(k.Net, k.Mac))
@@ -155,7 +171,9 @@ func (t *tables) describePorts() {
 		steps: []step{stepPorts},
 		lacks: (*concerned).flood,
 		rule: rule[bpfFloodKey, bpfFlood]{
-			owners: func(k bpfFloodKey, _ bpfFlood, to []owner) []owner { return append(to, t.who.ofNetwork(k.Net)) },
+			owners: func(k bpfFloodKey, _ bpfFlood, to []owner) []owner {
+				return append(to, t.who.ofNetwork(k.Net&^floodHeard))
+			},
 			compare: func(a bpfFloodKey, _ bpfFlood, b bpfFloodKey, _ bpfFlood) int {
 				return cmp.Or(cmp.Compare(a.Net, b.Net), cmp.Compare(a.Slot, b.Slot))
 			},
@@ -201,7 +219,7 @@ func (t *tables) describeTunnels() {
 	t.tunnelIPs = describe(t, descriptor[bpfAddr, bpfTunnelIp]{
 		name: bpfMapTunnelIps, limit: func(l Limits) uint32 { return l.TunnelIPs },
 		plan:  func(p *plan) *change[bpfAddr, bpfTunnelIp] { return &p.tunnelIPs },
-		from:  allRows[model.GatewayDeviceID, hoststate.Gateway, bpfAddr, bpfTunnelIp]{hoststate.Gateways, translator.tunnelIPs},
+		from:  allRows[model.GatewayDeviceID, hoststate.Gateway, bpfAddr, bpfTunnelIp]{table: hoststate.Gateways, rows: translator.tunnelIPs},
 		steps: []step{stepTunnels},
 		lacks: (*concerned).tunnelIP,
 		rule: rule[bpfAddr, bpfTunnelIp]{
@@ -224,8 +242,11 @@ func (t *tables) describeTunnels() {
 	})
 	t.vteps = describe(t, descriptor[bpfVtepKey, bpfVtep]{
 		name: bpfMapVteps, limit: func(l Limits) uint32 { return l.Peers },
-		plan:  func(p *plan) *change[bpfVtepKey, bpfVtep] { return &p.vteps },
-		from:  allRows[hoststate.PeerKey, hoststate.Peer, bpfVtepKey, bpfVtep]{hoststate.Peers, translator.vteps},
+		plan: func(p *plan) *change[bpfVtepKey, bpfVtep] { return &p.vteps },
+		from: allRows[hoststate.PeerKey, hoststate.Peer, bpfVtepKey, bpfVtep]{
+			table: hoststate.Peers, rows: translator.vteps,
+			also: func(d *hoststate.Delta) bool { return len(d.Set.Hosts)+len(d.Unset.Hosts) > 0 },
+		},
 		steps: []step{stepTunnels},
 		lacks: (*concerned).vtep,
 		rule: rule[bpfVtepKey, bpfVtep]{
@@ -254,6 +275,31 @@ func (t *tables) describeTunnels() {
 		},
 		spares: &spares[bpfPeerKey, bpfPeer]{
 			key: func(n uint32) bpfPeerKey { return bpfPeerKey{Vni: never, Remote: numberedAddr(n)} },
+		},
+	})
+}
+
+// describeFabric describes the other hosts of the site, and for whose routers they may send.
+func (t *tables) describeFabric() {
+	t.speakers = describe(t, descriptor[bpfSpeakerKey, uint32]{
+		name: bpfMapSpeakers, limit: func(l Limits) uint32 { return l.Speakers },
+		plan:  func(p *plan) *change[bpfSpeakerKey, uint32] { return &p.speakers },
+		steps: []step{stepSpeakers},
+		rule: rule[bpfSpeakerKey, uint32]{
+			owners:  func(k bpfSpeakerKey, _ uint32, to []owner) []owner { return append(to, t.who.ofNetwork(k.Domain)) },
+			compare: func(a bpfSpeakerKey, _ uint32, b bpfSpeakerKey, _ uint32) int { return a.Host.compare(b.Host) },
+		},
+	})
+	t.fabricHosts = describe(t, descriptor[bpfVtepKey, bpfPeer]{
+		name: bpfMapFabricHosts, limit: func(l Limits) uint32 { return l.FabricHosts },
+		plan:  func(p *plan) *change[bpfVtepKey, bpfPeer] { return &p.fabricHosts },
+		steps: []step{stepPeers},
+		rule: rule[bpfVtepKey, bpfPeer]{
+			owners:  func(_ bpfVtepKey, _ bpfPeer, to []owner) []owner { return append(to, owner{}) }, // the site's
+			compare: func(a bpfVtepKey, _ bpfPeer, b bpfVtepKey, _ bpfPeer) int { return a.Remote.compare(b.Remote) },
+		},
+		spares: &spares[bpfVtepKey, bpfPeer]{ // no host has the zero address
+			key: func(n uint32) bpfVtepKey { return bpfVtepKey{Remote: numberedAddr(n)} },
 		},
 	})
 }

@@ -133,6 +133,14 @@ type concerned struct {
 	pairOwners map[bpfPairKey][]owner           // of rows of kind pairNet
 	vteps      map[bpfVtepKey][]owner
 	gateways   map[bpfAddr][]owner
+	onNetwork  map[uint32][]model.PortKey // by network
+	noCopies   map[copiesOf]bool          // whose ports have been told
+}
+
+// copiesOf are the rows of one network that are left out of floods.
+type copiesOf struct {
+	f   *Full
+	net uint32
 }
 
 type routerAddr struct {
@@ -149,6 +157,8 @@ func (c *concerned) add(f *Full, k model.PortKey) {
 func (c *concerned) addAt(f *Full, k hoststate.FDBKey) {
 	e := c.tr.st.FDB[k]
 	switch {
+	case !c.tr.st.Here(e):
+		return // what is elsewhere lacks nothing here
 	case e.Kind == hoststate.FDBPort:
 		c.add(f, e.Port)
 		return
@@ -220,7 +230,7 @@ func (c *concerned) remote() {
 	}
 	c.remotes, c.tunnels = map[tunnelKey][]hoststate.FDBKey{}, map[bpfAddr][]hoststate.FDBKey{}
 	for ek, e := range c.tr.st.FDB {
-		if e.Kind == hoststate.FDBRemote {
+		if e.Kind == hoststate.FDBRemote && c.tr.st.Here(e) {
 			k := tunnelKey{e.TunnelIP, e.Addr, e.VNI}
 			c.remotes[k] = append(c.remotes[k], ek)
 			local := addrRow(e.TunnelIP)
@@ -271,6 +281,10 @@ func (c *concerned) flood(f *Full, k bpfFloodKey, v bpfFlood) {
 		c.vlan(f, bpfVlanKey{Ifindex: v.Ifindex, Vlan: v.Vlan}, bpfFdbEntry{})
 		return
 	}
+	if v.Addr != (bpfAddr{}) {
+		c.noCopy(f, k.Net&^floodHeard)
+		return
+	}
 	if c.interfaces == nil {
 		c.interfaces = make(map[uint32]model.PortKey, len(c.tr.st.Ports))
 		for p := range c.tr.st.Ports {
@@ -280,4 +294,22 @@ func (c *concerned) flood(f *Full, k bpfFloodKey, v bpfFlood) {
 		}
 	}
 	c.add(f, c.interfaces[v.Ifindex])
+}
+
+// noCopy concerns all ports of a network: their broadcasts do not get to another host. It is the same
+// for each host.
+func (c *concerned) noCopy(f *Full, net uint32) {
+	if c.noCopies[copiesOf{f, net}] {
+		return
+	}
+	if c.onNetwork == nil {
+		c.onNetwork, c.noCopies = map[uint32][]model.PortKey{}, map[copiesOf]bool{}
+		for p, row := range c.tr.st.Ports {
+			c.onNetwork[uint32(row.Network)] = append(c.onNetwork[uint32(row.Network)], p)
+		}
+	}
+	c.noCopies[copiesOf{f, net}] = true
+	for _, p := range c.onNetwork[net] {
+		c.add(f, p)
+	}
 }

@@ -267,7 +267,7 @@ func TestCrowdedNetwork(t *testing.T) {
 	for i := range floodMax + 1 {
 		name := fmt.Sprint("many", i)
 		st.Ports[model.PortKey(100+i)] = hoststate.Port{ID: model.PortID(name), Network: 5, Interface: name, MAC: model.MAC{2, 1, 0, 0, byte(i >> 8), byte(i)}}
-		env.Links[name] = Link{Index: 2000 - i, MTU: 1450}
+		env.Links[name] = Link{Index: 5000 - i, MTU: 1450}
 	}
 	lacking, only := LeftOut(dp.Sync(st, env))
 	if !only || len(lacking.Ports) != 1 || lacking.Ports[100+floodMax] == nil {

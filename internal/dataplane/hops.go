@@ -80,6 +80,9 @@ func (x *index) touchHops(d hoststate.Delta, t touched) {
 		for k := range keysOf(d.Set.Neighbors, d.Unset.Neighbors) {
 			nets[k.Network] = true
 		}
+		for k := range t.pairs {
+			nets[k.Network] = true
+		}
 		for k := range t.ports {
 			nets[x.ports[k].net], nets[d.Set.Ports[k].Network] = true, true
 		}

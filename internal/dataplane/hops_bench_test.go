@@ -44,7 +44,7 @@ func BenchmarkHops(b *testing.B) {
 			st.Neighbors[k], d.Set.Neighbors[k] = model.MAC{2, 1}, model.MAC{2, 1}
 			for b.Loop() {
 				x := m.index.touched(d)
-				m.index.allowed.follow(m.tr(st), x.ports, d)
+				m.index.allowed.follow(m.tr(st), x, d)
 				p := m.t.delta(m.tr(st), m.index, x, d)
 				if len(p.hops.put) != 600 {
 					b.Fatalf("%d destinations, not 600", len(p.hops.put))

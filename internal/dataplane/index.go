@@ -18,6 +18,9 @@ type index struct {
 	byNetwork map[model.NetworkKey]map[model.PortKey]bool
 	fdb       map[model.PortKey]map[hoststate.FDBKey]bool
 	ofPort    map[hoststate.FDBKey]model.PortKey
+	remote    map[model.GatewayDeviceID]map[hoststate.FDBKey]bool
+	ofGateway map[hoststate.FDBKey]model.GatewayDeviceID
+	gateways  map[model.GatewayDeviceID]bool // that are here
 	routes    map[model.NetworkKey]map[hoststate.RouteKey]bool
 	ofNetwork map[hoststate.RouteKey]model.NetworkKey
 	hops      map[model.NetworkKey]map[hoststate.RouteKey]bool // of destinations with several next hops
@@ -25,6 +28,7 @@ type index struct {
 	tunnels   map[tunnelKey]int // rows that count there
 	ofRemote  map[hoststate.FDBKey]tunnelKey
 	ofPeer    map[hoststate.PeerKey]tunnelKey
+	onFabric  hostIndex
 	// allowed is ahead of the rest: it has what a plan is to come to, not what the maps have.
 	allowed *allowed
 }
@@ -44,6 +48,9 @@ func newIndex() *index {
 		byNetwork: map[model.NetworkKey]map[model.PortKey]bool{},
 		fdb:       map[model.PortKey]map[hoststate.FDBKey]bool{},
 		ofPort:    map[hoststate.FDBKey]model.PortKey{},
+		remote:    map[model.GatewayDeviceID]map[hoststate.FDBKey]bool{},
+		ofGateway: map[hoststate.FDBKey]model.GatewayDeviceID{},
+		gateways:  map[model.GatewayDeviceID]bool{},
 		routes:    map[model.NetworkKey]map[hoststate.RouteKey]bool{},
 		ofNetwork: map[hoststate.RouteKey]model.NetworkKey{},
 		hops:      map[model.NetworkKey]map[hoststate.RouteKey]bool{},
@@ -51,6 +58,7 @@ func newIndex() *index {
 		tunnels:   map[tunnelKey]int{},
 		ofRemote:  map[hoststate.FDBKey]tunnelKey{},
 		ofPeer:    map[hoststate.PeerKey]tunnelKey{},
+		onFabric:  newHostIndex(),
 	}
 }
 
@@ -58,8 +66,12 @@ func newIndex() *index {
 func indexOf(tr translator) *index {
 	x := newIndex()
 	x.allowed = tr.allowed
+	x.onFabric.own = tr.own
 	for k := range tr.st.Ports {
 		x.port(tr, k)
+	}
+	for id := range tr.st.Gateways {
+		x.gateways[id] = true
 	}
 	for k := range tr.st.FDB {
 		x.fdbEntry(tr, k)
@@ -73,6 +85,18 @@ func indexOf(tr translator) *index {
 	for k := range tr.st.Hops {
 		x.notedHops(tr, k)
 	}
+	for name := range tr.st.Hosts {
+		x.host(tr, name)
+	}
+	for k := range tr.st.Members {
+		x.onFabric.member(tr, k)
+	}
+	for k := range tr.st.Speakers {
+		x.onFabric.speaker(tr, k)
+	}
+	for k := range tr.st.HostPairs {
+		x.onFabric.pair(tr, k)
+	}
 	x.noteVLANs(tr)
 	return x
 }
@@ -85,16 +109,32 @@ type touched struct {
 	routes map[hoststate.RouteKey]bool
 	hops   map[hoststate.RouteKey]bool
 	nets   map[model.NetworkKey]bool
+	// Of the fabric.
+	hosts    map[model.HostName]bool
+	members  map[hoststate.MemberKey]bool
+	speakers map[hoststate.SpeakerKey]bool
+	pairs    map[hoststate.HostPairKey]bool
 }
 
 func (x *index) touched(d hoststate.Delta) touched {
 	t := touched{
 		ports: keysOf(d.Set.Ports, d.Unset.Ports), fdb: keysOf(d.Set.FDB, d.Unset.FDB),
 		routes: keysOf(d.Set.Routes, d.Unset.Routes), hops: keysOf(d.Set.Hops, d.Unset.Hops), nets: map[model.NetworkKey]bool{},
+		hosts: keysOf(d.Set.Hosts, d.Unset.Hosts), members: keysOf(d.Set.Members, d.Unset.Members), speakers: keysOf(d.Set.Speakers, d.Unset.Speakers),
+		pairs: keysOf(d.Set.HostPairs, d.Unset.HostPairs),
 	}
+	x.onFabric.touch(t)
+	x.allowed.touch(d, t)
 	for k := range t.ports {
 		for e := range x.fdb[k] {
 			t.fdb[e] = true
+		}
+	}
+	for id := range keysOf(d.Set.Gateways, d.Unset.Gateways) {
+		if _, here := d.Set.Gateways[id]; here != x.gateways[id] {
+			for e := range x.remote[id] {
+				t.fdb[e] = true
+			}
 		}
 	}
 	for n := range keysOf(d.Set.Networks, d.Unset.Networks) {
@@ -140,7 +180,7 @@ func (x *index) members(net model.NetworkKey, others map[model.PortKey]bool) ite
 }
 
 // note follows a delta whose plan has been written, and frees the counters that lost their rows. It
-// tells whether a port had allowed address pairs.
+// tells whether something may have been learned by allowed address pairs that a port had, here or on another host.
 func (x *index) note(tr translator, t touched, d hoststate.Delta) (paired bool) {
 	for k := range t.ports {
 		paired = paired || len(x.ports[k].pairs) > 0
@@ -153,7 +193,14 @@ func (x *index) note(tr translator, t touched, d hoststate.Delta) (paired bool) 
 			tr.counters.freeVLAN(id)
 		}
 	}
-	var left []tunnelKey // counters that lost rows
+	for id := range keysOf(d.Set.Gateways, d.Unset.Gateways) {
+		delete(x.gateways, id)
+		if _, here := tr.st.Gateways[id]; here {
+			x.gateways[id] = true
+		}
+	}
+	paired = x.onFabric.notePairs(tr, t) || paired
+	left := x.noteFabric(tr, t) // counters that lost rows
 	for k := range t.fdb {
 		if free, last := x.fdbEntry(tr, k); last {
 			left = append(left, free)
@@ -210,12 +257,21 @@ func (x *index) fdbEntry(tr translator, k hoststate.FDBKey) (tunnelKey, bool) {
 		drop(x.fdb, p, k)
 		delete(x.ofPort, k)
 	}
+	if id, ok := x.ofGateway[k]; ok {
+		drop(x.remote, id, k)
+		delete(x.ofGateway, k)
+	}
+	x.onFabric.fdbEntry(tr, k)
 	e := tr.st.FDB[k]
-	if e.Kind == hoststate.FDBPort {
+	switch e.Kind {
+	case hoststate.FDBPort:
 		insert(x.fdb, e.Port, k)
 		x.ofPort[k] = e.Port
+	case hoststate.FDBRemote:
+		insert(x.remote, e.Gateway, k)
+		x.ofGateway[k] = e.Gateway
 	}
-	return counts(x, x.ofRemote, k, tunnelKey{e.TunnelIP, e.Addr, e.VNI}, e.Kind == hoststate.FDBRemote)
+	return counts(x, x.ofRemote, k, tunnelKey{e.TunnelIP, e.Addr, e.VNI}, e.Kind == hoststate.FDBRemote && tr.st.Here(e))
 }
 
 func (x *index) peer(tr translator, k hoststate.PeerKey) (tunnelKey, bool) {

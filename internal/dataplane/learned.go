@@ -115,7 +115,7 @@ func (d *Dataplane) Forget(st hoststate.State, env Env) (err error) {
 	if !d.synced {
 		return nil
 	}
-	return d.forget(translator{st, env, d.tables.counters, d.forgotten, d.index.allowed})
+	return d.forget(translator{st, env, d.tables.counters, d.forgotten, d.index.allowed, d.index.onFabric.own})
 }
 
 // forget removes rows that are too old, or that no pair allows any more.
@@ -171,14 +171,14 @@ func (d *Dataplane) forget(tr translator) error {
 			err = errors.Join(err, d.tables.vlans.change(k, row))
 		}
 	}
-	return errors.Join(err, d.forgetPorts(tr.st, learners))
+	return errors.Join(err, d.raiseAfar(tr, changed), d.forgetPorts(tr, learners))
 }
 
 // forgetPorts removes the allowances of ports that are gone, or that have no pairs any
 // more, and of networks without VLANs.
-func (d *Dataplane) forgetPorts(st hoststate.State, learners *ebpf.Map) error {
+func (d *Dataplane) forgetPorts(tr translator, learners *ebpf.Map) error {
 	vlans := map[model.PortKey]bool{}
-	for _, v := range st.VLANs {
+	for _, v := range tr.st.VLANs {
 		vlans[vlanLearner(v.Network)] = true
 	}
 	var gone []uint32
@@ -186,7 +186,8 @@ func (d *Dataplane) forgetPorts(st hoststate.State, learners *ebpf.Map) error {
 	var v bpfLearner
 	it := learners.Iterate()
 	for it.Next(&k, &v) {
-		if len(st.Ports[model.PortKey(k)].Pairs) == 0 && !vlans[model.PortKey(k)] {
+		p := model.PortKey(k)
+		if len(tr.st.Ports[p].Pairs)+len(tr.allowed.ofPortAfar[p]) == 0 && !vlans[p] {
 			gone = append(gone, k)
 		}
 	}
@@ -211,7 +212,10 @@ func (t translator) holds(vlans map[bpfVlanKey]bpfFdbEntry, l Learned, v bpfLear
 		return t.allowed.onVLANs[l.Network] && t.allowed.permits(l.Network, l.Addr)
 	}
 	p, ok := t.st.Ports[l.Port]
-	if !ok || p.Network != l.Network {
+	if !ok {
+		return t.allowed.holdsAfar(t.st, l, v)
+	}
+	if p.Network != l.Network {
 		return false
 	}
 	if !l.Addr.IsValid() {
@@ -224,6 +228,13 @@ func (t translator) holds(vlans map[bpfVlanKey]bpfFdbEntry, l Learned, v bpfLear
 func (d *Dataplane) adoptForgotten() {
 	for _, p := range d.tables.ports.have {
 		if k := model.PortKey(p.Port); p.Flags&portPairs != 0 {
+			if _, ok := d.forgotten[k]; !ok {
+				d.forgotten[k] = p.LearnLimit - LearnPerPort
+			}
+		}
+	}
+	for _, p := range d.tables.hostPairs.have {
+		if k := model.PortKey(p.Port); k != 0 {
 			if _, ok := d.forgotten[k]; !ok {
 				d.forgotten[k] = p.LearnLimit - LearnPerPort
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
 
+	"github.com/causeway-net/causeway/internal/hostenv"
 	"github.com/causeway-net/causeway/internal/kernel"
 	"github.com/causeway-net/causeway/internal/model"
 )
@@ -28,7 +29,8 @@ type Dataplane struct {
 	programs map[string]*ebpf.Program
 	tables   *tables
 	index    *index
-	synced   bool // tables and index are what the maps hold
+	synced   bool           // tables and index are what the maps hold
+	fabric   hostenv.Fabric // that the tables go by
 	portIDs  map[model.PortKey]model.PortID
 	trunks   map[uint32]string // interfaces of VLANs
 	// forgotten is how many rows of learned that were charged to a port have been

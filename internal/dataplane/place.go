@@ -20,6 +20,8 @@ import (
 //     first, and a quarter of the map is kept for them.
 //  3. Within a project owners (a router, a network, a port) take turns too.
 //  4. Among owners, and among one owner's rows, the keys decide.
+//  5. What is only for a while (the second place of what moves) gets what all projects' other
+//     rows leave, by the same turns.
 //
 // A row that several projects want has the place of the one that it serves first.
 //
@@ -41,7 +43,9 @@ type owner struct {
 type rule[K comparable, V comparable] struct {
 	// first tells rows that come before others; nil: all rows are alike.
 	first func(K, V) bool
-	// kept names them.
+	// last tells rows that come after all others, of whatever project; nil: none does.
+	last func(K) bool
+	// kept names the first.
 	kept string
 	// owners appends whose row it is: one, or those that share it.
 	owners func(K, V, []owner) []owner
@@ -56,6 +60,26 @@ type rule[K comparable, V comparable] struct {
 	refer func(K, V) bpfFdbKey
 	// inOrder has them written in this order.
 	inOrder bool
+}
+
+// turn is when a row gets its place.
+type turn int
+
+const (
+	turnFirst turn = iota
+	turnLater
+	turnLast
+	turnCount
+)
+
+func (r rule[K, V]) turn(k K, v V) turn {
+	switch {
+	case r.last != nil && r.last(k):
+		return turnLast
+	case r.first != nil && !r.first(k, v):
+		return turnLater
+	}
+	return turnFirst
 }
 
 // row is a row to be written.
@@ -90,34 +114,36 @@ func (t *table[K, V]) keeps() int {
 func (t *table[K, V]) place(rows []wantedRow[K, V]) []bool {
 	limit, left := int(t.limit), int(t.limit)-t.keeps()
 	chosen, n := make([]bool, len(rows)), 0
-	players := t.players(rows)
-	for turn := 0; len(players) > 0 && n < limit; turn++ {
-		players = slices.DeleteFunc(players, func(p []int) bool { return turn >= len(p) })
-		for _, p := range players {
-			i := p[turn]
-			later := i < 0
-			if later {
-				i = ^i
+	for _, last := range []bool{false, true} {
+		players := t.players(rows, last)
+		for turn := 0; len(players) > 0 && n < limit; turn++ {
+			players = slices.DeleteFunc(players, func(p []int) bool { return turn >= len(p) })
+			for _, p := range players {
+				i := p[turn]
+				later := i < 0
+				if later {
+					i = ^i
+				}
+				if n == limit || chosen[i] || later && left == 0 {
+					continue // chosen: another owner's already
+				}
+				if later {
+					left--
+				}
+				chosen[i] = true
+				n++
 			}
-			if n == limit || chosen[i] || later && left == 0 {
-				continue // chosen: another owner's already
-			}
-			if later {
-				left--
-			}
-			chosen[i] = true
-			n++
 		}
 	}
 	return chosen
 }
 
 // players are the projects' rows, each in the order in which the project has room for
-// them: indices, with those inverted that do not come first.
-func (t *table[K, V]) players(rows []wantedRow[K, V]) [][]int {
+// them: indices, with those inverted that do not come first. last: of the rows that come after all others.
+func (t *table[K, V]) players(rows []wantedRow[K, V], last bool) [][]int {
 	var players [][]int
 	var order []int
-	hands := t.hands(rows)
+	hands := t.hands(rows, last)
 	for i := 0; i < len(hands); {
 		// The owners of a project take turns with their rows of a kind.
 		same := i + 1
@@ -144,7 +170,7 @@ func (t *table[K, V]) players(rows []wantedRow[K, V]) [][]int {
 }
 
 // hands are the rows of each owner, in order of projects, kinds and owners.
-func (t *table[K, V]) hands(rows []wantedRow[K, V]) []*hand {
+func (t *table[K, V]) hands(rows []wantedRow[K, V], last bool) []*hand {
 	type kind struct {
 		owner
 		later bool
@@ -154,7 +180,11 @@ func (t *table[K, V]) hands(rows []wantedRow[K, V]) []*hand {
 	var owners []owner
 	for i := range rows {
 		r := &rows[i]
-		later := t.rule.first != nil && !t.rule.first(r.k, r.v)
+		turn := t.rule.turn(r.k, r.v)
+		if last != (turn == turnLast) {
+			continue
+		}
+		later := turn != turnFirst
 		owners = t.rule.owners(r.k, r.v, owners[:0])
 		for _, o := range owners {
 			h := byKind[kind{o, later}]

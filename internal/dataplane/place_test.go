@@ -157,3 +157,40 @@ func TestSameRowsInAnyOrder(t *testing.T) {
 		}
 	}
 }
+
+// TestMovesTakeNoRows: the second rows of a project whose MACs all move, as a gateway device's do, throw out no row of its own or
+// another's, though it wants less than its share without them.
+func TestMovesTakeNoRows(t *testing.T) {
+	const limit = 40
+	ts := newTables(nil)
+	st := hoststate.NewState()
+	st.Networks[1], st.Networks[2] = hoststate.Network{Project: "moves"}, hoststate.Network{Project: "stays"}
+	ts.who = &concerned{t: ts, tr: translator{st: st}}
+	fdb := ts.fdb
+	fdb.limit = limit
+	all := newChange[bpfFdbKey, bpfFdbEntry]()
+	for i := range 14 {
+		all.put[bpfFdbKey{Net: 1, Mac: vmMAC(i)}] = bpfFdbEntry{Kind: fdbHost}
+		all.put[bpfFdbKey{Net: 2, Mac: vmMAC(i)}] = bpfFdbEntry{Kind: fdbHost}
+	}
+	moves := newChange[bpfFdbKey, bpfFdbEntry]()
+	for i := range 14 {
+		kind := uint8(fdbHost)
+		if i%2 == 0 {
+			kind = fdbPort // what was here is no row that others must give way to
+		}
+		moves.put[bpfFdbKey{Net: 1, Mac: vmMAC(i), Other: fdbOtherPlace}] = bpfFdbEntry{Kind: kind}
+	}
+	for _, c := range []change[bpfFdbKey, bpfFdbEntry]{all, moves} {
+		fdb.settle(&plan{fdb: c})
+		fdb.plainly(t)
+	}
+	for k := range all.put {
+		if !has(fdb.have, k) {
+			t.Errorf("%v is left out", k)
+		}
+	}
+	if n := len(fdb.have); n != limit*3/4 {
+		t.Errorf("%d rows of %d", n, limit)
+	}
+}

@@ -5,17 +5,6 @@ import (
 	"net/netip"
 )
 
-// nexthopRow is struct nexthop.
-type nexthopRow struct {
-	Tick          uint64
-	Local, Remote [16]byte
-	Addr          [4]uint32
-	Table, Index  uint32
-	Port, Family  uint16
-	DMAC, SMAC    [6]byte
-	Known, Pad    uint32
-}
-
 // lately is a time in ticks of the kernel's clock: a minute at 1000 a second, ten at 100.
 const lately = 60_000
 
@@ -28,16 +17,16 @@ func (d *Dataplane) SentFrom(local, remote netip.Addr, port uint16) (bool, error
 	if d.tables == nil {
 		return false, nil
 	}
-	m := d.tables.maps[bpfMapNexthops]
+	m := d.tables.maps[bpfMapSentPorts]
 	var newest, last uint64
 	for i := range m.MaxEntries() {
-		var rows []nexthopRow // one for each CPU
+		var rows []bpfSentPort // one for each CPU
 		if err := m.Lookup(i, &rows); err != nil {
-			return false, fmt.Errorf("read map %s: %w", bpfMapNexthops, err)
+			return false, fmt.Errorf("read map %s: %w", bpfMapSentPorts, err)
 		}
 		for _, r := range rows {
 			newest = max(newest, r.Tick)
-			if r.Port == port && r.Local == local.As16() && r.Remote == remote.As16() {
+			if r.Port == port && r.Local == addrRow(local) && r.Remote == addrRow(remote) {
 				last = max(last, r.Tick)
 			}
 		}

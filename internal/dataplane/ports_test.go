@@ -1,7 +1,6 @@
 package dataplane
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"testing"
 
@@ -11,17 +10,6 @@ import (
 	"github.com/causeway-net/causeway/internal/testutil"
 )
 
-// TestNexthopRow: what is read of the map is laid out as the programs write it.
-func TestNexthopRow(t *testing.T) {
-	spec, err := loadBpf()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want, got := int(spec.Maps[bpfMapNexthops].ValueSize), binary.Size(nexthopRow{}); got != want {
-		t.Errorf("a row is read as %d bytes and has %d", got, want)
-	}
-}
-
 // TestSentFrom: a port counts for the path that it was lately used on.
 func TestSentFrom(t *testing.T) {
 	testutil.RequireRoot(t)
@@ -30,7 +18,7 @@ func TestSentFrom(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = rlimit.RemoveMemlock()
-	m, err := ebpf.NewMap(spec.Maps[bpfMapNexthops])
+	m, err := ebpf.NewMap(spec.Maps[bpfMapSentPorts])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,15 +26,15 @@ func TestSentFrom(t *testing.T) {
 	local, remote := netip.MustParseAddr("200.200.0.1"), netip.MustParseAddr("200.200.0.2")
 	write := func(at uint32, port uint16, tick uint64) {
 		t.Helper()
-		rows := make([]nexthopRow, ebpf.MustPossibleCPU())
-		rows[len(rows)-1] = nexthopRow{Tick: tick, Local: local.As16(), Remote: remote.As16(), Port: port}
+		rows := make([]bpfSentPort, ebpf.MustPossibleCPU())
+		rows[len(rows)-1] = bpfSentPort{Tick: tick, Local: addrRow(local), Remote: addrRow(remote), Port: port}
 		if err := m.Put(at, rows); err != nil {
 			t.Fatal(err)
 		}
 	}
 	write(3, 50000, 1_000_000)
 	write(255, 50001, 1_000_000-lately)
-	d := &Dataplane{tables: &tables{maps: map[string]*ebpf.Map{bpfMapNexthops: m}}}
+	d := &Dataplane{tables: &tables{maps: map[string]*ebpf.Map{bpfMapSentPorts: m}}}
 	for _, c := range []struct {
 		remote netip.Addr
 		port   uint16

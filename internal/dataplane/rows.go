@@ -26,6 +26,8 @@ const (
 	pairNet  = 3
 	pairPlen = 96 // bits before the address
 
+	hostPairPlen = 224 // the same
+
 	senderMAC  = 1
 	senderAddr = 2
 
@@ -34,8 +36,14 @@ const (
 	fdbRemote = 3
 	fdbDrop   = 4
 	fdbVLAN   = 5
-	fdbPeer   = 1 // flag
-	fdbKernel = 2 // flag
+	fdbHost   = 6
+
+	// Flags.
+	fdbPeer    = 1
+	fdbKernel  = 2
+	fdbViaHost = 4
+
+	fdbOtherPlace = 1 // of a key
 
 	peerKernel = 1 // flag
 
@@ -46,7 +54,9 @@ const (
 
 	hopsMost = len(bpfNextHops{}.Hop)
 
-	floodMax = 512
+	floodMax = 2048
+
+	vxlanPort = 4789 // RFC 7348 §8
 )
 
 // translator makes rows of the maps from rows of a State. It is pure but for
@@ -58,11 +68,13 @@ type translator struct {
 	// forgotten is how many learned rows the agent has taken from a port.
 	forgotten map[model.PortKey]uint32
 	allowed   *allowed
+	own       model.HostName // this host, as far as it is on the fabric
 }
 
 // wholeTranslator is one that has read all of a State.
 func wholeTranslator(st hoststate.State, env Env, counters *counterIndex, forgotten map[model.PortKey]uint32) translator {
 	t := translator{st: st, env: env, counters: counters, forgotten: forgotten}
+	t.own, _ = ownHost(st, env, "")
 	t.allowed = allowedOf(t)
 	return t
 }
@@ -196,60 +208,86 @@ func (t translator) fdbEntry(k hoststate.FDBKey) (bpfFdbEntry, bool) {
 		return bpfFdbEntry{}, false
 	}
 	switch e.Kind {
-	case hoststate.FDBPort:
-		p, ok := t.st.Ports[e.Port]
-		l, up := t.link(e.Port)
-		if !ok || !up {
-			return bpfFdbEntry{Kind: fdbDrop, Drop: uint8(reason.DestinationUnbound)}, true
+	case hoststate.FDBPort, hoststate.FDBRemote:
+		if e.Also != "" {
+			to, _ := t.moving(k, e)
+			return to, true
 		}
-		row := bpfFdbEntry{
-			Kind:    fdbPort,
-			Id:      uint32(e.Port),
-			Ifindex: uint32(l.Index),
-			Counter: t.counters.port(e.Port),
-			Mtu:     uint32(l.MTU),
-		}
-		if l.MTU <= 0 {
-			row.Mtu = uint32(t.st.Networks[p.Network].MTU)
-		}
-		if l.PeerElsewhere {
-			row.Flags |= fdbPeer
-		}
-		return row, true
+		return t.place(k, e), true
 	case hoststate.FDBRouter:
-		return bpfFdbEntry{Kind: fdbRouter, Id: uint32(e.Router), Addr: addrRow(e.Addr)}, true
-	case hoststate.FDBRemote:
-		way := t.way(VTEP{Local: e.TunnelIP, Remote: e.Addr})
-		if way.Drop != reason.None {
-			return bpfFdbEntry{Kind: fdbDrop, Drop: uint8(way.Drop)}, true
-		}
-		var flags uint8
-		if way.Kernel {
-			flags = fdbKernel
-		}
-		mtu, ok := t.env.PathMTU[e.Addr]
-		if !ok {
-			mtu = 1500
-		}
-		table, ok := t.env.Tables[e.Gateway]
-		if !ok {
-			table = hostenv.MainTable
-		}
-		return bpfFdbEntry{
-			Kind:    fdbRemote,
-			Flags:   flags,
-			Counter: t.counters.tunnel(tunnelKey{e.TunnelIP, e.Addr, e.VNI}),
-			Mtu:     uint32(max(0, mtu-packet.OverheadTo(e.Addr))),
-			Vni:     uint32(e.VNI),
-			Table:   table,
-			Addr:    addrRow(e.Addr),
-			Local:   addrRow(e.TunnelIP),
-		}, true
+		return bpfFdbEntry{Kind: fdbRouter, Id: uint32(e.Router), Table: uint32(e.Domain), Addr: addrRow(e.Addr)}, true
 	case hoststate.FDBDrop:
 		return bpfFdbEntry{Kind: fdbDrop, Drop: uint8(e.Drop)}, true
 	}
 	// A kind that this build does not know is a mistake of its own.
 	return bpfFdbEntry{Kind: fdbDrop, Drop: uint8(reason.Internal)}, true
+}
+
+// place is the row of a port or a remote VTEP: here, or on the host that has it.
+func (t translator) place(k hoststate.FDBKey, e hoststate.FDBEntry) bpfFdbEntry {
+	switch {
+	case t.st.Here(e):
+		return t.here(e)
+	case e.Kind == hoststate.FDBPort:
+		return t.elsewhere(k, e, reason.DestinationUnbound)
+	}
+	return t.elsewhere(k, e, reason.ConnectionMissing)
+}
+
+// here is the row of a port or a remote VTEP of this host.
+func (t translator) here(e hoststate.FDBEntry) bpfFdbEntry {
+	if e.Kind == hoststate.FDBRemote {
+		return t.remote(e)
+	}
+	l, up := t.link(e.Port)
+	if !up {
+		return bpfFdbEntry{Kind: fdbDrop, Drop: uint8(reason.DestinationUnbound)}
+	}
+	row := bpfFdbEntry{
+		Kind:    fdbPort,
+		Id:      uint32(e.Port),
+		Ifindex: uint32(l.Index),
+		Counter: t.counters.port(e.Port),
+		Mtu:     uint32(l.MTU),
+	}
+	if l.MTU <= 0 {
+		row.Mtu = uint32(t.st.Networks[t.st.Ports[e.Port].Network].MTU)
+	}
+	if l.PeerElsewhere {
+		row.Flags |= fdbPeer
+	}
+	return row
+}
+
+// remote is the row of a remote VTEP behind a gateway device of this host.
+func (t translator) remote(e hoststate.FDBEntry) bpfFdbEntry {
+	way := t.way(VTEP{Local: e.TunnelIP, Remote: e.Addr})
+	if way.Drop != reason.None {
+		return bpfFdbEntry{Kind: fdbDrop, Drop: uint8(way.Drop)}
+	}
+	var flags uint8
+	if way.Kernel {
+		flags = fdbKernel
+	}
+	mtu, ok := t.env.PathMTU[e.Addr]
+	if !ok {
+		mtu = 1500
+	}
+	table, ok := t.env.Tables[e.Gateway]
+	if !ok {
+		table = hostenv.MainTable
+	}
+	return bpfFdbEntry{
+		Kind:    fdbRemote,
+		Flags:   flags,
+		Counter: t.counters.tunnel(tunnelKey{e.TunnelIP, e.Addr, e.VNI}),
+		Mtu:     uint32(max(0, mtu-packet.OverheadTo(e.Addr))),
+		Vni:     uint32(e.VNI),
+		Table:   table,
+		UdpPort: vxlanPort,
+		Addr:    addrRow(e.Addr),
+		Local:   addrRow(e.TunnelIP),
+	}
 }
 
 func neighborKeyRow(k hoststate.NeighborKey) bpfNeighborKey {
@@ -383,7 +421,7 @@ func floodList(have []bpfFlood, want map[bpfFlood]uint32) (list, beyond []bpfFlo
 		}
 	}
 	fresh := slices.SortedFunc(maps.Keys(missing), func(a, b bpfFlood) int {
-		return cmp.Or(cmp.Compare(want[a], want[b]), cmp.Compare(a.Vlan, b.Vlan), cmp.Compare(a.Ifindex, b.Ifindex))
+		return cmp.Or(cmp.Compare(want[a], want[b]), cmp.Compare(a.Vlan, b.Vlan), cmp.Compare(a.Ifindex, b.Ifindex), a.Addr.compare(b.Addr))
 	})
 	list = append(list, fresh...)
 	if len(list) > floodMax {
@@ -412,8 +450,13 @@ func (t translator) count() {
 		tunnels[tunnelKey{k.TunnelIP, k.Remote, k.VNI}] = struct{}{}
 	}
 	for _, e := range t.st.FDB {
-		if e.Kind == hoststate.FDBRemote {
+		if e.Kind == hoststate.FDBRemote && t.st.Here(e) {
 			tunnels[tunnelKey{e.TunnelIP, e.Addr, e.VNI}] = struct{}{}
+		}
+	}
+	for name := range t.st.Hosts {
+		if h, ok := t.otherHost(name); ok {
+			tunnels[t.hostCounter(h)] = struct{}{}
 		}
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(tunnels), tunnelKey.compare) {

@@ -21,7 +21,7 @@ func TestAddressWidth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := map[string]bool{"addr": true, "local": true, "remote": true, "nexthop": true, "src": true, "ip": true}
+	names := map[string]bool{"addr": true, "local": true, "remote": true, "nexthop": true, "src": true, "ip": true, "fabric_addr": true}
 	found := 0
 	var walk func(where string, typ btf.Type)
 	walk = func(where string, typ btf.Type) {
@@ -59,9 +59,9 @@ func TestAddressWidth(t *testing.T) {
 		}
 	}
 	// port, port_addrs, FDB entries 2, neighbors, routes 2, vnis, peers 2, vteps 2, records 2,
-	// nexthops 3, pairs, learned, askeds, vlans 2, hops 2
-	if found != 24 {
-		t.Errorf("%d addresses found in the maps, not 24", found)
+	// nexthops 3, sent_ports 2, pairs, learned, askeds, vlans 2, hops 2, floods, fabric_hosts 2, host_pairs, configs
+	if found != 31 {
+		t.Errorf("%d addresses found in the maps, not 31", found)
 	}
 	if k, _ := btf.Sizeof(spec.Maps[bpfMapTunnelIps].Key); k != 16 {
 		t.Errorf("tunnel_ips has keys of %d bytes", k)
@@ -98,7 +98,7 @@ func TestTranslation(t *testing.T) {
 	check("FDB entry router", []any{e, ok}, []any{bpfFdbEntry{Kind: fdbRouter, Id: 1, Addr: mapped("10.0.0.1")}, true})
 	e, ok = tr.fdbEntry(hoststate.FDBKey{Network: 2, MAC: msMAC(1)})
 	check("FDB entry remote", []any{e, ok}, []any{bpfFdbEntry{
-		Kind: fdbRemote, Counter: 2, Mtu: 1430, Vni: 100, Table: 1001,
+		Kind: fdbRemote, Counter: 2, Mtu: 1430, Vni: 100, Table: 1001, UdpPort: vxlanPort,
 		Addr: mapped("200.200.0.2"), Local: mapped("200.200.0.1"),
 	}, true})
 	pk := hoststate.PeerKey{TunnelIP: netip.MustParseAddr("200.200.0.1"), Remote: netip.MustParseAddr("200.200.0.2"), VNI: 100}

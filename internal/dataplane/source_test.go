@@ -21,6 +21,7 @@ func TestSources(t *testing.T) {
 		{"VLAN", bpfSourceSOURCE_VLAN, trace.SourceVLAN, bpfMayFollowFROM_VLAN, bpfMayAskASK_VLAN},
 		{"tunnel", bpfSourceSOURCE_TUNNEL, trace.SourceTunnel, bpfMayFollowFROM_TUNNEL, bpfMayAskASK_TUNNEL},
 		{"slow path", bpfSourceSOURCE_SLOW, trace.SourceSlow, bpfMayFollowFROM_SLOW, 0},
+		{"fabric", bpfSourceSOURCE_FABRIC, trace.SourceFabric, bpfMayFollowFROM_FABRIC, 0},
 	} {
 		if uint32(s.c) != uint32(s.pure) {
 			t.Errorf("%s: source %d of the programs, %d of the pipeline", s.name, s.c, s.pure)
@@ -35,7 +36,8 @@ func TestSources(t *testing.T) {
 	for c, pure := range map[bpfDestination]trace.Destination{
 		bpfDestinationTO_PORT: trace.ToPort, bpfDestinationTO_ROUTER: trace.ToRouter, bpfDestinationTO_REMOTE: trace.ToRemote,
 		bpfDestinationTO_VLAN: trace.ToVLAN, bpfDestinationTO_COPIES: trace.ToCopies,
-		bpfDestinationTO_VLAN_COPIES: trace.ToVLANCopies, bpfDestinationTO_HOST: trace.ToHost,
+		bpfDestinationTO_VLAN_COPIES: trace.ToVLANCopies, bpfDestinationTO_STACK: trace.ToStack,
+		bpfDestinationTO_FABRIC: trace.ToFabric, bpfDestinationTO_FABRIC_COPIES: trace.ToFabricCopies,
 	} {
 		if uint32(c) != uint32(pure) {
 			t.Errorf("destination %#x of the programs is %#x in the pipeline", uint32(c), uint32(pure))

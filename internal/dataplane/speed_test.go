@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -31,7 +33,10 @@ const speedObjects = "SPEED_OBJECTS"
 type wayOfPacket struct {
 	name, program string
 	data          []byte
-	grows         int // by how much the program makes it longer
+	shrinks       int // by how much the program makes it shorter
+	// anew: each packet is a new one, because the kernel adds an outer header to a packet only once. The
+	// figure has the costs of taking the time, and of cold caches.
+	anew bool
 	// flows is how many flows the packets are of, by their ports; 0: one. ports is where those are.
 	flows, ports int
 }
@@ -78,16 +83,14 @@ func TestSpeed(t *testing.T) {
 		times := make([][]int64, len(planes))
 		programs := make([]*ebpf.Program, len(planes))
 		for i, d := range planes {
-			programs[i] = again(t, d.programs[w.program], w)
+			programs[i] = d.programs[w.program]
+			if !w.anew {
+				programs[i] = again(t, programs[i], w)
+			}
 		}
 		for range rounds {
 			for i, p := range programs {
-				did, each, err := p.Benchmark(w.data, repeat, nil)
-				const redirect = 7 // TCX_REDIRECT
-				if err != nil || did != redirect {
-					t.Fatalf("%s, %s: returns %d: %v", w.name, objects[i], int32(did), err)
-				}
-				times[i] = append(times[i], each.Nanoseconds())
+				times[i] = append(times[i], w.measure(t, p, repeat))
 			}
 		}
 		for i, o := range objects {
@@ -95,6 +98,31 @@ func TestSpeed(t *testing.T) {
 			t.Logf("%s: %d ns a packet, %s", w.name, times[i][len(times[i])/2], o)
 		}
 	}
+}
+
+// measure is the nanoseconds that each of so many packets takes.
+func (w wayOfPacket) measure(t *testing.T, p *ebpf.Program, packets int) int64 {
+	t.Helper()
+	run := func(data []byte, packets int) time.Duration {
+		did, each, err := p.Benchmark(data, packets, nil)
+		const redirect = 7 // TCX_REDIRECT
+		if err != nil || did != redirect {
+			t.Fatalf("%s: returns %d: %v", w.name, int32(did), err)
+		}
+		return each
+	}
+	if !w.anew {
+		return run(w.data, packets).Nanoseconds()
+	}
+	var all time.Duration
+	data := slices.Clone(w.data)
+	for range packets {
+		if w.flows != 0 {
+			binary.BigEndian.PutUint32(data[w.ports:], uint32(rand.IntN(w.flows)))
+		}
+		all += run(data, 1)
+	}
+	return all.Nanoseconds() / int64(packets)
 }
 
 func stayOnOneProcessor(t *testing.T) {
@@ -164,6 +192,7 @@ func speedState(t *testing.T) (hoststate.State, Env, []wayOfPacket) {
 	route("10.1.0.0/16", hoststate.Route{Kind: hoststate.RouteVia, Network: 2, MAC: mac(101), NextHop: ip("10.0.2.200")})
 	st.Peers[hoststate.PeerKey{TunnelIP: local, Remote: remote, VNI: 5000}] = hoststate.Peer{Network: 2}
 	st.VNIs[hoststate.VNIKey{TunnelIP: local, VNI: 5000}] = 2
+	st.Gateways["g"] = hoststate.Gateway{TunnelIP: local}
 
 	frame := func(to, from model.MAC, src, dst string) []byte {
 		f := packet.Ethernet{Dst: to, Src: from, Type: packet.TypeIPv4}.Append(nil)
@@ -177,9 +206,9 @@ func speedState(t *testing.T) (hoststate.State, Env, []wayOfPacket) {
 	ways := []wayOfPacket{
 		{name: "workload to port", program: bpfProgFromWorkload, data: frame(mac(2), mac(1), "10.0.1.1", "10.0.1.2"), ports: ports},
 		{name: "workload by router to port", program: bpfProgFromWorkload, data: frame(mac(100), mac(1), "10.0.1.1", "10.0.2.3"), ports: ports},
-		{name: "workload by router to tunnel", program: bpfProgFromWorkload, data: frame(mac(100), mac(1), "10.0.1.1", "10.1.0.3"), grows: outer, ports: ports},
-		{name: "tunnel to port", program: bpfProgFromUnderlay, data: tunneled(frame(mac(3), mac(200), "10.1.0.3", "10.0.2.3")), grows: -outer, ports: outer + ports},
-		{name: "tunnel by router to port", program: bpfProgFromUnderlay, data: tunneled(frame(mac(101), mac(200), "10.1.0.3", "10.0.1.2")), grows: -outer, ports: outer + ports},
+		{name: "workload by router to tunnel", program: bpfProgFromWorkload, data: frame(mac(100), mac(1), "10.0.1.1", "10.1.0.3"), anew: true, ports: ports},
+		{name: "tunnel to port", program: bpfProgFromUnderlay, data: tunneled(frame(mac(3), mac(200), "10.1.0.3", "10.0.2.3")), shrinks: outer, ports: outer + ports},
+		{name: "tunnel by router to port", program: bpfProgFromUnderlay, data: tunneled(frame(mac(101), mac(200), "10.1.0.3", "10.0.1.2")), shrinks: outer, ports: outer + ports},
 	}
 	for _, w := range slices.Clone(ways) {
 		for n, what := range map[int]string{20_000: "20,000 flows", math.MaxInt32: "all new flows"} {
@@ -204,12 +233,12 @@ func again(t *testing.T, p *ebpf.Program, w wayOfPacket) *ebpf.Program {
 		t.Fatal(err)
 	}
 	ins := asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1)}
-	if w.grows != 0 {
+	if w.shrinks != 0 {
 		const mac, fixedGSO = 1, 1
 		ins = append(ins,
 			asm.LoadMem(asm.R2, asm.R6, 0, asm.Word), // the length, which is right the first time
 			asm.JEq.Imm(asm.R2, int32(len(w.data)), "same"),
-			asm.Mov.Imm(asm.R2, int32(-w.grows)), asm.Mov.Imm(asm.R3, mac), asm.Mov.Imm(asm.R4, fixedGSO),
+			asm.Mov.Imm(asm.R2, int32(w.shrinks)), asm.Mov.Imm(asm.R3, mac), asm.Mov.Imm(asm.R4, fixedGSO),
 			asm.FnSkbAdjustRoom.Call(),
 		)
 	}

@@ -246,9 +246,9 @@ func carryMap(pin string, to *ebpf.Map, moves map[uint32]uint32, value func() an
 // have another layout than like.
 func openRows(dir string, like map[string]*ebpf.Map) (*tables, error) {
 	maps := map[string]*ebpf.Map{}
-	for _, name := range []string{bpfMapPorts, bpfMapFdb, bpfMapVlans, bpfMapPeers, bpfMapCounters} {
+	for _, name := range []string{bpfMapPorts, bpfMapFdb, bpfMapVlans, bpfMapPeers, bpfMapFabricHosts, bpfMapCounters} {
 		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), nil)
-		if name == bpfMapVlans && errors.Is(err, unix.ENOENT) {
+		if (name == bpfMapVlans || name == bpfMapFabricHosts) && errors.Is(err, unix.ENOENT) {
 			continue // of a release without
 		}
 		if err != nil {
@@ -265,6 +265,9 @@ func openRows(dir string, like map[string]*ebpf.Map) (*tables, error) {
 	err := errors.Join(t.ports.load(), t.fdb.load(), t.peers.load())
 	if err == nil && maps[bpfMapVlans] != nil {
 		err = t.vlans.load()
+	}
+	if err == nil && maps[bpfMapFabricHosts] != nil {
+		err = t.fabricHosts.load()
 	}
 	if err != nil {
 		closeMaps(maps)

@@ -28,7 +28,7 @@ func (d *Dataplane) Sync(st hoststate.State, env Env) (err error) {
 	tr := wholeTranslator(st, env, d.tables.counters, d.forgotten)
 	p, err := d.tables.full(tr)
 	err = errors.Join(err, d.tables.apply(p))
-	d.index = indexOf(tr)
+	d.index, d.fabric = indexOf(tr), env.Fabric
 	for k := range d.tables.counters.vlans {
 		if !d.index.vlanIDs[k] {
 			d.tables.counters.freeVLAN(k)
@@ -62,7 +62,7 @@ func (d *Dataplane) Update(delta hoststate.Delta, st hoststate.State, env Env) (
 		return d.Sync(st, env)
 	}
 	d.mu.Lock()
-	if !d.synced {
+	if !d.synced || env.Fabric != d.fabric {
 		d.mu.Unlock()
 		return d.Sync(st, env)
 	}
@@ -71,9 +71,10 @@ func (d *Dataplane) Update(delta hoststate.Delta, st hoststate.State, env Env) (
 	if err := d.writeConfig(env); err != nil {
 		return err
 	}
-	tr := translator{st, env, d.tables.counters, d.forgotten, d.index.allowed}
+	own, _ := ownHost(st, env, d.index.onFabric.own)
+	tr := translator{st, env, d.tables.counters, d.forgotten, d.index.allowed, own}
 	x := d.index.touched(delta)
-	d.index.allowed.follow(tr, x.ports, delta)
+	d.index.allowed.follow(tr, x, delta)
 	err = d.tables.apply(d.tables.delta(tr, d.index, x, delta))
 	vlans := d.index.vlansTouched(delta)
 	if paired := d.index.note(tr, x, delta); paired || vlans {
@@ -159,6 +160,10 @@ func (d *Dataplane) names(st hoststate.State) {
 func (d *Dataplane) writeConfig(env Env) error {
 	want := d.config
 	want.VxlanIfindex, want.SlowIfindex = uint32(max(0, env.VXLANIndex)), uint32(max(0, env.SlowIndex))
+	want.FabricIfindex, want.FabricPort, want.FabricAddr = 0, 0, bpfAddr{}
+	if f := env.Fabric; f.On() {
+		want.FabricIfindex, want.FabricPort, want.FabricAddr = uint32(max(0, f.Index)), uint32(f.Port), addrRow(f.Addr)
+	}
 	if want == d.config && d.configured {
 		return nil
 	}

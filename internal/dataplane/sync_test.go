@@ -100,6 +100,7 @@ func drawState(r *rand.Rand) hoststate.State {
 	for i := range r.IntN(3) {
 		st.Gateways[model.GatewayDeviceID(fmt.Sprint("gw", i))] = hoststate.Gateway{TunnelIP: ip()}
 	}
+	drawFabric(r, &st)
 	return st
 }
 
@@ -114,6 +115,9 @@ func mix(r *rand.Rand, a, b hoststate.State) hoststate.State {
 	dropSome(keep, d.Set.Hops, &d.Unset.Hops)
 	dropSome(keep, d.Set.Peers, &d.Unset.Peers)
 	dropSome(keep, d.Set.VLANs, &d.Unset.VLANs)
+	dropSome(keep, d.Set.Hosts, &d.Unset.Hosts)
+	dropSome(keep, d.Set.Members, &d.Unset.Members)
+	dropSome(keep, d.Set.Speakers, &d.Unset.Speakers)
 	out := hoststate.NewState()
 	out.Apply(hoststate.Delta{Full: true, Set: a})
 	out.Apply(d)
@@ -125,6 +129,15 @@ func mix(r *rand.Rand, a, b hoststate.State) hoststate.State {
 			continue
 		}
 		taken[out.Ports[k].Interface] = true
+	}
+	// One host for each address, as the controller sees to.
+	addrs := map[netip.Addr]bool{}
+	for _, name := range slices.Sorted(maps.Keys(out.Hosts)) {
+		if a := out.Hosts[name].Addr; addrs[a] {
+			delete(out.Hosts, name)
+		} else {
+			addrs[a] = true
+		}
 	}
 	return out
 }
@@ -207,6 +220,13 @@ func TestUpdateEqualsSync(t *testing.T) {
 					d.Set.FDB[k] = e
 				}
 			}
+		}
+		if r.IntN(6) == 0 {
+			// What is known of the way to a host changes: the host is named.
+			d.Set.Hosts = namedHosts(r, next, &env, d.Set.Hosts)
+		}
+		if r.IntN(30) == 0 {
+			env.Fabric = drawEnd(r)
 		}
 		if r.IntN(20) == 0 {
 			if err := dp.Close(); err != nil {

@@ -29,7 +29,12 @@ type tables struct {
 	peers     *table[bpfPeerKey, bpfPeer]
 	vteps     *table[bpfVtepKey, bpfVtep]
 	floods    *table[bpfFloodKey, bpfFlood]
-	counters  *counterIndex
+
+	fabricHosts *table[bpfVtepKey, bpfPeer]
+	speakers    *table[bpfSpeakerKey, uint32]
+	hostPairs   *table[bpfHostPairKey, bpfHostPair]
+
+	counters *counterIndex
 	// crowded are the rows of networks with more of them than one may have.
 	crowded map[model.NetworkKey][]bpfFlood
 	// who finds the owners of rows while a plan is written.
@@ -73,6 +78,9 @@ func (t *tables) adoptCounters(from *tables) {
 	}
 	for k, p := range from.peers.have {
 		t.counters.adoptTunnel(tunnelOfPeer(k), p.Counter)
+	}
+	for k, h := range from.fabricHosts.have {
+		t.counters.adoptTunnel(hostOf(k), h.Counter)
 	}
 }
 
@@ -150,6 +158,10 @@ type plan struct {
 	vteps     change[bpfVtepKey, bpfVtep]
 	floods    change[bpfFloodKey, bpfFlood]
 
+	fabricHosts change[bpfVtepKey, bpfPeer]
+	speakers    change[bpfSpeakerKey, uint32]
+	hostPairs   change[bpfHostPairKey, bpfHostPair]
+
 	// who finds the owners of rows. owners are the keys of networks, routers and ports of which
 	// the rows' owners may be others than before; allOwners: of all.
 	who       *concerned
@@ -222,6 +234,13 @@ func (t *tables) full(tr translator) (*plan, error) {
 	for k := range tr.st.Ports {
 		want.port(tr, k)
 	}
+	for k := range tr.st.Members {
+		want.host(tr, k)
+	}
+	for net := range tr.allowed.pairedHere {
+		want.hearers(tr, net)
+	}
+	p.fullFabric(tr)
 	clear(t.crowded)
 	for net, rows := range want {
 		t.flood(p, net, rows)
@@ -321,6 +340,7 @@ func (t *tables) delta(tr translator, x *index, of touched, d hoststate.Delta) *
 		}
 		nets[tr.st.Ports[k].Network] = true
 	}
+	x.onFabric.plan(tr, of, p)
 	// An interface that another port has taken over keeps its row.
 	kept := p.ports.del[:0]
 	for _, i := range p.ports.del {
@@ -335,12 +355,13 @@ func (t *tables) delta(tr translator, x *index, of touched, d hoststate.Delta) *
 	// When all that stays is known: a port and a VLAN may share a row.
 	for k := range ports {
 		for _, a := range x.ports[k].pairs {
-			if _, stays := p.pairs.put[a]; !stays && !x.paired(a, ports) && !x.vlanPairs[a] {
+			if _, stays := p.pairs.put[a]; !stays && !x.paired(a, ports) && !x.vlanPairs[a] && !tr.allowed.stays(a) {
 				p.pairs.del = append(p.pairs.del, a)
 			}
 		}
 	}
-	vlans := wantedFloods{}
+	x.onFabric.planPairs(tr, of, p)
+	vlans, members := wantedFloods{}, x.onFabric.membersOf(of)
 	for _, row := range tr.vlans() {
 		vlans.vlan(row)
 	}
@@ -350,7 +371,14 @@ func (t *tables) delta(tr translator, x *index, of touched, d hoststate.Delta) *
 		for k := range x.members(net, ports) {
 			want.port(tr, k)
 		}
+		for k := range members[net] {
+			want.host(tr, k)
+		}
+		want.hearers(tr, net)
 		t.flood(p, net, want[net])
+		if heard := heardOn(net); len(want[heard]) > 0 || has(t.floods.have, bpfFloodKey{Net: uint32(heard)}) || has(t.floods.waiting, bpfFloodKey{Net: uint32(heard)}) {
+			t.flood(p, heard, want[heard])
+		}
 	}
 	return p
 }

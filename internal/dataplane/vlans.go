@@ -85,7 +85,7 @@ func (t *tables) deltaVLANs(tr translator, x *index, p *plan, ports map[model.Po
 		p.pairs.put[a] = 0
 	}
 	for a := range x.vlanPairs {
-		if _, stays := p.pairs.put[a]; !stays && !x.paired(a, ports) {
+		if _, stays := p.pairs.put[a]; !stays && !x.paired(a, ports) && !tr.allowed.stays(a) {
 			p.pairs.del = append(p.pairs.del, a)
 		}
 	}

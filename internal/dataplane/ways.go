@@ -24,7 +24,7 @@ type Way struct {
 
 func (t translator) way(v VTEP) Way { return t.env.Ways[v] }
 
-// vteps are the rows of all remote VTEPs. There are few beside peers, so that they are
+// vteps are the rows of all remote VTEPs, other hosts of the site among them. There are few beside peers, so that they are
 // always made anew.
 func (t translator) vteps() map[bpfVtepKey]bpfVtep {
 	rows := make(map[bpfVtepKey]bpfVtep, len(t.env.Ways))

@@ -17,3 +17,15 @@ type Link struct {
 
 // VTEP is a remote VTEP as seen from one of our tunnel IPs.
 type VTEP struct{ Local, Remote netip.Addr }
+
+// Fabric is a host's own end of its site's fabric. Zero: the host is not on one.
+type Fabric struct {
+	// Addr and Port (UDP) are what the other hosts send to.
+	Addr netip.Addr
+	Port uint16
+	// Index is the collect-metadata vxlan device of the fabric; where only names count, 0.
+	Index int
+}
+
+// On tells whether the host is on a fabric.
+func (f Fabric) On() bool { return f.Addr.IsValid() }

@@ -27,40 +27,82 @@ const (
 // from what it must be, and returns its index. IPv4 forwarding is switched on for this
 // device alone: bpf_fib_lookup asks for the switch of the device it is given,
 // and the host's own stays as it is.
-func (h *Host) EnsureVXLAN() (index int, err error) { return h.ensureVXLAN(true) }
-
-func (h *Host) ensureVXLAN(up bool) (index int, err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	want := &netlink.Vxlan{
-		LinkAttrs: netlink.NewLinkAttrs(),
-		FlowBased: true, Port: VXLANPort,
-		PortLow: vxlanSrcPortLow, PortHigh: vxlanSrcPortHigh,
-		UDPCSum: true,
-	}
-	want.Name, want.MTU = VXLANDevice, vxlanMTU
-	fits := func(l netlink.Link) bool {
-		v, ok := l.(*netlink.Vxlan)
-		return ok && v.FlowBased && v.Port == VXLANPort && !v.Learning &&
-			v.PortLow == vxlanSrcPortLow && v.PortHigh == vxlanSrcPortHigh
-	}
-	l, err := h.ensureDevice(VXLANDevice, fits, func() error { return h.nl.LinkAdd(want) })
-	if err != nil {
-		return 0, h.explainPortTaken(err)
-	}
-	ready := func() error { return h.upAndMTU(l, vxlanMTU) }
-	if !up && l.Attrs().RawFlags&iffUp == 0 {
-		ready = func() error { return udpPortFree(VXLANPort) }
-	}
-	if err := errors.Join(setSysctl("ipv4", VXLANDevice, "forwarding", "1"), ready()); err != nil {
-		return 0, h.explainPortTaken(err)
-	}
-	return l.Attrs().Index, nil
+func (h *Host) EnsureVXLAN() (index int, err error) {
+	return h.ensureVXLAN(VXLANDevice, VXLANPort, true)
 }
 
 // PrepareVXLAN is EnsureVXLAN but leaves a device down that is down: without its
 // program it would hand to the host's stack what anybody sends in a tunnel.
-func (h *Host) PrepareVXLAN() (index int, err error) { return h.ensureVXLAN(false) }
+func (h *Host) PrepareVXLAN() (index int, err error) {
+	return h.ensureVXLAN(VXLANDevice, VXLANPort, false)
+}
+
+// EnsureFabric is EnsureVXLAN for the device of the fabric, on the fabric's UDP port. One that has
+// another port is made anew.
+func (h *Host) EnsureFabric(port uint16) (index int, err error) {
+	return h.ensureVXLAN(FabricDevice, int(port), true)
+}
+
+// PrepareFabric is PrepareVXLAN for the device of the fabric.
+func (h *Host) PrepareFabric(port uint16) (index int, err error) {
+	return h.ensureVXLAN(FabricDevice, int(port), false)
+}
+
+func (h *Host) ensureVXLAN(name string, port int, up bool) (index int, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	want := &netlink.Vxlan{
+		LinkAttrs: netlink.NewLinkAttrs(),
+		FlowBased: true, Port: port,
+		PortLow: vxlanSrcPortLow, PortHigh: vxlanSrcPortHigh,
+		UDPCSum: true,
+	}
+	want.Name, want.MTU = name, vxlanMTU
+	fits := func(l netlink.Link) bool {
+		v, ok := l.(*netlink.Vxlan)
+		return ok && v.FlowBased && v.Port == port && !v.Learning &&
+			v.PortLow == vxlanSrcPortLow && v.PortHigh == vxlanSrcPortHigh
+	}
+	l, err := h.ensureDevice(name, fits, func() error { return h.nl.LinkAdd(want) })
+	if err != nil {
+		return 0, h.explainPortTaken(name, port, err)
+	}
+	ready := func() error { return h.upAndMTU(l, vxlanMTU) }
+	if !up && l.Attrs().RawFlags&iffUp == 0 {
+		ready = func() error { return udpPortFree(port) }
+	}
+	if err := errors.Join(setSysctl("ipv4", name, "forwarding", "1"), ready()); err != nil {
+		return 0, h.explainPortTaken(name, port, err)
+	}
+	return l.Attrs().Index, nil
+}
+
+// RemoveFabric takes the device of the fabric away, if there is one and it is the agent's.
+func (h *Host) RemoveFabric() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.removeDevice(FabricDevice)
+}
+
+// removeDevice takes away a device that is the agent's; one that is not there, or is not, is left.
+func (h *Host) removeDevice(name string) error {
+	l, err := h.nl.LinkByName(name)
+	switch {
+	case isNotFound(err):
+		return h.ledger.dropDevice(name)
+	case err != nil:
+		return fmt.Errorf("look up device %s: %w", name, err)
+	case l.Attrs().Alias != deviceAlias && !slices.Contains(h.ledger.Devices, name):
+		return nil
+	}
+	if err := h.nl.LinkDel(l); err != nil && !isNotFound(err) {
+		return fmt.Errorf("remove device %s: %w", name, err)
+	}
+	if err := h.ledger.dropDevice(name); err != nil {
+		return fmt.Errorf("strike out device %s: %w", name, err)
+	}
+	return nil
+}
 
 // EnsureSlow makes the slow path's tap device, or puts it right, and returns
 // its index. It is persistent: it stays while the agent is away.
@@ -145,8 +187,8 @@ func (h *Host) upAndMTU(l netlink.Link, mtu int) error {
 	return nil
 }
 
-// explainPortTaken names who has UDP port 4789 where that is what err says.
-func (h *Host) explainPortTaken(err error) error {
+// explainPortTaken names who has a device's UDP port where that is what err says.
+func (h *Host) explainPortTaken(device string, port int, err error) error {
 	// EEXIST: another collect-metadata device with this port. EADDRINUSE: a
 	// device of another kind, or a program's socket, comes to light when the
 	// device is set up.
@@ -158,14 +200,14 @@ func (h *Host) explainPortTaken(err error) error {
 		return err
 	}
 	for _, l := range ls {
-		if v, ok := l.(*netlink.Vxlan); ok && v.Name != VXLANDevice && v.Port == VXLANPort {
-			return fmt.Errorf("UDP port %d is taken by the vxlan device %s of this host: %w", VXLANPort, v.Name, err)
+		if v, ok := l.(*netlink.Vxlan); ok && v.Name != device && v.Port == port {
+			return fmt.Errorf("UDP port %d is taken by the vxlan device %s of this host: %w", port, v.Name, err)
 		}
 	}
-	if who := udpPortOwner(VXLANPort); who != "" {
-		return fmt.Errorf("UDP port %d is taken by %s: %w", VXLANPort, who, err)
+	if who := udpPortOwner(port); who != "" {
+		return fmt.Errorf("UDP port %d is taken by %s: %w", port, who, err)
 	}
-	return fmt.Errorf("UDP port %d is taken: %w", VXLANPort, err)
+	return fmt.Errorf("UDP port %d is taken: %w", port, err)
 }
 
 func udpPortFree(port int) error {

@@ -27,8 +27,9 @@ import (
 // that one glance at "ip link" tells whose they are; a second agent in the same
 // network namespace is refused.
 const (
-	VXLANDevice = "cw-vxlan" // collect-metadata vxlan device
-	SlowDevice  = "cw-slow"  // tap device of the slow path
+	VXLANDevice  = "cw-vxlan"  // collect-metadata vxlan device of the tunnels
+	FabricDevice = "cw-fabric" // that of the fabric between the site's hosts
+	SlowDevice   = "cw-slow"   // tap device of the slow path
 
 	VXLANPort = 4789 // RFC 7348 §8.1
 

@@ -117,6 +117,65 @@ func TestDevicesComeAndGo(t *testing.T) {
 	}
 }
 
+// TestFabricDevice: the fabric has a device of its own beside that of the tunnels, which is made anew
+// on another port, told where its port is taken, and goes by itself or with all the rest.
+func TestFabricDevice(t *testing.T) {
+	if !testutil.InNetNS(t) {
+		return
+	}
+	before := world(t)
+	h := open(t, t.TempDir())
+	vx, err := h.EnsureVXLAN()
+	must(t, err)
+	first, err := h.PrepareFabric(4798)
+	must(t, err)
+	if l, _, _ := h.Link(FabricDevice); l.Up || !OwnDevice(l.Name) {
+		t.Errorf("before its program is there: %+v", l)
+	}
+	again, err := h.EnsureFabric(4798)
+	must(t, err)
+	if l, _, _ := h.Link(FabricDevice); again != first || !l.Up || l.MTU != vxlanMTU {
+		t.Errorf("%d, then %d: %+v", first, again, l)
+	}
+	if out := ip(t, "-d link show dev "+FabricDevice); !strings.Contains(out, "dstport 4798") || !strings.Contains(out, "external") || !strings.Contains(out, "noqueue") {
+		t.Error(out)
+	}
+	if b, _ := os.ReadFile("/proc/sys/net/ipv4/conf/" + FabricDevice + "/forwarding"); strings.TrimSpace(string(b)) != "1" {
+		t.Errorf("forwarding of %s is %q", FabricDevice, b)
+	}
+	moved, err := h.EnsureFabric(5000)
+	must(t, err)
+	if out := ip(t, "-d link show dev "+FabricDevice); moved == first || !strings.Contains(out, "dstport 5000") {
+		t.Errorf("on another port it is %d as before: %s", moved, out)
+	}
+	if now, err := h.EnsureVXLAN(); err != nil || now != vx {
+		t.Errorf("that of the tunnels was %d and is %d: %v", vx, now, err)
+	}
+	must(t, h.RemoveFabric())
+	must(t, h.RemoveFabric())
+	if _, there, _ := h.Link(FabricDevice); there {
+		t.Error("it is there still")
+	}
+	ip(t, "link add theirs type vxlan external dstport 4798")
+	ip(t, "link set theirs up")
+	if _, err := h.EnsureFabric(4798); err == nil || !strings.Contains(err.Error(), "UDP port 4798 is taken by the vxlan device theirs") {
+		t.Errorf("where the port is taken: %v", err)
+	}
+	ip(t, "link del theirs")
+	if _, err := h.EnsureFabric(4798); err != nil {
+		t.Error(err)
+	}
+	must(t, h.Cleanup())
+	if after := world(t); after != before {
+		t.Errorf("left behind:\n%s\nwas:\n%s", after, before)
+	}
+	ip(t, "link add "+FabricDevice+" type veth peer name theirs")
+	must(t, h.RemoveFabric())
+	if _, there, _ := h.Link(FabricDevice); !there {
+		t.Error("a device that is not the agent's was taken away")
+	}
+}
+
 func TestTapCarriesFrames(t *testing.T) {
 	if !testutil.InNetNS(t) {
 		return
@@ -447,13 +506,13 @@ func FuzzParsePathTooSmall(f *testing.F) {
 	b := make([]byte, 20+8+20+8)
 	b[0], b[9], b[20], b[21] = 0x45, 1, 3, 4
 	b[28], b[37], b[50], b[51] = 0x45, 17, 0x12, 0xb5
-	if _, ok := parsePathTooSmall(b); ok {
+	if _, ok := parsePathTooSmall(b, []uint16{VXLANPort}); ok {
 		f.Fatal("a message is taken that quotes a source port which we never use")
 	}
 	b[48] = 0xc0 // 49152
-	if _, ok := parsePathTooSmall(b); !ok {
+	if _, ok := parsePathTooSmall(b, []uint16{VXLANPort}); !ok {
 		f.Fatal("a good message is not taken")
 	}
 	f.Add(b)
-	f.Fuzz(func(t *testing.T, b []byte) { parsePathTooSmall(b) })
+	f.Fuzz(func(t *testing.T, b []byte) { parsePathTooSmall(b, []uint16{VXLANPort, 4798}) })
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -29,9 +30,10 @@ type PathTooSmall struct {
 }
 
 // WatchPathMTU calls tell, from one goroutine that it waits for, for ICMP
-// "fragmentation needed" about outer packets, a few a second of them at most, until ctx ends.
-func (h *Host) WatchPathMTU(ctx context.Context, tell func(PathTooSmall)) error {
-	fd, err := errorSocket()
+// "fragmentation needed" about outer packets to these UDP ports, a few a second of them at most,
+// until ctx ends.
+func (h *Host) WatchPathMTU(ctx context.Context, ports []uint16, tell func(PathTooSmall)) error {
+	fd, err := errorSocket(ports)
 	if err != nil {
 		return err
 	}
@@ -41,7 +43,7 @@ func (h *Host) WatchPathMTU(ctx context.Context, tell func(PathTooSmall)) error 
 	}
 	limit := rate.NewLimiter(tooSmallRate, tooSmallBurst)
 	return readICMP(ctx, os.NewFile(uintptr(fd), "icmp errors"), func(b []byte) error {
-		if p, ok := parsePathTooSmall(b); ok {
+		if p, ok := parsePathTooSmall(b, ports); ok {
 			tell(p)
 		}
 		return limit.Wait(ctx)
@@ -95,12 +97,12 @@ func (p *Pinger) Run(ctx context.Context, tell func(ip []byte)) error {
 
 // errorSocket is a packet socket, which hears what the host's stack does not get to hear: the
 // programs keep ICMP errors about tunnels from it.
-func errorSocket() (fd int, err error) {
+func errorSocket(ports []uint16) (fd int, err error) {
 	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0) // nothing yet
 	if err != nil {
 		return -1, fmt.Errorf("open packet socket: %w", err)
 	}
-	filter := fragmentationNeeded()
+	filter := fragmentationNeeded(ports)
 	err = errors.Join(
 		unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}),
 		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: unix.ETH_P_IP>>8 | unix.ETH_P_IP&0xff<<8}),
@@ -165,53 +167,71 @@ const (
 	give     = unix.BPF_RET | unix.BPF_K
 )
 
-// test is "load what is at X + at (loadAbs: at), and go on if op holds".
+// test is "load what is at X + at (loadAbs: at), and go on if op holds for one of want".
 type test struct {
 	load uint16
 	at   uint32
 	op   uint16
-	want uint32
+	want []uint32
 }
 
 func filterOf(tests []test) []unix.SockFilter {
+	rest := 0 // instructions of the tests that are still to come
+	for _, t := range tests {
+		rest += 1 + len(t.want)
+	}
 	f := []unix.SockFilter{{Code: loadX}}
-	for i, t := range tests {
-		no := uint8(2*(len(tests)-1-i) + 1)
-		f = append(f, unix.SockFilter{Code: t.load, K: t.at}, unix.SockFilter{Code: t.op, K: t.want, Jf: no})
+	for _, t := range tests {
+		rest -= 1 + len(t.want)
+		f = append(f, unix.SockFilter{Code: t.load, K: t.at})
+		for i, want := range t.want {
+			left := len(t.want) - 1 - i
+			jump := unix.SockFilter{Code: t.op, K: want, Jt: uint8(left)}
+			if left == 0 {
+				jump.Jf = uint8(rest + 1)
+			}
+			f = append(f, jump)
+		}
 	}
 	return append(f, unix.SockFilter{Code: give, K: 0xffff}, unix.SockFilter{Code: give})
 }
 
+func is(want uint32) []uint32 { return []uint32{want} }
+
 // fragmentationNeeded: ICMP 3/4 that quotes UDP from a source port that our outer packets
-// can have to port 4789. The quoted header has no options, as ours has none.
-func fragmentationNeeded() []unix.SockFilter {
+// can have to one of these ports. The quoted header has no options, as ours has none.
+func fragmentationNeeded(ports []uint16) []unix.SockFilter {
 	const quoted = 8
 	const packetType = 0xfffff000 + 4 // SKF_AD_OFF, SKF_AD_PKTTYPE (linux/filter.h)
+	var to []uint32
+	for _, p := range ports {
+		to = append(to, uint32(p))
+	}
 	return filterOf([]test{
-		{loadAbs, 9, jumpEq, unix.IPPROTO_ICMP},
-		{loadAbs, packetType, jumpEq, unix.PACKET_HOST},
-		{loadHalf, 0, jumpEq, 3<<8 | 4},
-		{loadByte, quoted, jumpEq, 0x45},
-		{loadByte, quoted + 9, jumpEq, unix.IPPROTO_UDP},
-		{loadHalf, quoted + 20, jumpGe, vxlanSrcPortLow},
-		{loadHalf, quoted + 22, jumpEq, VXLANPort},
+		{loadAbs, 9, jumpEq, is(unix.IPPROTO_ICMP)},
+		{loadAbs, packetType, jumpEq, is(unix.PACKET_HOST)},
+		{loadHalf, 0, jumpEq, is(3<<8 | 4)},
+		{loadByte, quoted, jumpEq, is(0x45)},
+		{loadByte, quoted + 9, jumpEq, is(unix.IPPROTO_UDP)},
+		{loadHalf, quoted + 20, jumpGe, is(vxlanSrcPortLow)},
+		{loadHalf, quoted + 22, jumpEq, to},
 	})
 }
 
 func echoReply(id uint16) []unix.SockFilter {
-	return filterOf([]test{{loadHalf, 0, jumpEq, 0}, {loadHalf, 4, jumpEq, uint32(id)}})
+	return filterOf([]test{{loadHalf, 0, jumpEq, is(0)}, {loadHalf, 4, jumpEq, is(uint32(id))}})
 }
 
-// parsePathTooSmall reads an IPv4 packet with ICMP 3/4 that quotes a UDP packet to port
-// 4789 (RFC 792, RFC 1191 §4).
-func parsePathTooSmall(b []byte) (PathTooSmall, bool) {
+// parsePathTooSmall reads an IPv4 packet with ICMP 3/4 that quotes a UDP packet to one of these
+// ports (RFC 792, RFC 1191 §4).
+func parsePathTooSmall(b []byte, ports []uint16) (PathTooSmall, bool) {
 	icmp, ok := ipv4Payload(b, unix.IPPROTO_ICMP)
 	if !ok || len(icmp) < 8 || icmp[0] != 3 || icmp[1] != 4 {
 		return PathTooSmall{}, false
 	}
 	quoted := icmp[8:]
 	udp, ok := ipv4Payload(quoted, unix.IPPROTO_UDP)
-	if !ok || len(udp) < 4 || binary.BigEndian.Uint16(udp) < vxlanSrcPortLow || binary.BigEndian.Uint16(udp[2:]) != VXLANPort {
+	if !ok || len(udp) < 4 || binary.BigEndian.Uint16(udp) < vxlanSrcPortLow || !slices.Contains(ports, binary.BigEndian.Uint16(udp[2:])) {
 		return PathTooSmall{}, false
 	}
 	return PathTooSmall{

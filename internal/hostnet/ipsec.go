@@ -37,20 +37,25 @@ type IPsec struct {
 	BlockIn, BlockOut bool
 }
 
-// About tells in words what speaks of the tunnel packets between two addresses: they must
-// not go in clear then. "": nothing does.
-func (s IPsec) About(local, remote netip.Addr) string {
-	if w := s.about(true, local, remote, s.BlockOut); w != "" {
-		return w
+// About tells in words what speaks of the packets between two addresses to one of these UDP ports:
+// they must not go in clear then. "": nothing does.
+func (s IPsec) About(local, remote netip.Addr, ports ...uint16) string {
+	for _, port := range ports {
+		if w := s.about(true, local, remote, port, s.BlockOut); w != "" {
+			return w
+		}
+		if w := s.about(false, remote, local, port, s.BlockIn); w != "" {
+			return w
+		}
 	}
-	return s.about(false, remote, local, s.BlockIn)
+	return ""
 }
 
-func (s IPsec) about(out bool, src, dst netip.Addr, block bool) string {
+func (s IPsec) about(out bool, src, dst netip.Addr, port uint16, block bool) string {
 	ps := slices.Clone(s.Policies)
 	slices.SortStableFunc(ps, func(a, b IPsecPolicy) int { return cmp.Compare(a.Priority, b.Priority) })
 	for _, p := range ps {
-		some, all := p.match(src, dst)
+		some, all := p.match(src, dst, port)
 		switch {
 		case p.Out != out || !some:
 		case !p.Clear:
@@ -65,11 +70,11 @@ func (s IPsec) about(out bool, src, dst netip.Addr, block bool) string {
 	return ""
 }
 
-// match tells whether a policy speaks of some, and of all, tunnel packets from src to dst.
+// match tells whether a policy speaks of some, and of all, packets from src to a UDP port of dst.
 // Their source ports are many, and the interface may be one of several.
-func (p IPsecPolicy) match(src, dst netip.Addr) (some, all bool) {
+func (p IPsecPolicy) match(src, dst netip.Addr, port uint16) (some, all bool) {
 	some = !p.Marked && p.Src.Contains(src) && p.Dst.Contains(dst) &&
-		(p.Proto == 0 || p.Proto == unix.IPPROTO_UDP) && (p.DstPort == 0 || p.DstPort == VXLANPort)
+		(p.Proto == 0 || p.Proto == unix.IPPROTO_UDP) && (p.DstPort == 0 || p.DstPort == port)
 	return some, some && p.SrcPort == 0 && p.Ifindex == 0
 }
 

@@ -54,18 +54,37 @@ func (n *NetNS) AddBridge(name string, mtu int, ports ...string) error {
 		return fmt.Errorf("add bridge %s in %s: %w", name, n.Name, err)
 	}
 	for _, p := range ports {
-		l, err := n.link(p)
-		if err != nil {
+		if err := n.enslave(br, p); err != nil {
 			return err
-		}
-		if err := n.nl.LinkSetMaster(l, br); err != nil {
-			return fmt.Errorf("put %s on bridge %s in %s: %w", p, name, n.Name, err)
 		}
 	}
 	if err := n.SetSysctl("net.ipv6.conf."+name+".disable_ipv6", "1"); err != nil {
 		return err
 	}
 	return n.SetUp(name)
+}
+
+// AddPort makes an interface a port of a bridge, up.
+func (n *NetNS) AddPort(bridge, port string) error {
+	br, err := n.link(bridge)
+	if err != nil {
+		return err
+	}
+	if err := n.enslave(br, port); err != nil {
+		return err
+	}
+	return n.SetUp(port)
+}
+
+func (n *NetNS) enslave(br netlink.Link, port string) error {
+	l, err := n.link(port)
+	if err != nil {
+		return err
+	}
+	if err := n.nl.LinkSetMaster(l, br); err != nil {
+		return fmt.Errorf("put %s on bridge %s in %s: %w", port, br.Attrs().Name, n.Name, err)
+	}
+	return nil
 }
 
 func (n *NetNS) link(name string) (netlink.Link, error) {
@@ -119,6 +138,36 @@ func (n *NetNS) AddRoute(to netip.Prefix, via netip.Addr, iface string) error {
 	}
 	if err := n.nl.RouteAdd(r); err != nil {
 		return fmt.Errorf("add route to %s via %s in %s: %w", to, via, n.Name, err)
+	}
+	return nil
+}
+
+// nobody is the MAC of no interface.
+var nobody = net.HardwareAddr{2, 0, 0, 0, 0, 0}
+
+// Cut makes packets of the namespace by the next hop ip at iface go to nobody, as over a cable that was
+// cut: no error comes back, and routes stay.
+func (n *NetNS) Cut(iface string, ip netip.Addr) error {
+	l, err := n.link(iface)
+	if err != nil {
+		return err
+	}
+	neigh := &netlink.Neigh{LinkIndex: l.Attrs().Index, IP: ip.AsSlice(), HardwareAddr: nobody, State: netlink.NUD_PERMANENT}
+	if err := n.nl.NeighSet(neigh); err != nil {
+		return fmt.Errorf("cut %s from %s in %s: %w", iface, ip, n.Name, err)
+	}
+	return nil
+}
+
+// Heal undoes Cut.
+func (n *NetNS) Heal(iface string, ip netip.Addr) error {
+	l, err := n.link(iface)
+	if err != nil {
+		return err
+	}
+	err = n.nl.NeighDel(&netlink.Neigh{LinkIndex: l.Attrs().Index, IP: ip.AsSlice()})
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("heal %s to %s in %s: %w", iface, ip, n.Name, err)
 	}
 	return nil
 }

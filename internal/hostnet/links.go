@@ -169,4 +169,6 @@ func (h *Host) UnderlayCandidates() ([]Link, error) {
 }
 
 // OwnDevice tells whether name is that of a device the agent makes.
-func OwnDevice(name string) bool { return name == VXLANDevice || name == SlowDevice }
+func OwnDevice(name string) bool {
+	return name == VXLANDevice || name == FabricDevice || name == SlowDevice
+}

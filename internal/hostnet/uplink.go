@@ -358,24 +358,8 @@ func (h *Host) Cleanup() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	errs = append(errs, h.pruneAddrs(func(ledgerAddr) bool { return false }))
-	for _, name := range []string{VXLANDevice, SlowDevice} {
-		l, err := h.nl.LinkByName(name)
-		if err != nil {
-			if !isNotFound(err) {
-				errs = append(errs, fmt.Errorf("look up device %s: %w", name, err))
-			}
-			continue
-		}
-		if l.Attrs().Alias != deviceAlias && !slices.Contains(h.ledger.Devices, name) {
-			continue
-		}
-		if err := h.nl.LinkDel(l); err != nil {
-			errs = append(errs, fmt.Errorf("remove device %s: %w", name, err))
-			continue
-		}
-		if err := h.ledger.dropDevice(name); err != nil {
-			errs = append(errs, fmt.Errorf("strike out device %s: %w", name, err))
-		}
+	for _, name := range []string{VXLANDevice, FabricDevice, SlowDevice} {
+		errs = append(errs, h.removeDevice(name))
 	}
 	h.ledger.Tables = nil
 	return errors.Join(append(errs, h.ledger.save())...)

@@ -11,117 +11,188 @@ import (
 	"github.com/causeway-net/causeway/internal/reason"
 )
 
-// Each row is a function of the topology and the host: the methods of view. So
-// the rows can be worked out one by one, in any order, and again whenever
-// something they look at changes (see Touched).
+// Each row is a function of the topology alone: the methods of view. So the rows can be worked
+// out one by one, in any order, and again whenever something they look at changes (see Touched).
 //
 // What is down in several ways is reported in this order: port, network, router.
 
 // Compile works out everything a host needs.
 func Compile(t *Topology, host model.HostName) State {
-	s := NewState()
-	v := view{t, host}
+	return CompileSite(t).Cut(Wants(t, host, MaxGroups))
+}
+
+// CompileWhole is what a host would have if all networks and routers lay within its reach: the same for packets
+// that can come by it, and what there is to say of others. A host that does not get
+// all that it should have has no more than it gets.
+func CompileWhole(t *Topology, host model.HostName) State {
+	s, w := CompileSite(t), Wants(t, host, MaxGroups)
+	for g := range s.rows {
+		if !w.Cut && (g.Kind == GroupNetwork || g.Kind == GroupRouter || g.Kind == GroupDomain) {
+			w.Groups[g] = struct{}{}
+		}
+	}
+	return s.Cut(w)
+}
+
+// Site is what the hosts of a site need, by group.
+type Site struct {
+	rows map[Group]*GroupRows
+}
+
+// GroupRows are the rows of one group. They are not to be changed.
+type GroupRows struct {
+	State
+	Digest Digest
+	// Older is the digest of what an agent from before the fabric has of the rows.
+	Older Digest
+	Len   int
+}
+
+// CompileSite works out the rows of all groups.
+func CompileSite(t *Topology) Site {
+	v := view{t}
+	c := &Compiler{view: v, rows: map[Group]*GroupRows{}}
+	all := newTouched()
 	for _, p := range t.ports {
-		setRow(s.Ports, p.Key, v.port)
+		all.ports.add(p.at())
+		for at := range p.places {
+			all.ports.add(p.on(at.host))
+		}
 		n := t.networks[p.NetworkID]
 		if n == nil {
 			continue
 		}
-		setRow(s.FDB, FDBKey{n.Key, p.MAC.MAC}, v.fdbEntry)
+		all.fdb.add(inGroup(FDBKey{n.Key, p.MAC.MAC}))
 		for _, a := range p.FixedIPs {
-			setRow(s.Neighbors, NeighborKey{n.Key, a.IP}, v.neighbor)
+			all.neighbors.add(inGroup(NeighborKey{n.Key, a.IP}))
+		}
+		for at := range p.places {
+			for _, k := range t.hostPairKeys(p, at.host) {
+				all.hostPairs.add(inGroup(k))
+			}
 		}
 	}
 	for k := range t.networkByKey {
-		setRow(s.Networks, k, v.network)
+		all.networks.add(ofNetwork(k))
 	}
 	for k := range t.routerByKey {
-		setRow(s.Routers, k, v.router)
-		w := v.ways(k)
-		maps.Copy(s.Routes, w.routes)
-		maps.Copy(s.Hops, w.hops)
+		all.routers.add(ofRouter(k))
 	}
 	for _, dev := range t.devices {
-		setRow(s.Gateways, dev.ID, v.gateway)
+		all.gateways.add(ofDevice(dev.ID))
 	}
 	for seg, conns := range t.connsOfSegment {
 		for k := range t.vlanKeys(seg) {
-			setRow(s.VLANs, k, v.vlan)
+			all.vlans.add(k)
 		}
 		dev := t.devices[seg.device]
 		if dev == nil {
 			continue
 		}
-		setRow(s.VNIs, VNIKey{dev.TunnelIP, seg.vni}, v.vni)
+		all.vnis.add(at[VNIKey]{deviceGroup(dev.ID), VNIKey{dev.TunnelIP, seg.vni}})
 		for _, e := range t.entriesOfSegment[seg] {
-			setRow(s.Peers, PeerKey{dev.TunnelIP, e.VTEPAddress, e.VNI}, v.peer)
-			for _, c := range conns {
-				if n := t.networks[c.NetworkID]; n != nil {
-					setRow(s.FDB, FDBKey{n.Key, e.MAC.MAC}, v.fdbEntry)
+			all.peers.add(at[PeerKey]{deviceGroup(dev.ID), PeerKey{dev.TunnelIP, e.VTEPAddress, e.VNI}})
+			for _, conn := range conns {
+				if n := t.networks[conn.NetworkID]; n != nil {
+					all.fdb.add(inGroup(FDBKey{n.Key, e.MAC.MAC}))
 				}
 			}
 		}
 	}
-	return s
+	t.touchFabric(all)
+	c.work(all, nil)
+	return Site{c.rows}
 }
 
-func setRow[K comparable, V any](m map[K]V, k K, row func(K) (V, bool)) {
-	if _, done := m[k]; done {
-		return
+// Cut is the State of a host that wants these groups.
+func (s Site) Cut(wants Wanted) State {
+	st := NewState()
+	for g := range wants.Groups {
+		if rows := s.rows[g]; rows != nil {
+			st.Apply(Delta{Set: rows.State})
+		}
 	}
-	if v, ok := row(k); ok {
-		m[k] = v
-	}
+	return st
 }
 
-// view is the topology as one host sees it.
+// put puts a row in a map that is made when it gets its first one.
+func put[K comparable, V any](m *map[K]V, k K, v V) {
+	if *m == nil {
+		*m = map[K]V{}
+	}
+	(*m)[k] = v
+}
+
+// view is the topology as what rows are worked out of.
 type view struct {
-	t    *Topology
-	host model.HostName
+	t *Topology
 }
 
-// boundHere tells whether p is plugged into an interface of this host. Where
-// several ports name one interface, it is the first one's alone.
-func (v view) boundHere(p *port) bool {
+// bound tells whether p is plugged into an interface of a host. Where several ports
+// name one interface, it is the first one's alone.
+func (v view) bound(p *port) bool {
 	at, ok := p.place()
-	return ok && at.host == v.host && v.t.portsByPlace[at][0] == p
+	return ok && v.has(p, at)
+}
+
+// has tells whether one of a port's places is its own.
+func (v view) has(p *port, at place) bool { return v.t.portsByPlace[at][0] == p }
+
+// boundAt tells whether the port is plugged in on a host: or, where it moves, is to be or was.
+func (v view) boundAt(p *port, host model.HostName) bool {
+	_, ok := v.placeOn(p, host)
+	return ok
+}
+
+// placeOn is the port's place on a host.
+func (v view) placeOn(p *port, host model.HostName) (place, bool) {
+	for at := range p.places {
+		if at.host == host && v.has(p, at) {
+			return at, true
+		}
+	}
+	return place{}, false
 }
 
 // overlay is the network if it is one that is forwarded here; uplink networks
 // only describe the host's ways out.
 func overlay(n *model.Network) bool { return n != nil && n.Type == model.NetworkOverlay }
 
-func (v view) network(k model.NetworkKey) (Network, bool) {
-	n := v.t.networkByKey[k]
+func (v view) network(k at[model.NetworkKey]) (Network, bool) {
+	n := v.t.networkByKey[k.key]
 	if !overlay(n) {
 		return Network{}, false
 	}
 	return Network{ID: n.ID, Name: n.Name, Project: n.ProjectID, MTU: n.MTU}, true
 }
 
-func (v view) router(k model.RouterKey) (Router, bool) {
-	r := v.t.routerByKey[k]
+func (v view) router(k at[model.RouterKey]) (Router, bool) {
+	r := v.t.routerByKey[k.key]
 	if r == nil {
 		return Router{}, false
 	}
 	return Router{ID: r.ID, Name: r.Name, Project: r.ProjectID}, true
 }
 
-func (v view) port(k model.PortKey) (Port, bool) {
-	p := v.t.portByKey[k]
+func (v view) port(k at[model.PortKey]) (Port, bool) {
+	p := v.t.portByKey[k.key]
 	if p == nil {
 		return Port{}, false
 	}
-	n := v.t.networks[p.NetworkID]
-	if _, isRouter := p.router(); isRouter || !overlay(n) || !v.boundHere(p) {
+	n, host := v.t.networks[p.NetworkID], model.HostName(k.in.Name)
+	at, bound := v.placeOn(p, host)
+	if _, isRouter := p.router(); isRouter || !overlay(n) || !bound {
 		return Port{}, false
+	}
+	if p.moves() && host == p.HostID && p.Move.Stage < model.MoveBoth {
+		return Port{}, false // the others do not take it from there yet
 	}
 	addrs := make([]netip.Addr, 0, len(p.FixedIPs))
 	for _, a := range p.FixedIPs {
 		addrs = append(addrs, a.IP)
 	}
 	return Port{
-		ID: p.ID, Project: p.ProjectID, Network: n.Key, Interface: p.iface, MAC: p.MAC.MAC, Addrs: addrs,
+		ID: p.ID, Project: p.ProjectID, Network: n.Key, Interface: at.iface, MAC: p.MAC.MAC, Addrs: addrs,
 		PortSecurity: p.PortSecurity, Pairs: p.pairs, Drop: down(p, n),
 	}, true
 }
@@ -167,7 +238,8 @@ func claimant(ports []*port) *port {
 	return nil
 }
 
-func (v view) neighbor(k NeighborKey) (model.MAC, bool) {
+func (v view) neighbor(at at[NeighborKey]) (model.MAC, bool) {
+	k := at.key
 	n := v.t.networkByKey[k.Network]
 	if !overlay(n) {
 		return model.MAC{}, false
@@ -192,7 +264,8 @@ func (t *Topology) paired(id model.NetworkID, such func(Pair) bool) bool {
 
 func dropped(r reason.Reason) FDBEntry { return FDBEntry{Kind: FDBDrop, Drop: r} }
 
-func (v view) fdbEntry(k FDBKey) (FDBEntry, bool) {
+func (v view) fdbEntry(at at[FDBKey]) (FDBEntry, bool) {
+	k := at.key
 	n := v.t.networkByKey[k.Network]
 	if !overlay(n) {
 		return FDBEntry{}, false
@@ -230,35 +303,54 @@ func (v view) fdbEntryOf(n *model.Network, k FDBKey, p *port) (FDBEntry, bool) {
 		case !r.AdminStateUp:
 			return dropped(reason.RouterAdminDown), true
 		}
-		e := FDBEntry{Kind: FDBRouter, Router: r.Key}
+		e := FDBEntry{Kind: FDBRouter, Router: r.Key, Domain: v.t.domains.nameOf(id)}
 		if len(p.FixedIPs) > 0 {
 			e.Addr = p.FixedIPs[0].IP
 		}
 		return e, true
 	}
-	if !v.boundHere(p) {
+	to, also := v.hostsOf(p)
+	if to == "" {
 		return dropped(reason.DestinationUnbound), true
 	}
-	return FDBEntry{Kind: FDBPort, Port: p.Key}, true
+	return FDBEntry{Kind: FDBPort, Port: p.Key, Host: to, Also: also}, true
+}
+
+// hostsOf is the host that a port's frames go to, "" if there is none, and the other one that it is on while it
+// moves.
+func (v view) hostsOf(p *port) (to, also model.HostName) {
+	if v.bound(p) {
+		to = p.HostID
+	}
+	if !p.moves() || !v.has(p, p.former()) {
+		return to, ""
+	}
+	switch {
+	case to == "":
+		return p.Move.Host, ""
+	case p.Move.Stage >= model.MoveSwitched:
+		return to, p.Move.Host
+	}
+	return p.Move.Host, to
 }
 
 // remoteEntry is where a MAC of another site is reached; p, if not nil, is its
-// remote-site port. A gateway device that another host serves leads nowhere from
-// here, so its connections count as missing.
+// remote-site port. A gateway device that no host serves leads nowhere, so its
+// connections count as missing. Of several that are served, it is the first connection's.
 func (v view) remoteEntry(n *model.Network, mac model.MAC, p *port) (FDBEntry, bool) {
 	why := reason.ConnectionMissing
-	elsewhere := false
+	unserved := false
 	for seg := range v.segments(n.ID) {
 		e := least(v.t.entriesByMAC[segmentMAC{seg, mac}])
 		if e == nil {
-			if !elsewhere {
+			if !unserved {
 				why = reason.RemoteMACMissing
 			}
 			continue
 		}
 		dev := v.served(seg.device)
 		if dev == nil {
-			elsewhere, why = true, reason.ConnectionMissing
+			unserved, why = true, reason.ConnectionMissing
 			continue
 		}
 		if r := down(p, n); r != reason.None {
@@ -269,9 +361,10 @@ func (v view) remoteEntry(n *model.Network, mac model.MAC, p *port) (FDBEntry, b
 		}
 		return FDBEntry{
 			Kind: FDBRemote, Addr: e.VTEPAddress, TunnelIP: dev.TunnelIP, VNI: seg.vni, Gateway: dev.ID,
+			Host: v.t.placements[dev.ID].Host, Also: v.t.placements[dev.ID].Other,
 		}, true
 	}
-	if p == nil && !elsewhere {
+	if p == nil && !unserved {
 		return FDBEntry{}, false
 	}
 	if r := down(p, n); r != reason.None {
@@ -293,25 +386,43 @@ func (v view) segments(id model.NetworkID) iter.Seq[segment] {
 	}
 }
 
-// served is the device if this host serves it. Of several devices on one host
+// served is the device if a host serves it. Of several devices on one host
 // with one tunnel IP, it is the first alone.
 func (v view) served(id model.GatewayDeviceID) *model.GatewayDevice {
 	dev := v.t.devices[id]
-	if dev == nil || v.servedAt(dev.TunnelIP) != dev {
+	if dev == nil || !v.serves(id, dev) {
 		return nil
+	}
+	for other, o := range v.t.devicesByTunnel[dev.TunnelIP] {
+		if other < id && v.serves(other, o) && meet(v.t.placements[other], v.t.placements[id]) {
+			return nil
+		}
 	}
 	return dev
 }
 
-func (v view) servedAt(tunnel netip.Addr) *model.GatewayDevice {
-	var first *model.GatewayDevice
-	for id, dev := range v.t.devicesByTunnel[tunnel] {
-		pl := v.t.placements[id]
-		if pl != nil && pl.Host == v.host && v.t.routers[dev.RouterID()] != nil && (first == nil || id < first.ID) {
-			first = dev
+// meet tells whether two devices are on one host.
+func meet(p, q *model.Placement) bool {
+	for h := range p.Hosts {
+		for g := range q.Hosts {
+			if h == g {
+				return true
+			}
 		}
 	}
-	return first
+	return false
+}
+
+func (v view) serves(id model.GatewayDeviceID, dev *model.GatewayDevice) bool {
+	return v.t.placements[id] != nil && v.t.routers[dev.RouterID()] != nil
+}
+
+// servedAt is the device of a group, if it is served with the tunnel IP.
+func (v view) servedAt(g Group, tunnel netip.Addr) *model.GatewayDevice {
+	if dev := v.served(model.GatewayDeviceID(g.Name)); dev != nil && dev.TunnelIP == tunnel {
+		return dev
+	}
+	return nil
 }
 
 // connected is the network that a segment leads to.
@@ -324,8 +435,9 @@ func (v view) connected(seg segment) *model.Network {
 	return nil
 }
 
-func (v view) vni(k VNIKey) (model.NetworkKey, bool) {
-	dev := v.servedAt(k.TunnelIP)
+func (v view) vni(at at[VNIKey]) (model.NetworkKey, bool) {
+	k := at.key
+	dev := v.servedAt(at.in, k.TunnelIP)
 	if dev == nil {
 		return 0, false
 	}
@@ -336,8 +448,9 @@ func (v view) vni(k VNIKey) (model.NetworkKey, bool) {
 	return n.Key, true
 }
 
-func (v view) peer(k PeerKey) (Peer, bool) {
-	dev := v.servedAt(k.TunnelIP)
+func (v view) peer(at at[PeerKey]) (Peer, bool) {
+	k := at.key
+	dev := v.servedAt(at.in, k.TunnelIP)
 	if dev == nil {
 		return Peer{}, false
 	}

@@ -89,16 +89,16 @@ func (c *chapter) compile(more ...any) State {
 
 func TestChapter(t *testing.T) {
 	got := newChapter().compile()
-	remote := FDBEntry{Kind: FDBRemote, Addr: tunnelB, TunnelIP: tunnelA, VNI: 100, Gateway: "dev"}
+	remote := FDBEntry{Kind: FDBRemote, Addr: tunnelB, TunnelIP: tunnelA, VNI: 100, Gateway: "dev", Host: "h"}
 	want := State{
 		Ports: map[model.PortKey]Port{1: {ID: "vm", Network: 1, Interface: "tap0", MAC: vmMAC, Addrs: []netip.Addr{addr("10.0.0.3")}, PortSecurity: true}},
 		Networks: map[model.NetworkKey]Network{
 			1: {ID: "tenant", MTU: 1450}, 2: {ID: "multi", MTU: 1450}},
 		Routers: map[model.RouterKey]Router{1: {ID: "peer"}, 2: {ID: "vtep"}},
 		FDB: map[FDBKey]FDBEntry{
-			{1, vmMAC}:     {Kind: FDBPort, Port: 1},
-			{1, tenantMAC}: {Kind: FDBRouter, Router: 1, Addr: addr("10.0.0.1")},
-			{2, mac1}:      {Kind: FDBRouter, Router: 1, Addr: addr("192.168.0.1")},
+			{1, vmMAC}:     {Kind: FDBPort, Port: 1, Host: "h"},
+			{1, tenantMAC}: {Kind: FDBRouter, Router: 1, Addr: addr("10.0.0.1"), Domain: 1},
+			{2, mac1}:      {Kind: FDBRouter, Router: 1, Addr: addr("192.168.0.1"), Domain: 1},
 			{2, mac2}:      remote,
 		},
 		Neighbors: map[NeighborKey]model.MAC{
@@ -114,6 +114,8 @@ func TestChapter(t *testing.T) {
 		},
 		VNIs:     map[VNIKey]model.NetworkKey{{tunnelA, 100}: 2},
 		Peers:    map[PeerKey]Peer{{tunnelA, tunnelB, 100}: {Network: 2, Gateway: "dev"}},
+		Members:  map[MemberKey]Member{{1, "h"}: {}},
+		Speakers: map[SpeakerKey]Speaker{{1, "h"}: {}},
 		Gateways: map[model.GatewayDeviceID]Gateway{"dev": {TunnelIP: tunnelA, Epoch: 3, Router: 2}},
 	}
 	if !got.Equal(want) {
@@ -147,15 +149,15 @@ func TestPieces(t *testing.T) {
 				}
 			}},
 		{name: "no remote-site port", change: func(c *chapter) { c.remotePort = nil },
-			fdb: map[FDBKey]*FDBEntry{remote: {Kind: FDBRemote, Addr: tunnelB, TunnelIP: tunnelA, VNI: 100, Gateway: "dev"}},
+			fdb: map[FDBKey]*FDBEntry{remote: {Kind: FDBRemote, Addr: tunnelB, TunnelIP: tunnelA, VNI: 100, Gateway: "dev", Host: "h"}},
 			check: func(t *testing.T, s State) {
 				if _, ok := s.Neighbors[NeighborKey{2, addr("192.168.0.2")}]; ok {
 					t.Error("a neighbor without a port")
 				}
 			}},
 		{name: "VNI of the connection", change: func(c *chapter) { c.gateway.VNI, c.conn.VNI, c.entry.VNI = 0, 7, 7 },
-			fdb: map[FDBKey]*FDBEntry{remote: {Kind: FDBRemote, Addr: tunnelB, TunnelIP: tunnelA, VNI: 7, Gateway: "dev"}}},
-		{name: "placed elsewhere", change: func(c *chapter) { c.place.Host = "other" }, fdb: map[FDBKey]*FDBEntry{remote: drop(reason.ConnectionMissing)},
+			fdb: map[FDBKey]*FDBEntry{remote: {Kind: FDBRemote, Addr: tunnelB, TunnelIP: tunnelA, VNI: 7, Gateway: "dev", Host: "h"}}},
+		{name: "placed elsewhere", change: func(c *chapter) { c.place.Host = "other" }, fdb: map[FDBKey]*FDBEntry{remote: {Kind: FDBRemote, Addr: tunnelB, TunnelIP: tunnelA, VNI: 100, Gateway: "dev", Host: "other"}},
 			check: func(t *testing.T, s State) {
 				if len(s.Gateways)+len(s.VNIs)+len(s.Peers) != 0 {
 					t.Errorf("%+v", s)
@@ -173,7 +175,12 @@ func TestPieces(t *testing.T) {
 					t.Errorf("%+v", s)
 				}
 			}},
-		{name: "VM bound elsewhere", change: func(c *chapter) { c.vm.HostID = "other" }, fdb: map[FDBKey]*FDBEntry{vm: drop(reason.DestinationUnbound)}},
+		{name: "VM bound elsewhere", change: func(c *chapter) { c.vm.HostID = "other" }, fdb: map[FDBKey]*FDBEntry{vm: {Kind: FDBPort, Port: 1, Host: "other"}},
+			check: func(t *testing.T, s State) {
+				if e := s.FDB[vm]; len(s.Ports) != 0 || s.Here(e) {
+					t.Errorf("%+v, here: %v", s.Ports, s.Here(e))
+				}
+			}},
 		{name: "VM without interface", change: func(c *chapter) { c.vm.Profile = nil }, fdb: map[FDBKey]*FDBEntry{vm: drop(reason.DestinationUnbound)}},
 		{name: "VM down", change: func(c *chapter) { c.vm.AdminStateUp = false }, fdb: map[FDBKey]*FDBEntry{vm: drop(reason.PortAdminDown)},
 			check: func(t *testing.T, s State) {
@@ -213,11 +220,11 @@ func TestPieces(t *testing.T) {
 			}},
 		{name: "remote-site port down", change: func(c *chapter) { c.remotePort.AdminStateUp = false }, fdb: map[FDBKey]*FDBEntry{remote: drop(reason.PortAdminDown)}},
 		{name: "a VM on the multi-site network has the MAC", more: []any{&model.Port{ID: "z", Key: 9, NetworkID: "multi", MAC: named(mac2), AdminStateUp: true, HostID: "h", Profile: profile("tap1")}},
-			fdb: map[FDBKey]*FDBEntry{remote: {Kind: FDBPort, Port: 9}}},
+			fdb: map[FDBKey]*FDBEntry{remote: {Kind: FDBPort, Port: 9, Host: "h"}}},
 		{name: "two ports on one interface", more: []any{&model.Port{ID: "z", Key: 9, NetworkID: "tenant", MAC: named(mac2), AdminStateUp: true, HostID: "h", Profile: profile("tap0")}},
-			fdb: map[FDBKey]*FDBEntry{vm: {Kind: FDBPort, Port: 1}, {1, mac2}: drop(reason.DestinationUnbound)}},
+			fdb: map[FDBKey]*FDBEntry{vm: {Kind: FDBPort, Port: 1, Host: "h"}, {1, mac2}: drop(reason.DestinationUnbound)}},
 		{name: "three sites", more: []any{&model.RemoteMACEntry{ID: "e3", DeviceID: "dev", MAC: named(vmMAC), VTEPAddress: addr("200.200.0.3"), VNI: 100}},
-			fdb: map[FDBKey]*FDBEntry{{2, vmMAC}: {Kind: FDBRemote, Addr: addr("200.200.0.3"), TunnelIP: tunnelA, VNI: 100, Gateway: "dev"}},
+			fdb: map[FDBKey]*FDBEntry{{2, vmMAC}: {Kind: FDBRemote, Addr: addr("200.200.0.3"), TunnelIP: tunnelA, VNI: 100, Gateway: "dev", Host: "h"}},
 			check: func(t *testing.T, s State) {
 				if len(s.Peers) != 2 {
 					t.Errorf("%+v", s.Peers)
@@ -339,7 +346,7 @@ func BenchmarkChange(b *testing.B) {
 	for _, n := range []int{100, 10_000} {
 		b.Run(fmt.Sprintf("port/%d", n), func(b *testing.B) {
 			t, c := bigSite(n)
-			compiler := NewCompiler(t, "h")
+			compiler := NewCompiler(t)
 			up, down := *c.vm, *c.vm
 			down.AdminStateUp = false
 			for b.Loop() {
@@ -349,7 +356,7 @@ func BenchmarkChange(b *testing.B) {
 		})
 		b.Run(fmt.Sprintf("entry/%d", n), func(b *testing.B) {
 			t, c := bigSite(n)
-			compiler := NewCompiler(t, "h")
+			compiler := NewCompiler(t)
 			for b.Loop() {
 				compiler.Apply(t.Apply(Change{Old: c.entry}))
 				compiler.Apply(t.Apply(Change{New: c.entry}))
@@ -358,7 +365,7 @@ func BenchmarkChange(b *testing.B) {
 		b.Run(fmt.Sprintf("whole/%d", n), func(b *testing.B) {
 			t, _ := bigSite(n)
 			for b.Loop() {
-				Compile(t, "h")
+				CompileSite(t)
 			}
 		})
 	}
@@ -375,5 +382,22 @@ func TestCostFollowsChange(t *testing.T) {
 		if n := len(d.ports) + len(d.fdb) + len(d.neighbors) + len(d.peers) + len(d.vnis) + len(d.networks) + len(d.routers) + len(d.gateways); n == 0 || n > 4 {
 			t.Errorf("%s: touches %d rows", name, n)
 		}
+	}
+}
+
+// TestCompileWhole: what is beyond a host's reach is there beside what the host has, and nothing of other
+// hosts.
+func TestCompileWhole(t *testing.T) {
+	c := newChapter()
+	c.vm.HostID, c.place.Host = "other", "other"
+	topo := NewTopology()
+	for _, o := range []any{c.tenant, c.multi, c.tenantSubnet, c.multiSubnet, c.vm, c.gatewayPort, c.peerPort, c.remotePort, c.router, c.vtep, c.device, c.place, c.entry, c.gateway, c.conn} {
+		topo.Apply(Change{New: o})
+	}
+	if s := Compile(topo, "h"); s.Len() != 0 {
+		t.Errorf("a host with nothing on it has %+v", s)
+	}
+	if s := CompileWhole(topo, "h"); len(s.Networks) != 2 || len(s.Routers) != 2 || len(s.Ports)+len(s.Gateways)+len(s.Peers) != 0 {
+		t.Errorf("%+v", s)
 	}
 }

@@ -1,50 +1,93 @@
 package hoststate
 
-import (
-	"github.com/causeway-net/causeway/internal/model"
-)
-
-// Compiler keeps one host's State up to date: after every change it is what
-// Compile would make of the topology, at a cost that follows the change. It is
-// for one goroutine, as the Topology is.
+// Compiler keeps the rows of a Site up to date: after every change they are what CompileSite
+// would make of the topology, at a cost that follows the change. Each row is worked out and
+// kept once, however many hosts want it. It is for one goroutine, as the Topology is.
 type Compiler struct {
-	view  view
-	state State
-	ways  map[model.RouterKey]ways
+	view   view
+	rows   map[Group]*GroupRows
+	hasher hasher
 }
 
-// NewCompiler compiles the present state of a host.
-func NewCompiler(t *Topology, host model.HostName) *Compiler {
-	c := &Compiler{view: view{t, host}, state: Compile(t, host), ways: map[model.RouterKey]ways{}}
-	for k := range t.routerByKey {
-		c.ways[k] = c.view.ways(k)
-	}
-	return c
-}
+// Changes are what has changed, by group: a row is never in both Set and Unset of one Delta,
+// which has no revision. They are shared by all who get them: nobody changes them.
+type Changes map[Group]*Delta
 
-// State is the host's state. The Compiler goes on changing it: Clone it to keep it.
-func (c *Compiler) State() State { return c.state }
-
-// Apply works the touched rows out again and tells what has changed. Revision is
-// the caller's to set.
-func (c *Compiler) Apply(touched Touched) Delta {
-	d := Delta{Set: NewState()}
-	for _, t := range tables {
-		t.update(c.view, &c.state, &touched, &d)
+func (c Changes) of(g Group) *Delta {
+	if c == nil {
+		return &Delta{} // nobody wants to know
 	}
-	for k := range touched.routers {
-		c.applyWays(k, &d)
+	d := c[g]
+	if d == nil {
+		d = &Delta{}
+		c[g] = d
 	}
 	return d
 }
 
-func (c *Compiler) applyWays(k model.RouterKey, d *Delta) {
-	old, now := c.ways[k], c.view.ways(k)
-	Routes.replace(&c.state, d, old.routes, now.routes)
-	Hops.replace(&c.state, d, old.hops, now.hops)
-	if now.routes == nil {
-		delete(c.ways, k)
-		return
+// NewCompiler compiles the present rows of a site.
+func NewCompiler(t *Topology) *Compiler {
+	return &Compiler{view: view{t}, rows: CompileSite(t).rows}
+}
+
+// Site are the present rows. The Compiler goes on changing them.
+func (c *Compiler) Site() Site { return Site{c.rows} }
+
+// Rows are a group's present rows; nil: there are none. The Compiler goes on changing them.
+func (c *Compiler) Rows(g Group) *GroupRows { return c.rows[g] }
+
+// Len is how many rows a group has.
+func (c *Compiler) Len(g Group) int {
+	if r := c.rows[g]; r != nil {
+		return r.Len
 	}
-	c.ways[k] = now
+	return 0
+}
+
+// Digest is that of a group's rows.
+func (c *Compiler) Digest(g Group) Digest {
+	if r := c.rows[g]; r != nil {
+		return r.Digest
+	}
+	return Digest{}
+}
+
+// Digests are those of some groups.
+func (c *Compiler) Digests(groups map[Group]struct{}) Digests {
+	ds := make(Digests, len(groups))
+	for g := range groups {
+		if r := c.rows[g]; r != nil {
+			ds[g.Own()] = r.Digest
+		}
+	}
+	return ds
+}
+
+// OlderDigests are those of what an agent from before the fabric has of some groups.
+func (c *Compiler) OlderDigests(groups map[Group]struct{}) Digests {
+	ds := make(Digests, len(groups))
+	for g := range groups {
+		if r := c.rows[g]; r != nil && r.Older != (Digest{}) {
+			ds[g.Own()] = r.Older
+		}
+	}
+	return ds
+}
+
+// Apply works the touched rows out again and tells what has changed.
+func (c *Compiler) Apply(touched Touched) Changes {
+	out := Changes{}
+	c.work(touched, out)
+	return out
+}
+
+func (c *Compiler) work(touched Touched, out Changes) {
+	for _, t := range tables {
+		t.update(c, &touched, out)
+	}
+	for k := range touched.routers {
+		w := c.view.ways(k.key)
+		Routes.replace(c, k.in, w.routes, out)
+		Hops.replace(c, k.in, w.hops, out)
+	}
 }

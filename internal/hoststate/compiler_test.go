@@ -3,11 +3,14 @@ package hoststate
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/testutil"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 )
@@ -46,7 +49,7 @@ func ip(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i / 8), b
 
 func (s *site) draw() (string, any) {
 	id := fmt.Sprint(s.pick("id", 3))
-	kind := rapid.SampledFrom([]string{"net", "subnet", "port", "port", "port", "router", "device", "place", "entry", "entry", "gateway", "conn", "learned"}).Draw(s.t, "kind")
+	kind := rapid.SampledFrom([]string{"net", "subnet", "port", "port", "port", "router", "device", "place", "entry", "entry", "gateway", "conn", "learned", "host"}).Draw(s.t, "kind")
 	ref := kind + id
 	old := s.live[ref]
 	net := model.NetworkID(fmt.Sprint(s.pick("network", 3)))
@@ -54,6 +57,7 @@ func (s *site) draw() (string, any) {
 	switch kind {
 	case "net":
 		n := &model.Network{ID: model.NetworkID(id), AdminStateUp: s.flag("up"), MTU: 1450 + s.pick("mtu", 2)}
+		n.Shared, n.CreatedAt = s.flag("shared"), time.Unix(int64(s.pick("age", 3)), 0)
 		if !s.flag("overlay") {
 			n.Type = model.NetworkUplink
 		}
@@ -72,7 +76,7 @@ func (s *site) draw() (string, any) {
 		bits := 24 + s.pick("bits", 2)
 		return ref, &model.Subnet{ID: model.SubnetID(id), NetworkID: net, CIDR: netip.PrefixFrom(ip(8*s.pick("cidr", 2)), bits)}
 	case "port":
-		id = fmt.Sprint(s.pick("port id", 7))
+		id = fmt.Sprint(s.pick("port id", 9))
 		ref = kind + id
 		old = s.live[ref]
 		p := &model.Port{ID: model.PortID(id), NetworkID: net, AdminStateUp: s.flag("up"), PortSecurity: s.flag("security"),
@@ -91,11 +95,14 @@ func (s *site) draw() (string, any) {
 		case 0:
 			p.DeviceOwner = "network:remote_site"
 		case 1, 2:
-			p.DeviceOwner, p.DeviceID = model.OwnerRouterInterface, fmt.Sprint(s.pick("router", 3))
+			p.DeviceOwner, p.DeviceID = model.OwnerRouterInterface, fmt.Sprint(s.pick("router", 4))
 		}
 		if s.flag("bound") {
-			p.HostID = model.HostName(fmt.Sprint("h", s.pick("host", 2)))
+			p.HostID = model.HostName(fmt.Sprint("h", s.pick("host", 3)))
 			p.Profile = profile(fmt.Sprint("if", s.pick("interface", 3)))
+			if stage := model.MoveStage(s.pick("move", 6)); stage >= model.MoveAccept && stage <= model.MoveSwitched {
+				p.Move = &model.Move{Host: model.HostName(fmt.Sprint("h", s.pick("former host", 3))), Interface: fmt.Sprint("if", s.pick("former interface", 3)), Stage: stage}
+			}
 		}
 		if o, ok := old.(*model.Port); ok {
 			p.Key = o.Key
@@ -109,6 +116,9 @@ func (s *site) draw() (string, any) {
 		}
 		return ref, p
 	case "router":
+		id = fmt.Sprint(s.pick("router id", 4))
+		ref = kind + id
+		old = s.live[ref]
 		r := &model.Router{ID: model.RouterID(id), AdminStateUp: s.flag("up")}
 		for range s.pick("routes", 5) {
 			r.Routes = append(r.Routes, model.HostRoute{
@@ -131,12 +141,22 @@ func (s *site) draw() (string, any) {
 		}
 		return ref, &model.GatewayDevice{ID: model.GatewayDeviceID(id), Type: deviceTypes[s.pick("type", len(deviceTypes))], ResourceID: fmt.Sprint(s.pick("router", 3)), TunnelIP: ip(20 + s.pick("tunnel", 3))}
 	case "place":
-		return ref, &model.Placement{DeviceID: model.GatewayDeviceID(id), Host: model.HostName(fmt.Sprint("h", s.pick("host", 2))), Epoch: uint64(s.pick("epoch", 2))}
+		p := &model.Placement{DeviceID: model.GatewayDeviceID(id), Host: model.HostName(fmt.Sprint("h", s.pick("host", 3))), Epoch: uint64(s.pick("epoch", 2))}
+		if other := model.HostName(fmt.Sprint("h", s.pick("other", 3))); s.pick("moves", 2) == 1 && other != p.Host {
+			p.Other, p.Stage = other, model.MoveStage(1+s.pick("stage", 4))
+		}
+		return ref, p
 	case "entry":
 		return ref, &model.RemoteMACEntry{ID: model.RemoteMACEntryID(id), DeviceID: model.GatewayDeviceID(fmt.Sprint(s.pick("device", 2))),
 			MAC: model.NamedMAC{MAC: model.MAC{2, 0, 0, 0, 0, byte(s.pick("mac", 5))}}, VTEPAddress: ip(30 + s.pick("vtep", 2)), VNI: max(vni, 1)}
 	case "gateway":
 		return ref, &model.L2Gateway{ID: model.L2GatewayID(id), DeviceID: model.GatewayDeviceID(fmt.Sprint(s.pick("device", 2))), VNI: vni}
+	case "host":
+		h := &model.Host{Name: model.HostName("h" + id), AckedRevision: int64(s.pick("acked", 3)), Gone: s.pick("gone", 2) == 0}
+		if s.flag("fabric") {
+			h.Fabric = model.Fabric{Addr: ip(40 + s.pick("fabric address", 3)), Port: uint16(4798 + s.pick("fabric port", 2)), MTU: 1500 * s.pick("fabric MTU", 2)}
+		}
+		return ref, h
 	case "learned":
 		l := &model.LearnedMACs{ConnectionID: model.L2GatewayConnectionID(id)}
 		for i := range byte(5) {
@@ -207,47 +227,118 @@ func (s *site) seed() []Change {
 	return changes
 }
 
-// TestCompilerEqualsCompile: whatever changes, in whatever order, a Compiler's
-// state is that of a topology built anew in another order, and its deltas lead
-// there.
+// follower keeps a host's state by what changes, as a host is sent it.
+type follower struct {
+	host  model.HostName
+	state State
+}
+
+func (f *follower) follow(c *Compiler, in *Interest, changes Changes, moves map[model.HostName]Move) {
+	m := moves[f.host]
+	var parts []*Delta
+	for g, x := range changes {
+		if _, wants := in.Of(f.host).Groups[g]; wants && !slices.Contains(m.Gained, g) {
+			parts = append(parts, x)
+		}
+	}
+	for _, g := range m.Gained {
+		if rows := c.Rows(g); rows != nil {
+			parts = append(parts, &Delta{Set: rows.State})
+		}
+	}
+	d := Join(parts)
+	d.Replaced = slices.Concat(m.Gained, m.Lost)
+	f.state.Apply(f.state.Resolve(d))
+}
+
+// TestCompilerEqualsCompile: whatever changes, in whatever order, a Compiler's rows and what an
+// Interest says are those of a topology built anew in another order; what they say has
+// changed leads there on every host, and the digests of what the host has are theirs.
 func TestCompilerEqualsCompile(t *testing.T) {
-	seen := struct{ remote, learned, peers, uplinks, underlay, via, drops int }{}
-	rapid.Check(t, func(t *rapid.T) {
+	seen := struct{ hosts, members, speakers, pairsAfar, openAfar, merged, split, remote, learned, peers, uplinks, underlay, via, drops, vlans, gained, lost, elsewhere int }{}
+	check := func(t *rapid.T) {
 		s := &site{t: t}
 		topo := NewTopology()
 		topo.Apply(s.seed()...)
-		hosts := []model.HostName{"h0", "h1"}
-		compilers, states := []*Compiler{}, []State{}
-		for _, h := range hosts {
-			c := NewCompiler(topo, h)
-			compilers, states = append(compilers, c), append(states, c.State().Clone())
+		most := rapid.IntRange(2, 14).Draw(t, "most groups")
+		c, in := NewCompiler(topo), NewInterest(topo, most)
+		var hosts []*follower
+		for _, h := range []model.HostName{"h0", "h1", "h2"} {
+			hosts = append(hosts, &follower{h, c.Site().Cut(in.Add(h))})
 		}
 		for range rapid.IntRange(30, 60).Draw(t, "batches") {
 			var batch []Change
 			for range rapid.IntRange(1, 4).Draw(t, "changes") {
 				batch = append(batch, s.change())
 			}
+			before := domainsOf(topo)
 			touched := topo.Apply(batch...)
+			names := domainsOf(topo)
+			for r, name := range names {
+				for q, other := range names {
+					was, too := before[r], before[q]
+					switch {
+					case was == 0 || too == 0 || name == 0 || other == 0:
+					case was != too && name == other:
+						seen.merged++
+					case was == too && name != other:
+						seen.split++
+					}
+				}
+			}
+			changes, moves := c.Apply(touched), in.Update(touched)
 			fresh := NewTopology()
 			for _, o := range s.live {
 				fresh.Apply(Change{New: o})
 			}
-			for i, c := range compilers {
-				d := c.Apply(touched)
-				states[i].Apply(d)
-				want := Compile(fresh, hosts[i])
-				if got := c.State(); !got.Equal(want) {
-					t.Fatalf("after %s on %s (-want +got):\n%s", show(batch), hosts[i], diff(want, got))
+			site := CompileSite(fresh)
+			if want := floodDomains(s.live); !maps.Equal(names, want) || !maps.Equal(domainsOf(fresh), want) {
+				t.Fatalf("after %s the routers' domains are %v, anew %v, and by a flood %v", show(batch), names, domainsOf(fresh), want)
+			}
+			checkFabric(t, site, s.live)
+			if len(site.rows) != len(c.rows) {
+				t.Fatalf("%d groups with rows, not %d", len(c.rows), len(site.rows))
+			}
+			for g, want := range site.rows {
+				if got := c.rows[g]; got == nil || !got.Equal(want.State) || got.Digest != want.Digest || got.Older != want.Older || got.Len != want.State.Len() {
+					t.Fatalf("group %+v after %s: %+v, want %+v", g, show(batch), got, want)
 				}
-				if !states[i].Equal(want) {
-					t.Fatalf("deltas, after %s on %s (-want +got):\n%s", show(batch), hosts[i], diff(want, states[i]))
+			}
+			for _, f := range hosts {
+				m := moves[f.host]
+				seen.gained, seen.lost = seen.gained+len(m.Gained), seen.lost+len(m.Lost)
+				f.follow(c, in, changes, moves)
+				wants := Wants(fresh, f.host, most)
+				if got := in.Of(f.host); !maps.Equal(got.Groups, wants.Groups) || got.Cut != wants.Cut {
+					t.Fatalf("after %s, %s wants %v, not %v", show(batch), f.host, got, wants)
 				}
+				want := site.Cut(wants)
+				if !f.state.Equal(want) {
+					t.Fatalf("deltas, after %s on %s (-want +got):\n%s", show(batch), f.host, diff(want, f.state))
+				}
+				if !maps.Equal(f.state.Digests(), c.Digests(wants.Groups)) {
+					t.Fatalf("after %s the digests of %s are others than the site's", show(batch), f.host)
+				}
+				if older := withoutFabric(f.state); !maps.Equal(older.Digests(), c.OlderDigests(wants.WithoutFabric().Groups)) {
+					t.Fatalf("after %s the digests of %s, were it older, are others than the site's", show(batch), f.host)
+				}
+				for _, v := range want.HostPairs {
+					if v.Port != 0 {
+						seen.pairsAfar++
+					} else {
+						seen.openAfar++
+					}
+				}
+				seen.hosts, seen.members, seen.speakers = seen.hosts+len(want.Hosts), seen.members+len(want.Members), seen.speakers+len(want.Speakers)
 				for _, e := range want.FDB {
 					switch e.Kind {
 					case FDBRemote:
 						seen.remote++
 						if e.Addr.Less(ip(30)) { // that of a switch
 							seen.learned++
+						}
+						if !want.Here(e) {
+							seen.elsewhere++
 						}
 					case FDBDrop:
 						seen.drops++
@@ -263,12 +354,15 @@ func TestCompilerEqualsCompile(t *testing.T) {
 					}
 				}
 				seen.peers += len(want.Peers)
+				seen.vlans += len(want.VLANs)
 			}
 		}
-	})
-	if seen.remote == 0 || seen.learned == 0 || seen.peers == 0 || seen.uplinks == 0 || seen.underlay == 0 || seen.via == 0 || seen.drops == 0 {
-		t.Errorf("the random sites are too poor: %+v", seen)
 	}
+	testutil.UntilMet(t, func() { rapid.Check(t, check) }, func() bool {
+		return seen.hosts > 0 && seen.pairsAfar > 0 && seen.openAfar > 0 && seen.members > 0 && seen.speakers > 0 && seen.merged > 0 && seen.split > 0 &&
+			seen.remote > 0 && seen.learned > 0 && seen.peers > 0 && seen.uplinks > 0 && seen.underlay > 0 && seen.via > 0 && seen.drops > 0 &&
+			seen.vlans > 0 && seen.gained > 0 && seen.lost > 0 && seen.elsewhere > 0
+	}, &seen)
 }
 
 func show(batch []Change) string {

@@ -16,6 +16,9 @@ type Delta struct {
 	Full     bool  // Set is everything there is; forget the rest
 	Set      State
 	Unset    Keys
+	// Replaced are groups of which Set has all rows: others of theirs go. State.Resolve
+	// says which those are; nothing else heeds it.
+	Replaced []Group
 }
 
 // Keys names rows of a State.
@@ -31,6 +34,10 @@ type Keys struct {
 	Peers     []PeerKey
 	Gateways  []model.GatewayDeviceID
 	VLANs     []VLANKey
+	Hosts     []model.HostName
+	Members   []MemberKey
+	Speakers  []SpeakerKey
+	HostPairs []HostPairKey
 }
 
 // NewState makes an empty State with all its maps.
@@ -129,7 +136,9 @@ func (k Keys) Len() int {
 }
 
 // Empty tells whether the delta changes nothing but the revision.
-func (d Delta) Empty() bool { return !d.Full && d.Set.Len() == 0 && d.Unset.Len() == 0 }
+func (d Delta) Empty() bool {
+	return !d.Full && d.Set.Len() == 0 && d.Unset.Len() == 0 && len(d.Replaced) == 0
+}
 
 // Compare orders keys by network, then MAC.
 func (k FDBKey) Compare(l FDBKey) int {
@@ -163,6 +172,32 @@ func (k VLANKey) Compare(l VLANKey) int {
 // Compare orders keys by tunnel IP, VNI, then remote address.
 func (k PeerKey) Compare(l PeerKey) int {
 	return cmp.Or(k.TunnelIP.Compare(l.TunnelIP), cmp.Compare(k.VNI, l.VNI), k.Remote.Compare(l.Remote))
+}
+
+// Compare orders keys by network, then host.
+func (k MemberKey) Compare(l MemberKey) int {
+	return cmp.Or(cmp.Compare(k.Network, l.Network), cmp.Compare(k.Host, l.Host))
+}
+
+// Compare orders keys by domain, then host.
+func (k SpeakerKey) Compare(l SpeakerKey) int {
+	return cmp.Or(cmp.Compare(k.Domain, l.Domain), cmp.Compare(k.Host, l.Host))
+}
+
+// Compare orders keys by network, then host, MAC and prefix.
+func (k HostPairKey) Compare(l HostPairKey) int {
+	return cmp.Or(cmp.Compare(k.Network, l.Network), cmp.Compare(k.Host, l.Host), slices.Compare(k.MAC[:], l.MAC[:]),
+		k.Prefix.Addr().Compare(l.Prefix.Addr()), cmp.Compare(k.Prefix.Bits(), l.Prefix.Bits()))
+}
+
+// Join is one delta of those of several groups, with maps of its own. A row that one group has
+// lost and another has now is set.
+func Join(parts []*Delta) Delta {
+	var d Delta
+	for _, t := range tables {
+		t.join(&d, parts)
+	}
+	return d
 }
 
 // Merge makes d lead through next as well. Cost follows next, and what d unsets.

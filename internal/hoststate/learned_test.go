@@ -28,7 +28,7 @@ func TestLearnedMACs(t *testing.T) {
 		}
 		return out
 	}
-	remote := FDBEntry{Kind: FDBRemote, Addr: ip(2), TunnelIP: ip(1), VNI: 100, Gateway: "own"}
+	remote := FDBEntry{Kind: FDBRemote, Addr: ip(2), TunnelIP: ip(1), VNI: 100, Gateway: "own", Host: "h"}
 	peer := PeerKey{TunnelIP: ip(1), Remote: ip(2), VNI: 100}
 	for _, c := range []struct {
 		name    string
@@ -42,17 +42,17 @@ func TestLearnedMACs(t *testing.T) {
 		{"no VTEP router", []Change{{Old: &model.L2GatewayConnection{ID: "c-own", L2GatewayID: "g-own", NetworkID: "net"}}}, nil, false},
 		{"no switch", []Change{{Old: &model.GatewayDevice{ID: "switch", Type: model.HWVTEP, TunnelIP: ip(2)}}}, nil, false},
 		{"the switch has moved", []Change{{New: &model.GatewayDevice{ID: "switch", Type: model.HWVTEP, TunnelIP: ip(3)}}},
-			map[model.MAC]FDBEntry{mac(1): {Kind: FDBRemote, Addr: ip(3), TunnelIP: ip(1), VNI: 100, Gateway: "own"}}, false},
+			map[model.MAC]FDBEntry{mac(1): {Kind: FDBRemote, Addr: ip(3), TunnelIP: ip(1), VNI: 100, Gateway: "own", Host: "h"}}, false},
 		{"a written row comes first", []Change{{New: &model.RemoteMACEntry{ID: "f", DeviceID: "own", MAC: model.NamedMAC{MAC: mac(1)}, VTEPAddress: ip(9), VNI: 100}}},
-			map[model.MAC]FDBEntry{mac(1): {Kind: FDBRemote, Addr: ip(9), TunnelIP: ip(1), VNI: 100, Gateway: "own"}, mac(2): remote}, true},
+			map[model.MAC]FDBEntry{mac(1): {Kind: FDBRemote, Addr: ip(9), TunnelIP: ip(1), VNI: 100, Gateway: "own", Host: "h"}, mac(2): remote}, true},
 		{"a port of the network comes first", []Change{{New: &model.Port{ID: "p", Key: 3, NetworkID: "net", MAC: model.NamedMAC{MAC: mac(1)}, AdminStateUp: true, HostID: "h", Profile: profile("if0")}}},
-			map[model.MAC]FDBEntry{mac(1): {Kind: FDBPort, Port: 3}}, true},
+			map[model.MAC]FDBEntry{mac(1): {Kind: FDBPort, Port: 3, Host: "h"}}, true},
 		{"another switch reports what this one has forgotten", []Change{
 			{New: &model.GatewayDevice{ID: "z", Type: model.HWVTEP, TunnelIP: ip(4)}},
 			{New: &model.L2Gateway{ID: "g-z", DeviceID: "z", VNI: 100}},
 			{New: &model.L2GatewayConnection{ID: "z", L2GatewayID: "g-z", NetworkID: "net"}},
 			{New: &model.LearnedMACs{ConnectionID: "z", MACs: []model.MAC{mac(2)}}},
-		}, map[model.MAC]FDBEntry{mac(1): remote, mac(2): {Kind: FDBRemote, Addr: ip(4), TunnelIP: ip(1), VNI: 100, Gateway: "own"}}, true},
+		}, map[model.MAC]FDBEntry{mac(1): remote, mac(2): {Kind: FDBRemote, Addr: ip(4), TunnelIP: ip(1), VNI: 100, Gateway: "own", Host: "h"}}, true},
 		{"forgotten altogether", []Change{{Old: &model.LearnedMACs{ConnectionID: "c-switch"}}}, nil, false},
 	} {
 		topo := NewTopology()

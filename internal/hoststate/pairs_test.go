@@ -66,3 +66,50 @@ func TestPairs(t *testing.T) {
 		t.Error("no pair covers nothing")
 	}
 }
+
+// TestHostPairOfAPortThatIsUp: of a host's ports with the same pair, others hear of one that is up: nothing reaches the others.
+func TestHostPairOfAPortThatIsUp(t *testing.T) {
+	vip := prefix("10.0.0.99/32")
+	vrrp := model.MustMAC("00:00:5e:00:01:07")
+	k := HostPairKey{Network: 1, Host: "h", MAC: vrrp, Prefix: vip}
+	net := &model.Network{ID: "n", Key: 1, AdminStateUp: true}
+	port := func(id string, key model.PortKey) *model.Port {
+		return &model.Port{ID: model.PortID(id), Key: key, NetworkID: "n", MAC: named(model.MAC{2, 0, 0, 0, 0, byte(key)}), AdminStateUp: true, PortSecurity: true,
+			HostID: "h", Profile: profile("tap" + id), AllowedPairs: []model.AllowedPair{allowed("10.0.0.99", vrrp.String())}}
+	}
+	top := NewTopology()
+	top.Apply(Change{New: net})
+	c := NewCompiler(top)
+	now := map[string]*model.Port{}
+	for _, s := range []struct {
+		what string
+		id   string
+		set  func(*model.Port)
+		want model.PortKey
+	}{
+		{"a alone", "a", func(*model.Port) {}, 1},
+		{"b comes", "b", func(*model.Port) {}, 1},
+		{"a goes down", "a", func(p *model.Port) { p.AdminStateUp = false }, 2},
+		{"a comes up", "a", func(p *model.Port) { p.AdminStateUp = true }, 1},
+		{"nothing is learned of a", "a", func(p *model.Port) { p.AllowedPairs, p.PortSecurity, p.MAC = nil, false, named(vrrp) }, 2},
+		{"b is down", "b", func(p *model.Port) { p.AdminStateUp = false }, 2},
+	} {
+		p := port(s.id, map[string]model.PortKey{"a": 1, "b": 2}[s.id])
+		old := now[s.id]
+		if old != nil {
+			*p = *old
+		}
+		s.set(p)
+		ch := Change{New: p}
+		if old != nil {
+			ch.Old = old
+		}
+		now[s.id] = p
+		c.Apply(top.Apply(ch))
+		for what, got := range map[string]HostPair{"anew": Compile(top, "h").HostPairs[k], "after the change": c.rows[k.group()].HostPairs[k]} {
+			if got.Port != s.want {
+				t.Errorf("%s: the pair is of %+v %s, want port %d", s.what, got, what, s.want)
+			}
+		}
+	}
+}

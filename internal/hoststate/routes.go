@@ -134,10 +134,11 @@ func inOrderOfNextHop(routes []model.HostRoute) []model.HostRoute {
 	return slices.SortedFunc(slices.Values(routes), less)
 }
 
-// gateway is a device that this host serves. Its VTEP router is the edge router
-// where one of the router's ports is an interface of this host on an uplink
+// gateway is a device that a host serves. Its VTEP router is the edge router
+// where one of the router's ports is an interface of that host on an uplink
 // network. Routes through an uplink that is down are left out.
-func (v view) gateway(id model.GatewayDeviceID) (Gateway, bool) {
+func (v view) gateway(k at[model.GatewayDeviceID]) (Gateway, bool) {
+	id := k.key
 	dev := v.served(id)
 	if dev == nil {
 		return Gateway{}, false
@@ -147,7 +148,7 @@ func (v view) gateway(id model.GatewayDeviceID) (Gateway, bool) {
 	var up []leg
 	seen := map[*port]bool{}
 	for _, l := range v.legs(r.ID) {
-		if l.network.Type != model.NetworkUplink || !v.boundHere(l.port) {
+		if l.network.Type != model.NetworkUplink || !v.boundAt(l.port, v.t.placements[id].Host) {
 			continue
 		}
 		isDown := !l.port.AdminStateUp || !l.network.AdminStateUp || !r.AdminStateUp

@@ -15,7 +15,8 @@ import (
 )
 
 // State is everything one host needs. The zero value is an empty host.
-// States are compared and streamed by row; rows are values and never shared.
+// States are compared and streamed by row; rows never change, and may be shared. No row depends on the host: which are
+// its own, and whether what they lead to is on it, follows from what rows there are (State.Here).
 type State struct {
 	Ports     map[model.PortKey]Port
 	Networks  map[model.NetworkKey]Network
@@ -28,6 +29,10 @@ type State struct {
 	Peers     map[PeerKey]Peer
 	Gateways  map[model.GatewayDeviceID]Gateway
 	VLANs     map[VLANKey]VLAN
+	Hosts     map[model.HostName]Host
+	Members   map[MemberKey]Member
+	Speakers  map[SpeakerKey]Speaker
+	HostPairs map[HostPairKey]HostPair
 }
 
 // Port is a port bound to an interface of this host.
@@ -80,7 +85,7 @@ type FDBKey struct {
 type FDBKind uint8
 
 const (
-	FDBPort   FDBKind = iota + 1 // a port of this host
+	FDBPort   FDBKind = iota + 1 // a port of a host of the site
 	FDBRouter                    // a router's interface
 	FDBRemote                    // a VTEP at another site
 	FDBDrop                      // known, and not reachable: see Drop
@@ -102,6 +107,28 @@ type FDBEntry struct {
 	Drop     reason.Reason         // FDBDrop
 	// Project is whose it is, where that is not the network's: a port of a shared network.
 	Project model.ProjectID
+	// Host is where the port is (FDBPort), or who serves the gateway device (FDBRemote).
+	Host model.HostName
+	// Also is another host that has it too, while it moves from one to the other (FDBPort, FDBRemote): frames go to
+	// Host, and are taken from both.
+	Also model.HostName
+	// Domain is the domain of the router (FDBRouter): the key of one of the overlay networks that hang together with it by
+	// router interfaces. A controller of an older release names it by the least key of the routers.
+	Domain model.NetworkKey
+}
+
+// Here tells whether what an entry leads to is on the host whose State it is: the port, or
+// the gateway device. What is elsewhere cannot be reached.
+func (s *State) Here(e FDBEntry) bool {
+	switch e.Kind {
+	case FDBPort:
+		_, ok := s.Ports[e.Port]
+		return ok
+	case FDBRemote:
+		_, ok := s.Gateways[e.Gateway]
+		return ok
+	}
+	return true
 }
 
 // NeighborKey is the key of the ARP table: which MAC has this address. The answer
@@ -186,6 +213,62 @@ type VLAN struct {
 	// interface's port, NetworkAdminDown).
 	Drop reason.Reason
 }
+
+// Host is a host of the site that is on the fabric.
+type Host struct {
+	Addr netip.Addr // on the fabric
+	Port uint16     // UDP
+	MTU  int        // bytes of the largest IP packet of its underlay on the fabric; 0: unknown
+}
+
+// MemberKey names a host that takes frames of a network.
+type MemberKey struct {
+	Network model.NetworkKey
+	Host    model.HostName
+}
+
+// Member says that the host has a port that is bound and not down on the network: flooded
+// frames go to it.
+type Member struct{}
+
+// SpeakerKey names a host that may send frames from the MACs of a domain's routers.
+type SpeakerKey struct {
+	Domain model.NetworkKey
+	Host   model.HostName
+}
+
+// Speaker says that packets may enter the domain at the host: it has a bound port, a VLAN or a gateway
+// device on a network of it.
+type Speaker struct{}
+
+// HostPairKey names what a port of a host may send from that is not its own: an address of Prefix with MAC, or
+// where Prefix is the zero Prefix the MAC itself.
+type HostPairKey struct {
+	Network model.NetworkKey
+	Host    model.HostName
+	MAC     model.MAC
+	Prefix  netip.Prefix // masked
+}
+
+// HostPair says who may: a bound port of the host by an allowed address pair. Other hosts learn from the
+// host's announcements that the port has such an address or MAC. Of several ports it is the one with the least id.
+type HostPair struct {
+	// Port is 0 where the port has no port security: it may send from any address, and nothing is learned of that.
+	Port model.PortKey
+	MAC  model.MAC // the port's own
+}
+
+// GobEncode encodes no bytes: gob takes no struct without fields by itself.
+func (Member) GobEncode() ([]byte, error) { return nil, nil }
+
+// GobDecode reads nothing.
+func (*Member) GobDecode([]byte) error { return nil }
+
+// GobEncode encodes no bytes, as Member's.
+func (Speaker) GobEncode() ([]byte, error) { return nil, nil }
+
+// GobDecode reads nothing.
+func (*Speaker) GobDecode([]byte) error { return nil }
 
 // Gateway is a gateway device that this host serves.
 type Gateway struct {

@@ -52,6 +52,9 @@ func TestEqualLooksAtAllFields(t *testing.T) {
 			if st[0].Equal(st[1]) || hoststate.Diff(st[0], st[1]).Set.Len() != 1 {
 				t.Errorf("a change of %s is overlooked", field)
 			}
+			if st[0].Digests().Total() == st[1].Digests().Total() {
+				t.Errorf("a change of %s does not change the digest", field)
+			}
 		}
 	}
 }

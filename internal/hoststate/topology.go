@@ -35,16 +35,27 @@ type Topology struct {
 	portByKey    map[model.PortKey]*port
 	routerByKey  map[model.RouterKey]*model.Router
 
+	fabric  map[model.HostName]Host // hosts that are on it
+	domains domains
+
 	// Small sets, in order of id.
 	portsByMAC   map[networkMAC][]*port
 	portsByIP    map[networkIP][]*port
 	portsByPlace map[place][]*port
 
-	portsOfNetwork   group[model.NetworkID, model.PortID, *port]
+	// Most ports are in these two: a set takes less.
+	portsOfNetwork   group[model.NetworkID, *port, struct{}]
+	unboundOfNetwork group[model.NetworkID, *port, struct{}] // see (*port).unbound
+
+	// What is on which host: ports that name an interface, and placed gateway devices.
+	placedOfNetwork group[networkHost, model.PortID, *port]
+	hostsOfNetwork  group[model.NetworkID, model.HostName, struct{}]
+	networksOfHost  group[model.HostName, model.NetworkID, struct{}]
+	placedOnHost    group[model.HostName, model.GatewayDeviceID, *model.Placement]
+
 	remoteOfNetwork  group[model.NetworkID, model.PortID, *port] // remote-site ports
 	ifacesOfNetwork  group[model.NetworkID, model.PortID, *port] // router interfaces
 	pairedOfNetwork  group[model.NetworkID, model.PortID, *port] // with allowed address pairs
-	unboundOfNetwork group[model.NetworkID, model.PortID, *port] // see (*port).unbound
 	ifacesOfRouter   group[model.RouterID, model.PortID, *port]
 	devicesOfRouter  group[model.RouterID, model.GatewayDeviceID, *model.GatewayDevice]
 	devicesByTunnel  group[netip.Addr, model.GatewayDeviceID, *model.GatewayDevice]
@@ -75,6 +86,10 @@ type (
 	networkIP struct {
 		network model.NetworkID
 		ip      netip.Addr
+	}
+	networkHost struct {
+		network model.NetworkID
+		host    model.HostName
 	}
 	place struct {
 		host  model.HostName
@@ -137,15 +152,23 @@ func NewTopology() *Topology {
 		portByKey:    map[model.PortKey]*port{},
 		routerByKey:  map[model.RouterKey]*model.Router{},
 
+		fabric:  map[model.HostName]Host{},
+		domains: newDomains(),
+
 		portsByMAC:   map[networkMAC][]*port{},
 		portsByIP:    map[networkIP][]*port{},
 		portsByPlace: map[place][]*port{},
 
-		portsOfNetwork:   group[model.NetworkID, model.PortID, *port]{},
+		placedOfNetwork: group[networkHost, model.PortID, *port]{},
+		hostsOfNetwork:  group[model.NetworkID, model.HostName, struct{}]{},
+		networksOfHost:  group[model.HostName, model.NetworkID, struct{}]{},
+		placedOnHost:    group[model.HostName, model.GatewayDeviceID, *model.Placement]{},
+
+		portsOfNetwork:   group[model.NetworkID, *port, struct{}]{},
 		remoteOfNetwork:  group[model.NetworkID, model.PortID, *port]{},
 		ifacesOfNetwork:  group[model.NetworkID, model.PortID, *port]{},
 		pairedOfNetwork:  group[model.NetworkID, model.PortID, *port]{},
-		unboundOfNetwork: group[model.NetworkID, model.PortID, *port]{},
+		unboundOfNetwork: group[model.NetworkID, *port, struct{}]{},
 		ifacesOfRouter:   group[model.RouterID, model.PortID, *port]{},
 		devicesOfRouter:  group[model.RouterID, model.GatewayDeviceID, *model.GatewayDevice]{},
 		devicesByTunnel:  group[netip.Addr, model.GatewayDeviceID, *model.GatewayDevice]{},
@@ -163,7 +186,7 @@ func NewTopology() *Topology {
 
 // Change is one resource's change: pointers to one of model's types. New is nil
 // after a deletion, Old nil before a creation. Types that say nothing about
-// forwarding (Host, PortState) are ignored.
+// forwarding (PortState) are ignored.
 type Change struct{ Old, New any }
 
 // Apply takes changes in, and tells which rows of any host they may concern.
@@ -197,6 +220,8 @@ func (t *Topology) Apply(changes ...Change) Touched {
 			t.changeGateway(o.ID, as[model.L2Gateway](c.New), touched)
 		case *model.L2GatewayConnection:
 			t.changeConn(o.ID, as[model.L2GatewayConnection](c.New), touched)
+		case *model.Host:
+			t.changeHost(o.Name, as[model.Host](c.New), touched)
 		case *model.LearnedMACs:
 			t.changeLearned(o.ConnectionID, as[model.LearnedMACs](c.New))
 		}
@@ -229,9 +254,13 @@ func (t *Topology) changeNetwork(id model.NetworkID, n *model.Network, d Touched
 	old := t.networks[id]
 	whole := old == nil || n == nil || old.Key != n.Key || old.Type != n.Type || old.AdminStateUp != n.AdminStateUp
 	if old != nil {
-		d.networks.add(old.Key)
+		d.networks.add(ofNetwork(old.Key))
 		if whole {
 			t.touchNetwork(id, d)
+			t.touchReach(id, d)
+		}
+		if overlay(old) && !overlay(n) {
+			t.partNetwork(id, d)
 		}
 		delete(t.networks, id)
 		delete(t.networkByKey, old.Key)
@@ -239,9 +268,16 @@ func (t *Topology) changeNetwork(id model.NetworkID, n *model.Network, d Touched
 	if n != nil {
 		t.networks[id] = n
 		t.networkByKey[n.Key] = n
-		d.networks.add(n.Key)
+		switch {
+		case overlay(n) && !overlay(old):
+			t.joinNetwork(id, d)
+		case overlay(n) && (heads(n, old) != 0 || n.Key != old.Key):
+			t.renameFor(id, d)
+		}
+		d.networks.add(ofNetwork(n.Key))
 		if whole {
 			t.touchNetwork(id, d)
+			t.touchReach(id, d)
 		}
 	}
 }
@@ -260,15 +296,29 @@ func (t *Topology) changeSubnet(id model.SubnetID, s *model.Subnet, d Touched) {
 }
 
 func (t *Topology) changePort(id model.PortID, p *model.Port, d Touched) {
-	if old := t.ports[id]; old != nil {
+	old := t.ports[id]
+	var n *port
+	if p != nil {
+		n = &port{Port: p, iface: p.InterfaceName(), remoteSite: p.IsRemoteSite(), pairs: pairsOf(p)}
+	}
+	moves := old == nil || n == nil || !old.wantsAs(n)
+	was, had := t.edgeOf(old)
+	is, has := t.edgeOf(n)
+	if old != nil {
 		t.touchPort(old, d)
 		t.unlinkPort(old)
+		if moves {
+			t.touchWants(old, d)
+		}
 	}
-	if p != nil {
-		n := &port{Port: p, iface: p.InterfaceName(), remoteSite: p.IsRemoteSite(), pairs: pairsOf(p)}
+	if n != nil {
+		if moves {
+			t.touchWants(n, d)
+		}
 		t.linkPort(n)
 		t.touchPort(n, d)
 	}
+	t.rejoin(was, had, is, has, d)
 }
 
 func (p *port) router() (model.RouterID, bool) {
@@ -287,6 +337,23 @@ func (p *port) place() (place, bool) {
 	return place{p.HostID, p.iface}, p.HostID != "" && p.iface != "" && !p.remoteSite
 }
 
+// places are the port's: two while it moves.
+func (p *port) places(yield func(place) bool) {
+	at, ok := p.place()
+	if ok && yield(at) && p.moves() {
+		yield(p.former())
+	}
+}
+
+// moves tells whether the port is on its way from one host to another.
+func (p *port) moves() bool {
+	_, ok := p.place()
+	return ok && p.Move != nil && p.Move.Host != p.HostID
+}
+
+// former is the place that a port which moves comes from.
+func (p *port) former() place { return place{p.Move.Host, p.Move.Interface} }
+
 func (t *Topology) linkPort(p *port) {
 	t.ports[p.ID] = p
 	t.portByKey[p.Key] = p
@@ -294,10 +361,13 @@ func (t *Topology) linkPort(p *port) {
 	for _, a := range p.FixedIPs {
 		insert(t.portsByIP, networkIP{p.NetworkID, a.IP}, p)
 	}
-	if at, ok := p.place(); ok {
+	for at := range p.places {
 		insert(t.portsByPlace, at, p)
+		t.placedOfNetwork.add(networkHost{p.NetworkID, at.host}, p.ID, p)
+		t.hostsOfNetwork.add(p.NetworkID, at.host, struct{}{})
+		t.networksOfHost.add(at.host, p.NetworkID, struct{}{})
 	}
-	t.portsOfNetwork.add(p.NetworkID, p.ID, p)
+	t.portsOfNetwork.add(p.NetworkID, p, struct{}{})
 	if p.remoteSite {
 		t.remoteOfNetwork.add(p.NetworkID, p.ID, p)
 	}
@@ -305,7 +375,7 @@ func (t *Topology) linkPort(p *port) {
 		t.pairedOfNetwork.add(p.NetworkID, p.ID, p)
 	}
 	if p.unbound() {
-		t.unboundOfNetwork.add(p.NetworkID, p.ID, p)
+		t.unboundOfNetwork.add(p.NetworkID, p, struct{}{})
 	}
 	if r, ok := p.router(); ok {
 		t.ifacesOfNetwork.add(p.NetworkID, p.ID, p)
@@ -322,13 +392,19 @@ func (t *Topology) unlinkPort(p *port) {
 	for _, a := range p.FixedIPs {
 		take(t.portsByIP, networkIP{p.NetworkID, a.IP}, p)
 	}
-	if at, ok := p.place(); ok {
+	for at := range p.places {
 		take(t.portsByPlace, at, p)
+		nh := networkHost{p.NetworkID, at.host}
+		t.placedOfNetwork.remove(nh, p.ID)
+		if len(t.placedOfNetwork[nh]) == 0 {
+			t.hostsOfNetwork.remove(p.NetworkID, at.host)
+			t.networksOfHost.remove(at.host, p.NetworkID)
+		}
 	}
-	t.portsOfNetwork.remove(p.NetworkID, p.ID)
+	t.portsOfNetwork.remove(p.NetworkID, p)
 	t.remoteOfNetwork.remove(p.NetworkID, p.ID)
 	t.pairedOfNetwork.remove(p.NetworkID, p.ID)
-	t.unboundOfNetwork.remove(p.NetworkID, p.ID)
+	t.unboundOfNetwork.remove(p.NetworkID, p)
 	if r, ok := p.router(); ok {
 		t.ifacesOfNetwork.remove(p.NetworkID, p.ID)
 		t.ifacesOfRouter.remove(r, p.ID)
@@ -361,7 +437,14 @@ func take[K comparable](m map[K][]*port, k K, p *port) {
 func (t *Topology) changeRouter(id model.RouterID, r *model.Router, d Touched) {
 	old := t.routers[id]
 	whole := old == nil || r == nil || old.Key != r.Key || old.AdminStateUp != r.AdminStateUp
+	anew := old == nil || r == nil || old.Key != r.Key
+	if anew {
+		t.touchAround(id, d)
+	}
 	if old != nil {
+		if anew {
+			t.partRouter(old, d)
+		}
 		t.touchRouter(old, whole, d)
 		delete(t.routers, id)
 		delete(t.routerByKey, old.Key)
@@ -369,11 +452,15 @@ func (t *Topology) changeRouter(id model.RouterID, r *model.Router, d Touched) {
 	if r != nil {
 		t.routers[id] = r
 		t.routerByKey[r.Key] = r
+		if anew {
+			t.joinRouter(r, d)
+		}
 		t.touchRouter(r, whole, d)
 	}
 }
 
 func (t *Topology) changeDevice(id model.GatewayDeviceID, dev *model.GatewayDevice, d Touched) {
+	t.touchPlaced(id, d)
 	if old := t.devices[id]; old != nil {
 		t.touchDevice(old, d)
 		delete(t.devices, id)
@@ -393,11 +480,25 @@ func (t *Topology) changePlacement(id model.GatewayDeviceID, p *model.Placement,
 	if dev != nil {
 		t.touchDevice(dev, d)
 	}
-	delete(t.placements, id)
+	t.touchPlaced(id, d)
+	if old := t.placements[id]; old != nil {
+		delete(t.placements, id)
+		for h := range old.Hosts {
+			t.placedOnHost.remove(h, id)
+		}
+	}
 	if p != nil {
 		t.placements[id] = p
+		for h := range p.Hosts {
+			t.placedOnHost.add(h, id, p)
+		}
 	}
-	// What a device's rows are called does not depend on its place: touched above.
+	t.touchPlaced(id, d)
+	// What a device's rows are called does not depend on its place: touched above. Who may speak for routers
+	// does.
+	if dev != nil {
+		t.touchSegmentsOf(id, d)
+	}
 }
 
 func (t *Topology) changeEntry(id model.RemoteMACEntryID, e *model.RemoteMACEntry, d Touched) {
@@ -427,6 +528,7 @@ func (t *Topology) changeGateway(id model.L2GatewayID, g *model.L2Gateway, d Tou
 		return
 	}
 	if old != nil {
+		t.touchConnected(id, d)
 		for _, c := range t.connsOfGateway[id] {
 			t.touchConn(c, d)
 			t.unlinkSegment(c)
@@ -437,6 +539,7 @@ func (t *Topology) changeGateway(id model.L2GatewayID, g *model.L2Gateway, d Tou
 	if g != nil {
 		t.gateways[id] = g
 		t.gatewaysOfDevice.add(g.DeviceID, id, g)
+		t.touchConnected(id, d)
 	}
 	for _, c := range t.connsOfGateway[id] {
 		t.linkSegment(c)
@@ -447,6 +550,7 @@ func (t *Topology) changeGateway(id model.L2GatewayID, g *model.L2Gateway, d Tou
 func (t *Topology) changeConn(id model.L2GatewayConnectionID, c *model.L2GatewayConnection, d Touched) {
 	if old := t.conns[id]; old != nil {
 		t.touchConn(old, d)
+		t.touchConnected(old.L2GatewayID, d)
 		t.unlinkSegment(old)
 		delete(t.conns, id)
 		t.connsOfGateway.remove(old.L2GatewayID, id)
@@ -458,6 +562,7 @@ func (t *Topology) changeConn(id model.L2GatewayConnectionID, c *model.L2Gateway
 		t.connsOfNetwork.add(c.NetworkID, id, c)
 		t.linkSegment(c)
 		t.touchConn(c, d)
+		t.touchConnected(c.L2GatewayID, d)
 	}
 }
 

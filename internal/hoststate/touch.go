@@ -7,15 +7,23 @@ import (
 // Touched names the rows, of whatever host, that changes of a Topology may have
 // changed.
 type Touched struct {
-	ports     set[model.PortKey]
-	networks  set[model.NetworkKey]
-	routers   set[model.RouterKey] // a router's row and all its routes
-	fdb       set[FDBKey]
-	neighbors set[NeighborKey]
-	vnis      set[VNIKey]
-	peers     set[PeerKey]
-	gateways  set[model.GatewayDeviceID]
-	vlans     set[VLANKey]
+	ports     set[at[model.PortKey]]
+	networks  set[at[model.NetworkKey]]
+	routers   set[at[model.RouterKey]] // a router's row and all its routes
+	fdb       set[at[FDBKey]]
+	neighbors set[at[NeighborKey]]
+	vnis      set[at[VNIKey]]
+	peers     set[at[PeerKey]]
+	gateways  set[at[model.GatewayDeviceID]]
+	vlans     set[at[VLANKey]]
+	siteHosts set[at[model.HostName]]
+	members   set[at[MemberKey]]
+	speakers  set[at[SpeakerKey]]
+	hostPairs set[at[HostPairKey]]
+
+	// What hosts want may have changed: of these, and of those that have these groups.
+	hosts  set[model.HostName]
+	around set[Group]
 }
 
 type set[K comparable] map[K]struct{}
@@ -23,28 +31,28 @@ type set[K comparable] map[K]struct{}
 func (s set[K]) add(k K) { s[k] = struct{}{} }
 
 func newTouched() Touched {
-	var d Touched
+	d := Touched{hosts: set[model.HostName]{}, around: set[Group]{}}
 	for _, t := range tables {
 		t.resetTouched(&d)
 	}
 	return d
 }
 
-// Empty tells whether no row can have changed.
+// Empty tells whether no row can have changed, nor what a host wants.
 func (d Touched) Empty() bool {
 	for _, t := range tables {
 		if t.touchedRows(&d) > 0 {
 			return false
 		}
 	}
-	return true
+	return len(d.hosts)+len(d.around) == 0
 }
 
 // touchPort touches all that depends on a port, and the ports that contend with it
 // for an interface.
 func (t *Topology) touchPort(p *port, d Touched) {
 	t.touchPortRows(p, d)
-	if at, ok := p.place(); ok {
+	for at := range p.places {
 		for _, q := range t.portsByPlace[at] {
 			if q != p {
 				t.touchPortRows(q, d)
@@ -54,18 +62,25 @@ func (t *Topology) touchPort(p *port, d Touched) {
 }
 
 func (t *Topology) touchPortRows(p *port, d Touched) {
-	d.ports.add(p.Key)
+	d.ports.add(p.at())
 	if n := t.networks[p.NetworkID]; n != nil {
-		d.fdb.add(FDBKey{n.Key, p.MAC.MAC})
+		d.fdb.add(inGroup(FDBKey{n.Key, p.MAC.MAC}))
 		for _, a := range p.FixedIPs {
-			d.neighbors.add(NeighborKey{n.Key, a.IP})
+			d.neighbors.add(inGroup(NeighborKey{n.Key, a.IP}))
 		}
 	}
 	if id, ok := p.router(); ok {
 		t.touchRoutes(id, d)
 	}
 	t.touchKept(p, d)
-	t.touchUplink(p.NetworkID, d)
+	for at := range p.places {
+		d.ports.add(p.on(at.host))
+		t.touchMember(p.NetworkID, at.host, d)
+		t.touchTrunk(p.NetworkID, at.host, d)
+		for _, k := range t.hostPairKeys(p, at.host) {
+			d.hostPairs.add(inGroup(k))
+		}
+	}
 }
 
 // touchKept touches what ports that nothing is behind keep for a port's pairs.
@@ -74,14 +89,14 @@ func (t *Topology) touchKept(p *port, d Touched) {
 	if n == nil || len(p.pairs) == 0 {
 		return
 	}
-	for _, q := range t.unboundOfNetwork[p.NetworkID] {
+	for q := range t.unboundOfNetwork[p.NetworkID] {
 		for _, a := range p.pairs {
 			if a.MAC == q.MAC.MAC {
-				d.fdb.add(FDBKey{n.Key, a.MAC})
+				d.fdb.add(inGroup(FDBKey{n.Key, a.MAC}))
 			}
 			for _, f := range q.FixedIPs {
 				if a.Prefix.Contains(f.IP) {
-					d.neighbors.add(NeighborKey{n.Key, f.IP})
+					d.neighbors.add(inGroup(NeighborKey{n.Key, f.IP}))
 				}
 			}
 		}
@@ -91,23 +106,23 @@ func (t *Topology) touchKept(p *port, d Touched) {
 // touchRoutes touches what follows from a router's interfaces and routes.
 func (t *Topology) touchRoutes(id model.RouterID, d Touched) {
 	if r := t.routers[id]; r != nil {
-		d.routers.add(r.Key)
+		d.routers.add(ofRouter(r.Key))
 	}
 	for dev := range t.devicesOfRouter[id] {
-		d.gateways.add(dev)
+		d.gateways.add(ofDevice(dev))
 	}
 }
 
 // touchRouter touches a router; whole: what others make of it too.
 func (t *Topology) touchRouter(r *model.Router, whole bool, d Touched) {
-	d.routers.add(r.Key)
+	d.routers.add(ofRouter(r.Key))
 	t.touchRoutes(r.ID, d)
 	if !whole {
 		return
 	}
 	for _, p := range t.ifacesOfRouter[r.ID] {
 		if n := t.networks[p.NetworkID]; n != nil {
-			d.fdb.add(FDBKey{n.Key, p.MAC.MAC})
+			d.fdb.add(inGroup(FDBKey{n.Key, p.MAC.MAC}))
 		}
 	}
 	for _, dev := range t.devicesOfRouter[r.ID] {
@@ -133,12 +148,13 @@ func (t *Topology) touchInterfaces(id model.NetworkID, d Touched) {
 
 // touchNetwork touches all that is on a network.
 func (t *Topology) touchNetwork(id model.NetworkID, d Touched) {
-	for _, p := range t.portsOfNetwork[id] {
+	for p := range t.portsOfNetwork[id] {
 		t.touchPortRows(p, d)
 	}
 	for _, c := range t.connsOfNetwork[id] {
 		t.touchConn(c, d)
 	}
+	t.touchUplink(id, d)
 }
 
 // touchConn touches all that a connection's segment brings to networks. Another
@@ -153,16 +169,17 @@ func (t *Topology) touchConn(c *model.L2GatewayConnection, d Touched) {
 func (t *Topology) touchRemote(id model.NetworkID, d Touched) {
 	if n := t.networks[id]; n != nil {
 		for _, p := range t.remoteOfNetwork[id] {
-			d.fdb.add(FDBKey{n.Key, p.MAC.MAC})
+			d.fdb.add(inGroup(FDBKey{n.Key, p.MAC.MAC}))
 		}
 	}
 }
 
 func (t *Topology) touchSegment(seg segment, d Touched) {
 	t.touchVLAN(seg, d)
+	t.touchSegmentHost(seg, d)
 	dev := t.devices[seg.device]
 	if dev != nil {
-		d.vnis.add(VNIKey{dev.TunnelIP, seg.vni})
+		d.vnis.add(at[VNIKey]{deviceGroup(dev.ID), VNIKey{dev.TunnelIP, seg.vni}})
 	}
 	for _, e := range t.entriesOfSegment[seg] {
 		t.touchEntry(e, d)
@@ -176,22 +193,22 @@ func (t *Topology) touchEntry(e *model.RemoteMACEntry, d Touched) {
 	seg := segment{e.DeviceID, e.VNI}
 	for _, c := range t.connsOfSegment[seg] {
 		if n := t.networks[c.NetworkID]; n != nil {
-			d.fdb.add(FDBKey{n.Key, e.MAC.MAC})
+			d.fdb.add(inGroup(FDBKey{n.Key, e.MAC.MAC}))
 		}
 	}
 	if dev := t.devices[e.DeviceID]; dev != nil {
-		d.peers.add(PeerKey{TunnelIP: dev.TunnelIP, Remote: e.VTEPAddress, VNI: e.VNI})
+		d.peers.add(at[PeerKey]{deviceGroup(dev.ID), PeerKey{TunnelIP: dev.TunnelIP, Remote: e.VTEPAddress, VNI: e.VNI}})
 	}
 }
 
 // touchDevice touches a device and the devices that contend with it for its
 // tunnel IP.
 func (t *Topology) touchDevice(dev *model.GatewayDevice, d Touched) {
-	d.gateways.add(dev.ID)
+	d.gateways.add(ofDevice(dev.ID))
 	t.touchSegmentsOf(dev.ID, d)
 	for id := range t.devicesByTunnel[dev.TunnelIP] {
 		if id != dev.ID {
-			d.gateways.add(id)
+			d.gateways.add(ofDevice(id))
 			t.touchSegmentsOf(id, d)
 		}
 	}

@@ -2,19 +2,19 @@ package hostsync
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"strings"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
@@ -23,25 +23,45 @@ import (
 )
 
 // Sink takes updates in order, from one goroutine. The first after each
-// connection is Full. The stream waits while it works.
+// connection is Full, unless the sink is a Resumer that has a state. The stream waits
+// while it works.
 type Sink interface {
 	Update(ctx context.Context, u Update)
 }
 
+// Resumer is a Sink that can go on from the rows that it has. Have looks at those; false: it has no whole
+// state. What it says must hold until the next Update.
+type Resumer interface {
+	Have(ctx context.Context) (Have, bool)
+}
+
+// socketName is the name of a controller that is reached by a unix socket.
+const socketName = "localhost"
+
 // ClientOptions configure a Client.
 type ClientOptions struct {
-	// Target is unix:///PATH, or HOST:PORT, which needs TLS.
-	Target  string
+	// Targets are the site's controllers, any one of which will do: unix:///PATH, with TLS or without,
+	// or HOST:PORT, which needs TLS.
+	Targets []string
 	TLS     *TLSFiles
 	Version string // of the agent, for people
-	Logger  *slog.Logger
+	// Fabric is the host's end of the fabric of its site: address and UDP port; zero: it has none.
+	Fabric netip.AddrPort
+	// Dial makes connections; nil: as net.Dialer does.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// GatewayPriority is not 0 where the host may serve gateway devices: see model.Host.
+	GatewayPriority uint8
+	Logger          *slog.Logger
 }
 
 // Client is the agent's end.
 type Client struct {
 	opt   ClientOptions
 	creds func() (credentials.TransportCredentials, error) // for each connection, as files change
-	dial  func(ctx context.Context) (net.Conn, error)
+
+	controllers controllers // Run's own
+	brought     bool        // the present stream has brought its first update; Run's own
+	patience    time.Duration
 
 	mu    sync.Mutex
 	known Report // the latest of everything reported
@@ -52,8 +72,15 @@ type Client struct {
 	named naming                // the ports that the controller's rows name
 	told  bool                  // named says all: a controller has brought the whole state
 	host  model.HostName        // as the controller last said
+	// What the sink has applied counts for a connection once it has taken that one's first
+	// update: until then, gated, what it says it has applied is held back.
+	gated bool
+	held  int64
 
-	connected atomic.Bool // a stream is up and has brought the whole state
+	chain atomic.Pointer[[]*x509.Certificate] // of the controller, as it last showed it
+
+	connected atomic.Bool            // a stream is up and has brought the whole state
+	problem   atomic.Pointer[string] // why there is none, as it was last said; nil: not known
 }
 
 // NewClient checks the target and loads the certificates.
@@ -61,20 +88,30 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	if o.Dial == nil {
+		o.Dial = (&net.Dialer{}).DialContext
+	}
 	c := &Client{
 		opt: o, ports: map[model.PortID]PortReport{}, dirty: map[model.PortID]bool{}, named: newNaming(), wake: make(chan struct{}, 1),
+		controllers: newControllers(o.Targets), patience: patience,
 	}
-	var d net.Dialer
-	if path, ok := strings.CutPrefix(o.Target, "unix://"); ok {
+	if len(o.Targets) == 0 {
+		return nil, errors.New("no controller is named")
+	}
+	sockets := 0
+	for _, target := range o.Targets {
+		if network, _ := address(target); network == "unix" {
+			sockets++
+		} else if o.TLS == nil {
+			return nil, fmt.Errorf("controller at %s: a network needs TLS", target)
+		}
+	}
+	if o.TLS == nil && sockets == len(o.Targets) {
 		c.creds = func() (credentials.TransportCredentials, error) { return unixCredentials{}, nil }
-		c.dial = func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "unix", path) }
 		return c, nil
 	}
-	if o.TLS == nil {
-		return nil, fmt.Errorf("controller at %s: a network needs TLS", o.Target)
-	}
 	c.creds = func() (credentials.TransportCredentials, error) {
-		creds, err := o.TLS.client()
+		creds, err := o.TLS.client(&c.chain)
 		if err != nil {
 			return nil, fmt.Errorf("TLS to the controller: %w", err)
 		}
@@ -83,7 +120,6 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if _, err := c.creds(); err != nil {
 		return nil, err
 	}
-	c.dial = func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "tcp", o.Target) }
 	return c, nil
 }
 
@@ -94,11 +130,16 @@ func NewClient(o ClientOptions) (*Client, error) {
 func (c *Client) Report(r Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r.Revision != 0 {
+	if c.gated {
+		c.held = r.Revision
+	} else if r.Revision != 0 {
 		c.known.Revision = r.Revision
 	}
 	if r.UnderlayMTU != 0 {
 		c.known.UnderlayMTU = r.UnderlayMTU
+	}
+	if r.FabricMTU != 0 {
+		c.known.FabricMTU = r.FabricMTU
 	}
 	for _, p := range r.Ports {
 		if c.told && !isPlace(p.ID) && c.named.rows[p.ID] == 0 {
@@ -123,6 +164,15 @@ func (c *Client) Host() model.HostName {
 // Connected tells whether a stream to the controller is up and has brought the
 // whole state.
 func (c *Client) Connected() bool { return c.connected.Load() }
+
+// Problem is why the last try to have a stream failed, with the controller's own words where it has refused the
+// agent; "": a stream is up, or none has failed yet.
+func (c *Client) Problem() string {
+	if why := c.problem.Load(); why != nil && !c.Connected() {
+		return *why
+	}
+	return ""
+}
 
 // signal needs mu.
 func (c *Client) signal() {
@@ -169,7 +219,7 @@ func (c *Client) again() {
 		}
 		c.dirty[id] = true
 	}
-	if len(c.ports) > 0 || c.known.Revision != 0 || c.known.UnderlayMTU != 0 {
+	if len(c.ports) > 0 || c.known.Revision != 0 || c.known.UnderlayMTU != 0 || c.known.FabricMTU != 0 {
 		c.signal()
 	}
 }
@@ -194,6 +244,7 @@ func (c *Client) forget(d hoststate.Delta) {
 		}
 		return
 	}
+	d = c.named.complete(d)
 	for _, p := range d.Set.Ports {
 		delete(c.ports, p.ID)
 	}
@@ -207,31 +258,47 @@ func (c *Client) forget(d hoststate.Delta) {
 	}
 }
 
-// Run keeps a stream to the controller and feeds sink until ctx ends; then it
-// returns nil. It reconnects by itself, after a pause that grows to 5 s.
+// Run keeps a stream to one of the controllers and feeds sink until ctx ends; then it
+// returns nil. When a stream ends it goes to the next one at once, and once all have failed, after a
+// pause that grows to 5 s. From another controller than its own it comes back when that answers.
 func (c *Client) Run(ctx context.Context, sink Sink) error {
 	pause := minBackoff
 	for {
 		begin := time.Now()
-		welcome, err := c.stream(ctx, sink)
+		target := c.controllers.now()
+		c.brought = false
+		welcome, err := c.stream(ctx, target, sink)
 		if ctx.Err() != nil {
 			return nil
 		}
+		c.controllers.ended(c.brought)
+		if errors.Is(err, errHome) {
+			c.controllers.goHome()
+			c.opt.Logger.Info("back to the agent's own controller", "from", target, "controller", c.controllers.now())
+			continue
+		}
 		// A stream that ends at once, as where two agents claim one host, is no
 		// reason to hurry.
-		if welcome && time.Since(begin) > maxBackoff {
+		well := welcome && time.Since(begin) > maxBackoff
+		if well {
 			pause = minBackoff
 		}
-		c.opt.Logger.Warn("no stream from the controller", "controller", c.opt.Target, "error", words(err), "retry_in", pause)
+		now := minBackoff
+		if c.controllers.next(well) {
+			now = pause
+			pause = min(2*pause, maxBackoff)
+		}
+		why := fmt.Sprintf("%s: %s", target, words(err))
+		c.problem.Store(&why)
+		c.opt.Logger.Warn("no stream from the controller", "controller", target, "error", words(err), "next", c.controllers.now(), "retry_in", now)
 		// Half of the pause at random, so that many agents do not come at once.
-		timer := time.NewTimer(pause/2 + rand.N(pause/2))
+		timer := time.NewTimer(now/2 + rand.N(now/2))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
 			return nil
 		}
-		pause = min(2*pause, maxBackoff)
 	}
 }
 
@@ -247,21 +314,24 @@ func words(err error) string {
 }
 
 // stream serves one connection; welcome tells whether the controller let us in.
-func (c *Client) stream(ctx context.Context, sink Sink) (welcome bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
+func (c *Client) stream(ctx context.Context, controller string, sink Sink) (welcome bool, err error) {
+	ctx, end := context.WithCancelCause(ctx)
+	cancel := func() { end(nil) }
 	defer cancel()
+	// What is cancelled says why.
+	defer func() {
+		if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
+			err = cause
+		}
+	}()
 	creds, err := c.creds()
 	if err != nil {
 		return false, err
 	}
-	target := "passthrough:///" + strings.TrimPrefix(c.opt.Target, "unix://")
-	conn, err := grpc.NewClient(target,
-		grpc.WithTransportCredentials(creds),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return c.dial(ctx) }),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
-		grpc.WithNoProxy(),
-	)
+	have, resumes := c.have(ctx, sink)
+	silent := time.AfterFunc(c.patience, func() { end(fmt.Errorf("it said nothing within %v", c.patience)) })
+	defer silent.Stop()
+	conn, err := c.connectTo(controller, creds)
 	if err != nil {
 		return false, err
 	}
@@ -270,10 +340,15 @@ func (c *Client) stream(ctx context.Context, sink Sink) (welcome bool, err error
 	if err != nil {
 		return false, err
 	}
-	c.mu.Lock()
 	_, probes := sink.(Prober)
-	hello := &pb.Hello{Probes: probes, Protocol: Protocol, AgentVersion: c.opt.Version, Revision: c.known.Revision}
-	c.mu.Unlock()
+	hello := &pb.Hello{Groups: true, Probes: probes, Protocol: Protocol, AgentVersion: c.opt.Version, Revision: c.gate(), Fabric: true, GatewayPriority: uint32(c.opt.GatewayPriority)}
+	if c.opt.Fabric.IsValid() {
+		hello.FabricAddr, hello.FabricPort = addrBytes(c.opt.Fabric.Addr()), uint32(c.opt.Fabric.Port())
+	}
+	if resumes {
+		total := have.Digests.Total()
+		hello.Digest = total.Bytes()
+	}
 	// An error of Send is only that the stream is over; Recv says why.
 	_ = stream.Send(&pb.FromAgent{Message: &pb.FromAgent_Hello{Hello: hello}})
 	m, err := stream.Recv()
@@ -284,10 +359,26 @@ func (c *Client) stream(ctx context.Context, sink Sink) (welcome bool, err error
 	if w == nil || w.Protocol != Protocol {
 		return false, fmt.Errorf("the controller speaks version %d of the agent protocol, this agent version %d: use the same release on both", w.GetProtocol(), Protocol)
 	}
-	c.opt.Logger.Info("connected to the controller", "controller", c.opt.Target, "version", w.ControllerVersion, "host", w.Host)
+	c.opt.Logger.Info("connected to the controller", "controller", controller, "version", w.ControllerVersion, "host", w.Host)
 	c.mu.Lock()
 	c.host = model.HostName(w.Host)
 	c.mu.Unlock()
+	if w.Have {
+		if !resumes {
+			return false, errors.New("the controller asks what rows there are where there are none")
+		}
+		_ = stream.Send(&pb.FromAgent{Message: &pb.FromAgent_Have{Have: encodeHave(have.Digests, w.Fabric)}})
+	}
+	// A controller from before the fabric knows nothing of these groups: it cannot take their rows away.
+	var orphans []hoststate.Group
+	for g := range have.Digests {
+		if !w.Fabric && g.OfFabric() {
+			orphans = append(orphans, g)
+		}
+	}
+	if resumes {
+		c.forget(hoststate.Delta{Full: true, Set: have.Names})
+	}
 	c.again()
 
 	var workers sync.WaitGroup
@@ -295,8 +386,32 @@ func (c *Client) stream(ctx context.Context, sink Sink) (welcome bool, err error
 	defer cancel()
 	out := &sender{stream: stream}
 	workers.Go(func() { c.report(ctx, out) })
+	workers.Go(func() { c.untilRevoked(ctx, end) })
+	workers.Go(func() { c.untilHome(ctx, end) })
 	from := &receiver{stream: stream, probes: newProbing(ctx, sink, out, &workers)}
-	return true, c.receive(ctx, from, sink)
+	from.first = silent.Stop
+	silent.Reset(c.patience)
+	return true, c.receive(ctx, from, sink, resumes, orphans)
+}
+
+// untilRevoked ends a stream to a controller whose certificate is revoked while it is open.
+func (c *Client) untilRevoked(ctx context.Context, end context.CancelCauseFunc) {
+	chain := c.chain.Load()
+	if c.opt.TLS == nil || c.opt.TLS.Revoked == nil || chain == nil {
+		return
+	}
+	for {
+		changed := c.opt.TLS.Revoked.Changed()
+		if err := c.opt.TLS.Revoked.Check(*chain); err != nil {
+			end(fmt.Errorf("the controller: %w", err))
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // sender lets several goroutines send on a stream.
@@ -315,6 +430,7 @@ func (s *sender) Send(m *pb.FromAgent) error {
 type receiver struct {
 	stream grpc.BidiStreamingClient[pb.FromAgent, pb.FromController]
 	probes *probing
+	first  func() bool // called with each delta that comes
 }
 
 func (r *receiver) Recv() (*pb.FromController, error) {
@@ -324,6 +440,7 @@ func (r *receiver) Recv() (*pb.FromController, error) {
 			return nil, err
 		}
 		if !r.probes.take(m) {
+			r.first()
 			return m, nil
 		}
 	}
@@ -349,14 +466,55 @@ func (c *Client) report(ctx context.Context, stream *sender) {
 }
 
 func encodeReport(r Report) *pb.Report {
-	m := &pb.Report{Revision: r.Revision, UnderlayMtu: uint32(max(r.UnderlayMTU, 0))}
+	m := &pb.Report{Revision: r.Revision, UnderlayMtu: uint32(max(r.UnderlayMTU, 0)), FabricMtu: uint32(max(r.FabricMTU, 0))}
 	for _, p := range r.Ports {
 		m.Ports = append(m.Ports, &pb.PortReport{Id: string(p.ID), Status: string(p.Status), Reason: p.Reason})
 	}
 	return m
 }
 
-func (c *Client) receive(ctx context.Context, stream *receiver, sink Sink) error {
+// have is what the sink can go on from.
+func (c *Client) have(ctx context.Context, sink Sink) (Have, bool) {
+	r, ok := sink.(Resumer)
+	if !ok {
+		return Have{}, false
+	}
+	have, ok := r.Have(ctx)
+	return have, ok && len(have.Digests) <= maxHave
+}
+
+func encodeHave(ds hoststate.Digests, fabric bool) *pb.Have {
+	m := &pb.Have{}
+	for g, d := range ds {
+		if !fabric && g.OfFabric() {
+			continue
+		}
+		m.Groups = append(m.Groups, &pb.GroupDigest{Group: groupRow(g), Digest: d.Bytes()})
+	}
+	return m
+}
+
+// gate holds back what is applied, and returns what was before.
+func (c *Client) gate() (revision int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	revision = c.known.Revision
+	c.gated, c.held, c.known.Revision = true, 0, 0
+	return revision
+}
+
+// vouch lets pass what is applied from now on, and what was while the first update was taken.
+func (c *Client) vouch() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gated = false
+	if c.held != 0 {
+		c.known.Revision = c.held
+		c.signal()
+	}
+}
+
+func (c *Client) receive(ctx context.Context, stream *receiver, sink Sink, resumes bool, orphans []hoststate.Group) error {
 	defer c.connected.Store(false)
 	first := true
 	for {
@@ -364,12 +522,18 @@ func (c *Client) receive(ctx context.Context, stream *receiver, sink Sink) error
 		if err != nil {
 			return err
 		}
-		if first && !d.Full {
+		if first && !d.Full && !resumes {
 			return errors.New("the controller does not begin with a full state")
 		}
-		first = false
+		if first && !d.Full {
+			d.Replaced = append(d.Replaced, orphans...)
+		}
 		c.forget(d)
-		sink.Update(ctx, Update{Delta: d})
+		sink.Update(ctx, Update{Delta: d, First: first})
+		if first {
+			c.vouch()
+		}
+		first, c.brought = false, true
 		c.connected.Store(true)
 		if ctx.Err() != nil {
 			return ctx.Err()

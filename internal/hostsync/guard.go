@@ -44,7 +44,7 @@ func (s *Server) guarded(l net.Listener) net.Listener {
 // guardedCredentials tell the listener which host a connection has proven to be of.
 type guardedCredentials struct {
 	credentials.TransportCredentials
-	byAuthority bool
+	admission admission
 }
 
 func (g guardedCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -53,7 +53,7 @@ func (g guardedCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 		return g.TransportCredentials.ServerHandshake(raw)
 	}
 	inner := raw
-	if _, isUnix := guarded.Conn.(*net.UnixConn); isUnix {
+	if _, asked := g.TransportCredentials.(unixCredentials); asked {
 		inner = guarded.Conn // whose peer the kernel knows
 	}
 	conn, info, err := g.TransportCredentials.ServerHandshake(inner)
@@ -63,7 +63,7 @@ func (g guardedCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 	if conn == guarded.Conn {
 		conn = guarded
 	}
-	host, err := hostOfInfo(info, g.byAuthority)
+	host, err := g.admission.hostOfInfo(info)
 	if err != nil {
 		return conn, info, nil // unauthenticated still, and refused in words
 	}
@@ -74,5 +74,5 @@ func (g guardedCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 }
 
 func (g guardedCredentials) Clone() credentials.TransportCredentials {
-	return guardedCredentials{g.TransportCredentials.Clone(), g.byAuthority}
+	return guardedCredentials{g.TransportCredentials.Clone(), g.admission}
 }

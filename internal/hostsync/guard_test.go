@@ -1,8 +1,10 @@
 package hostsync
 
 import (
+	"crypto/x509"
 	"net"
 	"os"
+	"sync/atomic"
 	"testing"
 
 	"github.com/causeway-net/causeway/internal/testutil"
@@ -52,7 +54,7 @@ func TestUnauthenticatedConnections(t *testing.T) {
 			t.Errorf("%s: the server had %d descriptors", name, most)
 		}
 		agent := withRole(t, ca, "agent", "host:gw-"+name)
-		_, stop := connect(t, ClientOptions{Target: l.Addr().String(), TLS: agent}, newSink())
+		_, stop := connect(t, ClientOptions{Targets: []string{l.Addr().String()}, TLS: agent}, newSink())
 		if h := wait(t, hosts.came, "an agent among unauthenticated connections"); string(h) != "gw-"+name {
 			t.Error(h)
 		}
@@ -79,7 +81,7 @@ func TestConnectionsOfOneHost(t *testing.T) {
 	files := withRole(t, ca, "agent", "host:gw")
 	refused := 0
 	for range connectionsOfHost + 4 {
-		creds, err := files.client()
+		creds, err := files.client(new(atomic.Pointer[[]*x509.Certificate]))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,10 @@
 // from its certificate; a message never claims it.
 //
 // Nothing here queues without bound: deltas that a slow agent has not taken become
-// one delta, and at last a full state; of reports the latest wins.
+// one delta, and at last whole groups of rows; of reports the latest wins.
+//
+// An agent that comes again, or comes to another controller, says by a digest what rows it has.
+// It is sent those groups that differ, so that nothing depends on who sent it what before.
 package hostsync
 
 import (
@@ -27,6 +30,8 @@ const (
 	maxReports = 1000
 	// maxReason and maxID bound the words about a port and its id, bytes.
 	maxReason, maxID = 1024, 255
+	// maxHave bounds the groups that an agent may go on from.
+	maxHave = 2 * hoststate.MaxGroups
 	// maxParts bounds the parts of one delta that the client puts together.
 	maxParts = 10000
 
@@ -47,6 +52,8 @@ type Report struct {
 	// UnderlayMTU is the largest IP packet, in bytes, of the interfaces that
 	// carry tunnels; 0: unknown.
 	UnderlayMTU int
+	// FabricMTU is that of the interface that carries the fabric; 0: unknown.
+	FabricMTU int
 }
 
 // PortReport is the state of one port bound to the host, or of one that the host only
@@ -69,4 +76,14 @@ func isPlace(id model.PortID) bool { return strings.Contains(string(id), "/") }
 type Update struct {
 	// Delta is the receiver's own, to keep or to change.
 	Delta hoststate.Delta
+	// First is the first of a connection: what was applied before has been another's to
+	// acknowledge, and revisions may have begun anew.
+	First bool
+}
+
+// Have is what the agent has of its host's state before a connection.
+type Have struct {
+	Digests hoststate.Digests
+	// Names has the rows that name ports: Ports, Gateways, VLANs.
+	Names hoststate.State
 }

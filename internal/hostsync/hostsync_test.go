@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
+	"maps"
 	"net"
 	"path/filepath"
 	"strings"
@@ -18,6 +20,7 @@ import (
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync/pb"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 const deadline = 20 * time.Second
@@ -29,9 +32,11 @@ type fakeHosts struct {
 	state   hoststate.State
 	rev     int64
 	queue   *Queue
+	agent   Agent // that came last
 	came    chan model.HostName
 	left    chan model.HostName
 	reports chan Report
+	first   chan struct{} // told of each first delta; nil: nobody asks
 }
 
 func newFakeHosts() *fakeHosts {
@@ -41,20 +46,53 @@ func newFakeHosts() *fakeHosts {
 	}
 }
 
-func (f *fakeHosts) Connect(_ context.Context, host model.HostName, _ Agent) (*Queue, error) {
+func (f *fakeHosts) Connect(ctx context.Context, host model.HostName, agent Agent) (*Queue, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.agent = agent
 	f.came <- host
 	if f.refuse != nil {
 		return nil, f.refuse
 	}
-	f.queue = NewQueue()
-	f.queue.Push(hoststate.Delta{Revision: f.rev, Full: true, Set: f.state.Clone()}, f.state)
+	f.queue = NewQueue(f.read)
+	if f.first != nil {
+		f.queue.OnFirst(func() { f.first <- struct{}{} })
+	}
+	if agent.Digest == nil {
+		f.queue.PushAll(f.rev)
+		return f.queue, nil
+	}
+	now := f.state.Digests()
+	if *agent.Digest == now.Total() {
+		f.queue.Push(f.rev)
+		return f.queue, nil
+	}
+	have, err := agent.Have(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if have[own] != now[own] {
+		f.queue.Push(f.rev, Change{Group: own})
+	}
 	return f.queue, nil
 }
 
-func (f *fakeHosts) Disconnect(host model.HostName, _ *Queue) { f.left <- host }
-func (f *fakeHosts) Report(_ model.HostName, r Report)        { f.reports <- r }
+// own is the group of all that fakeHosts has.
+var own = hoststate.Group{Kind: hoststate.GroupHost}
+
+func (f *fakeHosts) read(read func(Groups)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	read(fakeGroups{own: &f.state})
+}
+
+type fakeGroups map[hoststate.Group]*hoststate.State
+
+func (g fakeGroups) All() iter.Seq[hoststate.Group]           { return maps.Keys(g) }
+func (g fakeGroups) Rows(of hoststate.Group) *hoststate.State { return g[of] }
+
+func (f *fakeHosts) Disconnect(host model.HostName, _ *Queue)    { f.left <- host }
+func (f *fakeHosts) Report(_ model.HostName, _ *Queue, r Report) { f.reports <- r }
 func (f *fakeHosts) change(fn func(*hoststate.Delta)) (rev int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -63,7 +101,7 @@ func (f *fakeHosts) change(fn func(*hoststate.Delta)) (rev int64) {
 	fn(&d)
 	f.state.Apply(d)
 	if f.queue != nil {
-		f.queue.Push(d, f.state)
+		f.queue.Push(f.rev, Change{own, &d, f.state.Len()})
 	}
 	return f.rev
 }
@@ -90,7 +128,7 @@ func (s *sink) Update(ctx context.Context, u Update) {
 		case <-ctx.Done():
 		}
 	}
-	s.state.Apply(u.Delta)
+	s.state.Apply(s.state.Resolve(u.Delta))
 	s.updates <- received{u, s.state.Clone()}
 }
 
@@ -125,7 +163,11 @@ func serve(t testing.TB, hosts Hosts) (target string, s *Server) {
 
 func run(t testing.TB, s *Server, l net.Listener) {
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
+	serve := s.Serve
+	if s.net != nil {
+		serve = s.ServeTLS
+	}
+	go func() { done <- serve(l) }()
 	t.Cleanup(func() {
 		s.Close()
 		if err := wait(t, done, "end of the server"); err != nil {
@@ -168,7 +210,7 @@ func TestStream(t *testing.T) {
 	hosts.change(setPort(1, "p1"))
 	target, _ := serve(t, hosts)
 	s := newSink()
-	c, stop := connect(t, ClientOptions{Target: target}, s)
+	c, stop := connect(t, ClientOptions{Targets: []string{target}}, s)
 	if h := wait(t, hosts.came, "connection"); h != "h0" {
 		t.Fatalf("host %q", h)
 	}
@@ -225,7 +267,7 @@ func TestReconnect(t *testing.T) {
 	}
 	first := start()
 	s := newSink()
-	c, _ := connect(t, ClientOptions{Target: "unix://" + path}, s)
+	c, _ := connect(t, ClientOptions{Targets: []string{"unix://" + path}}, s)
 	u := wait(t, s.updates, "full state")
 	c.Report(Report{Revision: u.Delta.Revision, UnderlayMTU: 1400, Ports: []PortReport{{"p1", model.PortDown, "gone"}}})
 	wait(t, hosts.reports, "report")
@@ -250,7 +292,7 @@ func TestSlowHost(t *testing.T) {
 	target, _ := serve(t, hosts)
 	s := newSink()
 	s.gate = make(chan struct{})
-	connect(t, ClientOptions{Target: target}, s)
+	connect(t, ClientOptions{Targets: []string{target}}, s)
 	wait(t, hosts.came, "connection")
 	// Far more than the buffers on the way hold.
 	const changes, rows = 2000, 100
@@ -263,9 +305,10 @@ func TestSlowHost(t *testing.T) {
 		})
 	}
 	hosts.mu.Lock()
-	pending := hosts.queue.pending
-	if n := pending.Set.Len() + pending.Unset.Len(); n > 5000 {
-		t.Errorf("%d rows are waiting, of a state of 5000", n)
+	for g, w := range hosts.queue.groups {
+		if g != own || w.delta != nil && w.delta.Set.Len()+w.delta.Unset.Len() > 2500 {
+			t.Errorf("%d rows of %v are waiting, of a state of 5000", w.delta.Set.Len()+w.delta.Unset.Len(), g)
+		}
 	}
 	want, rev := hosts.state.Clone(), hosts.rev
 	hosts.mu.Unlock()
@@ -287,14 +330,18 @@ func TestRefusals(t *testing.T) {
 		hosts := newFakeHosts()
 		hosts.refuse = errors.New("this site has its host already")
 		target, _ := serve(t, hosts)
-		c, err := NewClient(ClientOptions{Target: target, Logger: quiet()})
+		c, err := NewClient(ClientOptions{Targets: []string{target}, Logger: quiet()})
 		if err != nil {
 			t.Fatal(err)
 		}
-		welcome, err := c.stream(t.Context(), newSink())
+		welcome, err := c.stream(t.Context(), c.controllers.now(), newSink())
 		if welcome || err == nil || words(err) != "this site has its host already" {
 			t.Errorf("%v, %v", welcome, err)
 		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { _ = c.Run(ctx, newSink()) }()
+		testutil.Eventually(t, "the controller's words", func() bool { return c.Problem() == target+": this site has its host already" })
 	})
 	t.Run("protocol version", func(t *testing.T) {
 		target, _ := serve(t, newFakeHosts())
@@ -324,7 +371,7 @@ func TestRefusals(t *testing.T) {
 		if err := s.Serve(l); err == nil || !strings.Contains(err.Error(), "needs TLS") {
 			t.Errorf("%v", err)
 		}
-		if _, err := NewClient(ClientOptions{Target: l.Addr().String()}); err == nil || !strings.Contains(err.Error(), "needs TLS") {
+		if _, err := NewClient(ClientOptions{Targets: []string{l.Addr().String()}}); err == nil || !strings.Contains(err.Error(), "needs TLS") {
 			t.Errorf("%v", err)
 		}
 		client, server := net.Pipe()
@@ -368,4 +415,21 @@ func rawConnect(t *testing.T, target string, creds credentials.TransportCredenti
 	}
 	_ = stream.Send(m)
 	return stream.Recv()
+}
+
+// TestFirst: who waits for an agent's first delta to be sent hears of it while the stream goes on, and at its end where there
+// was none.
+func TestFirst(t *testing.T) {
+	hosts := newFakeHosts()
+	hosts.first = make(chan struct{}, 10)
+	target, _ := serve(t, hosts)
+	s := newSink()
+	connect(t, ClientOptions{Targets: []string{target}}, s)
+	wait(t, s.updates, "the first update")
+	wait(t, hosts.first, "word that it was sent")
+	select {
+	case <-hosts.left:
+		t.Error("the stream has ended")
+	default:
+	}
 }

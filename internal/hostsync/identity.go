@@ -16,6 +16,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/identity"
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/revocation"
 )
 
 // unixCredentials let in who is root or the same user as this process, as the
@@ -70,16 +71,22 @@ func (unixCredentials) Info() credentials.ProtocolInfo {
 func (c unixCredentials) Clone() credentials.TransportCredentials { return c }
 func (unixCredentials) OverrideServerName(string) error           { return nil }
 
+// admission says which host a connection proves to be of.
+type admission struct {
+	byAuthority bool
+	revoked     *revocation.List // nil: nobody is
+}
+
 // hostOf is the host that a stream's connection proves.
-func hostOf(ctx context.Context, byAuthority bool) (model.HostName, error) {
+func (a admission) hostOf(ctx context.Context) (model.HostName, error) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return "", errors.New("the connection has no peer")
 	}
-	return hostOfInfo(p.AuthInfo, byAuthority)
+	return a.hostOfInfo(p.AuthInfo)
 }
 
-func hostOfInfo(info credentials.AuthInfo, byAuthority bool) (model.HostName, error) {
+func (a admission) hostOfInfo(info credentials.AuthInfo) (model.HostName, error) {
 	switch info := info.(type) {
 	case unixInfo:
 		return info.host, nil
@@ -87,7 +94,10 @@ func hostOfInfo(info credentials.AuthInfo, byAuthority bool) (model.HostName, er
 		if len(info.State.VerifiedChains) == 0 {
 			return "", errors.New("the agent showed no certificate")
 		}
-		name, err := identity.Holder(info.State.VerifiedChains[0][0], identity.RoleHost, byAuthority)
+		name, err := identity.Holder(info.State.VerifiedChains[0][0], identity.RoleHost, a.byAuthority)
+		if err == nil {
+			err = a.revoked.Check(info.State.VerifiedChains[0])
+		}
 		if err != nil {
 			return "", fmt.Errorf("the agents' address of a controller: %w", err)
 		}
@@ -98,7 +108,11 @@ func hostOfInfo(info credentials.AuthInfo, byAuthority bool) (model.HostName, er
 
 // TLSFiles are PEM files: this end's certificate and key, and the authorities
 // that sign the other end's.
-type TLSFiles struct{ Cert, Key, CA string }
+type TLSFiles struct {
+	Cert, Key, CA string
+	// Revoked says whom the authorities have taken back; nil: nobody.
+	Revoked *revocation.List
+}
 
 // pool loads the authorities.
 func (f TLSFiles) pool() (*x509.CertPool, error) {
@@ -160,11 +174,19 @@ func (f TLSFiles) server() (credentials.TransportCredentials, error) {
 	return credentials.NewTLS(cfg), nil
 }
 
-func (f TLSFiles) client() (credentials.TransportCredentials, error) {
+// client notes in chain what the controller shows.
+func (f TLSFiles) client(chain *atomic.Pointer[[]*x509.Certificate]) (credentials.TransportCredentials, error) {
 	cfg, pool, err := f.config()
 	if err != nil {
 		return nil, err
 	}
 	cfg.RootCAs = pool
+	cfg.VerifyConnection = func(c tls.ConnectionState) error {
+		if err := f.Revoked.Check(c.VerifiedChains[0]); err != nil {
+			return fmt.Errorf("the controller: %w", err)
+		}
+		chain.Store(&c.VerifiedChains[0])
+		return nil
+	}
 	return credentials.NewTLS(cfg), nil
 }

@@ -1,6 +1,8 @@
 package hostsync
 
 import (
+	"slices"
+
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
 )
@@ -19,6 +21,33 @@ func newNaming() naming {
 		rows: map[model.PortID]int{}, ports: map[model.PortKey]model.PortID{},
 		gateways: map[model.GatewayDeviceID][]model.PortID{}, vlans: map[hoststate.VLANKey]model.PortID{},
 	}
+}
+
+// complete adds to a delta the keys of the rows that go with its replaced groups.
+func (n *naming) complete(d hoststate.Delta) hoststate.Delta {
+	for _, g := range d.Replaced {
+		switch g.Kind {
+		case hoststate.GroupHost:
+			d.Unset.Ports = append(slices.Clip(d.Unset.Ports), absent(n.ports, d.Set.Ports)...)
+			d.Unset.VLANs = append(slices.Clip(d.Unset.VLANs), absent(n.vlans, d.Set.VLANs)...)
+		case hoststate.GroupDevice:
+			id := model.GatewayDeviceID(g.Name)
+			if _, ok := d.Set.Gateways[id]; !ok {
+				d.Unset.Gateways = append(slices.Clip(d.Unset.Gateways), id)
+			}
+		}
+	}
+	return d
+}
+
+// absent are the keys of names that set does not have.
+func absent[K comparable, N, V any](names map[K]N, set map[K]V) (keys []K) {
+	for k := range names {
+		if _, ok := set[k]; !ok {
+			keys = append(keys, k)
+		}
+	}
+	return keys
 }
 
 // apply takes a delta in, and returns the ports that no row names any more.

@@ -45,10 +45,11 @@ func (p *probes) take() []*pb.FromController {
 }
 
 // open says that the stream is up; able, that its agent serves probes.
-func (q *Queue) open(able bool) {
+func (q *Queue) open(able, groups bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.probes.open, q.probes.able = true, able
+	q.ungrouped = !groups
 }
 
 // end tells those who wait that nothing more comes.

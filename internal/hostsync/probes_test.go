@@ -34,7 +34,7 @@ func probingHost(t *testing.T, fn func(ctx context.Context, r probe.Request) (pr
 	hosts := newFakeHosts()
 	target, _ := serve(t, hosts)
 	s := probingSink{newSink(), fn}
-	_, stop := connect(t, ClientOptions{Target: target}, s)
+	_, stop := connect(t, ClientOptions{Targets: []string{target}}, s)
 	wait(t, s.updates, "first update")
 	return hosts.queue, stop
 }
@@ -85,7 +85,7 @@ func TestProbeOfAnOlderAgent(t *testing.T) {
 	hosts := newFakeHosts()
 	target, _ := serve(t, hosts)
 	s := newSink()
-	connect(t, ClientOptions{Target: target}, s)
+	connect(t, ClientOptions{Targets: []string{target}}, s)
 	wait(t, s.updates, "first update")
 	if _, err := hosts.queue.Probe(t.Context(), probeRequest()); !errors.Is(err, ErrNoProbes) {
 		t.Fatal(err)
@@ -138,8 +138,8 @@ func TestProbeWhenTheAgentLeaves(t *testing.T) {
 }
 
 func TestProbesAreBounded(t *testing.T) {
-	q := NewQueue()
-	q.open(true)
+	q := NewQueue(nil)
+	q.open(true, true)
 	ctx, cancel := context.WithCancel(t.Context())
 	results := make(chan error, maxProbes)
 	for range maxProbes {
@@ -180,7 +180,7 @@ func TestBadProbeResults(t *testing.T) {
 		"a path to nowhere":       {Paths: []*pb.PathState{{TunnelIp: []byte{1, 2, 3, 4}}}},
 		"an address of 5 bytes":   {Sent: 1, Errors: []*pb.ProbeError{{From: []byte{1, 2, 3, 4, 5}}}},
 	} {
-		if err := NewQueue().probed(m); err == nil {
+		if err := NewQueue(nil).probed(m); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}

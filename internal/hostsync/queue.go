@@ -2,50 +2,148 @@ package hostsync
 
 import (
 	"context"
+	"iter"
 	"sync"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync/pb"
 )
 
-// Queue holds what a host has not been sent yet, as one delta however many went
-// into it. Beyond half of the host's whole state it becomes that state.
+// Groups are the rows that a host wants, by group, at one moment.
+type Groups interface {
+	// All are the groups that the host wants.
+	All() iter.Seq[hoststate.Group]
+	// Rows are a group's rows, to be read only; nil: it has none, or the host does not want it.
+	Rows(g hoststate.Group) *hoststate.State
+}
+
+// Source lets a queue read a host's rows: it calls read while neither they nor what the host wants
+// changes, and nothing is pushed.
+type Source func(read func(Groups))
+
+// Change is what a group's rows have become for a host.
+type Change struct {
+	Group hoststate.Group
+	// Delta leads there; it is shared and never changed. nil: the host is to get the whole group, or, where
+	// it no longer wants it, to drop it.
+	Delta *hoststate.Delta
+	Rows  int // of the group, afterwards
+}
+
+const (
+	// A group of which more rows wait than this, and than half of it has, is sent whole.
+	groupSlack = 64
+	// maxWaiting bounds the groups that wait: with more, all are sent whole.
+	maxWaiting = 2 * hoststate.MaxGroups
+)
+
+// Queue holds what a host has not been sent yet: for each group one delta, however many went
+// into it, or only that it is to be sent whole. So a host that takes nothing costs no more than
+// half of what it wants, and no push costs more than what it adds.
 type Queue struct {
+	source Source
+	wake   chan struct{} // capacity 1
+	closed chan struct{} // by Close
+	first  func()        // of OnFirst
+	probes probes
+
 	mu      sync.Mutex
-	pending hoststate.Delta
 	waiting bool
-	err     error
-	wake    chan struct{} // capacity 1
-	probes  probes
+	full    bool // everything is to be sent, and the rest forgotten
+	// ungrouped: the agent is of a release that takes no whole groups; it gets everything instead.
+	ungrouped bool
+	revision  int64
+	groups    map[hoststate.Group]*waiting
+	err       error
+}
+
+// waiting is what waits of a group; delta nil: all of it.
+type waiting struct {
+	delta *hoststate.Delta
+	own   bool // delta is not shared
 }
 
 // NewQueue makes an empty one.
-func NewQueue() *Queue { return &Queue{wake: make(chan struct{}, 1)} }
+func NewQueue(source Source) *Queue {
+	return &Queue{source: source, wake: make(chan struct{}, 1), closed: make(chan struct{}), groups: map[hoststate.Group]*waiting{}}
+}
 
-// Push adds a delta, which becomes the queue's own. state is the host's state
-// after it; it is not kept.
-func (q *Queue) Push(d hoststate.Delta, state hoststate.State) {
+// OnFirst has fn called when the first delta has been sent, or the stream that reads the queue ends. It is to be
+// called before that stream begins. fn may be called more than once.
+func (q *Queue) OnFirst(fn func()) { q.first = fn }
+
+// sent notes that a delta has been sent.
+func (q *Queue) sent() {
+	if q.first != nil {
+		q.first()
+	}
+}
+
+// Push adds changes, which lead to a revision; without any, the host only learns of the revision.
+func (q *Queue) Push(revision int64, changes ...Change) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.waiting {
-		q.pending, q.waiting = d, true
-	} else {
-		q.pending.Merge(d)
-	}
-	if p := &q.pending; !p.Full && p.Set.Len()+p.Unset.Len() > max(partRows, state.Len()/2) {
-		*p = hoststate.Delta{Revision: p.Revision, Full: true, Set: state.Clone()}
+	q.revision, q.waiting = revision, true
+	if !q.full {
+		for _, c := range changes {
+			q.add(c)
+		}
+		if len(q.groups) > maxWaiting {
+			q.all()
+		}
 	}
 	q.signal()
 }
 
-// Close makes the stream that reads the queue end with err; nil is no error.
+// PushAll makes the host's whole state, which is of a revision, be sent.
+func (q *Queue) PushAll(revision int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.revision, q.waiting = revision, true
+	q.all()
+	q.signal()
+}
+
+func (q *Queue) all() { q.full, q.groups = true, map[hoststate.Group]*waiting{} }
+
+func (q *Queue) add(c Change) {
+	w := q.groups[c.Group]
+	switch {
+	case c.Delta == nil:
+		q.groups[c.Group] = &waiting{}
+		return
+	case w == nil:
+		w = &waiting{delta: c.Delta}
+		q.groups[c.Group] = w
+	case w.delta == nil:
+		return
+	case !w.own:
+		own := hoststate.Join([]*hoststate.Delta{w.delta})
+		w.delta, w.own = &own, true
+		fallthrough
+	default:
+		w.delta.Merge(*c.Delta)
+	}
+	if w.delta.Set.Len()+w.delta.Unset.Len() > max(groupSlack, c.Rows/2) {
+		w.delta = nil
+	}
+}
+
+// Close makes the stream that reads the queue end with err.
 func (q *Queue) Close(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.err == nil {
 		q.err = err
+		close(q.closed)
 	}
 	q.signal()
+}
+
+func (q *Queue) closedBy() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.err
 }
 
 func (q *Queue) signal() {
@@ -60,14 +158,17 @@ func (q *Queue) signal() {
 func (q *Queue) next(ctx context.Context) (d hoststate.Delta, isDelta bool, messages []*pb.FromController, err error) {
 	for {
 		q.mu.Lock()
-		d, isDelta, err = q.pending, q.waiting, q.err
-		q.pending, q.waiting = hoststate.Delta{}, false
+		isDelta, err = q.waiting, q.err
 		if !isDelta {
 			messages = q.probes.take()
 		}
 		q.mu.Unlock()
-		if err != nil || isDelta || len(messages) > 0 {
-			return d, isDelta, messages, err
+		if err == nil && isDelta {
+			d, isDelta = q.Take()
+			return d, isDelta, nil, nil
+		}
+		if err != nil || len(messages) > 0 {
+			return d, false, messages, err
 		}
 		select {
 		case <-q.wake:
@@ -75,4 +176,50 @@ func (q *Queue) next(ctx context.Context) (d hoststate.Delta, isDelta bool, mess
 			return d, false, nil, ctx.Err()
 		}
 	}
+}
+
+// Take takes out what waits, if anything does.
+func (q *Queue) Take() (d hoststate.Delta, ok bool) {
+	q.source(func(g Groups) {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if ok = q.waiting; ok {
+			d = q.take(g)
+		}
+	})
+	return d, ok
+}
+
+// take needs mu.
+func (q *Queue) take(of Groups) hoststate.Delta {
+	var parts []*hoststate.Delta
+	whole := func(g hoststate.Group) {
+		if rows := of.Rows(g); rows != nil {
+			parts = append(parts, &hoststate.Delta{Set: *rows})
+		}
+	}
+	var replaced []hoststate.Group
+	for _, w := range q.groups {
+		if q.ungrouped && w.delta == nil {
+			q.all()
+			break
+		}
+	}
+	if q.full {
+		for g := range of.All() {
+			whole(g)
+		}
+	}
+	for g, w := range q.groups {
+		if w.delta != nil {
+			parts = append(parts, w.delta)
+			continue
+		}
+		replaced = append(replaced, g.Own())
+		whole(g)
+	}
+	d := hoststate.Join(parts)
+	d.Revision, d.Full, d.Replaced = q.revision, q.full, replaced
+	q.waiting, q.full, q.groups = false, false, map[hoststate.Group]*waiting{}
+	return d
 }

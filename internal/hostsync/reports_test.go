@@ -12,7 +12,7 @@ import (
 // TestReportsThatAreKept: what is reported of a port is kept as long as there is somebody to tell it,
 // also of one without an interface on the host, which the state's rows do not name.
 func TestReportsThatAreKept(t *testing.T) {
-	c, err := NewClient(ClientOptions{Target: "unix:///nowhere"})
+	c, err := NewClient(ClientOptions{Targets: []string{"unix:///nowhere"}})
 	if err != nil {
 		t.Fatal(err)
 	}

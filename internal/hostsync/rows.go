@@ -15,6 +15,9 @@ import (
 func encode(d hoststate.Delta, n int) iter.Seq[*pb.Delta] {
 	return func(yield func(*pb.Delta) bool) {
 		part, rows, going := &pb.Delta{Revision: d.Revision, Full: d.Full}, 0, true
+		for _, g := range d.Replaced {
+			part.Replaced = append(part.Replaced, groupRow(g))
+		}
 		// next is the part that takes one more row; nil: the receiver has had enough.
 		next := func() *pb.Delta {
 			if going && rows == n {
@@ -43,10 +46,21 @@ func encode(d hoststate.Delta, n int) iter.Seq[*pb.Delta] {
 // decode adds a part's rows to to.
 func decode(p *pb.Delta, to *hoststate.Delta) error {
 	var d decoder
+	for _, g := range p.Replaced {
+		to.Replaced = append(to.Replaced, d.group(g))
+	}
 	for _, w := range wires {
 		w.decode(&d, p, to)
 	}
 	return d.err
+}
+
+func groupRow(g hoststate.Group) *pb.Group {
+	return &pb.Group{Kind: uint32(g.Kind), Key: g.Key, Name: g.Name}
+}
+
+func (d *decoder) group(g *pb.Group) hoststate.Group {
+	return hoststate.Group{Kind: hoststate.GroupKind(d.kind(g.GetKind(), uint8(hoststate.GroupDomain))), Key: g.GetKey(), Name: g.GetName()}
 }
 
 func addrBytes(a netip.Addr) []byte { return a.AsSlice() }
@@ -118,6 +132,14 @@ func (d *decoder) vni(v uint32) model.VNI {
 		d.fail("VNI %d", v)
 	}
 	return model.VNI(v)
+}
+
+// port reads a UDP port.
+func (d *decoder) port(p uint32) uint16 {
+	if p == 0 || p > 65535 {
+		d.fail("UDP port %d", p)
+	}
+	return uint16(p)
 }
 
 func (d *decoder) reason(r uint32) reason.Reason {

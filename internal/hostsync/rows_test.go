@@ -71,6 +71,7 @@ func TestBadRows(t *testing.T) {
 		"status":   {Ports: []*pb.PortReport{{Id: "p", Status: "FINE"}}},
 		"revision": {Revision: -1},
 		"MTU":      {UnderlayMtu: 1 << 20},
+		"fabric":   {FabricMtu: 1 << 20},
 		"too many": {Ports: make([]*pb.PortReport, maxReports+1)},
 	} {
 		if _, err := decodeReport(r); err == nil {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync/pb"
 	"github.com/causeway-net/causeway/internal/model"
 )
@@ -26,18 +29,28 @@ import (
 // Hosts is the controller's side of the streams.
 type Hosts interface {
 	// Connect makes the queue from which an agent is fed; its first delta is a
-	// full state. An error refuses the agent, in words that it gets to read.
+	// full state, or leads from what the agent has. An error refuses the agent, in words that it gets to read.
 	Connect(ctx context.Context, host model.HostName, agent Agent) (*Queue, error)
 	// Disconnect is called once for each Connect that made a queue.
 	Disconnect(host model.HostName, q *Queue)
-	// Report takes what the agent says. It must not block.
-	Report(host model.HostName, r Report)
+	// Report takes what the agent says on the stream that reads q. It must not block.
+	Report(host model.HostName, q *Queue, r Report)
 }
 
 // Agent is what an agent says of itself in its hello.
 type Agent struct {
 	Version  string
 	Revision int64 // last revision it applied, 0: none
+	// Digest is that of the rows it has; nil: it has no whole state.
+	Digest *hoststate.Digest
+	// Fabric is its end of the fabric of the site: address and UDP port; zero: it has none.
+	Fabric netip.AddrPort
+	// KnowsFabric: it knows the rows and the groups of the fabric. One that does not is of an older release.
+	KnowsFabric bool
+	// GatewayPriority is not 0 where the host may serve gateway devices: see model.Host.
+	GatewayPriority uint8
+	// Have asks it for those of its groups. It is to be called once at most, during Connect.
+	Have func(ctx context.Context) (hoststate.Digests, error)
 }
 
 // Server is the controller's end.
@@ -47,7 +60,7 @@ type Server struct {
 	most    int // connections
 	log     *slog.Logger
 
-	byAuthority bool
+	admission admission
 
 	unix *grpc.Server
 	net  *grpc.Server // nil without TLS
@@ -77,7 +90,10 @@ type ServerOptions struct {
 
 // NewServer makes a server that serves nothing yet.
 func NewServer(o ServerOptions) (*Server, error) {
-	s := &Server{hosts: o.Hosts, version: o.Version, most: o.Connections, log: o.Logger, byAuthority: o.ByAuthority}
+	s := &Server{hosts: o.Hosts, version: o.Version, most: o.Connections, log: o.Logger, admission: admission{byAuthority: o.ByAuthority}}
+	if o.TLS != nil {
+		s.admission.revoked = o.TLS.Revoked
+	}
 	if s.most == 0 {
 		s.most = DefaultConnections
 	}
@@ -95,7 +111,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 
 func (s *Server) newGRPC(creds credentials.TransportCredentials) *grpc.Server {
 	g := grpc.NewServer(
-		grpc.Creds(guardedCredentials{creds, s.byAuthority}),
+		grpc.Creds(guardedCredentials{creds, s.admission}),
 		grpc.MaxRecvMsgSize(maxFromAgent),
 		grpc.MaxConcurrentStreams(streamsEach),
 		grpc.ConnectionTimeout(helloTimeout),
@@ -106,15 +122,24 @@ func (s *Server) newGRPC(creds credentials.TransportCredentials) *grpc.Server {
 	return g
 }
 
-// Serve takes agents in from l until Close, and then returns nil. Without TLS only
-// unix sockets will do.
+// Serve takes the agents of a unix socket in, whose peers the kernel knows, until Close, and then
+// returns nil. Others come by ServeTLS.
 func (s *Server) Serve(l net.Listener) error {
-	g := s.unix
 	if _, ok := l.(*net.UnixListener); !ok {
-		if g = s.net; g == nil {
-			return fmt.Errorf("agents at %s: a network needs TLS", l.Addr())
-		}
+		return fmt.Errorf("agents at %s: a network needs TLS", l.Addr())
 	}
+	return s.serve(s.unix, l)
+}
+
+// ServeTLS is Serve for agents that prove their host by a certificate, at any listener.
+func (s *Server) ServeTLS(l net.Listener) error {
+	if s.net == nil {
+		return fmt.Errorf("agents at %s: there are no files for TLS", l.Addr())
+	}
+	return s.serve(s.net, l)
+}
+
+func (s *Server) serve(g *grpc.Server, l net.Listener) error {
 	if err := g.Serve(s.guarded(l)); !errors.Is(err, grpc.ErrServerStopped) {
 		return err
 	}
@@ -139,7 +164,7 @@ type service struct {
 // Connect serves one agent's stream.
 func (v service) Connect(stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromController]) error {
 	s := v.s
-	host, err := hostOf(stream.Context(), s.byAuthority)
+	host, err := s.admission.hostOf(stream.Context())
 	if err != nil {
 		s.log.Warn("agent refused", "error", err)
 		return status.Error(codes.Unauthenticated, err.Error())
@@ -149,18 +174,41 @@ func (v service) Connect(stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromCo
 		s.log.Warn("agent refused", "host", host, "error", err)
 		return err
 	}
-	agent := Agent{Version: hello.AgentVersion, Revision: hello.Revision}
+	agent := Agent{Version: hello.AgentVersion, Revision: hello.Revision, KnowsFabric: hello.Fabric}
+	if agent.Fabric, err = decodeFabric(hello); err != nil {
+		s.log.Warn("agent refused", "host", host, "error", err)
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	if hello.GatewayPriority > math.MaxUint8 {
+		s.log.Warn("agent refused", "host", host, "gateway_priority", hello.GatewayPriority)
+		return status.Errorf(codes.InvalidArgument, "hello: gateway priority %d is more than %d", hello.GatewayPriority, math.MaxUint8)
+	}
+	agent.GatewayPriority = uint8(hello.GatewayPriority)
+	if d, ok := hoststate.DigestFrom(hello.Digest); ok {
+		agent.Digest = &d
+	}
+	welcomed := false
+	agent.Have = func(ctx context.Context) (hoststate.Digests, error) {
+		welcomed = true
+		return s.have(ctx, stream, host)
+	}
 	q, err := s.hosts.Connect(stream.Context(), host, agent)
 	if err != nil {
 		s.log.Warn("agent refused", "host", host, "error", err)
 		return status.Error(codes.FailedPrecondition, err.Error())
 	}
 	defer s.hosts.Disconnect(host, q)
-	q.open(hello.Probes)
+	q.open(hello.Probes, hello.Groups)
 	defer q.end()
+	defer q.sent()
 	log := s.log.With("host", host)
 	log.Info("agent connected", "version", agent.Version, "revision", agent.Revision)
-	err = s.talk(stream, host, q)
+	if !welcomed {
+		err = s.welcome(stream, host, false)
+	}
+	if err == nil {
+		err = s.talk(stream, host, q)
+	}
 	switch {
 	case errors.Is(err, io.EOF), status.Code(err) == codes.Canceled, errors.Is(err, context.Canceled):
 		log.Info("agent disconnected")
@@ -170,7 +218,8 @@ func (v service) Connect(stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromCo
 	return err
 }
 
-func (s *Server) hello(stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromController]) (*pb.Hello, error) {
+// next is an agent's next message, before the stream has its receiver.
+func (s *Server) next(ctx context.Context, stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromController], what string) (*pb.FromAgent, error) {
 	type first struct {
 		m   *pb.FromAgent
 		err error
@@ -184,41 +233,117 @@ func (s *Server) hello(stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromCont
 	defer timeout.Stop()
 	select {
 	case f := <-got:
-		if f.err != nil {
-			return nil, f.err
-		}
-		h := f.m.GetHello()
-		if h == nil {
-			return nil, status.Error(codes.InvalidArgument, "the agent does not begin with a hello")
-		}
-		if h.Protocol != Protocol {
-			return nil, status.Errorf(codes.FailedPrecondition,
-				"agent %s speaks version %d of the agent protocol, this controller (%s) version %d: use the same release on both",
-				h.AgentVersion, h.Protocol, s.version, Protocol)
-		}
-		return h, nil
+		return f.m, f.err
 	case <-timeout.C:
-		return nil, status.Errorf(codes.DeadlineExceeded, "the agent said no hello within %v", helloTimeout)
+		return nil, status.Errorf(codes.DeadlineExceeded, "the agent said no %s within %v", what, helloTimeout)
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	case <-s.ctx.Done():
 		return nil, errEnding
 	}
 }
 
+func (s *Server) hello(stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromController]) (*pb.Hello, error) {
+	m, err := s.next(stream.Context(), stream, "hello")
+	if err != nil {
+		return nil, err
+	}
+	h := m.GetHello()
+	if h == nil {
+		return nil, status.Error(codes.InvalidArgument, "the agent does not begin with a hello")
+	}
+	if h.Protocol != Protocol {
+		return nil, status.Errorf(codes.FailedPrecondition,
+			"agent %s speaks version %d of the agent protocol, this controller (%s) version %d: use the same release on both",
+			h.AgentVersion, h.Protocol, s.version, Protocol)
+	}
+	return h, nil
+}
+
+func (s *Server) welcome(stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromController], host model.HostName, have bool) error {
+	welcome := &pb.Welcome{Protocol: Protocol, ControllerVersion: s.version, Host: string(host), Have: have, Fabric: true}
+	return stream.Send(&pb.FromController{Message: &pb.FromController_Welcome{Welcome: welcome}})
+}
+
+// decodeFabric is an agent's end of the fabric, if it has one.
+func decodeFabric(h *pb.Hello) (netip.AddrPort, error) {
+	if len(h.FabricAddr) == 0 && h.FabricPort == 0 {
+		return netip.AddrPort{}, nil
+	}
+	var d decoder
+	end := netip.AddrPortFrom(d.addr(h.FabricAddr), d.port(h.FabricPort))
+	if d.err != nil {
+		return netip.AddrPort{}, fmt.Errorf("hello: the host's end of the fabric: %w", d.err)
+	}
+	return end, nil
+}
+
+// have asks what rows an agent has.
+func (s *Server) have(ctx context.Context, stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromController], host model.HostName) (hoststate.Digests, error) {
+	if err := s.welcome(stream, host, true); err != nil {
+		return nil, err
+	}
+	m, err := s.next(ctx, stream, "word of what it has")
+	if err != nil {
+		return nil, err
+	}
+	return decodeHave(m.GetHave())
+}
+
+func decodeHave(m *pb.Have) (hoststate.Digests, error) {
+	if m == nil {
+		return nil, errors.New("the agent does not say what it has")
+	}
+	if len(m.Groups) > maxHave {
+		return nil, fmt.Errorf("the agent has %d groups of rows, more than %d", len(m.Groups), maxHave)
+	}
+	ds := make(hoststate.Digests, len(m.Groups))
+	var dec decoder
+	for _, g := range m.Groups {
+		d, ok := hoststate.DigestFrom(g.Digest)
+		if !ok {
+			dec.fail("a digest of %d bytes", len(g.Digest))
+		}
+		if len(g.GetGroup().GetName()) > maxID {
+			dec.fail("a group's name of %d bytes", len(g.GetGroup().GetName()))
+		}
+		ds[dec.group(g.GetGroup()).Own()] = d
+	}
+	return ds, dec.err
+}
+
 // talk sends deltas and receives reports until either ends.
 func (s *Server) talk(stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromController], host model.HostName, q *Queue) error {
-	welcome := &pb.Welcome{Protocol: Protocol, ControllerVersion: s.version, Host: string(host)}
-	if err := stream.Send(&pb.FromController{Message: &pb.FromController_Welcome{Welcome: welcome}}); err != nil {
-		return err
-	}
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(s.ctx, func() { cancel(errEnding) })()
 	s.receivers.Go(func() { cancel(s.receive(stream, host, q)) })
-	err := s.send(ctx, stream, q)
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
+	s.receivers.Go(func() { s.untilRevoked(ctx, cancel) })
+	// An agent that does not read keeps Send waiting for as long as it likes. Only the end of this
+	// call ends its stream, so nothing here waits for Send.
+	s.receivers.Go(func() { cancel(s.send(ctx, stream, q)) })
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-q.closed:
+		return q.closedBy()
 	}
-	return err
+}
+
+// untilRevoked ends a stream whose certificate is revoked while it is open.
+func (s *Server) untilRevoked(ctx context.Context, cancel context.CancelCauseFunc) {
+	for {
+		changed := s.admission.revoked.Changed()
+		if _, err := s.admission.hostOf(ctx); err != nil {
+			cancel(status.Error(codes.Unauthenticated, err.Error()))
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (s *Server) send(ctx context.Context, stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromController], q *Queue) error {
@@ -240,6 +365,7 @@ func (s *Server) send(ctx context.Context, stream grpc.BidiStreamingServer[pb.Fr
 				return err
 			}
 		}
+		q.sent()
 	}
 }
 
@@ -268,14 +394,14 @@ func (s *Server) receive(stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromCo
 		if err != nil {
 			return status.Error(codes.InvalidArgument, err.Error())
 		}
-		s.hosts.Report(host, report)
+		s.hosts.Report(host, q, report)
 	}
 }
 
 func decodeReport(r *pb.Report) (Report, error) {
-	out := Report{Revision: r.Revision, UnderlayMTU: int(r.UnderlayMtu)}
-	if r.Revision < 0 || r.UnderlayMtu > 1<<16 || len(r.Ports) > maxReports {
-		return out, fmt.Errorf("report: revision %d, MTU %d, %d ports", r.Revision, r.UnderlayMtu, len(r.Ports))
+	out := Report{Revision: r.Revision, UnderlayMTU: int(r.UnderlayMtu), FabricMTU: int(r.FabricMtu)}
+	if r.Revision < 0 || r.UnderlayMtu > 1<<16 || r.FabricMtu > 1<<16 || len(r.Ports) > maxReports {
+		return out, fmt.Errorf("report: revision %d, MTU %d and %d, %d ports", r.Revision, r.UnderlayMtu, r.FabricMtu, len(r.Ports))
 	}
 	for _, p := range r.Ports {
 		st := model.PortStatus(p.Status)

@@ -221,6 +221,68 @@ var wires = []wired{
 		key:  (*decoder).vlanKey,
 		fill: fillVLAN, value: vlanValue,
 	}),
+	byText(wire[model.HostName, hoststate.Host, *pb.HostRow, string]{
+		table: hoststate.Hosts,
+		rows:  func(p *pb.Delta) *[]*pb.HostRow { return &p.Hosts },
+		gone:  func(p *pb.Delta) *[]string { return &p.GoneHosts },
+		row:   func(k model.HostName) *pb.HostRow { return &pb.HostRow{Name: string(k)} },
+		key:   func(_ *decoder, r *pb.HostRow) model.HostName { return model.HostName(r.Name) },
+		fill: func(r *pb.HostRow, v hoststate.Host) {
+			r.Addr, r.Port, r.Mtu = addrBytes(v.Addr), uint32(v.Port), uint32(v.MTU)
+		},
+		value: func(d *decoder, r *pb.HostRow) hoststate.Host {
+			return hoststate.Host{Addr: d.addr(r.Addr), Port: d.port(r.Port), MTU: int(r.Mtu)}
+		},
+	}),
+	byMessage(wire[hoststate.MemberKey, hoststate.Member, *pb.MemberRow, *pb.MemberRow]{
+		table: hoststate.Members,
+		rows:  func(p *pb.Delta) *[]*pb.MemberRow { return &p.Members },
+		gone:  func(p *pb.Delta) *[]*pb.MemberRow { return &p.GoneMembers },
+		row: func(k hoststate.MemberKey) *pb.MemberRow {
+			return &pb.MemberRow{Network: uint32(k.Network), Host: string(k.Host)}
+		},
+		key: func(d *decoder, r *pb.MemberRow) hoststate.MemberKey {
+			return hoststate.MemberKey{Network: model.NetworkKey(d.key(r.Network)), Host: model.HostName(r.Host)}
+		},
+		fill:  func(*pb.MemberRow, hoststate.Member) {},
+		value: func(*decoder, *pb.MemberRow) hoststate.Member { return hoststate.Member{} },
+	}),
+	byMessage(wire[hoststate.SpeakerKey, hoststate.Speaker, *pb.SpeakerRow, *pb.SpeakerRow]{
+		table: hoststate.Speakers,
+		rows:  func(p *pb.Delta) *[]*pb.SpeakerRow { return &p.Speakers },
+		gone:  func(p *pb.Delta) *[]*pb.SpeakerRow { return &p.GoneSpeakers },
+		row: func(k hoststate.SpeakerKey) *pb.SpeakerRow {
+			return &pb.SpeakerRow{Domain: uint32(k.Domain), Host: string(k.Host)}
+		},
+		key: func(d *decoder, r *pb.SpeakerRow) hoststate.SpeakerKey {
+			return hoststate.SpeakerKey{Domain: model.NetworkKey(d.key(r.Domain)), Host: model.HostName(r.Host)}
+		},
+		fill:  func(*pb.SpeakerRow, hoststate.Speaker) {},
+		value: func(*decoder, *pb.SpeakerRow) hoststate.Speaker { return hoststate.Speaker{} },
+	}),
+	byMessage(wire[hoststate.HostPairKey, hoststate.HostPair, *pb.HostPairRow, *pb.HostPairRow]{
+		table: hoststate.HostPairs,
+		rows:  func(p *pb.Delta) *[]*pb.HostPairRow { return &p.HostPairs },
+		gone:  func(p *pb.Delta) *[]*pb.HostPairRow { return &p.GoneHostPairs },
+		row: func(k hoststate.HostPairKey) *pb.HostPairRow {
+			r := &pb.HostPairRow{Network: uint32(k.Network), Host: string(k.Host), Mac: macBytes(k.MAC)}
+			if k.Prefix.IsValid() {
+				r.Prefix = prefixOf(k.Prefix)
+			}
+			return r
+		},
+		key: func(d *decoder, r *pb.HostPairRow) hoststate.HostPairKey {
+			k := hoststate.HostPairKey{Network: model.NetworkKey(d.key(r.Network)), Host: model.HostName(r.Host), MAC: d.mac(r.Mac)}
+			if r.Prefix != nil {
+				k.Prefix = d.masked(r.Prefix)
+			}
+			return k
+		},
+		fill: func(r *pb.HostPairRow, v hoststate.HostPair) { r.Port, r.PortMac = uint32(v.Port), macBytes(v.MAC) },
+		value: func(d *decoder, r *pb.HostPairRow) hoststate.HostPair {
+			return hoststate.HostPair{Port: model.PortKey(r.Port), MAC: d.mac(r.PortMac)}
+		},
+	}),
 }
 
 func fillPort(r *pb.PortRow, p hoststate.Port) {
@@ -250,7 +312,8 @@ func portValue(d *decoder, r *pb.PortRow) hoststate.Port {
 
 func fillFDBEntry(r *pb.FDBRow, e hoststate.FDBEntry) {
 	r.Kind, r.Port, r.Router, r.Addr, r.TunnelIp = uint32(e.Kind), uint32(e.Port), uint32(e.Router), addrBytes(e.Addr), addrBytes(e.TunnelIP)
-	r.Vni, r.Gateway, r.Drop, r.Project = uint32(e.VNI), string(e.Gateway), uint32(e.Drop), string(e.Project)
+	r.Vni, r.Gateway, r.Drop, r.Project, r.Host = uint32(e.VNI), string(e.Gateway), uint32(e.Drop), string(e.Project), string(e.Host)
+	r.Domain, r.Also = uint32(e.Domain), string(e.Also)
 }
 
 func fdbEntryValue(d *decoder, r *pb.FDBRow) hoststate.FDBEntry {
@@ -258,6 +321,7 @@ func fdbEntryValue(d *decoder, r *pb.FDBRow) hoststate.FDBEntry {
 		Kind: hoststate.FDBKind(d.kind(r.Kind, uint8(hoststate.FDBDrop))), Port: model.PortKey(r.Port),
 		Router: model.RouterKey(r.Router), Addr: d.maybeAddr(r.Addr), TunnelIP: d.maybeAddr(r.TunnelIp),
 		VNI: model.VNI(r.Vni), Gateway: model.GatewayDeviceID(r.Gateway), Drop: d.reason(r.Drop), Project: model.ProjectID(r.Project),
+		Host: model.HostName(r.Host), Domain: model.NetworkKey(r.Domain), Also: model.HostName(r.Also),
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // Devices that are not the one that is driven: one that the site has deleted, and one
@@ -211,7 +212,7 @@ func exact(w *Want, h *have) []string {
 // database takes, a few lead to what is wanted, and what is another's is as it was.
 func TestPlanConverges(t *testing.T) {
 	seen := struct{ steps, problems, foreign, clean int }{}
-	rapid.Check(t, func(t *rapid.T) {
+	check := func(t *rapid.T) {
 		w, want := drawWorld(t), drawWant(t)
 		before := others(w.h)
 		seen.foreign += len(before)
@@ -264,12 +265,11 @@ func TestPlanConverges(t *testing.T) {
 		if missing != len(problems) {
 			t.Fatalf("%d things are missing, and the problems are %q", missing, problems)
 		}
-	})
-	if seen.steps == 0 || seen.problems == 0 || seen.foreign == 0 || seen.clean == 0 {
-		t.Errorf("the random switches are too poor: %+v", seen)
 	}
+	testutil.UntilMet(t, func() { rapid.Check(t, check) }, func() bool {
+		return seen.steps > 0 && seen.problems > 0 && seen.foreign > 0 && seen.clean > 0
+	}, &seen)
 }
-
 func names(steps []step) []string {
 	var out []string
 	for _, s := range steps {

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 )
 
@@ -36,7 +37,7 @@ func RoleOf(c *x509.Certificate) (role Role, name string, err error) {
 			return "", "", fmt.Errorf("the certificate %s has more than one role", Subject(c))
 		case Role(r) != RoleOperator && Role(r) != RoleHost:
 			return "", "", fmt.Errorf("the certificate %s has the role %q, which there is not: there are %s and %s", Subject(c), r, RoleOperator, RoleHost)
-		case !sound(n):
+		case !SoundName(n):
 			return "", "", fmt.Errorf("the certificate %s has the role %s of %q, which is no name: letters, digits and . _ - @ make one", Subject(c), r, n)
 		}
 		role, name = Role(r), n
@@ -44,8 +45,17 @@ func RoleOf(c *x509.Certificate) (role Role, name string, err error) {
 	return role, name, nil
 }
 
-// sound names go into logs and paths as they are.
-func sound(name string) bool {
+// URI is what a certificate of the role says of its holder, among its subject alternative
+// names. It fails where the name cannot be one.
+func (r Role) URI(name string) (*url.URL, error) {
+	if !SoundName(name) {
+		return nil, fmt.Errorf("%q is no name: letters, digits and . _ - @ make one, %d at most", name, maxName)
+	}
+	return &url.URL{Scheme: roleScheme, Opaque: string(r) + ":" + name}, nil
+}
+
+// SoundName tells whether name may be a holder's. Such names go into logs and paths as they are.
+func SoundName(name string) bool {
 	return name != "" && len(name) <= maxName && strings.IndexFunc(name, func(r rune) bool {
 		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
 		return !letter && !strings.ContainsRune("._-@", r)
@@ -79,7 +89,7 @@ func Holder(c *x509.Certificate, want Role, byAuthority bool) (string, error) {
 	default:
 		return "", errors.New("the certificate names nobody: it has neither a role nor a common name")
 	}
-	if !sound(name) {
+	if !SoundName(name) {
 		return "", fmt.Errorf("the certificate %s is of %q, which is no name: letters, digits and . _ - @ make one", Subject(c), name)
 	}
 	return name, nil

@@ -15,9 +15,13 @@ type Limits struct {
 	VNIs      uint32
 	VLANs     uint32
 	Peers     uint32
-	Floods    uint32 // ports that take flooded frames
+	Floods    uint32 // ports, VLANs and other hosts that take flooded frames
 	Counters  uint32 // ports and (tunnel IP, VNI, remote VTEP) together
 	Routers   uint32 // routers with an allowance of the slow path's work
+	// Of the fabric between the site's hosts.
+	FabricHosts uint32 // other hosts
+	Speakers    uint32 // hosts that may send for routers, for each domain
+	HostPairs   uint32 // two for each allowed address pair of ports of other hosts
 }
 
 // Most is the most that one map may have: beyond it the kernel refuses some kinds.
@@ -39,7 +43,10 @@ func (l *Limits) Each(fn func(value *uint32, flag string, def uint32, of, counts
 	fn(&l.VNIs, "max-vnis", 16384, "vnis", "connected VNIs of all tunnel IPs together")
 	fn(&l.VLANs, "max-vlans", 4096, "vlans", "networks on VLANs of this host's interfaces")
 	fn(&l.Peers, "max-peers", 65536, "peers", "remote VTEPs of all VNIs together")
-	fn(&l.Floods, "max-floods", 8192, "floods", "ports that get broadcasts and frames to unknown MAC addresses")
+	fn(&l.Floods, "max-floods", 65536, "floods", "ports, VLANs and other hosts that get broadcasts and frames to unknown MAC addresses, network by network")
+	fn(&l.FabricHosts, "max-fabric-hosts", 2048, "fabric_hosts", "other hosts of the site on the fabric")
+	fn(&l.Speakers, "max-speakers", 65536, "speakers", "other hosts that may send for routers: each once for each domain of routers that hang together")
+	fn(&l.HostPairs, "max-host-pairs", 65536, "host_pairs", "allowed address pairs of ports of other hosts, up to two rows each; ports without port security have one")
 	fn(&l.Counters, "max-counters", 16384, "counters", "ports and remote VTEPs (of each VNI) that are counted apart; the first row is for all others")
 }
 

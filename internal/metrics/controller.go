@@ -22,7 +22,10 @@ type Controller struct {
 	retries   prometheus.Counter
 	compile   prometheus.Histogram
 	connected *prometheus.GaugeVec
+	alive     *prometheus.GaugeVec
 	lag       *prometheus.GaugeVec
+	groups    *prometheus.GaugeVec
+	cut       *prometheus.GaugeVec
 	reports   *prometheus.CounterVec
 	limited   prometheus.Counter
 	unaudited prometheus.Counter
@@ -60,8 +63,14 @@ func NewController(version string) *Controller {
 			"Time to work out what a change means for the hosts."), []float64{.00001, .0001, .001, .01, .1, 1})),
 		connected: prometheus.NewGaugeVec(prometheus.GaugeOpts(controllerDesc("host_connected",
 			"1 while the host's agent is connected to this controller.")), []string{"host"}),
+		alive: prometheus.NewGaugeVec(prometheus.GaugeOpts(controllerDesc("host_alive",
+			"0 once the host's agent has been away for longer than --host-timeout, as the site has it; 1 before.")), []string{"host"}),
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts(controllerDesc("host_revision_lag",
 			"How many revisions the host is behind what was sent to it; 0: all applied.")), []string{"host"}),
+		groups: prometheus.NewGaugeVec(prometheus.GaugeOpts(controllerDesc("host_groups",
+			"Networks, routers and the like that the host gets rows of.")), []string{"host"}),
+		cut: prometheus.NewGaugeVec(prometheus.GaugeOpts(controllerDesc("host_groups_cut",
+			"1 where more lies within reach of the host's ports than a host gets rows of.")), []string{"host"}),
 		reports: prometheus.NewCounterVec(prometheus.CounterOpts(controllerDesc("host_reports_total",
 			"Reports taken from the host's agent.")), []string{"host"}),
 		tokens: prometheus.NewCounterVec(prometheus.CounterOpts(controllerDesc("token_validations_total",
@@ -84,7 +93,7 @@ func NewController(version string) *Controller {
 		"1; the labels say what runs.")), []string{"version", "go"})
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	c.switches = newSwitches(c.registry)
-	c.registry.MustRegister(c.requests, c.latency, c.revision, c.commits, c.retries, c.compile, c.connected, c.lag, c.reports,
+	c.registry.MustRegister(c.requests, c.latency, c.revision, c.commits, c.retries, c.compile, c.connected, c.alive, c.lag, c.groups, c.cut, c.reports,
 		c.tokens, c.asking, c.cached, c.policies, c.probes, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return c
@@ -128,9 +137,36 @@ func (c *Controller) HostConnected(host string, connected bool) {
 	c.connected.WithLabelValues(host).Set(v)
 }
 
+// HostAlive notes whether the site takes a host for alive.
+func (c *Controller) HostAlive(host string, alive bool) {
+	v := 0.0
+	if alive {
+		v = 1
+	}
+	c.alive.WithLabelValues(host).Set(v)
+}
+
+// HostDeleted forgets a host.
+func (c *Controller) HostDeleted(host string) {
+	for _, v := range []*prometheus.GaugeVec{c.connected, c.alive, c.lag, c.groups, c.cut} {
+		v.DeleteLabelValues(host)
+	}
+	c.reports.DeleteLabelValues(host)
+}
+
 // HostLag notes what was sent to a host and what it has applied.
 func (c *Controller) HostLag(host string, sent, applied int64) {
 	c.lag.WithLabelValues(host).Set(float64(max(sent-applied, 0)))
+}
+
+// HostGroups notes how many groups a host gets rows of, and whether there would be more.
+func (c *Controller) HostGroups(host string, groups int, cut bool) {
+	c.groups.WithLabelValues(host).Set(float64(groups))
+	v := 0.0
+	if cut {
+		v = 1
+	}
+	c.cut.WithLabelValues(host).Set(v)
 }
 
 // HostReport counts a report of a host.

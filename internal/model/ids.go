@@ -26,6 +26,8 @@ type (
 	ProjectID string
 	// HostName names a host of the site, as in binding:host_id.
 	HostName string
+	// AgentID names the agent of a host.
+	AgentID string
 )
 
 // Keys are the small integers that stand for a resource in the dataplane. A key

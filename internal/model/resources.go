@@ -76,6 +76,8 @@ type Port struct {
 	// AllowedPairs are further senders that PortSecurity lets pass.
 	AllowedPairs []AllowedPair `json:"allowed_address_pairs,omitempty"`
 	HostID       HostName      `json:"binding_host_id,omitempty"`
+	// Move is set while the port moves to HostID from another host; nil: it does not.
+	Move *Move `json:"move,omitempty"`
 	// Profile is binding:profile; its key interface_name names the host-side
 	// interface.
 	Profile  map[string]json.RawMessage `json:"binding_profile,omitempty"`
@@ -128,6 +130,8 @@ type GatewayDevice struct {
 	TunnelIP   netip.Addr `json:"tunnel_ip"` // IPv4 so far; zero for a network_vlan
 	// Management is where a hw_vtep is driven from; nil for the other types.
 	Management *Management `json:"management,omitempty"`
+	// HostID is the host that is to serve a router_vtep (binding:host_id); "": the site chooses. Placement says who does.
+	HostID HostName `json:"binding_host_id,omitempty"`
 }
 
 // RouterID is the router of a router_vtep, "" for the other types.
@@ -208,20 +212,101 @@ type L2GatewayConnection struct {
 // change of host, so that an old holder can be told from the present one.
 type Placement struct {
 	DeviceID GatewayDeviceID `json:"device_id"`
-	Host     HostName        `json:"host"`
+	Host     HostName        `json:"host"` // that the other hosts send to
 	Epoch    uint64          `json:"epoch"`
+	// Other, while the device moves, is the host that it goes to (until MoveSwitched), and then the one that it comes from; "": it
+	// does not move. Stage is how far that has come.
+	Other HostName  `json:"other,omitempty"`
+	Stage MoveStage `json:"stage,omitempty"`
+}
+
+// Has tells whether a host has the device: its tunnel IP, and what is let in by it.
+func (p *Placement) Has(h HostName) bool {
+	return h == p.Host || p.Other != "" && h == p.Other && (p.Stage == MoveBoth || p.Stage == MoveSwitched)
+}
+
+// Hosts goes through the hosts that frames from the device may come from: two while it moves.
+func (p *Placement) Hosts(yield func(HostName) bool) {
+	if yield(p.Host) && p.Other != "" {
+		yield(p.Other)
+	}
 }
 
 // Host is a host of the site, known since its agent first connected.
 type Host struct {
 	Name HostName `json:"name"`
-	// AckedRevision is the store revision whose state the host has applied; a
-	// key freed at or before it is free on this host.
+	// AckedRevision is the store revision whose state the host had applied when its
+	// agent's last session began, as far as it is known. Its controller may have vouched for more since.
 	AckedRevision int64     `json:"acked_revision"`
 	FirstSeen     time.Time `json:"first_seen"`
+	// Controller is the process that the agent's last session is or was with, the Session-th
+	// of that process.
+	Controller string `json:"controller,omitempty"`
+	Session    uint64 `json:"session,omitempty"`
+	// StartedAt is when that session began.
+	StartedAt time.Time `json:"started_at,omitzero"`
+	// Gone: no controller has heard of the agent for longer than it may be away. Its ports are
+	// DOWN then, though the host forwards on by what it had. GoneAt is when that was noticed.
+	Gone   bool      `json:"gone,omitempty"`
+	GoneAt time.Time `json:"gone_at,omitzero"`
+	// Returned: the host is gone still, as its agent has connected again and has not reported yet.
+	Returned bool `json:"returned,omitempty"`
+	// HeardAt is when the agent was heard last, as far as it was written down.
+	HeardAt time.Time `json:"heard_at,omitzero"`
 	// UnderlayMTU is the smallest IP MTU (bytes) of the interfaces that carry
 	// tunnels, as the host reports it.
 	UnderlayMTU int `json:"underlay_mtu,omitempty"`
+	// Fabric is the host's end of the fabric between the hosts of the site, as its agent says.
+	Fabric Fabric `json:"fabric,omitzero"`
+	// GatewayPriority is not 0 where the agent says that the host may serve gateway devices (--gateway): among such
+	// hosts those with the highest are chosen first.
+	GatewayPriority uint8 `json:"gateway_priority,omitempty"`
+}
+
+// Fabric is a host's end of its site's fabric. The zero value: it is not on the fabric.
+type Fabric struct {
+	Addr netip.Addr `json:"addr"`
+	Port uint16     `json:"port"`          // UDP
+	MTU  int        `json:"mtu,omitempty"` // bytes of the largest IP packet of its underlay; 0: unknown
+}
+
+// On tells whether the host is on the fabric.
+func (f Fabric) On() bool { return f.Addr.IsValid() }
+
+// Agent is a host as operators see it. Its id follows from the host's name.
+type Agent struct {
+	ID           AgentID   `json:"id"`
+	Host         HostName  `json:"host"`
+	Version      string    `json:"version,omitempty"` // of the agent's last session
+	AdminStateUp bool      `json:"admin_state_up"`
+	Description  string    `json:"description,omitempty"`
+	CreatedAt    time.Time `json:"created_at"`
+}
+
+// Controller is one run of a controller, by its id. It vouches for hosts: each whose last
+// session is one of the first Sessions of this run has applied the state of AckedRevision.
+type Controller struct {
+	ID            string `json:"id"`
+	Sessions      uint64 `json:"sessions"`
+	AckedRevision int64  `json:"acked_revision"`
+	// LiveRevision is what all hosts of this run have applied that are there and keep up; it says so of sessions
+	// up to LiveSessions. It is written while something moves, and other controllers have hosts too.
+	LiveRevision int64  `json:"live_revision,omitempty"`
+	LiveSessions uint64 `json:"live_sessions,omitempty"`
+	// Beat is raised from time to time while there is another controller, which else takes
+	// this one's hosts for gone.
+	Beat uint64 `json:"beat,omitempty"`
+}
+
+// HostQuestion is what one controller wants to know of a host that another one has: a probe. It is there while
+// somebody waits for its answer.
+type HostQuestion struct {
+	ID       string          `json:"id"`
+	Host     HostName        `json:"host"`
+	Revision int64           `json:"revision"` // that the host should have applied
+	Request  json.RawMessage `json:"request"`
+	Taken    bool            `json:"taken,omitempty"` // by the controller that has the host
+	Answer   json.RawMessage `json:"answer,omitempty"`
 }
 
 // PortStatus is a port's status attribute.

@@ -9,6 +9,7 @@ import (
 	"path"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/causeway-net/causeway/internal/fair"
 	"github.com/causeway-net/causeway/internal/identity"
@@ -40,6 +41,9 @@ type Options struct {
 	// Certificates says who asks where there is no Authenticator and clients show
 	// certificates; nil: nobody is asked. An error refuses the request.
 	Certificates func(*http.Request) (identity.Caller, error)
+	// Vet looks at a request's connection before anything else; an error refuses the
+	// request. nil: every connection is good.
+	Vet func(*http.Request) error
 	// Authenticator says who asks; nil: everybody is an admin of Project.
 	Authenticator Authenticator
 	// Policy gives the rules in force; nil: the defaults. It is asked with each
@@ -56,6 +60,9 @@ type Options struct {
 	// Extra is served beside the resources. It looks beyond one project's
 	// resources, so policy asks for use_diagnostics.
 	Extra []Extra
+	// Heard is when the agent of a host that is connected to this controller was heard
+	// last; zero for others. Nil: none is.
+	Heard func(model.HostName) time.Time
 }
 
 // API is the HTTP handler.
@@ -65,10 +72,12 @@ type API struct {
 	project model.ProjectID
 	auth    Authenticator
 	certs   func(*http.Request) (identity.Caller, error)
+	vet     func(*http.Request) error
 	policy  func() *policy.Rules
 	maxBody int64
 	limiter *ratelimit.Limiter
 	observe func(Observation)
+	heard   func(model.HostName) time.Time
 	proxies []netip.Prefix
 	gates   gates
 	mux     *http.ServeMux
@@ -92,7 +101,10 @@ func New(s *site.Site, opts Options) *API {
 		sees: map[store.Kind]func(view, store.Object) bool{}, mux: http.NewServeMux(),
 		operations: map[string]methods{}, schemas: map[string]*openapi.Schema{}}
 	a.maxBody, a.limiter, a.observe = opts.MaxBody, opts.Limiter, opts.Observe
-	a.proxies = opts.TrustedProxies
+	a.proxies, a.vet, a.heard = opts.TrustedProxies, opts.Vet, opts.Heard
+	if a.heard == nil {
+		a.heard = func(model.HostName) time.Time { return time.Time{} }
+	}
 	if a.maxBody == 0 {
 		a.maxBody = DefaultMaxBody
 	}
@@ -119,6 +131,7 @@ func New(s *site.Site, opts Options) *API {
 	register(a, remoteMACs(a))
 	register(a, l2Gateways(a))
 	register(a, connections(a))
+	register(a, agents(a))
 	a.registerRouterActions()
 	a.registerPoolActions()
 	a.registerQuotas()

@@ -168,7 +168,10 @@ func schemasOf[I, M any](a *API, r *resource[I, M]) {
 			put.Properties[at.name] = at.takes.takes
 		}
 	}
-	a.schemas[r.name], a.schemas[r.name+"_create"] = row, postSchema(r.attrs)
+	a.schemas[r.name] = row
+	if r.create != nil {
+		a.schemas[r.name+"_create"] = postSchema(r.attrs)
+	}
 	if r.update != nil {
 		a.schemas[r.name+"_update"] = put
 	}

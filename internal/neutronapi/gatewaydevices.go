@@ -47,6 +47,16 @@ func gatewayDevices(a *API) *resource[site.GatewayDeviceInput, model.GatewayDevi
 			{name: "management_protocol", post: true, get: managed(func(m *model.Management) any { return m.Protocol }),
 				gives: openapi.OrNull(constant(model.OVSDB)),
 				takes: into(managementProtocol(), func(i *in) *string { return &i.ManagementProtocol })},
+			{name: "binding:host_id", post: true, put: true, takes: into(nullable(hostName()), func(i *in) *model.HostName { return &i.HostID }),
+				get: func(_ store.Snapshot, d *device) any { return string(d.HostID) }},
+			readOnly[in]("host", openapi.Of(openapi.String), func(s store.Snapshot, d *device) any {
+				host, _ := site.GatewayHost(s, d)
+				return string(host)
+			}),
+			readOnly[in]("host_reason", openapi.Of(openapi.String), func(s store.Snapshot, d *device) any {
+				_, words := site.GatewayHost(s, d)
+				return words
+			}),
 			readOnly[in]("remote_mac_entries", openapi.ListOf(macEntrySchema(), -1), func(s store.Snapshot, d *device) any {
 				out := []map[string]any{}
 				for _, e := range site.RemoteMACsOf(s, d.ID) {

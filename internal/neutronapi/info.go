@@ -55,6 +55,7 @@ func extensions() []extension {
 		ext("standard-attr-description", "standard-attr-description", "Descriptions of resources.", "2016-02-10"+day),
 		ext("pagination", "Pagination support", "limit, marker and page_reverse.", "2016-06-12"+day),
 		ext("sorting", "Sorting support", "sort_key and sort_dir.", "2016-06-12"+day),
+		ext("agent", "agent", "The site's hosts, each as an agent.", "2013-02-03"+day),
 		ext("project-id", "project_id field enabled", "project_id beside tenant_id.", "2016-09-09"+day),
 		ext("gateway-device", "Midonet Gateway Device Extension", "VXLAN endpoints between sites and their remote MAC tables.", "2015-11-11"+day),
 		ext("l2-gateway", "L2 Gateway", "L2 gateways on gateway devices.", "2015-01-01T00:00:00-00:00"),

@@ -237,7 +237,7 @@ func TestDiscovery(t *testing.T) {
 		t.Errorf("versions: %v", out)
 	}
 	for _, path := range []string{"/v2.0", "/v2.0/", "//v2.0/"} {
-		if _, out := s.call("GET", path, ""); len(out.list("resources")) != 11 {
+		if _, out := s.call("GET", path, ""); len(out.list("resources")) != 12 {
 			t.Errorf("%s: %v", path, out)
 		}
 	}

@@ -98,6 +98,12 @@ func (a *API) subjectOf(pattern string) string {
 // known by its address, whose token is taken before anybody is asked about the client's
 // credentials, and given back where they are good.
 func (a *API) admit(w *recorder, r *http.Request) (*http.Request, error) {
+	if a.vet != nil {
+		if err := a.vet(r); err != nil {
+			w.Header().Set("Connection", "close")
+			return r, err
+		}
+	}
 	if c, ok := a.recognize(r); ok {
 		w.seen.Caller = c
 		r = a.identified(w, r, c)

@@ -23,16 +23,31 @@ type column[I, M any] struct {
 	open func(*M) bool // whether the caller may read it; nil: always
 }
 
+// allColumns are all that can be read. Nobody changes them.
+func (r *resource[I, M]) allColumns() []column[I, M] {
+	r.once.Do(func() {
+		for i := range r.attrs {
+			if attr := &r.attrs[i]; attr.get != nil {
+				r.columns = append(r.columns, column[I, M]{attr: attr, key: `"` + attr.name + `":`})
+			}
+		}
+	})
+	return r.columns
+}
+
 // writer writes the attributes that are asked for, all if none is, and that the caller
 // may read.
 func (r *resource[I, M]) writer(a *API, v view, fields []string) *rowWriter[I, M] {
-	out := &rowWriter[I, M]{s: v}
-	for i := range r.attrs {
-		attr := &r.attrs[i]
-		if attr.get == nil || len(fields) > 0 && !slices.Contains(fields, attr.name) {
+	if len(fields) == 0 && v.d == nil {
+		return &rowWriter[I, M]{s: v, columns: r.allColumns()}
+	}
+	all := r.allColumns()
+	out := &rowWriter[I, M]{s: v, columns: make([]column[I, M], 0, len(all))}
+	for _, c := range all {
+		attr := c.attr
+		if len(fields) > 0 && !slices.Contains(fields, attr.name) {
 			continue
 		}
-		c := column[I, M]{attr: attr, key: `"` + attr.name + `":`}
 		if v.d != nil {
 			rule := "get_" + r.name + ":" + attr.name
 			if v.d.Has(rule) {
@@ -78,9 +93,12 @@ func (r *resource[I, M]) render(a *API, v view, m *M, fields []string) json.RawM
 	return e.buf
 }
 
+// rowBytes is about as long as most resources are as JSON.
+const rowBytes = 1 << 10
+
 // answer replies with one resource.
 func (r *resource[I, M]) answer(a *API, w http.ResponseWriter, status int, v view, m *M, fields []string) error {
-	var e encoder
+	e := encoder{buf: make([]byte, 0, rowBytes)}
 	e.raw(`{"` + r.name + `":`)
 	r.writer(a, v, fields).write(&e, m)
 	e.raw("}")

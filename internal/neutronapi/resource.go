@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/openapi"
@@ -29,11 +30,13 @@ type resource[I, M any] struct {
 	revision func(*M) int64 // nil: no If-Match
 	notFound func(string) *model.Error
 
-	create func(context.Context, []*I) ([]*M, error)
+	create func(context.Context, []*I) ([]*M, error)                               // nil: no POST
 	update func(ctx context.Context, id string, change func(*I) error) (*M, error) // nil: see noUpdate
 	remove func(ctx context.Context, r *http.Request, id string, guard func(*M) error) error
 	// noUpdate answers a PUT whose attributes passed where update is nil.
 	noUpdate error
+	// removeParams are what a DELETE takes in its query.
+	removeParams []openapi.Parameter
 	// all and one read from a snapshot; nil for the plain way by table and id.
 	all func(*http.Request, store.Snapshot) (iter.Seq[*M], error)
 	one func(*http.Request, store.Snapshot, string) (*M, error)
@@ -54,6 +57,9 @@ type resource[I, M any] struct {
 	// adminWords: who may not reads so, in MidoNet's words, whether the object
 	// exists or not.
 	adminWords bool
+
+	once    sync.Once
+	columns []column[I, M] // see allColumns
 }
 
 func register[I, M any](a *API, r *resource[I, M]) {
@@ -61,19 +67,22 @@ func register[I, M any](a *API, r *resource[I, M]) {
 		a.collections = append(a.collections, collection{r.name, r.plural, r.path})
 	}
 	schemasOf(a, r)
-	postBody, postReply := r.postBody()
-	a.handle(r.path, methods{
+	collection := methods{
 		http.MethodGet: {
 			name: "list_" + r.plural, summary: "List " + words(r.plural) + ".",
 			params: r.listParameters(), status: http.StatusOK, reply: r.rows(),
 			serve: func(w http.ResponseWriter, q *http.Request) error { return r.serveList(a, w, q) },
 		},
-		http.MethodPost: {
+	}
+	if r.create != nil {
+		body, reply := r.postBody()
+		collection[http.MethodPost] = operation{
 			name: "create_" + r.name, summary: "Create " + words(r.name) + ".",
-			body: postBody, status: http.StatusCreated, reply: postReply,
+			body: body, status: http.StatusCreated, reply: reply,
 			serve: func(w http.ResponseWriter, q *http.Request) error { return r.servePost(a, w, q) },
-		},
-	})
+		}
+	}
+	a.handle(r.path, collection)
 	put := operation{
 		name: "update_" + r.name, summary: "Update " + words(r.name) + ".",
 		params: r.ifMatchParameter(), status: http.StatusOK, reply: r.row(),
@@ -94,7 +103,7 @@ func register[I, M any](a *API, r *resource[I, M]) {
 		http.MethodPut: put,
 		http.MethodDelete: {
 			name: "delete_" + r.name, summary: "Delete " + words(r.name) + ".",
-			params: r.ifMatchParameter(), status: http.StatusNoContent,
+			params: append(r.ifMatchParameter(), r.removeParams...), status: http.StatusNoContent,
 			serve: func(w http.ResponseWriter, q *http.Request) error { return r.serveDelete(a, w, q) },
 		},
 	})

@@ -9,6 +9,7 @@ import (
 	"github.com/causeway-net/causeway/internal/identity"
 	"github.com/causeway-net/causeway/internal/neutronapi"
 	"github.com/causeway-net/causeway/internal/openapi"
+	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/testutil"
 )
 
@@ -107,6 +108,11 @@ var routeCases = map[string]routeCase{
 	"GET /v2.0/quotas/{id}/default": {},
 	"GET /v2.0/quotas/{id}/details": {},
 
+	"GET /v2.0/agents":         {adminOnly: true},
+	"GET /v2.0/agents/{id}":    {adminOnly: true},
+	"PUT /v2.0/agents/{id}":    {adminOnly: true, body: `{"agent":{"admin_state_up":false}}`},
+	"DELETE /v2.0/agents/{id}": {adminOnly: true},
+
 	"GET /v2.0/gw/gateway_devices":                                     {adminOnly: true},
 	"POST /v2.0/gw/gateway_devices":                                    {adminOnly: true, body: `{"gateway_device":{"tenant_id":"a","type":"router_vtep","resource_id":"$router","tunnel_ips":["200.0.0.9"]}}`},
 	"GET /v2.0/gw/gateway_devices/{id}":                                {adminOnly: true},
@@ -202,6 +208,11 @@ func newTenancy(t testing.TB, edit ...func(*neutronapi.Options)) *tenancy {
 	for _, kind := range []string{"networks", "subnets", "ports", "subnetpools"} {
 		w.as("admin", 200, "PUT", "/v2.0/"+kind+"/$"+kind+"/tags", `{"tags":["t"]}`)
 	}
+	w.hosts("h1")
+	if _, err := w.site.HostGone(t.Context(), site.Signs{Host: "h1", Controller: "c", Session: 1}); err != nil {
+		t.Fatal(err)
+	}
+	w.ids["agents"] = string(site.AgentID("h1"))
 	w.ids["ifrouter"], w.ids["quotas"] = w.ids["router"], "a"
 	w.as("admin", 200, "PUT", "/v2.0/routers/$ifrouter/add_router_interface", `{"subnet_id":"$sub3"}`)
 	return w

@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -51,6 +52,7 @@ type Outer struct {
 	Local, Remote netip.Addr
 	TOS           uint8
 	SrcPort       uint16
+	DstPort       uint16 // 0: VXLANPort
 	VNI           model.VNI
 }
 
@@ -62,7 +64,7 @@ func Encapsulate(b []byte, o Outer, frame []byte) []byte {
 	b = IPv4{TOS: o.TOS, DF: true, TTL: 64, Protocol: ProtoUDP, Src: o.Local, Dst: o.Remote}.
 		Append(b, UDPLen+VXLANLen+len(frame))
 	b = binary.BigEndian.AppendUint16(b, o.SrcPort)
-	b = binary.BigEndian.AppendUint16(b, VXLANPort)
+	b = binary.BigEndian.AppendUint16(b, cmp.Or(o.DstPort, VXLANPort))
 	b = binary.BigEndian.AppendUint16(b, uint16(UDPLen+VXLANLen+len(frame)))
 	b = append(b, 0, 0)
 	if n := IPv4Len + UDPLen + VXLANLen + len(frame); n > 0xffff {

@@ -99,6 +99,7 @@ var sections = []section{
 		crud("remote_mac_entry", adminOnly, adminOnly, adminOnly, adminOnly)...)},
 	{"L2 gateways and their connections", append(crud("l2_gateway", adminOnly, adminOnly, adminOnly, adminOnly),
 		crud("l2_gateway_connection", adminOnly, adminOnly, adminOnly, adminOnly)...)},
+	{"Agents, which are the site's hosts", [][2]string{{"get_agent", adminOnly}, {"update_agent", adminOnly}, {"delete_agent", adminOnly}}},
 	{"What looks into the site beyond one project's resources: traces, probes", [][2]string{{UseDiagnostics, adminOnly}}},
 }
 

@@ -61,6 +61,11 @@ const (
 	UnderlayPolicy
 	FloodLimited
 	PathError
+	HostUnreachable
+	FabricHostUnknown
+	FabricSourceMAC
+	FabricHairpin
+	FabricSourceIP
 	// Count is one more than the last reason.
 	Count
 )
@@ -122,6 +127,11 @@ var infos = [Count]Info{
 	UnderlayPolicy:      {"underlay_policy", "an IPsec policy of the host speaks of the remote VTEP, which the tunnel would pass by"},
 	FloodLimited:        {"flood_limited", "the sender has more broadcasts, or frames to unknown MACs, copied than it may"},
 	PathError:           {"path_error", "an ICMP error or redirect about the way to a remote VTEP: anybody can send one, so the host's stack does not hear it"},
+	HostUnreachable:     {"host_unreachable", "another host of the site has the destination, and there is no way to that host: none over the fabric, or none from a VLAN"},
+	FabricHostUnknown:   {"fabric_host_unknown", "the outer source of the fabric packet is no host of the site"},
+	FabricSourceMAC:     {"fabric_source_mac", "the inner source MAC is not one that the host that sent the fabric packet may send from"},
+	FabricHairpin:       {"fabric_hairpin", "a frame from the fabric is neither routed nor sent into the fabric again or onto a VLAN"},
+	FabricSourceIP:      {"fabric_source_ip", "the ARP sender has an address of allowed address pairs, and the host that sent it has no port with such a pair"},
 }
 
 // Info of r. Unknown numbers get a name that shows the number.

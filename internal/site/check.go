@@ -15,6 +15,7 @@ import (
 func Check(r store.Reader) []string {
 	c := &checker{r: r, owed: map[store.Index]map[string]string{}}
 	c.objects()
+	c.fabric()
 	c.entries()
 	c.quotas()
 	slices.Sort(c.found)
@@ -113,7 +114,14 @@ func (c *checker) objects() {
 	for p := range store.All(c.r, store.Placements) {
 		from := "placement of " + string(p.DeviceID)
 		c.refer(from, store.GatewayDevices.Kind(), string(p.DeviceID))
-		c.refer(from, store.Hosts.Kind(), string(p.Host))
+		for h := range p.Hosts {
+			c.refer(from, store.Hosts.Kind(), string(h))
+		}
+	}
+	for h := range store.All(c.r, store.Hosts) {
+		if h.GatewayPriority > 0 {
+			c.owe([]entry{{ix: ixGatewayHost, key: string(h.Name)}})
+		}
 	}
 	for st := range store.All(c.r, store.SwitchStates) {
 		if from := "switch state of " + string(st.DeviceID); st.Retired == nil {
@@ -191,9 +199,9 @@ func (c *checker) device(d *model.GatewayDevice) {
 // entries compares what the objects owe with what is there.
 func (c *checker) entries() {
 	for _, ix := range []store.Index{
-		ixKey, ixMAC, ixIP, ixInterface, ixPortOfNetwork, ixSubnetOfNetwork, ixPortOfRouter, ixSubnetOfRouter,
+		ixKey, ixMAC, ixIP, ixInterface, ixSubnetOfNetwork, ixPortOfRouter, ixSubnetOfRouter,
 		ixDeviceOfRouter, ixDeviceOfNetwork, ixManagementIP, ixTunnelIP, ixRemoteMAC, ixGatewayOfDevice, ixSwitchPort, ixConnOfGateway, ixConnOfNetwork, ixVNI, ixShare,
-		ixPrefixOfPool, ixPrefixOfProject, ixPoolOfScope, ixDefaultPool, ixOwned,
+		ixPrefixOfPool, ixPrefixOfProject, ixPoolOfScope, ixDefaultPool, ixOwned, ixFabricAddress, ixGatewayHost,
 	} {
 		owed := c.owed[ix]
 		for key, value := range c.r.Scan(ix, "") {
@@ -207,6 +215,9 @@ func (c *checker) entries() {
 				c.problem("%s %s = %q, want %q", ix, key, value, want)
 			}
 			delete(owed, key)
+		}
+		if ix == ixFabricAddress {
+			continue // a host that has not connected since there is the index has no entry yet
 		}
 		for key, value := range owed {
 			c.problem("%s %s = %q is missing", ix, key, value)

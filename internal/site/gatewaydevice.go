@@ -27,8 +27,8 @@ type GatewayDeviceInput struct {
 }
 
 // CreateGatewayDevice makes a router a VTEP router, an uplink network a carrier of
-// VLANs, or a switch one of the site's. A VTEP router is placed on the site's
-// host, if one is known. The order of the checks is that of Neutron's plugin.
+// VLANs, or a switch one of the site's. A VTEP router is placed on a
+// host that may serve it, if there is one. The order of the checks is that of Neutron's plugin.
 func (s *Site) CreateGatewayDevice(ctx context.Context, in *GatewayDeviceInput) (*model.GatewayDevice, error) {
 	var out *model.GatewayDevice
 	err := s.update(ctx, func(t *tx) error {
@@ -46,8 +46,11 @@ func (s *Site) CreateGatewayDevice(ctx context.Context, in *GatewayDeviceInput) 
 		}
 		t.stamp(&d.Standard, 1)
 		store.Put(t, store.GatewayDevices, string(d.ID), &d)
+		if err := t.checkBinding(&d); err != nil {
+			return err
+		}
 		if placed(&d) {
-			t.place(d.ID)
+			t.place(&d)
 		}
 		out = &d
 		return nil
@@ -210,6 +213,14 @@ func (s *Site) UpdateGatewayDevice(ctx context.Context, id string, change func(*
 		}
 		t.touch(&d.Standard)
 		store.Put(t, store.GatewayDevices, id, &d)
+		if d.HostID != old.HostID {
+			if err := t.checkBinding(&d); err != nil {
+				return err
+			}
+			t.place(&d)
+		} else if placed(&d) && d.HostID != "" { // it may have turned back before
+			t.place(&d)
+		}
 		out = &d
 		return nil
 	})

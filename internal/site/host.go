@@ -12,80 +12,47 @@ import (
 // stateChunk bounds the port states of one transaction.
 const stateChunk = 50
 
-// RegisterHost makes a host known whose agent has connected, and places on it the
-// gateway devices that have no place. The site's first host is taken; another
-// name is refused.
-func (s *Site) RegisterHost(ctx context.Context, name model.HostName) error {
-	return s.update(ctx, func(t *tx) error {
-		known := false
-		for h := range store.All(t, store.Hosts) {
-			if h.Name != name {
-				return Unsupported("host %s is refused: this site's host is %s, and a second one needs the fabric between hosts, which does not exist yet", name, h.Name)
-			}
-			known = true
+// RegisterHost makes a host known whose agent has connected, notes the session, and
+// places on it, if it may serve them, the gateway devices that have no place or are bound to it. A host that the fabric of the site cannot
+// reach is refused.
+func (s *Site) RegisterHost(ctx context.Context, session Session) error {
+	name := session.Host
+	err := s.update(ctx, func(t *tx) error {
+		h := store.Get(t, store.Hosts, string(name))
+		if h == nil {
+			h = &model.Host{Name: name, FirstSeen: t.now}
 		}
-		if !known {
-			store.Put(t, store.Hosts, string(name), &model.Host{Name: name, FirstSeen: t.now})
+		if err := t.joinFabric(h, session); err != nil {
+			return err
 		}
-		for d := range store.All(t, store.GatewayDevices) {
-			if placed(d) && store.Get(t, store.Placements, string(d.ID)) == nil {
-				store.Put(t, store.Placements, string(d.ID), &model.Placement{DeviceID: d.ID, Host: name, Epoch: 1})
-			}
-		}
-		return nil
+		return t.begin(h, session)
 	})
-}
-
-// place puts a new gateway device on the site's host, if one is registered.
-func (t *tx) place(id model.GatewayDeviceID) {
-	for name := range t.List(store.Hosts.Kind()) {
-		store.Put(t, store.Placements, string(id), &model.Placement{DeviceID: id, Host: model.HostName(name), Epoch: 1})
-		return
-	}
-}
-
-// AckHost notes that a host has applied the state of a revision and what MTU its
-// underlay has (0: unknown). Only what somebody waits for is written, so that an
-// acknowledgement does not make a revision that wants one in turn: a changed MTU,
-// and a revision that lets freed keys be used again, which it then does.
-func (s *Site) AckHost(ctx context.Context, name model.HostName, revision int64, underlayMTU int) error {
-	snap, err := s.st.View(ctx)
 	if err != nil {
 		return err
 	}
-	h := store.Get(snap, store.Hosts, string(name))
-	if h == nil {
-		return hostNotFound(string(name))
-	}
-	s.freed.refresh(snap, s.now())
-	waiting := len(s.freed.between(-1, revision)) > 0
-	behind := len(s.freed.between(h.AckedRevision, revision)) > 0
-	if behind || underlayMTU != 0 && underlayMTU != h.UnderlayMTU {
-		err := s.update(ctx, func(t *tx) error {
-			old, err := find(t, store.Hosts, string(name), hostNotFound)
-			if err != nil {
-				return err
-			}
-			h := *old
-			if behind {
-				h.AckedRevision = max(h.AckedRevision, revision)
-			}
-			if underlayMTU != 0 {
-				h.UnderlayMTU = underlayMTU
-			}
-			if h != *old {
-				store.Put(t, store.Hosts, string(name), &h)
-			}
-			return nil
-		})
+	return s.placeOn(ctx, name)
+}
+
+// SetMTUs notes what MTU, in bytes of an IP packet, a host's underlay has, and the interface that
+// carries its fabric; 0: as before.
+func (s *Site) SetMTUs(ctx context.Context, name model.HostName, underlay, fabric int) error {
+	return s.update(ctx, func(t *tx) error {
+		old, err := find(t, store.Hosts, string(name), hostNotFound)
 		if err != nil {
 			return err
 		}
-	}
-	if waiting {
-		return s.ReclaimKeys(ctx)
-	}
-	return nil
+		h := *old
+		if underlay != 0 {
+			h.UnderlayMTU = underlay
+		}
+		if fabric != 0 && h.Fabric.On() {
+			h.Fabric.MTU = fabric
+		}
+		if h != *old {
+			store.Put(t, store.Hosts, string(name), &h)
+		}
+		return nil
+	})
 }
 
 // SetPortStates notes what a host says of ports bound to it. Ports that are gone or

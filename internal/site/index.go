@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/store"
@@ -12,10 +13,9 @@ import (
 // The index families. Each comment gives key → value.
 const (
 	ixKey             store.Index = "key"               // kind/number → id, also when the resource is gone: see tx.freeKey
-	ixMAC             store.Index = "mac"               // network/mac → port
+	ixMAC             store.Index = "mac"               // network/mac → port: the ports of a network too
 	ixIP              store.Index = "ip"                // subnet/hex address → port
 	ixInterface       store.Index = "interface"         // host/interface name → port
-	ixPortOfNetwork   store.Index = "port-of-network"   // network/port → ""
 	ixSubnetOfNetwork store.Index = "subnet-of-network" // network/subnet → ""
 	ixPortOfRouter    store.Index = "port-of-router"    // router/port → ""
 	ixSubnetOfRouter  store.Index = "subnet-of-router"  // router/subnet → port
@@ -36,6 +36,9 @@ const (
 	ixOwned           store.Index = "owned"             // resource/project/id → "": what quotas count
 	ixQuota           store.Index = "quota"             // resource/project/ → shards: see quota.go
 	ixDefaultPool     store.Index = "default-pool"      // IP version → pool
+	ixFabricAddress   store.Index = "fabric-address"    // address → host, from when the host next connects
+	ixGatewayHost     store.Index = "gateway-host"      // host whose agent says that it may serve gateway devices → ""
+	ixFabricPort      store.Index = "fabric-port"       // "site" → UDP port of all hosts that are not away, while all are on the fabric
 )
 
 // entry is an index entry that an object owns. taken makes the error for an entry
@@ -88,7 +91,7 @@ func SubnetsOf(r store.Reader, id model.NetworkID) []string {
 
 // PortsOf lists the ids of a network's ports, in order.
 func PortsOf(r store.Reader, id model.NetworkID) []string {
-	return suffixes(r, ixPortOfNetwork, string(id)+"/")
+	return slices.Sorted(valuesOf(r, ixMAC, string(id)+"/"))
 }
 
 // PortsOfRouter lists the ids of a router's interfaces, in order.

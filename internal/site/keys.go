@@ -55,29 +55,34 @@ func (t *tx) freeKey(kind store.Kind, n uint32) { t.freed = append(t.freed, keyN
 type tombstones struct {
 	mu      sync.Mutex
 	pending map[string]int64
-	// underWay are those of transactions that may have come to their end already: the
-	// hosts may have acknowledged one before its revision is known here.
-	underWay map[string]int
-	rescan   time.Time // zero: at once
+	rescan  time.Time // zero: at once
 }
 
-// expect notes what a transaction frees if it comes to its end; conclude, that it has.
-func (ts *tombstones) expect(names []string) {
-	ts.mu.Lock()
-	defer ts.mu.Unlock()
-	for _, name := range names {
-		ts.underWay[name]++
-	}
-}
-
-func (ts *tombstones) conclude(names []string) {
-	ts.mu.Lock()
-	defer ts.mu.Unlock()
-	for _, name := range names {
-		if ts.underWay[name]--; ts.underWay[name] <= 0 {
-			delete(ts.underWay, name)
+// Freed tells of a transaction's changes, of whichever process, before any host can have
+// acknowledged them: of the keys whose resources have gone.
+func (s *Site) Freed(b store.Batch) {
+	var names []string
+	for _, c := range b.Changes {
+		if c.Object != nil {
+			continue
+		}
+		switch o := c.Old.(type) {
+		case *model.Network:
+			names = append(names, keyName(c.Kind, uint32(o.Key)))
+		case *model.Port:
+			names = append(names, keyName(c.Kind, uint32(o.Key)))
+		case *model.Router:
+			names = append(names, keyName(c.Kind, uint32(o.Key)))
 		}
 	}
+	s.freed.add(names, b.Revision)
+}
+
+// wait tells whether keys wait for the hosts, or may.
+func (ts *tombstones) wait(now time.Time) bool {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	return len(ts.pending) > 0 || !now.Before(ts.rescan)
 }
 
 func (ts *tombstones) add(names []string, revision int64) {
@@ -105,6 +110,16 @@ func (ts *tombstones) between(after, revision int64) []string {
 	return out
 }
 
+// last is the revision at which the last of them was freed.
+func (ts *tombstones) last(names []string) (revision int64) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, name := range names {
+		revision = max(revision, ts.pending[name])
+	}
+	return revision
+}
+
 func (ts *tombstones) forget(names []string) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
@@ -113,22 +128,11 @@ func (ts *tombstones) forget(names []string) {
 	}
 }
 
-// refresh looks into the index for tombstones that this process does not know: those of
-// transactions that are under way; and from time to time those of other controllers, and
-// of itself before it was started.
+// refresh looks from time to time into the index for tombstones that this process does
+// not know: of those that there were before it was started, and of those that it had no room for.
 func (ts *tombstones) refresh(snap store.Snapshot, now time.Time) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	look := func(name, id string) {
-		if _, known := ts.pending[name]; !known && isTombstone(snap, name, id) {
-			ts.pending[name] = snap.Revision() // it went at this revision or before
-		}
-	}
-	for name := range ts.underWay {
-		if id, ok := snap.Lookup(ixKey, name); ok && len(ts.pending) < maxPending {
-			look(name, id)
-		}
-	}
 	if now.Before(ts.rescan) {
 		return
 	}
@@ -136,7 +140,9 @@ func (ts *tombstones) refresh(snap store.Snapshot, now time.Time) {
 		if len(ts.pending) >= maxPending {
 			return // the rest another time, at once
 		}
-		look(name, id)
+		if _, known := ts.pending[name]; !known && isTombstone(snap, name, id) {
+			ts.pending[name] = snap.Revision() // it went at this revision or before
+		}
 	}
 	ts.rescan = now.Add(rescanAfter)
 }
@@ -158,7 +164,12 @@ func (s *Site) ReclaimKeys(ctx context.Context) error {
 	for len(freed) > 0 {
 		chunk := freed[:min(len(freed), reclaimChunk)]
 		freed = freed[len(chunk):]
+		last := s.freed.last(chunk)
+		held := false
 		err := s.update(ctx, func(t *tx) error {
+			if held = ackedByAll(t) < last; held {
+				return nil // a host has come meanwhile that has not passed
+			}
 			for _, name := range chunk {
 				if id, ok := t.Lookup(ixKey, name); ok && isTombstone(t, name, id) {
 					t.DeleteIndex(ixKey, name)
@@ -169,16 +180,10 @@ func (s *Site) ReclaimKeys(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("reclaim keys: %w", err)
 		}
+		if held {
+			return nil
+		}
 		s.freed.forget(chunk)
 	}
 	return nil
-}
-
-// ackedByAll is the revision that every registered host has applied.
-func ackedByAll(r store.Reader) int64 {
-	acked := int64(1<<63 - 1)
-	for h := range store.All(r, store.Hosts) {
-		acked = min(acked, h.AckedRevision)
-	}
-	return acked
 }

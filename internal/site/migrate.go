@@ -13,7 +13,7 @@ import (
 // Migrations bring the state of older releases to what this one keeps, each from
 // one format to the next, beginning at that of the first release. Append only.
 func Migrations() []store.Migration {
-	return []store.Migration{countOwned, nameShares}
+	return []store.Migration{countOwned, nameShares, fence, dropPortsOfNetworks}
 }
 
 // countOwned adds the entries that quotas count, which the first release had none of.
@@ -63,6 +63,22 @@ func nameShares(old []store.Entry) ([]store.Entry, error) {
 		out = append(out, store.Entry{Kind: store.RBACPolicies.Kind(), ID: string(p.ID), Value: string(value)})
 		for _, x := range rbacEntries(p) {
 			out = append(out, store.Entry{Index: x.ix, Key: x.key, Value: x.value})
+		}
+	}
+	return out, nil
+}
+
+// fence changes nothing but the format: from then on no older controller writes, which
+// would take what the next migration deletes for a sign that a network has no ports.
+func fence([]store.Entry) ([]store.Entry, error) { return nil, nil }
+
+// dropPortsOfNetworks deletes the entries that named the ports of each network: those of the
+// MACs do so too.
+func dropPortsOfNetworks(old []store.Entry) ([]store.Entry, error) {
+	var out []store.Entry
+	for _, e := range old {
+		if e.Index == "port-of-network" {
+			out = append(out, store.Entry{Index: e.Index, Key: e.Key, Gone: true})
 		}
 	}
 	return out, nil

@@ -2,6 +2,7 @@ package site
 
 import (
 	"context"
+	"iter"
 	"strings"
 
 	"github.com/causeway-net/causeway/internal/model"
@@ -133,7 +134,7 @@ func (s *Site) DeleteNetwork(ctx context.Context, id string, guard func(*model.N
 		if _, used := t.Lookup(ixDeviceOfNetwork, id); used {
 			return deviceInUse(id, "network")
 		}
-		if ports := someSuffixes(t, ixPortOfNetwork, id+"/"); len(ports) > 0 {
+		if ports := some(valuesOf(t, ixMAC, id+"/")); len(ports) > 0 {
 			return conflict("NetworkInUse", "Unable to complete operation on network %s. There are one or more ports still in use on the network, id for these ports is %s.", id, strings.Join(ports, ","))
 		}
 		for _, sid := range SubnetsOf(t, n.ID) {
@@ -167,11 +168,11 @@ func check[M any](guard func(*M) error, m *M) error {
 	return guard(m)
 }
 
-// someSuffixes names at most ten holders for an error message.
-func someSuffixes(t store.Reader, ix store.Index, prefix string) []string {
+// some names at most ten holders for an error message.
+func some(ids iter.Seq[string]) []string {
 	var out []string
-	for k := range t.Scan(ix, prefix) {
-		if out = append(out, k[len(prefix):]); len(out) == 10 {
+	for id := range ids {
+		if out = append(out, id); len(out) == 10 {
 			break
 		}
 	}

@@ -1,6 +1,7 @@
 package site_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/causeway-net/causeway/internal/model"
@@ -14,7 +15,7 @@ import (
 func TestOtherPortsOfAHost(t *testing.T) {
 	f := newSite(t)
 	ctx := t.Context()
-	if err := f.RegisterHost(ctx, "host1"); err != nil {
+	if err := f.RegisterHost(ctx, site.Session{Host: "host1", Controller: "c1", Number: 1}); err != nil {
 		t.Fatal(err)
 	}
 	net := f.network(model.NetworkOverlay)
@@ -68,6 +69,7 @@ func TestPortReason(t *testing.T) {
 	f := newSite(t)
 	net := f.network(model.NetworkOverlay)
 	p := f.port(net.ID, func(in *site.PortInput) { in.HostID = "host1" })
+	session := site.Session{Host: "host1", Controller: "c1", Number: 1}
 	say := func(st model.PortStatus, why string) {
 		t.Helper()
 		f.ok(f.SetPortStates(f.Context(), "host1", []model.PortState{{PortID: p.ID, Status: st, Reason: why}}))
@@ -80,13 +82,24 @@ func TestPortReason(t *testing.T) {
 			t.Errorf("%q, want %q", got, why)
 		}
 	}
+	want("no agent of host host1 has connected yet")
+	f.ok(f.RegisterHost(f.Context(), session))
 	want("")
 	say(model.PortDown, "interface tap1 does not exist on host host1")
 	want("interface tap1 does not exist on host host1")
 	say(model.PortActive, "")
 	want("")
+	news, err := f.HostGone(f.Context(), site.Signs{Host: "host1", Controller: "c1", Session: 1})
+	f.ok(err)
+	gone := site.PortReason(f.view(), store.Get(f.view(), store.Ports, string(p.ID)))
+	if st := site.PortStatus(f.view(), store.Get(f.view(), store.Ports, string(p.ID))); !news || st != model.PortDown || !strings.HasPrefix(gone, "the agent of host host1 is away") {
+		t.Errorf("%v: %s, %q", news, st, gone)
+	}
+	_, err = f.HostBack(f.Context(), session)
+	f.ok(err)
+	want("")
 	say(model.PortDown, "interface tap1 does not exist on host host1")
-	_, err := f.UpdatePort(f.Context(), string(p.ID), func(in *site.PortInput) error { in.AdminStateUp = false; return nil })
+	_, err = f.UpdatePort(f.Context(), string(p.ID), func(in *site.PortInput) error { in.AdminStateUp = false; return nil })
 	f.ok(err)
 	want("")
 }

@@ -114,7 +114,6 @@ func portEntries(p *model.Port) []entry {
 	id := string(p.ID)
 	out := []entry{
 		ownedEntry(QuotaPort, p.ProjectID, id),
-		{ix: ixPortOfNetwork, key: join(p.NetworkID, id)},
 		{ix: ixMAC, key: join(p.NetworkID, p.MAC.MAC), value: id, taken: func(string) *model.Error {
 			return macInUse(p.NetworkID, p.MAC.MAC)
 		}},
@@ -127,6 +126,11 @@ func portEntries(p *model.Port) []entry {
 	if name := p.InterfaceName(); name != "" && p.HostID != "" {
 		out = append(out, entry{ix: ixInterface, key: join(p.HostID, name), value: id, taken: func(holder string) *model.Error {
 			return conflict("PortBindingInUse", "Interface %s of host %s is already bound to port %s.", name, p.HostID, holder)
+		}})
+	}
+	if m := p.Move; m != nil { // nobody else's before the move has ended
+		out = append(out, entry{ix: ixInterface, key: join(m.Host, m.Interface), value: id, taken: func(holder string) *model.Error {
+			return conflict("PortBindingInUse", "Interface %s of host %s is already bound to port %s.", m.Interface, m.Host, holder)
 		}})
 	}
 	if isInterface(p) {
@@ -189,6 +193,7 @@ func (s *Site) UpdatePort(ctx context.Context, id string, change func(*PortInput
 // storePort writes a changed port. What the old host said of it is void where its
 // binding changes.
 func (t *tx) storePort(old, p *model.Port) error {
+	p.Move = t.moveOf(old, p)
 	if err := t.reindex(portEntries(old), portEntries(p)); err != nil {
 		return err
 	}
@@ -282,7 +287,7 @@ func PortStatus(r store.Reader, p *model.Port) model.PortStatus {
 		}
 	}
 	st := store.Get(r, store.PortStates, string(p.ID))
-	if st == nil || p.HostID == "" || st.Host != p.HostID {
+	if st == nil || p.HostID == "" || st.Host != p.HostID || hostGone(r, p.HostID) != "" {
 		return model.PortDown
 	}
 	return st.Status
@@ -301,6 +306,11 @@ func tableStatus(r store.Reader, p *model.Port) model.PortStatus {
 func PortReason(r store.Reader, p *model.Port) string {
 	st := store.Get(r, store.PortStates, string(p.ID))
 	status := PortStatus(r, p)
+	if p.AdminStateUp && p.HostID != "" && status == model.PortDown {
+		if why := hostGone(r, p.HostID); why != "" {
+			return why
+		}
+	}
 	if st == nil || !p.AdminStateUp || status == model.PortActive || status != st.Status {
 		return ""
 	}

@@ -68,7 +68,7 @@ func shareOfNetwork(n *model.Network) *sharable {
 		t.touch(&c.Standard)
 		store.Put(t, store.Networks, string(n.ID), &c)
 	}, func(r store.Reader) iter.Seq[model.ProjectID] {
-		return owners(r, store.Ports, keysOf(r, ixPortOfNetwork, string(n.ID)+"/"), func(p *model.Port) model.ProjectID { return p.ProjectID })
+		return owners(r, store.Ports, valuesOf(r, ixMAC, string(n.ID)+"/"), func(p *model.Port) model.ProjectID { return p.ProjectID })
 	}}
 }
 

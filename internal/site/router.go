@@ -149,7 +149,7 @@ func (s *Site) DeleteRouter(ctx context.Context, id string, guard func(*model.Ro
 		if _, used := t.Lookup(ixDeviceOfRouter, id); used {
 			return deviceInUse(id, "router")
 		}
-		if ports := someSuffixes(t, ixPortOfRouter, id+"/"); len(ports) > 0 {
+		if ports := some(keysOf(t, ixPortOfRouter, id+"/")); len(ports) > 0 {
 			return conflict("RouterInUse", "Router %s has ports still attached: %s", id, strings.Join(ports, ", "))
 		}
 		t.freeKey(store.Routers.Kind(), uint32(r.Key))

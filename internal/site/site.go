@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/causeway-net/causeway/internal/model"
@@ -46,7 +48,7 @@ type Site struct {
 // New makes a Site. It keeps st but does not close it.
 func New(st store.Store, opts Options) *Site {
 	s := &Site{st: st, mtu: opts.UnderlayMTU, quotas: opts.Quotas, limits: opts.Limits.withDefaults(), now: opts.Now, warn: warnings{opts.Logger},
-		freed: tombstones{pending: map[string]int64{}, underWay: map[string]int{}}}
+		freed: tombstones{pending: map[string]int64{}}}
 	if s.mtu == 0 {
 		s.mtu = DefaultUnderlayMTU
 	}
@@ -84,8 +86,6 @@ type tx struct {
 
 func (s *Site) update(ctx context.Context, fn func(*tx) error) error {
 	var last *tx
-	var expected []string // of all attempts
-	defer func() { s.freed.conclude(expected) }()
 	access := accessOf(ctx)
 	done, err := s.st.Update(ctx, func(t store.Tx) error {
 		last = &tx{Tx: t, s: s, now: s.now().UTC().Truncate(time.Second), sees: access.Sees, owns: access.Owns}
@@ -94,12 +94,7 @@ func (s *Site) update(ctx context.Context, fn func(*tx) error) error {
 				return err
 			}
 		}
-		if err := fn(last); err != nil {
-			return err
-		}
-		s.freed.expect(last.freed)
-		expected = append(expected, last.freed...)
-		return nil
+		return fn(last)
 	})
 	if err == nil {
 		s.freed.add(last.freed, done.Revision)
@@ -153,10 +148,21 @@ func suffixes(t store.Reader, ix store.Index, prefix string) []string {
 	return out
 }
 
+// join makes a key of ids and of what writes itself.
 func join(parts ...any) string {
-	s := fmt.Sprint(parts[0])
-	for _, p := range parts[1:] {
-		s += "/" + fmt.Sprint(p)
+	var few [8]string
+	texts := few[:0]
+	for _, p := range parts {
+		texts = append(texts, text(p))
 	}
-	return s
+	return strings.Join(texts, "/")
+}
+
+func text(p any) string {
+	if _, ok := p.(fmt.Stringer); !ok {
+		if v := reflect.ValueOf(p); v.Kind() == reflect.String {
+			return v.String() // as fmt writes it, but in much less time
+		}
+	}
+	return fmt.Sprint(p)
 }

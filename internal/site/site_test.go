@@ -1,7 +1,6 @@
 package site_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -125,7 +124,7 @@ func TestHostsAndPlacement(t *testing.T) {
 	if p := placed(before); p != nil {
 		t.Errorf("placed without a host: %+v", p)
 	}
-	f.ok(f.RegisterHost(t.Context(), "h1"))
+	f.ok(f.RegisterHost(t.Context(), site.Session{Host: "h1", Controller: "c1", Number: 1}))
 	if p := placed(before); p == nil || p.Host != "h1" || p.Epoch != 1 {
 		t.Errorf("placement after the host came: %+v", p)
 	}
@@ -133,21 +132,11 @@ func TestHostsAndPlacement(t *testing.T) {
 	if p := placed(after); p == nil || p.Host != "h1" || p.Epoch != 1 {
 		t.Errorf("placement of a new device: %+v", p)
 	}
-	rev := f.view().Revision()
-	f.ok(f.RegisterHost(t.Context(), "h1"))
-	if now := f.view().Revision(); now != rev {
-		t.Errorf("registering again wrote revision %d", now)
-	}
-	err := f.RegisterHost(t.Context(), "h2")
-	f.wantErr(err, model.KindUnsupported, "FeatureNotSupported")
-	if err == nil || !strings.Contains(err.Error(), "needs the fabric") || !strings.Contains(err.Error(), "h1") {
-		t.Errorf("second host: %v", err)
-	}
 	f.ok(f.DeleteGatewayDevice(t.Context(), string(after.ID), nil))
 	if p := placed(after); p != nil {
 		t.Errorf("placement of a deleted device: %+v", p)
 	}
-	f.wantErr(f.AckHost(t.Context(), "h2", 1, 0), model.KindNotFound, "HostNotFound")
+	f.wantErr(f.SetMTUs(t.Context(), "h2", 1500, 0), model.KindNotFound, "HostNotFound")
 }
 
 // keyHeld tells whether a network's key could not be given to another.
@@ -156,95 +145,9 @@ func keyHeld(r store.Reader, n *model.Network) bool {
 	return ok
 }
 
-func TestKeysWaitForTheHost(t *testing.T) {
-	f := newSite(t)
-	f.ok(f.RegisterHost(t.Context(), "h1"))
-	n := f.network("")
-	f.ok(f.DeleteNetwork(t.Context(), string(n.ID), nil))
-	freed := f.view().Revision()
-	f.ok(f.ReclaimKeys(t.Context()))
-	if !keyHeld(f.view(), n) {
-		t.Fatal("the key is free before the host has acknowledged")
-	}
-	f.ok(f.AckHost(t.Context(), "h1", freed-1, 0))
-	if !keyHeld(f.view(), n) {
-		t.Fatal("the key is free after an older acknowledgement")
-	}
-	if now := f.view().Revision(); now != freed {
-		t.Errorf("an acknowledgement that nothing waits for wrote revision %d", now)
-	}
-	f.ok(f.AckHost(t.Context(), "h1", freed, 0))
-	if keyHeld(f.view(), n) {
-		t.Error("the key is not free after the acknowledgement")
-	}
-	rev := f.view().Revision()
-	f.ok(f.AckHost(t.Context(), "h1", rev, 0))
-	if now := f.view().Revision(); now != rev {
-		t.Errorf("an acknowledgement that nothing waits for wrote revision %d", now)
-	}
-	f.ok(f.AckHost(t.Context(), "h1", rev, 9000))
-	if h := store.Get(f.view(), store.Hosts, "h1"); h.UnderlayMTU != 9000 {
-		t.Errorf("underlay MTU: %+v", h)
-	}
-}
-
-// hastyHost has a host acknowledge what a transaction did before its caller hears of it.
-type hastyHost struct {
-	*sitetest.Store
-	ack func(revision int64)
-}
-
-func (h *hastyHost) Update(ctx context.Context, fn func(store.Tx) error) (store.Result, error) {
-	r, err := h.Store.Update(ctx, fn)
-	if ack := h.ack; ack != nil && err == nil {
-		h.ack = nil
-		ack(r.Revision)
-	}
-	return r, err
-}
-
-func TestKeysAcknowledgedAtOnce(t *testing.T) {
-	f := newSite(t)
-	h := &hastyHost{Store: f.st}
-	f.Site = site.New(h, site.Options{Logger: slog.New(slog.DiscardHandler)})
-	f.ok(f.RegisterHost(t.Context(), "h1"))
-	n := f.network("")
-	f.ok(f.ReclaimKeys(t.Context())) // what is looked for once in a while has been looked for
-	h.ack = func(revision int64) { f.ok(f.AckHost(t.Context(), "h1", revision, 0)) }
-	f.ok(f.DeleteNetwork(t.Context(), string(n.ID), nil))
-	if keyHeld(f.view(), n) {
-		t.Error("the key is not free after the acknowledgement")
-	}
-	rev := f.view().Revision()
-	f.ok(f.AckHost(t.Context(), "h1", rev, 0))
-	if now := f.view().Revision(); now != rev {
-		t.Errorf("an acknowledgement that nothing waits for wrote revision %d", now)
-	}
-}
-
-// TestKeysOfAnotherController makes sure that a key freed by a process that is gone
-// is found and, again, waits for the host.
-func TestKeysOfAnotherController(t *testing.T) {
-	f := newSite(t)
-	f.ok(f.RegisterHost(t.Context(), "h1"))
-	n := f.network("")
-	keep := f.network("")
-	f.ok(f.DeleteNetwork(t.Context(), string(n.ID), nil))
-	seen := f.view().Revision()
-	other := site.New(f.st, site.Options{})
-	f.ok(other.AckHost(t.Context(), "h1", seen-1, 0))
-	if !keyHeld(f.view(), n) {
-		t.Fatal("the key is free before the host has acknowledged")
-	}
-	f.ok(other.AckHost(t.Context(), "h1", seen, 0))
-	if keyHeld(f.view(), n) || !keyHeld(f.view(), keep) {
-		t.Error("the wrong keys are free")
-	}
-}
-
 func TestPortStates(t *testing.T) {
 	f := newSite(t)
-	f.ok(f.RegisterHost(t.Context(), "h1"))
+	f.ok(f.RegisterHost(t.Context(), site.Session{Host: "h1", Controller: "c1", Number: 1}))
 	net := f.network("")
 	status := func(p *model.Port) model.PortStatus {
 		return site.PortStatus(f.view(), store.Get(f.view(), store.Ports, string(p.ID)))

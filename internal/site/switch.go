@@ -75,7 +75,7 @@ func (s *SwitchSegment) remote(r store.Reader, d *model.GatewayDevice, table []*
 	if len(routers) > 0 { // of several, the one of the first connection
 		own := routers[0].device
 		vteps[own.TunnelIP] = true
-		for _, id := range suffixes(r, ixPortOfNetwork, string(s.Network)+"/") {
+		for _, id := range PortsOf(r, s.Network) {
 			if p := store.Get(r, store.Ports, id); p != nil && !p.IsRemoteSite() {
 				add(p.MAC.MAC, own.TunnelIP)
 			}

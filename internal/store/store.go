@@ -8,6 +8,8 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 
 	"github.com/causeway-net/causeway/internal/model"
 )
@@ -42,9 +44,12 @@ const (
 	Quotas               Table[model.Quota]               = "quota"        // by project
 	Placements           Table[model.Placement]           = "placement"    // by gateway device id
 	Hosts                Table[model.Host]                = "host"         // by host name
+	Agents               Table[model.Agent]               = "agent"        // by id, which follows from the host's name
+	Controllers          Table[model.Controller]          = "controller"   // by its id
 	PortStates           Table[model.PortState]           = "port_state"   // by port id
 	SwitchStates         Table[model.SwitchState]         = "switch_state" // by gateway device id
 	LearnedMACs          Table[model.LearnedMACs]         = "learned_macs" // by l2 gateway connection id
+	HostQuestions        Table[model.HostQuestion]        = "host_question"
 )
 
 // news makes an empty object of each kind.
@@ -63,10 +68,16 @@ var news = map[Kind]func() Object{
 	Quotas.Kind():               Quotas.object,
 	Placements.Kind():           Placements.object,
 	Hosts.Kind():                Hosts.object,
+	Agents.Kind():               Agents.object,
+	Controllers.Kind():          Controllers.object,
 	PortStates.Kind():           PortStates.object,
 	SwitchStates.Kind():         SwitchStates.object,
 	LearnedMACs.Kind():          LearnedMACs.object,
+	HostQuestions.Kind():        HostQuestions.object,
 }
+
+// Kinds are all kinds, in order.
+func Kinds() []Kind { return slices.Sorted(maps.Keys(news)) }
 
 func (t Table[M]) object() Object { return new(M) }
 

@@ -70,6 +70,9 @@ func (l *Lab) nodeNames() []string {
 	for _, n := range l.st.File.nodes() {
 		out = append(out, n.Name)
 	}
+	for _, s := range l.st.File.Sites {
+		out = append(out, s.controlNames()...)
+	}
 	for _, w := range l.st.Workloads {
 		out = append(out, w.Name)
 	}

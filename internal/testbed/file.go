@@ -32,15 +32,25 @@ type File struct {
 	Routes map[string][]Route `yaml:"routes" json:"routes,omitempty"`
 }
 
-// Site is a cloud site: a controller and its host.
+// Site is a cloud site: its controllers and hosts.
 type Site struct {
 	Name string `yaml:"name" json:"name"`
-	// API is the loopback address and port of the controller's API.
-	API string `yaml:"api" json:"api"`
+	// API is the loopback address and port of the API of the site's one controller, which has the site's
+	// name and an etcd of its own.
+	API string `yaml:"api" json:"api,omitempty"`
+	// Controllers are several controllers, in place of API, on a cluster of the members Etcd.
+	Controllers []Controller `yaml:"controllers" json:"controllers,omitempty"`
+	Etcd        []string     `yaml:"etcd" json:"etcd,omitempty"` // names
 	// UnderlayMTU is what the controller is told; the smallest MTU of the links
 	// if zero.
 	UnderlayMTU int    `yaml:"underlay_mtu" json:"underlay_mtu,omitempty"`
 	Hosts       []Node `yaml:"hosts" json:"hosts,omitempty"`
+}
+
+// Controller is one of several controllers of a site.
+type Controller struct {
+	Name string `yaml:"name" json:"name"`
+	API  string `yaml:"api" json:"api"` // loopback address and port
 }
 
 // Node is a host or an underlay router.
@@ -49,6 +59,9 @@ type Node struct {
 	// TunnelIP says for status, which pings it, that this host is to have it; the
 	// agent puts it there once a gateway device has it.
 	TunnelIP netip.Addr `yaml:"tunnel_ip" json:"tunnel_ip,omitzero"`
+	// FabricAddress is that of one of the host's links, by which the other hosts of
+	// its site reach it. Each of several hosts has one.
+	FabricAddress netip.Addr `yaml:"fabric_address" json:"fabric_address,omitzero"`
 	// Sysctls of the node's network namespace: net.… = value.
 	Sysctls map[string]string `yaml:"sysctls" json:"sysctls,omitempty"`
 }
@@ -136,9 +149,11 @@ func keysOf(typ string) string {
 	case "File":
 		return "lab, sites, routers, links, routes"
 	case "Site":
-		return "name, api, underlay_mtu, hosts"
+		return "name, api, controllers, etcd, underlay_mtu, hosts"
+	case "Controller":
+		return "name, api"
 	case "Node":
-		return "name, tunnel_ip, sysctls"
+		return "name, tunnel_ip, fabric_address, sysctls"
 	case "Link":
 		return "ends, mtu"
 	case "End":
@@ -241,6 +256,7 @@ func (f *File) validate() error {
 			}
 		}
 	}
+	f.validateControl(c, nodes)
 	return errors.Join(c.errs...)
 }
 
@@ -252,26 +268,50 @@ func (f *File) validateSites(c *checks) {
 			c.addf("site %s: the name is used twice", s.Name)
 		}
 		names[s.Name] = true
-		ap, err := netip.ParseAddrPort(s.API)
-		if err != nil || !ap.Addr().IsLoopback() || ap.Port() == 0 {
-			c.addf("site %s: api %q: a loopback address with a port, as 127.0.0.1:9696", s.Name, s.API)
-		} else if other := apis[s.API]; other != "" {
-			c.addf("sites %s and %s have the same api %s", other, s.Name, s.API)
+		for _, k := range s.controllers() {
+			f.validateAPI(c, s, k, apis)
 		}
-		apis[s.API] = s.Name
 		if s.UnderlayMTU != 0 && (s.UnderlayMTU < minMTU || s.UnderlayMTU > maxMTU) {
 			c.addf("site %s: underlay_mtu %d is not in %d…%d", s.Name, s.UnderlayMTU, minMTU, maxMTU)
-		}
-		if len(s.Hosts) > 1 {
-			c.addf("site %s has %d hosts: a site has one so far, since there is no fabric between hosts yet", s.Name, len(s.Hosts))
 		}
 		for _, h := range s.Hosts {
 			if other := tunnels[h.TunnelIP]; h.TunnelIP.IsValid() && other != "" {
 				c.addf("hosts %s and %s have the same tunnel_ip %s", other, h.Name, h.TunnelIP)
 			}
 			tunnels[h.TunnelIP] = h.Name
+			f.validateFabric(c, s, h)
 		}
 	}
+}
+
+// validateAPI checks the address of a controller's API.
+func (f *File) validateAPI(c *checks, s Site, k Controller, apis map[string]string) {
+	what := s.called(k)
+	ap, err := netip.ParseAddrPort(k.API)
+	if err != nil || !ap.Addr().IsLoopback() || ap.Port() == 0 {
+		c.addf("%s: api %q: a loopback address with a port, as 127.0.0.1:9696", what, k.API)
+	} else if other := apis[k.API]; other != "" {
+		c.addf("%s and %s have the same api %s", other, what, k.API)
+	}
+	apis[k.API] = what
+}
+
+// validateFabric checks the fabric address of a host.
+func (f *File) validateFabric(c *checks, s Site, h Node) {
+	if !h.FabricAddress.IsValid() {
+		if len(s.Hosts) > 1 {
+			c.addf("host %s has no fabric_address, by which the other hosts of site %s would reach it", h.Name, s.Name)
+		}
+		return
+	}
+	for _, l := range f.Links {
+		for _, e := range l.Ends {
+			if e.Node == h.Name && e.Address.Addr() == h.FabricAddress {
+				return
+			}
+		}
+	}
+	c.addf("host %s: no link of it has its fabric_address %s", h.Name, h.FabricAddress)
 }
 
 func (f *File) validateLinks(c *checks, nodes map[string]bool) {
@@ -315,11 +355,22 @@ func freePort() (string, error) {
 // UseFreePorts gives every site's API a loopback port that is free now.
 func (f *File) UseFreePorts() error {
 	for i := range f.Sites {
-		p, err := freePort()
-		if err != nil {
-			return err
+		s := &f.Sites[i]
+		apis := []*string{&s.API}
+		if s.clustered() {
+			apis = nil
+			s.Controllers = slices.Clone(s.Controllers)
+			for j := range s.Controllers {
+				apis = append(apis, &s.Controllers[j].API)
+			}
 		}
-		f.Sites[i].API = p
+		for _, api := range apis {
+			p, err := freePort()
+			if err != nil {
+				return err
+			}
+			*api = p
+		}
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ func TestExamples(t *testing.T) {
 	if err != nil || len(files) < 2 {
 		t.Fatalf("examples: %v, %v", files, err)
 	}
+	files = append(files, "../../examples/many-hosts.yaml", "../../examples/controllers.yaml")
 	apis := map[string]string{}
 	for _, path := range files {
 		f, err := ReadFile(path)
@@ -43,13 +44,13 @@ func TestParse(t *testing.T) {
 		{"empty", string(good), "", "the file is empty"},
 		{"no YAML", string(good), "lab: [", "did not find"},
 		{"two documents", "lab: two-sites", "lab: two-sites\n---\nlab: x", "only one YAML document"},
-		{"unknown key", "tunnel_ip: 200.200.0.1", "tunnelip: 200.200.0.1", `unknown key "tunnelip" in a node; it has name, tunnel_ip, sysctls`},
+		{"unknown key", "tunnel_ip: 200.200.0.1", "tunnelip: 200.200.0.1", `unknown key "tunnelip" in a node; it has name, tunnel_ip, fabric_address, sysctls`},
 		{"unknown key of the lab", "routers:", "router:", `unknown key "router" in a file; it has lab, sites`},
 		{"lab's name", "lab: two-sites", "lab: Two Sites", `lab "Two Sites": a name has`},
 		{"long name", "name: core", "name: a-name-of-more-than-twenty", "a name has 1 to 20"},
 		{"same node twice", "name: b1", "name: a1", "node a1: the name is used twice"},
 		{"api off loopback", "127.0.0.1:19696", "192.0.2.1:19696", "a loopback address with a port"},
-		{"same api", "127.0.0.1:29696", "127.0.0.1:19696", "sites site-a and site-b have the same api"},
+		{"same api", "127.0.0.1:29696", "127.0.0.1:19696", "site site-a and site site-b have the same api"},
 		{"same tunnel IP", "tunnel_ip: 200.200.0.2", "tunnel_ip: 200.200.0.1", "hosts a1 and b1 have the same tunnel_ip"},
 		{"bad address", "172.16.1.2/24", "172.16.1.2", "172.16.1.2"},
 		{"mtu", "mtu: 1500", "mtu: 100", "link 1: mtu 100 is not in 576…65535"},
@@ -72,6 +73,61 @@ func TestParse(t *testing.T) {
 		case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)):
 			t.Errorf("%s: error %v, want %q in it", tc.name, err, tc.want)
 		}
+	}
+}
+
+// TestParseManyHosts: hosts of one site have each a fabric address, which is there.
+func TestParseManyHosts(t *testing.T) {
+	good, err := os.ReadFile("../../examples/many-hosts.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct{ from, to, want string }{
+		{"", "", ""},
+		{"        fabric_address: 172.16.12.2\n", "", "host a2 has no fabric_address, by which the other hosts of site site-a would reach it"},
+		{"fabric_address: 172.16.12.2", "fabric_address: 172.16.12.1", "host a2: no link of it has its fabric_address 172.16.12.1"},
+		{"fabric_address: 172.16.12.2", "fabric_address: 172.16.11.2", "host a2: no link of it has its fabric_address 172.16.11.2"},
+	} {
+		text := strings.Replace(string(good), tc.from, tc.to, 1)
+		if _, err := Parse([]byte(text)); (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%q: %v, want %q", tc.to, err, tc.want)
+		}
+	}
+}
+
+// TestParseControllers: what a site with several controllers must and must not say.
+func TestParseControllers(t *testing.T) {
+	good, err := os.ReadFile("../../examples/controllers.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct{ from, to, want string }{
+		{"", "", ""},
+		{"    etcd: [a-e1, a-e2, a-e3]\n", "", "site site-a: its controllers need 1, 3, 5 or 7 etcd members, and 0 are named"},
+		{"a-e1, a-e2, a-e3", "a-e1, a-e2", "and 2 are named"},
+		{"a-e1, a-e2, a-e3", "a-e1, a-e2, a-c1", "controller or etcd member a-c1: the name is used twice"},
+		{"a-e1, a-e2, a-e3", "a-e1, a-e2, a1", "controller or etcd member a1: the name is used twice"},
+		{"a-e1, a-e2, a-e3", "a-e1, a-e2, A", `controller or etcd member "A": a name has`},
+		{"a-e1, a-e2, a-e3", "a-e1, a-e2, site-a", "site site-a: a host, router, controller or etcd member has its name"},
+		{"    controllers:", "    api: 127.0.0.1:9\n    controllers:", "site site-a has both api and controllers"},
+		{"127.0.0.1:19892", "127.0.0.1:19891", "controller a-c1 and controller a-c2 have the same api 127.0.0.1:19891"},
+		{"127.0.0.1:19892", "192.0.2.1:19891", `controller a-c2: api "192.0.2.1:19891": a loopback address`},
+		{"name: a-c2, api", "name: a-c2, ap", `unknown key "ap" in a controller; it has name, api`},
+		{"name: core", "name: control", "node control: where a site has controllers, this is the name of their network"},
+		{"172.16.12.2/24", "198.18.12.2/24", "link 2: 198.18.12.2/24 is in 198.18.0.0/16"},
+		{"interface: to-a1", "interface: control", "link 1: interface control: where a site has controllers"},
+	} {
+		text := strings.Replace(string(good), tc.from, tc.to, 1)
+		if tc.from != "" && text == string(good) {
+			t.Errorf("%s: nothing was replaced", tc.from)
+		}
+		if _, err := Parse([]byte(text)); (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%q: %v, want %q", tc.to, err, tc.want)
+		}
+	}
+	alone := "lab: l\nsites: [{name: s, api: '127.0.0.1:9', etcd: [e1]}]\n"
+	if _, err := Parse([]byte(alone)); err == nil || !strings.Contains(err.Error(), "etcd without controllers") {
+		t.Errorf("etcd without controllers: %v", err)
 	}
 }
 

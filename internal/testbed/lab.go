@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -87,18 +86,22 @@ func (l *Lab) NetNS(node string) (*hostnet.NetNS, error) {
 	return hostnet.OpenNetNS(l.NetNSName(node))
 }
 
-// Endpoint is the root URL of a site's API.
-func (l *Lab) Endpoint(site string) (string, error) {
-	s, ok := l.st.File.Site(site)
-	if !ok {
-		return "", unknownf("lab %s has no site %q", l.Name(), site)
+// Endpoint is the root URL of the API of a site, or of one of its controllers. Of several controllers of a
+// site it is the first one's.
+func (l *Lab) Endpoint(name string) (string, error) {
+	for _, s := range l.st.File.Sites {
+		for _, k := range s.controllers() {
+			if s.Name == name || k.Name == name {
+				return "http://" + k.API, nil
+			}
+		}
 	}
-	return "http://" + s.API, nil
+	return "", unknownf("lab %s has no site or controller %q", l.Name(), name)
 }
 
-// Client speaks to a site's API.
-func (l *Lab) Client(ctx context.Context, site string) (*client.Client, error) {
-	endpoint, err := l.Endpoint(site)
+// Client speaks to the API of Endpoint.
+func (l *Lab) Client(ctx context.Context, name string) (*client.Client, error) {
+	endpoint, err := l.Endpoint(name)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +115,7 @@ func (l *Lab) PinDir(host string) string { return filepath.Join(l.bpfDir(), host
 // /sys ("ip netns exec" hides /sys/fs/bpf), and all pins go when it goes.
 func (l *Lab) bpfDir() string { return filepath.Join(runDir(l.Name()), "bpf") }
 
-// MetricsSocket is the unix socket of a server's /metrics; server is a site or a host.
+// MetricsSocket is the unix socket of a server's /metrics; server is a site, a controller of several or a host.
 func (l *Lab) MetricsSocket(server string) string {
 	return filepath.Join(runDir(l.Name()), server+"-metrics.sock")
 }
@@ -121,7 +124,7 @@ func (l *Lab) agentSocket(site string) string {
 	return filepath.Join(runDir(l.Name()), site+"-agents.sock")
 }
 
-// DataDir is the directory of what a server keeps; server is a site or a host.
+// DataDir is the directory of what a server keeps; server is a site, a host or an etcd member.
 func (l *Lab) DataDir(server string) string { return filepath.Join(dataDir(l.Name()), server) }
 
 // Up makes a lab. If it cannot, or ctx ends, it takes away what it has made.
@@ -152,16 +155,27 @@ func Up(ctx context.Context, f *File, o Options) (*Lab, error) {
 // checkPorts finds out early, and in words, that somebody else has an API's port.
 func checkPorts(f *File) error {
 	for _, s := range f.Sites {
-		ln, err := net.Listen("tcp", s.API)
-		if err != nil {
-			if errors.Is(err, unix.EADDRINUSE) {
-				return fmt.Errorf("site %s: another process listens on %s, which is to be its API's", s.Name, s.API)
+		for _, k := range s.controllers() {
+			ln, err := listenAPI(s, k)
+			if err != nil {
+				return err
 			}
-			return fmt.Errorf("site %s: its API cannot listen on %s: %w", s.Name, s.API, err)
+			ln.Close()
 		}
-		ln.Close()
 	}
 	return nil
+}
+
+// listenAPI takes the port of a controller's API.
+func listenAPI(s Site, k Controller) (*net.TCPListener, error) {
+	ln, err := net.Listen("tcp", k.API)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return nil, fmt.Errorf("%s: another process listens on %s, which is to be its API's", s.called(k), k.API)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: its API cannot listen on %s: %w", s.called(k), k.API, err)
+	}
+	return ln.(*net.TCPListener), nil
 }
 
 // makeRunDir makes the lab's directory, which must be new: that decides who has
@@ -226,10 +240,15 @@ func (l *Lab) build(ctx context.Context) error {
 	if err := l.makeDirs(); err != nil {
 		return err
 	}
+	if err := l.makeControl(ctx); err != nil {
+		return err
+	}
 	for _, s := range f.Sites {
-		l.progress(fmt.Sprintf("start the controller of %s on %s", s.Name, s.API))
-		if err := l.startController(s); err != nil {
-			return err
+		for _, k := range s.controllers() {
+			l.progress(fmt.Sprintf("start the controller %s on %s", k.Name, k.API))
+			if err := l.startController(s, k); err != nil {
+				return err
+			}
 		}
 	}
 	// The namespaces are made while the controllers start.
@@ -248,14 +267,19 @@ func (l *Lab) build(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := l.joinHosts(); err != nil {
+		return err
+	}
 	for _, n := range f.nodes() {
 		if err := l.addRoutes(n.Name, f.Routes[n.Name]); err != nil {
 			return err
 		}
 	}
 	for _, s := range f.Sites {
-		if err := l.awaitAPI(ctx, s); err != nil {
-			return err
+		for _, k := range s.controllers() {
+			if err := l.awaitAPI(ctx, k); err != nil {
+				return err
+			}
 		}
 	}
 	for _, s := range f.Sites {
@@ -393,58 +417,4 @@ func (l *Lab) addRoutes(node string, routes []Route) error {
 		}
 	}
 	return nil
-}
-
-func controllerName(site string) string { return "controller " + site }
-func agentName(host string) string      { return "agent " + host }
-
-func (l *Lab) startController(s Site, more ...string) error {
-	args := []string{
-		"controller",
-		"--api-listen", s.API,
-		"--data-dir", l.DataDir(s.Name),
-		"--agent-socket", l.agentSocket(s.Name),
-		"--metrics-listen", "unix:" + l.MetricsSocket(s.Name),
-		"--underlay-mtu", strconv.Itoa(l.st.File.underlayMTU(s)),
-	}
-	if len(s.Hosts) > 0 {
-		// The agent comes by the unix socket, which works across network
-		// namespaces: the socket is found by its file.
-		args = append(args, "--local-host", s.Hosts[0].Name)
-	}
-	return l.spawn(controllerName(s.Name), nil, append(args, more...)...)
-}
-
-func (l *Lab) awaitAPI(ctx context.Context, s Site) error {
-	c, err := l.Client(ctx, s.Name)
-	if err != nil {
-		return err
-	}
-	return l.await(ctx, "the API of "+s.Name, controllerName(s.Name), serverDeadline, c.Up)
-}
-
-func (l *Lab) startAgent(s Site, h Node, more ...string) error {
-	ns, err := l.NetNS(h.Name)
-	if err != nil {
-		return err
-	}
-	defer ns.Close()
-	return l.spawn(agentName(h.Name), ns, append([]string{
-		"agent",
-		"--controller", "unix://" + l.agentSocket(s.Name),
-		"--pin-dir", l.PinDir(h.Name),
-		"--state-dir", l.DataDir(h.Name),
-		"--metrics-listen", "unix:" + l.MetricsSocket(h.Name),
-	}, more...)...)
-}
-
-func (l *Lab) awaitAgent(ctx context.Context, h Node) error {
-	path := l.MetricsSocket(h.Name)
-	return l.await(ctx, "the agent of "+h.Name, agentName(h.Name), serverDeadline, func(ctx context.Context) error {
-		c, err := new(net.Dialer).DialContext(ctx, "unix", path)
-		if err != nil {
-			return err
-		}
-		return c.Close()
-	})
 }

@@ -5,11 +5,12 @@ type Summary struct {
 	Lab   string   `json:"lab"`
 	Sites []string `json:"sites"`
 	Hosts []string `json:"hosts"`
-	// Running and Servers are how many of the lab's controllers and agents run, and how
+	// Running and Servers are how many of the lab's controllers, etcd members and agents run, and how
 	// many there are.
 	Running   int      `json:"running"`
 	Servers   int      `json:"servers"`
 	Workloads []string `json:"workloads"`
+	Cuts      []Cut    `json:"cuts"`
 	Directory string   `json:"directory"`
 	// Error says why nothing more is known of a lab.
 	Error string `json:"error,omitempty"`
@@ -29,26 +30,25 @@ func List() ([]Summary, error) {
 }
 
 func summary(name string) Summary {
-	s := Summary{Lab: name, Sites: []string{}, Hosts: []string{}, Workloads: []string{}, Directory: runDir(name)}
+	s := Summary{Lab: name, Sites: []string{}, Hosts: []string{}, Workloads: []string{}, Cuts: []Cut{}, Directory: runDir(name)}
 	st, err := loadState(name)
 	if err != nil {
 		s.Error = err.Error()
 		return s
 	}
-	count := func(process string) {
+	for _, site := range st.File.Sites {
+		s.Sites = append(s.Sites, site.Name)
+		for _, h := range site.Hosts {
+			s.Hosts = append(s.Hosts, h.Name)
+		}
+	}
+	for _, server := range (&Lab{st: st}).servers() {
 		s.Servers++
-		if st.process(process).alive() {
+		if st.process(server.process).alive() {
 			s.Running++
 		}
 	}
-	for _, site := range st.File.Sites {
-		s.Sites = append(s.Sites, site.Name)
-		count(controllerName(site.Name))
-		for _, h := range site.Hosts {
-			s.Hosts = append(s.Hosts, h.Name)
-			count(agentName(h.Name))
-		}
-	}
+	s.Cuts = append(s.Cuts, st.Cuts...)
 	for _, w := range st.Workloads {
 		s.Workloads = append(s.Workloads, w.Name)
 	}

@@ -58,8 +58,9 @@ func startTime(pid int) uint64 {
 func (it item) alive() bool { return it.PID != 0 && startTime(it.PID) == it.Start && it.Start != 0 }
 
 // spawn starts one of the lab's servers, in a session of its own, so that the
-// terminal's signals do not reach it. ns may be nil: the caller's namespace.
-func (l *Lab) spawn(name string, ns *hostnet.NetNS, args ...string) error {
+// terminal's signals do not reach it. ns may be nil: the caller's namespace. files are its descriptors from
+// 3 on.
+func (l *Lab) spawn(name string, ns *hostnet.NetNS, files []*os.File, args ...string) error {
 	logPath := l.logPath(name)
 	logFile, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
@@ -74,6 +75,7 @@ func (l *Lab) spawn(name string, ns *hostnet.NetNS, args ...string) error {
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.Env = l.st.environment()
 	cmd.Dir = "/"
+	cmd.ExtraFiles = files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	start := cmd.Start
 	if ns != nil {

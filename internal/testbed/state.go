@@ -73,6 +73,7 @@ type state struct {
 	Owner     *item      `json:"owner,omitempty"`
 	Items     []item     `json:"items"`
 	Workloads []Workload `json:"workloads,omitempty"`
+	Cuts      []Cut      `json:"cuts,omitempty"`
 }
 
 func newToken() (string, error) {

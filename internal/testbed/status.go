@@ -20,17 +20,36 @@ type Status struct {
 	Sites     []SiteStatus     `json:"sites"`
 	Workloads []WorkloadStatus `json:"workloads"`
 	Underlay  []UnderlayStatus `json:"underlay"`
+	Cuts      []Cut            `json:"cuts"` // with any, not all is well
 }
 
-// SiteStatus is a site's.
+// SiteStatus is a site's. Endpoint, APIUp, APIError and Controller are the first controller's.
 type SiteStatus struct {
 	Name       string        `json:"name"`
 	Endpoint   string        `json:"endpoint"`
 	APIUp      bool          `json:"api_up"`
 	APIError   string        `json:"api_error,omitempty"`
 	Controller ProcessStatus `json:"controller"`
-	Hosts      []HostStatus  `json:"hosts"`
-	Ports      []PortStatus  `json:"ports"`
+	// Controllers and Etcd are those of a site with several controllers.
+	Controllers []ControllerStatus `json:"controllers,omitempty"`
+	Etcd        []MemberStatus     `json:"etcd,omitempty"`
+	Hosts       []HostStatus       `json:"hosts"`
+	Ports       []PortStatus       `json:"ports"`
+}
+
+// ControllerStatus is that of one of several controllers.
+type ControllerStatus struct {
+	Name     string `json:"name"`
+	Endpoint string `json:"endpoint"`
+	APIUp    bool   `json:"api_up"`
+	APIError string `json:"api_error,omitempty"`
+	ProcessStatus
+}
+
+// MemberStatus is an etcd member's.
+type MemberStatus struct {
+	Name string `json:"name"`
+	ProcessStatus
 }
 
 // HostStatus is a host's.
@@ -47,8 +66,8 @@ type ProcessStatus struct {
 	PID     int    `json:"pid"`
 	Running bool   `json:"running"`
 	Log     string `json:"log"`
-	// Metrics is the unix socket of its /metrics.
-	Metrics string `json:"metrics_socket"`
+	// Metrics is the unix socket of its /metrics; an etcd member has none.
+	Metrics string `json:"metrics_socket,omitempty"`
 }
 
 // PortStatus is a bound port's.
@@ -82,11 +101,18 @@ const statusTimeout = 5 * time.Second
 
 // Status looks at everything in the lab.
 func (l *Lab) Status(ctx context.Context) (*Status, error) {
-	st := &Status{Lab: l.Name(), OK: true, Workloads: []WorkloadStatus{}, Underlay: []UnderlayStatus{}}
+	st := &Status{Lab: l.Name(), Workloads: []WorkloadStatus{}, Underlay: []UnderlayStatus{}, Cuts: append([]Cut{}, l.st.Cuts...)}
+	st.OK = len(st.Cuts) == 0
 	byPort := map[string]string{}
 	for _, s := range l.st.File.Sites {
 		ss := l.siteStatus(ctx, s)
 		st.OK = st.OK && ss.APIUp && ss.Controller.Running
+		for _, k := range ss.Controllers {
+			st.OK = st.OK && k.APIUp && k.Running
+		}
+		for _, m := range ss.Etcd {
+			st.OK = st.OK && m.Running
+		}
 		for _, h := range ss.Hosts {
 			st.OK = st.OK && h.Agent.Running
 		}
@@ -119,9 +145,15 @@ func (l *Lab) processStatus(process, server string) ProcessStatus {
 }
 
 func (l *Lab) siteStatus(ctx context.Context, s Site) SiteStatus {
+	first := s.controllers()[0]
 	ss := SiteStatus{
-		Name: s.Name, Endpoint: "http://" + s.API, Ports: []PortStatus{}, Hosts: []HostStatus{},
-		Controller: l.processStatus(controllerName(s.Name), s.Name),
+		Name: s.Name, Endpoint: "http://" + first.API, Ports: []PortStatus{}, Hosts: []HostStatus{},
+		Controller: l.processStatus(controllerName(first.Name), first.Name),
+	}
+	for _, m := range s.Etcd {
+		p := l.processStatus(memberName(m), m)
+		p.Metrics = ""
+		ss.Etcd = append(ss.Etcd, MemberStatus{m, p})
 	}
 	for _, h := range s.Hosts {
 		ss.Hosts = append(ss.Hosts, HostStatus{
@@ -129,19 +161,28 @@ func (l *Lab) siteStatus(ctx context.Context, s Site) SiteStatus {
 			Agent: l.processStatus(agentName(h.Name), h.Name), MetricsSocket: l.MetricsSocket(h.Name),
 		})
 	}
-	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
-	defer cancel()
-	ports, err := l.boundPorts(ctx, s.Name)
-	if err != nil {
-		ss.APIError = err.Error()
-		return ss
+	for i, k := range s.controllers() {
+		ports, err := l.boundPorts(ctx, k.Name)
+		up, words := err == nil, ""
+		if err != nil {
+			words = err.Error()
+		} else if len(ss.Ports) == 0 {
+			ss.Ports = ports // of the first that answers
+		}
+		if i == 0 {
+			ss.APIUp, ss.APIError = up, words
+		}
+		if s.clustered() {
+			ss.Controllers = append(ss.Controllers, ControllerStatus{k.Name, "http://" + k.API, up, words, l.processStatus(controllerName(k.Name), k.Name)})
+		}
 	}
-	ss.APIUp, ss.Ports = true, ports
 	return ss
 }
 
-func (l *Lab) boundPorts(ctx context.Context, site string) ([]PortStatus, error) {
-	c, err := l.Client(ctx, site)
+func (l *Lab) boundPorts(ctx context.Context, controller string) ([]PortStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	c, err := l.Client(ctx, controller)
 	if err != nil {
 		return nil, err
 	}
@@ -180,8 +221,8 @@ func compare(a, b string) int {
 	return 0
 }
 
-// underlayStatus pings each link from both ends, and from each tunnel IP that a
-// host has by now each of the others.
+// underlayStatus pings each link from both ends, from each tunnel IP that a host has by now each of
+// the others, and from each host on the fabric the others of its site.
 func (l *Lab) underlayStatus(ctx context.Context) ([]UnderlayStatus, error) {
 	out := []UnderlayStatus{}
 	for _, link := range l.st.File.Links {
@@ -201,6 +242,15 @@ func (l *Lab) underlayStatus(ctx context.Context) ([]UnderlayStatus, error) {
 		for _, b := range tunnels {
 			if a.Name != b.Name {
 				out = append(out, UnderlayStatus{From: a.Name, Source: a.TunnelIP, To: b.Name, Addr: b.TunnelIP})
+			}
+		}
+	}
+	for _, s := range l.st.File.Sites {
+		for _, a := range s.Hosts {
+			for _, b := range s.Hosts {
+				if a.Name != b.Name {
+					out = append(out, UnderlayStatus{From: a.Name, Source: a.FabricAddress, To: b.Name, Addr: b.FabricAddress})
+				}
 			}
 		}
 	}

@@ -28,7 +28,7 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
-		case "controller", "agent":
+		case "controller", "agent", "testbed":
 			if err := playServer(os.Args[1], os.Args[2:]); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				os.Exit(1)
@@ -42,19 +42,37 @@ func TestMain(m *testing.M) {
 }
 
 func playServer(kind string, args []string) error {
+	if kind == "testbed" { // an etcd member
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer stop()
+		<-ctx.Done()
+		return nil
+	}
+	args = slices.DeleteFunc(args, func(a string) bool { return a == "--insecure-api" })
 	fs := flag.NewFlagSet(kind, flag.ContinueOnError)
 	opts := map[string]*string{}
-	for _, n := range []string{"api-listen", "data-dir", "agent-socket", "metrics-listen", "underlay-mtu", "local-host", "controller", "pin-dir", "state-dir"} {
+	for _, n := range []string{"api-listen", "data-dir", "agent-socket", "metrics-listen", "underlay-mtu", "local-host", "controller", "pin-dir", "state-dir",
+		"etcd-endpoints", "agent-listen", "agent-tls-cert", "agent-tls-key", "agent-tls-ca", "fabric-address", "tls-cert", "tls-key", "tls-ca"} {
 		opts[n] = fs.String(n, "", "")
 	}
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
+	for _, n := range []string{"agent-tls-cert", "agent-tls-key", "agent-tls-ca", "tls-cert", "tls-key", "tls-ca"} {
+		if *opts[n] == "" {
+			continue
+		}
+		if _, err := os.ReadFile(*opts[n]); err != nil {
+			return err
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	var l net.Listener
 	var err error
-	if kind == "controller" {
+	if kind == "controller" && *opts["api-listen"] == "fd:3" {
+		l, err = net.FileListener(os.NewFile(3, "api"))
+	} else if kind == "controller" {
 		l, err = net.Listen("tcp", *opts["api-listen"])
 	} else {
 		if err := os.Mkdir(*opts["pin-dir"], 0o700); err != nil {
@@ -92,9 +110,11 @@ func upAndWait(path string) int {
 	select {}
 }
 
-func testFile(t *testing.T, name string) *File {
+func testFile(t *testing.T, name string) *File { return exampleFile(t, "two-sites.yaml", name) }
+
+func exampleFile(t *testing.T, example, name string) *File {
 	t.Helper()
-	f, err := ReadFile("../../examples/two-sites.yaml")
+	f, err := ReadFile("../../examples/" + example)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,6 +253,58 @@ func TestUpStatusDown(t *testing.T) {
 	if err := Down(names[1]); !errors.Is(err, ErrNoLab) {
 		t.Errorf("down again: %v, want ErrNoLab", err)
 	}
+}
+
+// TestManyHosts: each host of a site has its agent, which comes with its own certificate and says its
+// address on the fabric; a server that starts again has the same one.
+func TestManyHosts(t *testing.T) {
+	testutil.RequireRoot(t)
+	name := fmt.Sprintf("tb-%d-many", os.Getpid())
+	l, err := Up(t.Context(), exampleFile(t, "many-hosts.yaml", name), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := Down(name); err != nil && !errors.Is(err, ErrNoLab) {
+			t.Error(err)
+		}
+	})
+	args := func(server string) string {
+		pid, err := l.PID(server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.ReplaceAll(string(b), "\x00", " ")
+	}
+	before := args("a2")
+	for _, want := range []string{"--fabric-address 172.16.12.2", "/site-a-pki/host-a2.pem", "/site-a-pki/host-a2.key", "/site-a-pki/ca.pem", "--controller unix://" + l.agentSocket("site-a")} {
+		if !strings.Contains(before, want) {
+			t.Errorf("the agent of a2 lacks %q: %s", want, before)
+		}
+	}
+	if c := args("site-b"); !strings.Contains(c, "--agent-listen unix:"+l.agentSocket("site-b")) || !strings.Contains(c, "/site-b-pki/controller-site-b.pem") {
+		t.Errorf("the controller of site-b: %s", c)
+	}
+	if err := l.Restart(t.Context(), "site-b"); err != nil {
+		t.Error(err)
+	}
+	st, err := l.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Each link both ways, and each host of a site each other one.
+	if len(st.Underlay) != 6*2+2*6 || !st.OK || len(st.Sites[1].Hosts) != 3 {
+		b, _ := json.MarshalIndent(st, "", " ")
+		t.Errorf("status: %s", b)
+	}
+	if err := Down(name); err != nil {
+		t.Error(err)
+	}
+	wantGone(t, name)
 }
 
 func TestStatusSeesWhatIsBroken(t *testing.T) {

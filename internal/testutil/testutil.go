@@ -105,3 +105,15 @@ func leadingNumber(s string) (n int, rest string) {
 	}
 	return n, s[i:]
 }
+
+// UntilMet runs a random test until its runs have met all that they are to meet, ten times at most. What
+// one run of it draws may be poor by chance.
+func UntilMet(t testing.TB, run func(), met func() bool, seen any) {
+	t.Helper()
+	for range 10 {
+		if run(); met() || t.Failed() {
+			return
+		}
+	}
+	t.Errorf("what was drawn is too poor: %+v", seen)
+}

@@ -13,7 +13,7 @@ import (
 const Patience = time.Minute
 
 // workPatience is the same for many things.
-const workPatience = 6 * time.Minute
+const workPatience = 14 * time.Minute
 
 // look is the pause between two looks at what sends no event.
 const look = 5 * time.Millisecond

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
@@ -19,11 +20,17 @@ func (r *run) bridge() Result {
 	}
 	if e.Kind == hoststate.FDBDrop {
 		r.mark("bridge/drop")
-		return r.drop(e.Drop, at, about{mac: dst, net: r.net, port: e.Port, vtep: e.Addr})
+		return r.drop(e.Drop, at, about{mac: dst, net: r.net, port: e.Port, vtep: e.Addr, host: e.host})
 	}
-	if r.source.MayFollow()&e.to() == 0 {
-		if e.Kind == hoststate.FDBRemote {
+	if !r.source.MayFollow().may(e) {
+		switch {
+		case r.source == SourceFabric:
+			return r.bridgeMoving(at, e, dst)
+		case r.source == SourceTunnel:
 			return r.drop(reason.TunnelHairpin, at, about{mac: dst, ip: e.Addr})
+		case e.Kind == fdbHost:
+			r.mark("bridge/vlan-host")
+			return r.drop(reason.HostUnreachable, at, about{mac: dst, net: r.net, host: e.host})
 		}
 		return r.drop(reason.Hairpin, at, about{mac: dst})
 	}
@@ -31,6 +38,10 @@ func (r *run) bridge() Result {
 	case hoststate.FDBRouter:
 		if packet.EtherType(binary.BigEndian.Uint16(r.frame[12:])) == packet.TypeARP {
 			r.mark("bridge/router-arp")
+			if r.source == SourceWorkload && r.heard {
+				r.mark("bridge/router-heard")
+				return r.copies(at, dst, ToFabricCopies)
+			}
 			return r.drop(reason.ARPToRouter, at, about{mac: dst})
 		}
 		r.mark("bridge/router")
@@ -43,6 +54,9 @@ func (r *run) bridge() Result {
 	}
 	if r.tooBig(e.mtu) {
 		r.mark("bridge/too-big")
+		if res, done := r.tooBigBehindRouter(e); done {
+			return res
+		}
 		return r.drop(reason.MTUExceeded, at, about{mac: dst, mtu: e.mtu})
 	}
 	if e.Kind == hoststate.FDBPort {
@@ -53,13 +67,25 @@ func (r *run) bridge() Result {
 		r.mark("bridge/vlan")
 		return r.tagged(at, e)
 	}
-	r.mark("bridge/remote")
+	if e.Kind == fdbHost {
+		r.mark("bridge/host")
+	} else {
+		r.mark("bridge/remote")
+	}
+	if r.source == SourceFabric {
+		r.mark("bridge/fabric-remote")
+	}
 	return r.encapsulate(e, false)
 }
 
-// flood sends copies to the network's ports and VLANs, as the source may.
+// flood sends copies to the network's ports, its VLANs and the other hosts that are on it, as the source may.
 func (r *run) flood(at Object, dst model.MAC) Result {
-	may := r.source.MayFollow()
+	return r.copies(at, dst, r.source.MayFollow())
+}
+
+// copies sends copies of a frame to where they may go. What a workload says by ARP of a pair goes to those hosts
+// as well that route into the network.
+func (r *run) copies(at Object, dst model.MAC, may Destination) Result {
 	for _, i := range r.p.floods[r.net] {
 		if may&ToCopies != 0 && (r.source != SourceWorkload || i != r.from) {
 			r.res.Copies = append(r.res.Copies, i)
@@ -73,10 +99,25 @@ func (r *run) flood(at Object, dst model.MAC) Result {
 			r.countVLAN(k, true)
 		}
 	}
+	hosts := r.p.members[r.net]
+	if r.heard && r.source == SourceWorkload && len(r.p.hearers[r.net]) > 0 {
+		r.mark("flood/heard")
+		hosts = slices.Concat(hosts, r.p.hearers[r.net])
+	}
+	for _, m := range hosts {
+		if may&ToFabricCopies != 0 {
+			r.mark("flood/fabric")
+			r.res.Copies = append(r.res.Copies, m.String())
+			r.count(0, TunnelKey{Local: r.p.env.Fabric.Addr, Remote: m.addr}, true)
+		}
+	}
 	if len(r.res.Copies) == 0 {
+		if may == ToFabricCopies || r.heard && r.source == SourceFabric {
+			return r.drop(reason.ARPToRouter, at, about{mac: dst})
+		}
 		return r.drop(reason.L2Unknown, at, about{mac: dst})
 	}
-	r.hopf(at, "never into a tunnel", "nobody is known to have %s: to the network's %d other local ports and VLANs", dst, len(r.res.Copies))
+	r.hopf(at, "never into a tunnel", "nobody is known to have %s: to the network's %d other local ports, VLANs and hosts", dst, len(r.res.Copies))
 	r.res.Network = r.net
 	return r.end(Flood)
 }

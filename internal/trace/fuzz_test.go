@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/causeway-net/causeway/internal/hostenv"
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/packet"
@@ -21,7 +22,10 @@ func FuzzPipeline(f *testing.F) {
 	vm.Pairs = []hoststate.Pair{{MAC: vmMAC, Prefix: prefix("10.0.0.96/29")}, {MAC: vrrp, Prefix: prefix("10.0.0.0/8")}}
 	st.Ports[1] = vm
 	st.VLANs = map[hoststate.VLANKey]hoststate.VLAN{{Interface: "eth2", ID: 42}: {Network: tenantNet, Prefixes: []netip.Prefix{prefix("10.0.0.0/24")}}}
-	p := New(st, Env{Memory: NewMemory(4, 4)})
+	st.Hosts = map[model.HostName]hoststate.Host{"host-1": fabric1, "host-2": fabric2}
+	st.Members = map[hoststate.MemberKey]hoststate.Member{{Network: tenantNet, Host: "host-2"}: {}}
+	st.FDB[hoststate.FDBKey{Network: tenantNet, MAC: otherMAC}] = hoststate.FDBEntry{Kind: hoststate.FDBPort, Port: 2, Host: "host-2"}
+	p := New(st, Env{Memory: NewMemory(4, 4), Fabric: hostenv.Fabric{Addr: fabric1.Addr, Port: fabric1.Port}})
 	frame := func(proto string, ttl int) []byte {
 		ip, err := Packet{Proto: proto, TTL: ttl}.build(addr("10.0.0.3"), addr("10.0.1.3"))
 		if err != nil {
@@ -36,6 +40,8 @@ func FuzzPipeline(f *testing.F) {
 	f.Add(SlowRouteFrame(routerA, frame("icmp", 64)[packet.EthernetLen:]), uint16(0))
 	f.Add(packet.Encapsulate(nil, packet.Outer{Local: addr("200.200.0.2"), Remote: addr("200.200.0.1"), VNI: 100},
 		append(packet.Ethernet{Dst: peerA, Src: peerB, Type: packet.TypeIPv4}.Append(nil), frame("udp", 9)[packet.EthernetLen:]...)), uint16(0))
+	f.Add(packet.Encapsulate(nil, packet.Outer{Local: fabric2.Addr, Remote: fabric1.Addr, VNI: model.VNI(tenantNet), DstPort: fabric1.Port},
+		append(packet.Ethernet{Dst: vmMAC, Src: otherMAC, Type: packet.TypeIPv4}.Append(nil), frame("udp", 9)[packet.EthernetLen:]...)), uint16(0))
 	f.Add(SlowRouteFrame(routerA, packet.IPv4{TTL: 64, Src: addr("10.0.1.3"), Dst: addr("10.0.0.50")}.Append(nil, 0)), uint16(0))
 	shared := packet.ARP{Op: packet.ARPRequest, SenderMAC: vrrp, SenderIP: addr("10.0.0.97"), TargetIP: addr("10.0.0.97")}
 	f.Add(append(packet.Ethernet{Dst: packet.Broadcast, Src: vrrp, Type: packet.TypeARP}.Append(nil), shared.Append(nil)...), uint16(0))
@@ -45,11 +51,13 @@ func FuzzPipeline(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, gso uint16) {
 		in := Frame{Data: data, GSOSize: int(gso), Interface: "eth2"}
 		key := &TunnelKey{Local: addr("200.200.0.1"), Remote: addr("200.200.0.2"), VNI: 100}
+		over := &TunnelKey{Local: fabric1.Addr, Remote: fabric2.Addr, VNI: model.VNI(tenantNet)}
 		before := bytes.Clone(data)
 		for i, enter := range []func(p *Pipeline) Result{
 			func(p *Pipeline) Result { return p.FromWorkload("vm", in) },
 			func(p *Pipeline) Result { return p.FromUnderlay(in) },
 			func(p *Pipeline) Result { return p.FromVXLAN(in, key) },
+			func(p *Pipeline) Result { return p.FromFabric(in, over) },
 			func(p *Pipeline) Result { return p.FromSlow(in) },
 		} {
 			loud, quiet := enter(p), enter(p.Quiet())

@@ -63,17 +63,18 @@ func (m *Memory) Holders(f func(s Sender, port model.PortKey, mac model.MAC, vla
 	}
 }
 
-// Keep forgets what the ports and VLANs of st may not hold.
-func (m *Memory) Keep(st hoststate.State) {
+// Keep forgets what the ports and VLANs of p's state may not hold.
+func (m *Memory) Keep(p *Pipeline) {
 	for s, h := range m.rows {
-		if !mayHold(st, s, h) {
+		if !p.mayHold(s, h) {
 			delete(m.rows, s)
 			m.used[ownerOf(s, h)]--
 		}
 	}
 }
 
-func mayHold(st hoststate.State, s Sender, h held) bool {
+func (p *Pipeline) mayHold(s Sender, h held) bool {
+	st := p.st
 	if h.port == 0 {
 		if !s.Addr.IsValid() {
 			return st.VLANs[h.vlan].Network == s.Network
@@ -87,16 +88,19 @@ func mayHold(st hoststate.State, s Sender, h held) bool {
 		for _, p := range st.Ports {
 			open = open || p.Network == s.Network && slices.ContainsFunc(p.Pairs, func(a hoststate.Pair) bool { return a.Prefix.Contains(s.Addr) })
 		}
-		return on && open
+		return on && (open || p.heldAfar(s.Network, s.Addr))
 	}
-	p, ok := st.Ports[h.port]
+	port, ok := st.Ports[h.port]
+	if !ok {
+		return p.mayHoldAfar(s, h)
+	}
 	switch {
-	case !ok || p.Network != s.Network:
+	case port.Network != s.Network:
 		return false
 	case s.Addr.IsValid():
-		return p.Covers(h.mac, s.Addr)
+		return port.Covers(h.mac, s.Addr)
 	}
-	return p.CoversMAC(s.MAC) && p.MAC == h.mac
+	return port.CoversMAC(s.MAC) && port.MAC == h.mac
 }
 
 func contains(prefixes []netip.Prefix, ip netip.Addr) bool {
@@ -144,7 +148,7 @@ func (r *run) learnAddr(ip netip.Addr, mac model.MAC, moves bool) {
 
 func (r *run) learn(s Sender, h held, moves, known bool) {
 	r.mark("learn")
-	r.flow = false
+	r.flow, r.learned = false, true
 	m := r.p.env.Memory
 	if m != nil && !m.learn(s, h, moves, known) {
 		r.res.Limited++
@@ -164,7 +168,7 @@ func (p *Pipeline) learnedEntry(net model.NetworkKey, mac model.MAC) (fdbEntry, 
 		return p.vlanEntry(net, h.vlan)
 	}
 	e, ok := p.fixedEntry(net, h.mac)
-	return e, ok && e.Kind == hoststate.FDBPort && e.Port == h.port
+	return e, ok && (e.Kind == hoststate.FDBPort || e.Kind == fdbHost) && e.Port == h.port
 }
 
 // neighbor is the MAC of an address: as the state says, else as it was learned.
@@ -177,7 +181,7 @@ func (p *Pipeline) neighbor(net model.NetworkKey, ip netip.Addr, learned bool) (
 		return model.MAC{}, false
 	}
 	e, ok := p.fdbEntry(net, h.mac)
-	return h.mac, ok && (e.Kind == hoststate.FDBPort || e.Kind == fdbVLAN)
+	return h.mac, ok && (e.Kind == hoststate.FDBPort || e.Kind == fdbVLAN || e.Kind == fdbHost && !e.remote)
 }
 
 // unknown tells whether the holder of an address may be found by asking for it.
@@ -187,7 +191,7 @@ func (p *Pipeline) unknown(net model.NetworkKey, ip netip.Addr) bool {
 			return true
 		}
 	}
-	return len(p.holders(net, ip)) > 0
+	return len(p.holders(net, ip)) > 0 || p.heldAfar(net, ip)
 }
 
 // holders are the ports that may have an address by a pair.

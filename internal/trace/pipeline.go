@@ -25,6 +25,15 @@ type Pipeline struct {
 	paired  map[model.NetworkKey][]model.PortKey     // ports with allowed address pairs
 	routes  map[model.RouterKey]*bart.Table[matched]
 	tunnels map[netip.Addr]model.GatewayDeviceID
+	// hosts are the other hosts of the site, by their addresses on the fabric; empty where this one is not on it.
+	hosts map[netip.Addr]model.HostName
+	own   model.HostName // this one there; "": the site does not know it
+	// members are those of them that are on a network.
+	members map[model.NetworkKey][]member
+	// hearers are those that hear what is said of the pairs of a network's ports here and are not on it.
+	hearers map[model.NetworkKey][]member
+	// afar are the allowed address pairs of ports of other hosts.
+	afar map[model.NetworkKey]map[hoststate.HostPairKey]hoststate.HostPair
 }
 
 type matched struct {
@@ -45,6 +54,10 @@ func New(st hoststate.State, env Env) *Pipeline {
 		paired:  make(map[model.NetworkKey][]model.PortKey),
 		routes:  make(map[model.RouterKey]*bart.Table[matched]),
 		tunnels: make(map[netip.Addr]model.GatewayDeviceID, len(st.Gateways)),
+		hosts:   make(map[netip.Addr]model.HostName),
+		members: make(map[model.NetworkKey][]member),
+		hearers: make(map[model.NetworkKey][]member),
+		afar:    make(map[model.NetworkKey]map[hoststate.HostPairKey]hoststate.HostPair),
 	}
 	for k, port := range st.Ports {
 		if _, ok := p.link(port); !ok {
@@ -83,6 +96,7 @@ func New(st hoststate.State, env Env) *Pipeline {
 	for id, g := range st.Gateways {
 		p.tunnels[g.TunnelIP] = id
 	}
+	p.indexFabric()
 	return p
 }
 
@@ -112,10 +126,18 @@ type fdbEntry struct {
 	// kernel: by the kernel's output, always
 	kernel bool
 	vlan   hoststate.VLANKey // of kind fdbVLAN
+	// Of kind fdbHost: Addr and TunnelIP are the two ends of the fabric, remote says that the host serves the gateway
+	// device that leads there.
+	host   model.HostName
+	port   uint16 // UDP
+	remote bool
 }
 
-// fdbVLAN is a kind that no row of the state has: what is learned of a VLAN.
-const fdbVLAN = hoststate.FDBDrop + 1
+// The kinds that no row of the state has.
+const (
+	fdbVLAN = hoststate.FDBDrop + 1 // what is learned of a VLAN
+	fdbHost = hoststate.FDBDrop + 2 // what another host has
+)
 
 // fdbEntry is where frames for a MAC go, as far as that is known.
 func (p *Pipeline) fdbEntry(net model.NetworkKey, mac model.MAC) (fdbEntry, bool) {
@@ -128,25 +150,37 @@ func (p *Pipeline) fdbEntry(net model.NetworkKey, mac model.MAC) (fdbEntry, bool
 // fixedEntry is what the state says.
 func (p *Pipeline) fixedEntry(net model.NetworkKey, mac model.MAC) (fdbEntry, bool) {
 	row, ok := p.st.FDB[hoststate.FDBKey{Network: net, MAC: mac}]
+	if row.Also != "" && (row.Kind == hoststate.FDBPort || row.Kind == hoststate.FDBRemote) {
+		to, _ := p.moving(net, row)
+		return to, true
+	}
+	return p.place(net, row), ok
+}
+
+// place is the entry for a row that lies in one place.
+func (p *Pipeline) place(net model.NetworkKey, row hoststate.FDBEntry) fdbEntry {
 	e := fdbEntry{FDBEntry: row}
 	switch {
-	case !ok:
+	case p.elsewhere(row):
+		return p.hostEntry(net, row)
 	case row.Kind == hoststate.FDBPort:
 		port, known := p.st.Ports[row.Port]
 		l, there := p.link(port)
 		if !known || !there {
 			e.FDBEntry = hoststate.FDBEntry{Kind: hoststate.FDBDrop, Port: row.Port, Drop: reason.DestinationUnbound}
-			return e, true
+			return e
 		}
 		e.iface, e.peer, e.mtu = port.Interface, l.PeerElsewhere, l.MTU
 		if l.MTU <= 0 {
 			e.mtu = p.st.Networks[net].MTU
 		}
+	case row.Kind == hoststate.FDBRemote && !p.st.Here(row):
+		e.FDBEntry = hoststate.FDBEntry{Kind: hoststate.FDBDrop, Addr: row.Addr, Drop: reason.ConnectionMissing}
 	case row.Kind == hoststate.FDBRemote:
 		way := p.env.Ways[VTEP{Local: row.TunnelIP, Remote: row.Addr}]
 		if way.Drop != reason.None {
 			e.FDBEntry = hoststate.FDBEntry{Kind: hoststate.FDBDrop, Addr: row.Addr, Drop: way.Drop}
-			return e, true
+			return e
 		}
 		e.kernel = way.Kernel
 		e.table = hostenv.MainTable
@@ -159,7 +193,7 @@ func (p *Pipeline) fixedEntry(net model.NetworkKey, mac model.MAC) (fdbEntry, bo
 		}
 		e.mtu = max(0, e.mtu-packet.OverheadTo(row.Addr))
 	}
-	return e, ok
+	return e
 }
 
 func (p *Pipeline) route(router model.RouterKey, dst netip.Addr) (matched, bool) {
@@ -200,10 +234,17 @@ type run struct {
 	// flow: it may be remembered where the packet goes.
 	flow bool
 
+	// learned: something was learned of its sender.
+	learned bool
+
+	// heard: ARP from a sender that a pair allows, who was learned from it.
+	heard bool
+
 	net    model.NetworkKey  // the network it is in
 	source Source            // where it came from
 	from   string            // SourceWorkload: the interface
 	vlan   hoststate.VLANKey // SourceVLAN: which
+	host   model.HostName    // SourceFabric: which
 }
 
 func (p *Pipeline) start(f Frame, from Source) *run {

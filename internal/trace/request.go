@@ -204,8 +204,11 @@ func sentence(h Hop) string {
 func (rep *Report) follow(p *Pipeline, frame []byte, enter func([]byte) Result) {
 	rep.Sent = packet.Describe(frame)
 	res := enter(frame)
-	if res.Verdict == Slow && res.Reason == reason.None {
-		res = p.afterFragmenting(res)
+	for range 2 { // once on each side of the fabric
+		if res.Verdict == Slow && res.Reason == reason.None {
+			res = p.afterFragmenting(res)
+		}
+		res, p = rep.across(p, res)
 	}
 	rep.Hops = append(rep.Hops, res.Hops...)
 	rep.Verdict = res.Verdict
@@ -217,7 +220,7 @@ func (rep *Report) follow(p *Pipeline, frame []byte, enter func([]byte) Result) 
 	} else if len(res.Output) > 0 {
 		rep.Out = packet.Describe(res.Output)
 	}
-	if res.Verdict == Tunnel || res.Verdict == VXLAN {
+	if (res.Verdict == Tunnel || res.Verdict == VXLAN) && res.Host == "" {
 		rep.Next = next(res)
 	}
 	rep.summarize(p, res)
@@ -254,6 +257,7 @@ func (rep *Report) answer(p *Pipeline, res Result) {
 		return // RFC 1812 forbids one: the slow path sees more than the programs do
 	}
 	back := p.FromSlow(Frame{Data: SlowRouteFrame(model.RouterKey(h.Router), err4)})
+	back, _ = rep.across(p, back)
 	rep.Answer = back.Hops
 	if len(back.Output) > 0 {
 		rep.Out = packet.Describe(back.Output)
@@ -296,10 +300,14 @@ func (rep *Report) summarize(p *Pipeline, res Result) {
 		rep.Summary = fmt.Sprintf(delivered, p.portObject(res.Port), res.Interface)
 	case Tunnel, VXLAN:
 		rep.Delivered = true
+		if res.Host != "" {
+			rep.Summary = fmt.Sprintf("sent over the fabric to host %s", res.Host)
+			break
+		}
 		rep.Summary = fmt.Sprintf("sent to VTEP %s from %s with VNI %d", res.Remote, res.Local, res.VNI)
 	case Flood:
 		rep.Delivered = true
-		rep.Summary = fmt.Sprintf("copied to %d local ports of %s", len(res.Copies), p.networkObject(res.Network))
+		rep.Summary = fmt.Sprintf("copied to %d local ports, VLANs and other hosts of %s", len(res.Copies), p.networkObject(res.Network))
 	case Tagged:
 		rep.Delivered = true
 		rep.Summary = fmt.Sprintf("sent to VLAN %d of interface %s", res.VLAN, res.Interface)

@@ -11,7 +11,7 @@ import (
 )
 
 // MaxRouters is how many routers of one site a packet may pass.
-const MaxRouters = 8
+const MaxRouters = hoststate.MaxRouters
 
 // routing is the state between routers.
 type routing struct {
@@ -104,7 +104,7 @@ func (r *run) route(s routing) Result {
 		r.hopRoute(at, m, next, mac, ttl)
 		if e.Kind == hoststate.FDBDrop {
 			r.mark("route/fdb-drop")
-			return r.drop(e.Drop, r.p.networkObject(m.route.Network), about{mac: mac, ip: next, net: m.route.Network, port: e.Port, vtep: e.Addr})
+			return r.drop(e.Drop, r.p.networkObject(m.route.Network), about{mac: mac, ip: next, net: m.route.Network, port: e.Port, vtep: e.Addr, host: e.host})
 		}
 		mtu := r.p.st.Networks[m.route.Network].MTU
 		if e.Kind != hoststate.FDBRouter {
@@ -138,7 +138,11 @@ func (r *run) route(s routing) Result {
 			r.mark("route/port")
 			return r.deliver(r.p.networkObject(m.route.Network), e)
 		default:
-			r.mark("route/remote")
+			if e.Kind == fdbHost {
+				r.mark("route/host")
+			} else {
+				r.mark("route/remote")
+			}
 			return r.encapsulate(e, false)
 		}
 	}

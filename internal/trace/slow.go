@@ -56,7 +56,7 @@ func (p *Pipeline) FromSlow(f Frame) Result {
 	h := r.frame[packet.EthernetLen:]
 	kind, router, net := h[0], model.RouterKey(binary.NativeEndian.Uint32(h[4:])), model.NetworkKey(binary.NativeEndian.Uint32(h[8:]))
 	if kind == packet.SlowARP {
-		header = packet.ARPLen
+		header = max(header, packet.ARPLen)
 	}
 	if kind != packet.SlowRoute && kind != packet.SlowBridge && kind != packet.SlowARP || len(r.frame) < least+header || kind == packet.SlowRoute && e.Type != packet.TypeIPv4 {
 		return r.drop(reason.FrameMalformed, at, about{})
@@ -78,13 +78,13 @@ func (p *Pipeline) FromSlow(f Frame) Result {
 	if !ok {
 		return r.drop(reason.L2Unknown, at, about{mac: e.Dst})
 	}
-	if ep.Kind != hoststate.FDBDrop && r.source.MayFollow()&ep.to() == 0 {
+	if ep.Kind != hoststate.FDBDrop && !r.source.MayFollow().may(ep) {
 		return r.drop(reason.Hairpin, at, about{mac: e.Dst})
 	}
 	switch ep.Kind {
 	case hoststate.FDBPort:
 		return r.deliver(at, ep)
-	case hoststate.FDBRemote:
+	case hoststate.FDBRemote, fdbHost:
 		return r.encapsulate(ep, false)
 	case hoststate.FDBRouter:
 		r.mark("slow/bridge-router")
@@ -92,5 +92,5 @@ func (p *Pipeline) FromSlow(f Frame) Result {
 	case fdbVLAN:
 		return r.tagged(at, ep)
 	}
-	return r.drop(ep.Drop, at, about{mac: e.Dst, net: net, port: ep.Port})
+	return r.drop(ep.Drop, at, about{mac: e.Dst, net: net, port: ep.Port, host: ep.host})
 }

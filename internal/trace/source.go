@@ -13,6 +13,7 @@ const (
 	SourceVLAN                       // a network's VLAN on an uplink
 	SourceTunnel                     // another site
 	SourceSlow                       // the agent's slow path
+	SourceFabric                     // another host of the site
 )
 
 // Destination is a set of what a frame may follow to.
@@ -24,22 +25,29 @@ const (
 	ToRouter     Destination = 1 << 2
 	ToRemote     Destination = 1 << 3
 	ToVLAN       Destination = 1 << 5
-	ToCopies     Destination = 1 << 6 // copies to the network's ports, where nobody has the address
-	ToVLANCopies Destination = 1 << 7 // copies to its VLANs
-	ToHost       Destination = 1 << 8 // the host's own stack
+	ToFabric     Destination = 1 << 6 // what another host of the site has
+	ToCopies     Destination = 1 << 7 // copies to the network's ports, where nobody has the address
+	ToVLANCopies Destination = 1 << 8 // copies to its VLANs
+	// ToFabricCopies are copies to the other hosts of the site that are on the network.
+	ToFabricCopies Destination = 1 << 9
+	ToStack        Destination = 1 << 10 // the host's own stack
 )
 
 // MayFollow is where frames that are bridged may go: the table of docs/PIPELINE.md.
 func (s Source) MayFollow() Destination {
 	switch s {
 	case SourceUplink:
-		return ToHost
-	case SourceWorkload, SourceSlow:
-		return ToPort | ToRouter | ToRemote | ToVLAN | ToCopies | ToVLANCopies
+		return ToStack
+	case SourceWorkload:
+		return ToPort | ToRouter | ToRemote | ToVLAN | ToFabric | ToCopies | ToVLANCopies | ToFabricCopies
 	case SourceVLAN:
 		return ToPort | ToRouter | ToRemote | ToCopies
 	case SourceTunnel:
-		return ToPort | ToRouter | ToVLAN | ToCopies
+		return ToPort | ToRouter | ToVLAN | ToFabric | ToCopies | ToFabricCopies
+	case SourceSlow:
+		return ToPort | ToRouter | ToRemote | ToVLAN | ToFabric | ToCopies | ToVLANCopies | ToFabricCopies
+	case SourceFabric:
+		return ToPort | ToRemote | ToCopies
 	}
 	return 0
 }
@@ -50,12 +58,19 @@ func (s Source) MayAsk() Destination {
 	case SourceVLAN:
 		return ToPort | ToRouter
 	case SourceTunnel:
-		return ToPort | ToRouter | ToVLAN
+		return ToPort | ToRouter | ToVLAN | ToFabric
 	}
 	return 0
 }
 
-// to is the destination that an FDB entry is; 0: one that drops.
+// may tells whether a set has all that an FDB entry is; one that drops is nothing.
+func (d Destination) may(e fdbEntry) bool {
+	to := e.to()
+	return to != 0 && d&to == to
+}
+
+// to is the destination that an FDB entry is; 0: one that drops. What another host serves of another
+// site is two.
 func (e fdbEntry) to() Destination {
 	switch e.Kind {
 	case hoststate.FDBPort:
@@ -66,6 +81,11 @@ func (e fdbEntry) to() Destination {
 		return ToRemote
 	case fdbVLAN:
 		return ToVLAN
+	case fdbHost:
+		if e.remote {
+			return ToFabric | ToRemote
+		}
+		return ToFabric
 	}
 	return 0
 }

@@ -15,10 +15,12 @@ func TestSourcesOfThePage(t *testing.T) {
 	}
 	sources := map[string]Source{
 		"uplink": SourceUplink, "workload": SourceWorkload, "VLAN": SourceVLAN, "tunnel": SourceTunnel, "slow path": SourceSlow,
+		"fabric": SourceFabric,
 	}
 	destinations := map[string]Destination{
 		"port": ToPort, "router": ToRouter, "remote VTEP": ToRemote, "VLAN": ToVLAN,
-		"copies to ports": ToCopies, "copies to VLANs": ToVLANCopies, "host's stack": ToHost,
+		"another host": ToFabric, "copies to ports": ToCopies, "copies to VLANs": ToVLANCopies, "copies to hosts": ToFabricCopies,
+		"host's stack": ToStack,
 	}
 	_, section, ok := strings.Cut(string(page), "## Sources, and what may follow from which")
 	section, _, end := strings.Cut(section, "\n## ")
@@ -65,7 +67,7 @@ func TestSourcesOfThePage(t *testing.T) {
 // TestNoSource: what has no source reaches nothing.
 func TestNoSource(t *testing.T) {
 	for s := range 256 {
-		if from := Source(s); (s == 0 || from > SourceSlow) && from.MayFollow()|from.MayAsk() != 0 {
+		if from := Source(s); (s == 0 || from > SourceFabric) && from.MayFollow()|from.MayAsk() != 0 {
 			t.Errorf("source %d may reach something", s)
 		}
 	}

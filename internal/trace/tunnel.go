@@ -24,14 +24,25 @@ func (r *run) encapsulate(e fdbEntry, byDevice bool) Result {
 		tos = ip[1] >> 4 & 3
 	}
 	at := r.p.gatewayObject(e.Gateway)
+	key := TunnelKey{Local: e.TunnelIP, Remote: e.Addr, VNI: e.VNI}
+	if e.Kind == fdbHost {
+		at, key.VNI = hostObject(e.host), 0
+	}
 	words := r.p.env.Unreachable[VTEP{Local: e.TunnelIP, Remote: e.Addr}]
 	if words != "" || r.p.env.NoRoute[Underlay{e.table, e.Addr}] {
 		return r.drop(reason.UnderlayNoRoute, at, about{ip: e.Addr, table: e.table, words: words})
 	}
 	r.res.Local, r.res.Remote, r.res.VNI, r.res.Table, r.res.TOS = e.TunnelIP, e.Addr, e.VNI, e.table, tos
-	r.hopf(at, "it leaves this site from "+e.TunnelIP.String()+" to "+e.Addr.String(),
-		"remote MAC entry %s: VNI %d at %s%s", model.MAC(r.frame[0:6]), e.VNI, e.Addr, r.p.pathWords(e.Addr))
-	r.count(0, TunnelKey{Local: e.TunnelIP, Remote: e.Addr, VNI: e.VNI}, true)
+	r.res.Host = e.host
+	if e.Kind == fdbHost {
+		r.mark("fabric")
+		r.hopf(at, "over the fabric from "+e.TunnelIP.String()+" to "+e.Addr.String(),
+			"%s is on host %s%s", model.MAC(r.frame[0:6]), e.host, r.p.pathWords(e.Addr))
+	} else {
+		r.hopf(at, "it leaves this site from "+e.TunnelIP.String()+" to "+e.Addr.String(),
+			"remote MAC entry %s: VNI %d at %s%s", model.MAC(r.frame[0:6]), e.VNI, e.Addr, r.p.pathWords(e.Addr))
+	}
+	r.count(0, key, true)
 	switch packet.EtherType(binary.BigEndian.Uint16(r.frame[12:])) {
 	case packet.TypeIPv4, packet.TypeIPv6:
 	default:
@@ -40,8 +51,9 @@ func (r *run) encapsulate(e fdbEntry, byDevice bool) Result {
 	if byDevice || e.kernel || r.rigid {
 		return r.end(VXLAN)
 	}
+	r.res.Remembered = r.flow && r.source == SourceWorkload
 	r.frame = packet.Encapsulate(make([]byte, 0, len(r.frame)+packet.EthernetLen+packet.VXLANOverhead), packet.Outer{
-		Local: e.TunnelIP, Remote: e.Addr, TOS: tos, VNI: e.VNI, SrcPort: packet.SourcePort(r.p.env.HashKey, r.frame),
+		Local: e.TunnelIP, Remote: e.Addr, TOS: tos, VNI: e.VNI, SrcPort: packet.SourcePort(r.p.env.HashKey, r.frame), DstPort: e.port,
 	}, r.frame)
 	return r.end(Tunnel)
 }
@@ -72,15 +84,19 @@ func (p *Pipeline) FromUnderlay(f Frame) Result {
 	key := TunnelKey{Local: ip4(ip[16:]), Remote: ip4(ip[12:])}
 	offset, more := packet.FragmentOffset(ip)
 	gateway, ours := p.tunnels[key.Local]
-	if ip[0] != 0x45 || packet.Protocol(ip[9]) != packet.ProtoUDP || offset != 0 || more ||
-		binary.BigEndian.Uint16(udp[2:]) != packet.VXLANPort {
+	port := binary.BigEndian.Uint16(udp[2:])
+	fabric := p.env.Fabric.On() && port == p.env.Fabric.Port && key.Local == p.env.Fabric.Addr
+	if ip[0] != 0x45 || packet.Protocol(ip[9]) != packet.ProtoUDP || offset != 0 || more || port != packet.VXLANPort && !fabric {
 		return r.byKernel(f.Interface)
 	}
-	if !ours {
+	if !ours && !fabric {
 		return r.end(Pass)
 	}
 	r.source = SourceTunnel
 	at := p.gatewayObject(gateway)
+	if fabric {
+		r.source, at = SourceFabric, p.self()
+	}
 	total := int(binary.BigEndian.Uint16(ip[2:]))
 	const least = packet.VXLANOverhead
 	switch {
@@ -106,6 +122,9 @@ func (p *Pipeline) FromUnderlay(f Frame) Result {
 		return res
 	}
 	if p.env.Ways[VTEP{Local: key.Local, Remote: key.Remote}].Kernel {
+		if fabric {
+			r.mark("underlay/fabric-kernel")
+		}
 		r.mark("underlay/kernel")
 		return r.vouch()
 	}
@@ -134,9 +153,12 @@ func (p *Pipeline) FromUnderlay(f Frame) Result {
 		r.mark("underlay/rigid")
 		return r.vouch()
 	}
-	r.count(0, key, false)
-	r.flow = hasFlow(r.frame)
+	r.countOuter(key)
+	r.flow = hasFlow(r.frame) && !r.learned
 	r.mark("underlay/decapsulated")
+	if fabric {
+		r.mark("fabric/decapsulated")
+	}
 	return r.bridge()
 }
 
@@ -162,7 +184,11 @@ func (r *run) byKernel(iface string) Result {
 		if len(ip) < at+2 {
 			return r.end(Pass)
 		}
-		if port := binary.BigEndian.Uint16(ip[at:]); port != packet.VXLANPort && port != natTPort {
+		switch port := binary.BigEndian.Uint16(ip[at:]); {
+		case port == packet.VXLANPort, port == natTPort:
+		case r.p.env.Fabric.On() && port == r.p.env.Fabric.Port:
+			r.mark("underlay/fabric-port")
+		default:
 			return r.end(Pass)
 		}
 	case protoESP, protoAH:
@@ -188,7 +214,16 @@ const (
 // FromVXLAN is the program at the collect-metadata device. A nil key: the kernel
 // left none.
 func (p *Pipeline) FromVXLAN(f Frame, key *TunnelKey) Result {
-	r := p.start(f, SourceTunnel)
+	return p.fromDevice(f, key, SourceTunnel)
+}
+
+// FromFabric is the same program at the fabric's collect-metadata device.
+func (p *Pipeline) FromFabric(f Frame, key *TunnelKey) Result {
+	return p.fromDevice(f, key, SourceFabric)
+}
+
+func (p *Pipeline) fromDevice(f Frame, key *TunnelKey, from Source) Result {
+	r := p.start(f, from)
 	at := Object{Kind: "host"}
 	if key == nil {
 		return r.drop(reason.Internal, at, about{})
@@ -198,10 +233,13 @@ func (p *Pipeline) FromVXLAN(f Frame, key *TunnelKey) Result {
 		return r.drop(reason.FrameMalformed, at, about{})
 	}
 	gateway, ours := p.tunnels[key.Local]
-	if !ours {
-		return r.drop(reason.TunnelIPUnknown, at, about{ip: key.Local})
-	}
 	at = p.gatewayObject(gateway)
+	if from == SourceFabric {
+		ours, at = p.env.Fabric.On() && key.Local == p.env.Fabric.Addr, p.self()
+	}
+	if !ours {
+		return r.drop(reason.TunnelIPUnknown, Object{Kind: "host"}, about{ip: key.Local})
+	}
 	if f.Mark&p.env.Mark != p.env.Mark {
 		return r.drop(reason.NotUnderlay, at, about{key: *key})
 	}
@@ -212,9 +250,13 @@ func (p *Pipeline) FromVXLAN(f Frame, key *TunnelKey) Result {
 	if why := r.checkInner(); why != reason.None {
 		return r.drop(why, at, about{})
 	}
-	r.count(0, *key, false)
+	r.countOuter(*key)
 	if f.VLAN || e.Type.IsVLAN() {
 		return r.drop(reason.VLANTagged, at, about{})
+	}
+	if from == SourceFabric {
+		r.mark("vxlan/fabric")
+		return r.bridgeFabric(e, at)
 	}
 	if e.Type == packet.TypeARP {
 		r.mark("vxlan/arp")
@@ -227,6 +269,9 @@ func (p *Pipeline) FromVXLAN(f Frame, key *TunnelKey) Result {
 // admit decides whether a tunnel packet with inner source MAC src may come in by iface
 // ("": that was looked at before), and finds its network.
 func (r *run) admit(at Object, key TunnelKey, iface string, src model.MAC) (Result, bool) {
+	if r.source == SourceFabric {
+		return r.admitHost(at, key, iface, src)
+	}
 	peer, ok := r.p.st.Peers[hoststate.PeerKey{TunnelIP: key.Local, Remote: key.Remote, VNI: key.VNI}]
 	if !ok {
 		why := reason.VNIUnknown

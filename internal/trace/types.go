@@ -26,6 +26,8 @@ type Env struct {
 	PathMTU map[netip.Addr]int
 	// Ways is how packets of each remote VTEP come and go; nil: by any interface.
 	Ways map[VTEP]Way
+	// Fabric is this host's end of the fabric between the hosts of its site.
+	Fabric hostenv.Fabric
 	// Mark are the bits by which from_vxlan knows what from_underlay has let pass; 0: it
 	// takes all.
 	Mark uint32
@@ -40,6 +42,9 @@ type Env struct {
 	// Memory is what the host has learned of senders that allowed address pairs let
 	// pass; nil: nothing is known of it.
 	Memory *Memory
+	// Other is the pipeline of another host of the site, to follow a traced packet over the fabric; nil,
+	// or nil of a host: it is followed no further.
+	Other func(model.HostName) *Pipeline
 	// Names are what people call ports and gateway devices, by id. Where there
 	// is none, the id is shown.
 	Names map[string]string
@@ -105,7 +110,7 @@ const (
 	VXLAN                     // to the collect-metadata device with the tunnel key
 	Slow                      // to the slow path; slow_header is in Output
 	Reply                     // an ARP reply, back out of Interface
-	Flood                     // to Copies local ports of Network
+	Flood                     // to Copies: local ports of Network, VLANs and hosts
 	Tagged                    // out of Interface with the tag VLAN
 )
 
@@ -145,7 +150,7 @@ type Result struct {
 	VLAN      uint16           // Tagged
 	Peer      bool             // Port: the link's PeerElsewhere
 	Network   model.NetworkKey // Flood
-	Copies    []string         // Flood: the interfaces, VLANs among them
+	Copies    []string         // Flood: the interfaces, VLANs and hosts among them
 
 	// Tunnel and VXLAN:
 	Local  netip.Addr
@@ -153,6 +158,8 @@ type Result struct {
 	VNI    model.VNI
 	Table  uint32
 	TOS    uint8
+	// Host is the host that it goes to over the fabric; "": it goes to another site.
+	Host model.HostName
 
 	// Limited is how many things Memory had no room for.
 	Limited int
@@ -246,7 +253,7 @@ type Packet struct {
 // Report is the answer to both kinds of request.
 type Report struct {
 	Verdict Verdict `json:"verdict"`
-	// Delivered: the packet reaches a workload of this host, leaves for another
+	// Delivered: the packet reaches a workload of the site, leaves for another
 	// site, or is answered by a router.
 	Delivered bool   `json:"delivered"`
 	Reason    string `json:"reason,omitempty"` // name, where it was dropped
@@ -255,7 +262,9 @@ type Report struct {
 	// Answer are the hops of what comes back by itself: an ICMP error.
 	Answer []Hop          `json:"answer,omitempty"`
 	Sent   []packet.Layer `json:"sent,omitempty"` // the packet as it entered
-	Out    []packet.Layer `json:"out,omitempty"`  // the packet as it leaves this host
+	Out    []packet.Layer `json:"out,omitempty"`  // the packet as it leaves the last host
+	// Hosts are those of the site that the packet, or what comes back by itself, came to over the fabric, in order.
+	Hosts []model.HostName `json:"hosts,omitempty"`
 	// Next is set where the packet leaves by a tunnel: what the other site is to
 	// be asked. Its gateway device is not known here; TunnelIP names it.
 	Next *Next `json:"next,omitempty"`

@@ -25,6 +25,7 @@ type about struct {
 	route     matched
 	key       TunnelKey
 	ethertype packet.EtherType
+	host      model.HostName
 }
 
 func (r *run) drop(why reason.Reason, at Object, a about) Result {
@@ -136,6 +137,17 @@ func (p *Pipeline) explain(why reason.Reason, at Object, a about) (found, remedy
 		return fmt.Sprintf("port security: EtherType 0x%04x is neither ARP nor IPv4 nor IPv6", uint16(a.ethertype)), "switch port security off where the workload needs it: `openstack port set --disable-port-security " + at.name() + "`"
 	case reason.FloodLimited:
 		return why.Text(), "look what the workload sends; a network that needs more wants a higher `--flood-rate` of the agent"
+	case reason.HostUnreachable:
+		return fmt.Sprintf("%s of %s is on host %s, and from here no way there over the fabric is known", a.mac, net, a.host),
+			"look whether both hosts' agents run with a `--fabric-address`"
+	case reason.FabricHostUnknown:
+		return fmt.Sprintf("no other host of the site has the address %s on the fabric", a.key.Remote), "look who sends with this address to the fabric's UDP port; a host of the site needs an agent that is registered with the address"
+	case reason.FabricSourceMAC:
+		return fmt.Sprintf("%s of %s is neither on host %s nor a router's that this host speaks for", a.mac, net, a.host), "none is needed where a port has just moved to another host; else look what the other host sends"
+	case reason.FabricSourceIP:
+		return fmt.Sprintf("%s with %s is what allowed address pairs on %s are of, and no port of host %s has such a pair", a.ip, a.mac, net, a.host), "add the pair to the port on that host; else look what the other host sends"
+	case reason.FabricHairpin:
+		return why.Text(), "none is needed where a port has just moved to another host; else compare the agents' states of the two hosts"
 	case reason.Hairpin:
 		return fmt.Sprintf("%s is where the frame came from", a.mac), "send it to somebody else's MAC"
 	case reason.L2Unknown:

@@ -111,6 +111,7 @@ func (r *run) arpAllowed(port *hoststate.Port, a packet.ARP) bool {
 	if paired {
 		r.mark("arp/paired")
 		r.learnAddr(a.SenderIP, a.SenderMAC, true)
+		r.heard = true
 	}
 	return true
 }
@@ -150,7 +151,7 @@ func (r *run) arp(port *hoststate.Port, at Object) Result {
 	}
 	if port == nil {
 		e, ok := r.p.fdbEntry(r.net, mac)
-		if !ok || r.source.MayAsk()&e.to() == 0 {
+		if !ok || !r.source.MayAsk().may(e) {
 			r.mark("arp/not-ours")
 			return r.bridge()
 		}

@@ -69,9 +69,16 @@ func TestAddressesAre16Bytes(t *testing.T) {
 	if !strings.Contains(types, "struct addr {\n\t__u8 b[16];\n};") {
 		t.Error("types.h: struct addr is not 16 bytes")
 	}
+	// What the programs alone remember, for as long as they are loaded, is no interface: a row that
+	// has another width tomorrow is another program's.
+	cached := map[string]bool{"outer": true}
+	in := ""
 	for line := range strings.Lines(types) {
 		fields := strings.Fields(line)
-		if len(fields) < 2 {
+		if len(fields) == 3 && fields[0] == "struct" && fields[2] == "{" {
+			in = fields[1]
+		}
+		if len(fields) < 2 || cached[in] {
 			continue
 		}
 		switch strings.TrimRight(fields[1], ";") {

@@ -66,6 +66,8 @@ func TestConclude(t *testing.T) {
 		o.add(test{name: bareTransaction, unit: "ms"}, "Causeway", f/1.5)
 		o.add(test{name: "create port, 8 clients", unit: "per s", more: true}, "Causeway", 90*f)
 		o.add(test{name: "create port, 8 clients", unit: "per s", more: true}, "Neutron", f)
+		o.add(test{name: "create port", unit: "ms"}, older, 2*f)
+		o.add(test{name: "create port, 8 clients", unit: "per s", more: true}, older, 30*f)
 		o.add(test{name: bareTransactions, unit: "per s", more: true}, "Causeway", 120*f)
 		o.add(test{name: "list 10,000 ports", unit: "ms"}, "Causeway", 151)
 	}
@@ -79,6 +81,9 @@ func TestConclude(t *testing.T) {
 	}
 	if r := o.Ratios[1]; r.Median != 90 || *r.Met {
 		t.Errorf("8 clients: %+v", r)
+	}
+	if len(o.Older) != 2 || o.Older[0].Median != 2 || o.Older[1].Median != 3 {
+		t.Errorf("against the older version: %+v", o.Older)
 	}
 	if o.Bare == nil || o.Bare.Median != 0.75 {
 		t.Errorf("8 clients against bare transactions: %+v", o.Bare)
@@ -94,7 +99,7 @@ func TestConclude(t *testing.T) {
 	if err := o.print(&text); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"60.00", "goal 50: met", "goal 100: NOT met", "at most 150: NOT met", "at most 1.2: met", "at most 500: NOT met", "at most 1.6: met"} {
+	for _, want := range []string{"60.00", "goal 50: met", "goal 100: NOT met", "at most 150: NOT met", "at most 1.2: met", "at most 500: NOT met", "at most 1.6: met", "than the older version"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("no %q in\n%s", want, text.String())
 		}
@@ -154,6 +159,11 @@ func TestRounds(t *testing.T) {
 	}))
 	defer s.Close()
 	x := &target{name: "a server", api: newAPI(s.Listener.Addr().String())}
+	var used time.Duration
+	x.cpu = func() (time.Duration, error) {
+		used += time.Second
+		return used, nil
+	}
 	out := &output{}
 	if err := rounds(t.Context(), 2, time.Millisecond, []*target{x}, small, out); err != nil {
 		t.Fatal(err)

@@ -19,6 +19,12 @@ import (
 	"github.com/causeway-net/causeway/test/process"
 )
 
+// The names of the two versions.
+const (
+	causeway = "Causeway"
+	older    = "older Causeway"
+)
+
 // batch is how many ports one request of the seeding makes.
 const batch = 10
 
@@ -29,11 +35,12 @@ type controller struct {
 	metrics *http.Client
 }
 
-func startCauseway(ctx context.Context, binary, dir string) (*target, error) {
+func startCauseway(ctx context.Context, name, binary, dir string) (*target, error) {
 	c, err := startController(ctx, binary, dir, "10.0.0.0/16")
 	if err != nil {
 		return nil, err
 	}
+	c.name = name
 	return c.target, nil
 }
 
@@ -58,7 +65,7 @@ func startController(ctx context.Context, binary, dir, cidr string) (_ *controll
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(sockets))
 	}
-	t := &target{name: "Causeway", api: newAPI(addr), seeding: fmt.Sprintf("the API, %d ports a request", batch)}
+	t := &target{name: causeway, cpu: p.CPU, api: newAPI(addr), seeding: fmt.Sprintf("the API, %d ports a request", batch)}
 	t.close = func() error { return errors.Join(p.Stop(), os.RemoveAll(sockets)) }
 	t.fill = t.fillByAPI
 	metrics := filepath.Join(sockets, "controller-metrics.sock")

@@ -29,21 +29,23 @@ func sequence(ctx context.Context, length time.Duration, least int, do func(cont
 	return stats.Median(ms), nil
 }
 
-// crowd lets the clients do a thing at once for a while and returns how many they
-// did a second.
+// crowd lets the clients do a thing at once for a while, each at least once, and returns how
+// many they did a second.
 func crowd(ctx context.Context, length time.Duration, do func(ctx context.Context, client int) error) (float64, error) {
 	var done atomic.Int64
 	start := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
 	for i := range clients {
 		group.Go(func() error {
-			for time.Since(start) < length {
+			for {
 				if err := do(ctx, i); err != nil {
 					return err
 				}
 				done.Add(1)
+				if time.Since(start) >= length {
+					return nil
+				}
 			}
-			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {

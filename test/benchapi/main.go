@@ -20,6 +20,7 @@ import (
 
 type options struct {
 	binary  string
+	older   string
 	neutron string
 	dir     string
 	json    string
@@ -33,6 +34,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.binary, "causeway", "bin/causeway", "the binary to measure")
+	flag.StringVar(&o.older, "older", "", "another binary of Causeway, such as the last release's, measured beside; empty: none")
 	flag.StringVar(&o.neutron, "neutron", "", "directory with the unpacked package neutron-common; empty: Causeway alone")
 	flag.StringVar(&o.dir, "dir", "bin", "directory on the disk to measure on; all data goes below it and is removed at the end")
 	flag.StringVar(&o.json, "json", "bin/bench-api.json", "file for the results; empty: none")
@@ -91,7 +93,7 @@ func bench(ctx context.Context, o options) (err error) {
 // compare takes the figures of all servers in turn. Each round starts with another
 // server, so that none always follows the other.
 func compare(ctx context.Context, o options, dir string, out *output) (err error) {
-	c, err := startCauseway(ctx, o.binary, filepath.Join(dir, "causeway"))
+	c, err := startCauseway(ctx, causeway, o.binary, filepath.Join(dir, "causeway"))
 	if err != nil {
 		return err
 	}
@@ -103,6 +105,14 @@ func compare(ctx context.Context, o options, dir string, out *output) (err error
 	defer func() { err = errors.Join(err, bare.Close()) }()
 	c.bare = func(ctx context.Context) error { return bare.Transact(ctx, portPuts, portCompares, portBytes) }
 	targets := []*target{c}
+	if o.older != "" {
+		old, err := startCauseway(ctx, older, o.older, filepath.Join(dir, "older"))
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, old.close()) }()
+		targets = append(targets, old)
+	}
 	if o.neutron != "" {
 		n, err := startNeutron(ctx, o.neutron, filepath.Join(dir, "neutron"))
 		if err != nil {

@@ -68,8 +68,10 @@ type output struct {
 	Disk   float64   `json:"fdatasync_ms"`
 	Series []*series `json:"series"`
 	Ratios []ratio   `json:"ratios"`
-	Own    *own      `json:"own,omitempty"`
-	Growth *ratio    `json:"growth,omitempty"`
+	// Older are the ratios to the older version.
+	Older  []ratio `json:"older,omitempty"`
+	Own    *own    `json:"own,omitempty"`
+	Growth *ratio  `json:"growth,omitempty"`
 	// Bare is the rate of eight clients' creates over that of bare transactions.
 	Bare *ratio  `json:"bare_8_clients,omitempty"`
 	Aims []aim   `json:"aims,omitempty"`
@@ -94,29 +96,19 @@ func (o *output) add(t test, server string, value float64) {
 	s.Values = append(s.Values, value)
 }
 
-// conclude computes medians, ratios and whether they are what they are to be. A
-// ratio says how many times better Causeway is, whichever way better is.
+// conclude computes medians, ratios and whether they are what they are to be.
 func (o *output) conclude() {
 	for _, s := range o.Series {
 		s.Median = stats.Median(s.Values)
 		s.Low, s.High, _ = stats.Interval(s.Values)
 	}
-	for _, c := range o.Series {
-		n := o.find(c.Test, "Neutron")
-		if c.Server != "Causeway" || n == nil {
-			continue
-		}
-		x := stats.Ratios(n.Values, c.Values)
-		if c.more {
-			x = stats.Ratios(c.Values, n.Values)
-		}
-		r := ratio{Test: c.Test, Median: stats.Median(x)}
-		r.Low, r.High, r.Exact = stats.Interval(x)
-		if goal, ok := goals[c.Test]; ok {
+	o.Ratios, o.Older = o.better("Neutron"), o.better(older)
+	for i := range o.Ratios {
+		r := &o.Ratios[i]
+		if goal, ok := goals[r.Test]; ok {
 			met := r.Median >= goal
 			r.Goal, r.Met = goal, &met
 		}
-		o.Ratios = append(o.Ratios, r)
 	}
 	if s := o.find("list 10,000 ports", "Causeway"); s != nil {
 		o.Aims = append(o.Aims, aim{"list of 10,000 ports", s.Median, "ms", mostList, s.Median <= mostList})
@@ -144,6 +136,25 @@ func (o *output) conclude() {
 	}
 }
 
+// better is how many times better Causeway is than another, whichever way better is.
+func (o *output) better(other string) []ratio {
+	var out []ratio
+	for _, c := range o.Series {
+		n := o.find(c.Test, other)
+		if c.Server != causeway || n == nil {
+			continue
+		}
+		x := stats.Ratios(n.Values, c.Values)
+		if c.more {
+			x = stats.Ratios(c.Values, n.Values)
+		}
+		r := ratio{Test: c.Test, Median: stats.Median(x)}
+		r.Low, r.High, r.Exact = stats.Interval(x)
+		out = append(out, r)
+	}
+	return out
+}
+
 var words = map[bool]string{true: "met", false: "NOT met"}
 
 func (o *output) print(w io.Writer) error {
@@ -165,6 +176,12 @@ func (o *output) print(w io.Writer) error {
 			line += fmt.Sprintf("\tgoal %.3g: %s", r.Goal, words[*r.Met])
 		}
 		fmt.Fprintln(tw, line)
+	}
+	if len(o.Older) > 0 {
+		fmt.Fprintf(tw, "\nhow many times better than the older version: medians of the ratios of each round, 95 %% intervals\n\n")
+	}
+	for _, r := range o.Older {
+		fmt.Fprintln(tw, r.line())
 	}
 	if o.Bare != nil {
 		fmt.Fprintf(tw, "\n%s\n", o.Bare.line())

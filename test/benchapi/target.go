@@ -30,6 +30,10 @@ type target struct {
 	// bare, if not nil, commits a transaction as large as a create of a port, on an etcd
 	// of its own.
 	bare func(context.Context) error
+	// cpu, if not nil, is the processor time that the server has taken.
+	cpu func() (time.Duration, error)
+	// spent is what each create of a port by all clients took of it, in milliseconds.
+	spent float64
 
 	network, subnet string
 	made            []string // ports that this round made and has not deleted

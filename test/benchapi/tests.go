@@ -30,6 +30,7 @@ var small = []test{
 	{"show port", "ms", false, showPort},
 	{"delete port", "ms", false, deletePort},
 	{"create port, 8 clients", "per s", true, createPorts},
+	{"processor time of such a create", "ms", false, spent},
 	{bareTransactions, "per s", true, bareTransactAll},
 	{"create network", "ms", false, createNetwork},
 	{"create router with interface", "ms", false, createRouter},
@@ -63,7 +64,7 @@ const (
 )
 
 // What a create of a port puts and compares, and how long the port is as JSON.
-const portPuts, portCompares, portBytes = 8, 10, 500
+const portPuts, portCompares, portBytes = 7, 10, 500
 
 // bareTransact times a transaction of etcd alone; nothing where there is none beside.
 func bareTransact(ctx context.Context, t *target, length time.Duration) (float64, error) {
@@ -127,6 +128,10 @@ func (t *target) deleteMade(ctx context.Context) error {
 
 func createPorts(ctx context.Context, t *target, length time.Duration) (float64, error) {
 	var made [clients][]string
+	before, err := t.used()
+	if err != nil {
+		return 0, err
+	}
 	value, err := crowd(ctx, length, func(ctx context.Context, client int) error {
 		id, err := t.createPort(ctx)
 		if err != nil {
@@ -141,8 +146,24 @@ func createPorts(ctx context.Context, t *target, length time.Duration) (float64,
 	for _, ids := range made {
 		t.made = append(t.made, ids...)
 	}
+	after, err := t.used()
+	if err != nil {
+		return 0, err
+	}
+	t.spent = float64(after-before) / float64(time.Millisecond) / float64(len(t.made))
 	return value, t.deleteMade(ctx)
 }
+
+// used is the processor time that the server has taken; 0 where that is not known.
+func (t *target) used() (time.Duration, error) {
+	if t.cpu == nil {
+		return 0, nil
+	}
+	return t.cpu()
+}
+
+// spent is what createPorts has found.
+func spent(_ context.Context, t *target, _ time.Duration) (float64, error) { return t.spent, nil }
 
 // listPorts lists all ports, of which there must be so many.
 func listPorts(count, least int) func(context.Context, *target, time.Duration) (float64, error) {

@@ -91,3 +91,24 @@ func replaceBetween(page, from, to, text string) (string, error) {
 	}
 	return before + from + "\n" + text + to + "\n" + after, nil
 }
+
+// Commands are those of all blocks of a page's text that have this name, for a test of
+// another package that runs them, and what each is shown to print.
+func Commands(text, name string) (commands, expect []string, err error) {
+	bs, err := blocks(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, b := range bs {
+		for _, s := range b.steps {
+			if b.name == name {
+				commands = append(commands, s.command)
+				expect = append(expect, strings.Join(s.expect, "\n"))
+			}
+		}
+	}
+	if len(commands) == 0 {
+		return nil, nil, fmt.Errorf("the page has no block %q", name)
+	}
+	return commands, expect, nil
+}

@@ -52,8 +52,10 @@ func named(t *testing.T, path, name string) []step {
 func TestEveryBlockIsRun(t *testing.T) {
 	run := map[string][]string{
 		"README.md":              {"demo", "test", "lab", "flags", "peer"},
-		"docs/operator-guide.md": {"guide-lab", "guide-site-a", "guide-site-b", "guide-steps", "guide-attach", "guide-check", "guide-trace", "guide-metrics", "guide-probe", "guide-lab-commands", "guide-tls", "guide-down", "guide-down-route", "guide-down-rest", "guide-lab-down", "peer-tenant", "peer-apply", "peer-attach", "peer-drift", "peer-destroy"},
+		"docs/operator-guide.md": {"guide-lab", "guide-site-a", "guide-site-b", "guide-steps", "guide-attach", "guide-check", "guide-trace", "guide-metrics", "guide-probe", "guide-lab-commands", "guide-tls", "guide-store", "guide-down", "guide-down-route", "guide-down-rest", "guide-lab-down", "peer-tenant", "peer-apply", "peer-attach", "peer-drift", "peer-destroy"},
 	}
+	// test/packages runs these, on a machine of their own.
+	run["docs/installation.md"] = []string{"install", "restart", "journal", "well", "reload", "upgrade", "remove", "purge"}
 	shown := regexp.MustCompile("(?m)^<!-- shown: .+ -->\n```console$")
 	for path, names := range run {
 		p := page(t, path)
@@ -236,7 +238,15 @@ func TestOperatorGuide(t *testing.T) {
 }
 
 // TestTLSGuide does the guide's chapter on TLS.
-func TestTLSGuide(t *testing.T) {
+func TestTLSGuide(t *testing.T) { runWithController(t, "guide-tls", "19443") }
+
+// TestStoreGuide does the guide's chapter on exports.
+func TestStoreGuide(t *testing.T) { runWithController(t, "guide-store", "19444") }
+
+// runWithController runs blocks of the guide that start a controller of their own, at a free port in
+// place of theirs.
+func runWithController(t *testing.T, blocks, port string) {
+	t.Helper()
 	testutil.RequireRoot(t)
 	testutil.RequireTool(t, "openssl", "openstack")
 	build(t)
@@ -244,13 +254,13 @@ func TestTLSGuide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := freePort(t)
+	free := freePort(t)
 	steps := append([]step{
 		{command: "PATH=" + bin + ":$PATH TMPDIR=" + t.TempDir()},
 		{command: `trap '[ -z "$controller" ] || kill $controller 2>/dev/null; wait' EXIT`},
-	}, named(t, "docs/operator-guide.md", "guide-tls")...)
+	}, named(t, "docs/operator-guide.md", blocks)...)
 	for i := range steps {
-		steps[i].command = strings.ReplaceAll(steps[i].command, "19443", port)
+		steps[i].command = strings.ReplaceAll(steps[i].command, port, free)
 	}
 	runSteps(t, 5*time.Minute, steps)
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -123,6 +124,26 @@ func (p *Process) Anonymous() (float64, error) { return p.status("RssAnon:") }
 
 // Resident is the process's resident memory in bytes, shared pages included.
 func (p *Process) Resident() (float64, error) { return p.status("VmRSS:") }
+
+// CPU is the processor time that the process has taken, to a hundredth of a second.
+func (p *Process) CPU() (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
+	if err != nil {
+		return 0, err
+	}
+	// After the name, which may hold anything, follow the state and eleven more fields.
+	_, rest, _ := strings.Cut(string(b[bytes.LastIndexByte(b, ')')+1:]), " ")
+	f := strings.Fields(rest)
+	if len(f) < 13 {
+		return 0, fmt.Errorf("/proc/%d/stat has only %d fields", p.PID(), len(f))
+	}
+	user, err := strconv.ParseInt(f[11], 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.ParseInt(f[12], 10, 64)
+	return time.Duration(user+system) * time.Second / 100, err // USER_HZ
+}
 
 func (p *Process) status(line string) (float64, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/status", p.PID()))

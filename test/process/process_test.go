@@ -37,6 +37,19 @@ func TestProcess(t *testing.T) {
 	if err := p.Stop(); err != nil {
 		t.Error(err)
 	}
+	busy, err := Start(exec.Command("sh", "-c", "while :; do :; done"), filepath.Join(t.TempDir(), "busy (1) 2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Poll(t.Context(), time.Millisecond, time.Minute, "processor time", func() (bool, error) {
+		took, err := busy.CPU()
+		return took >= 20*time.Millisecond, errors.Join(err, busy.Ended())
+	}); err != nil {
+		t.Error(err)
+	}
+	if err := busy.Stop(); err != nil {
+		t.Error(err)
+	}
 	if err := p.Stop(); err != nil {
 		t.Errorf("the second time: %v", err)
 	}

@@ -34,6 +34,13 @@ const dying = `{"Action":"output","Package":"example/d","Test":"TestFour","Outpu
 {"Action":"fail","Package":"example/d","Elapsed":0.001}
 `
 
+const slow = `{"Action":"pass","Package":"example/f","Test":"TestQuick","Elapsed":9.9}
+{"Action":"pass","Package":"example/f","Test":"TestSlow","Elapsed":12}
+{"Action":"pass","Package":"example/f","Test":"TestSlower/part","Elapsed":60}
+{"Action":"pass","Package":"example/f","Test":"TestSlower","Elapsed":61}
+{"Action":"pass","Package":"example/f","Elapsed":83}
+`
+
 const unbuilt = `{"ImportPath":"example/e","Action":"build-output","Output":"e.go:3:1: syntax error\n"}
 {"ImportPath":"example/e","Action":"build-fail"}
 `
@@ -49,8 +56,9 @@ func TestReport(t *testing.T) {
 		{"pass", passing, true, "", []string{"ok  \texample/a\t0.003s\n", "1 packages, 1 tests, 0 skipped"}, []string{"chatter", "PASS"}},
 		{"skip allowed", passing + skipping, false, "", []string{"SKIPPED example/b TestTwo"}, nil},
 		{"skip refused", passing + skipping, true, "1 tests skipped themselves", []string{"SKIPPED example/b TestTwo"}, nil},
-		{"fail", passing + failing, false, "1 packages failed", []string{"c_test.go:7: wrong", "FAIL\texample/c"}, nil},
-		{"panic", dying, false, "1 packages failed", []string{"panic: out of luck", "half a sentence"}, nil},
+		{"fail", passing + failing, false, "1 packages failed", []string{"FAIL\texample/c", "FAILED example/c TestThree\n    c_test.go:7: wrong\n2 packages"}, nil},
+		{"panic", dying, false, "1 packages failed", []string{"panic: out of luck", "FAILED example/d TestFour\nhalf a sentence\n"}, nil},
+		{"slow", slow, false, "", []string{"61 s: example/f TestSlower\n12 s: example/f TestSlow\n"}, []string{"part", "Quick"}},
 		{"no build", unbuilt, false, "1 packages failed", []string{"e.go:3:1: syntax error"}, nil},
 		{"nothing", "", false, "no package was tested", nil, nil},
 		{"go itself", "go: no such package\n", false, "no package was tested", []string{"go: no such package"}, nil},

@@ -77,7 +77,7 @@ func TestAgentOverTLS(t *testing.T) {
 	}{
 		"another host": {
 			issue(t, ca, "--", x509.ExtKeyUsageClientAuth, "b9"),
-			"host b9 is refused: this site's host is a1",
+			"host b9 is refused: the site has another host, a1, ",
 		},
 		// The agent trusts the controller here, but not the other way round.
 		"a stranger": {

@@ -58,6 +58,13 @@ func underlayMTU(mtu int) labOption {
 	}
 }
 
+// hostSysctls are what a strict host has.
+var hostSysctls = map[string]string{
+	"net.ipv4.ip_forward":             "0",
+	"net.ipv4.conf.all.rp_filter":     "1",
+	"net.ipv4.conf.default.rp_filter": "1",
+}
+
 func newLab(t *testing.T, n int, opts ...labOption) *lab {
 	t.Helper()
 	testutil.RequireRoot(t)
@@ -67,18 +74,13 @@ func newLab(t *testing.T, n int, opts ...labOption) *lab {
 		Routers: []testbed.Node{{Name: "core"}},
 		Routes:  map[string][]testbed.Route{},
 	}
-	sysctls := map[string]string{
-		"net.ipv4.ip_forward":             "0",
-		"net.ipv4.conf.all.rp_filter":     "1",
-		"net.ipv4.conf.default.rp_filter": "1",
-	}
 	ports := freePorts(t, n)
 	for i := range n {
 		l := string(rune('a' + i))
 		host := l + "1"
 		f.Sites = append(f.Sites, testbed.Site{
 			Name: "site-" + l, API: fmt.Sprintf("127.0.0.1:%d", ports[i]),
-			Hosts: []testbed.Node{{Name: host, TunnelIP: tunnelIP(i), Sysctls: sysctls}},
+			Hosts: []testbed.Node{{Name: host, TunnelIP: tunnelIP(i), Sysctls: hostSysctls}},
 		})
 		f.Links = append(f.Links, testbed.Link{Ends: []testbed.End{
 			{Node: host, Interface: "eth1", Address: netip.MustParsePrefix(fmt.Sprintf("172.16.%d.2/24", i+1))},
@@ -97,6 +99,12 @@ func newLab(t *testing.T, n int, opts ...labOption) *lab {
 	for _, o := range opts {
 		o(f)
 	}
+	return upLab(t, f)
+}
+
+// upLab brings a lab up for a test.
+func upLab(t *testing.T, f *testbed.File) *lab {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	tl, err := testbed.Up(ctx, f, testbed.Options{Exe: program, Owned: true})

@@ -115,6 +115,7 @@ func TestVerify(t *testing.T) {
 	if !res.Passes || len(res.Pairs) != 6 {
 		t.Fatalf("%+v", res)
 	}
+	// A peering that was made a moment ago loses nothing.
 	for _, w := range res.Pairs {
 		if w.Probe == nil || w.Probe.Loss != 0 || w.Probe.PathMTU != 1450 || w.Probe.RTT == nil {
 			t.Errorf("%s → %s: %+v", w.From, w.To, w.Probe)

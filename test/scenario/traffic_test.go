@@ -137,7 +137,7 @@ func TestTraffic(t *testing.T) {
 				p.bulkTCP("vm-b", "vm-a", "10.0.0.3", 32<<20)
 				p.offloads("vm-b", "on")
 			})
-			p.sub("UDP_SEGMENT", func(t *testing.T) { p.udpSegment(mtu - 50) })
+			p.sub("UDP_SEGMENT", func(t *testing.T) { p.udpSegment(p.vmA, p.vmB, p.addrB, mtu-50) })
 			p.sub("tunnel of the workloads' own", func(t *testing.T) { p.nestedTunnel(mtu - 50) })
 			p.sub("ping without DF", func(t *testing.T) {
 				p.reach(p.vmA, p.addrB, "-M", "dont", "-s", "4000")
@@ -147,20 +147,21 @@ func TestTraffic(t *testing.T) {
 	}
 }
 
-// udpSegment sends datagrams that the kernel cuts (UDP_SEGMENT) and counts them.
-func (p *pair) udpSegment(mtu int) {
-	t := p.t
+// udpSegment sends datagrams that the kernel cuts (UDP_SEGMENT) from one workload to another, and
+// counts them.
+func (l *lab) udpSegment(from, to, addr string, mtu int) {
+	t := l.t
 	t.Helper()
 	var server *net.UDPConn
-	p.inside(p.vmB, func() (err error) {
+	l.inside(to, func() (err error) {
 		server, err = net.ListenUDP("udp4", &net.UDPAddr{})
 		return err
 	})
 	defer server.Close()
 	_ = server.SetReadBuffer(8 << 20)
 	var client net.Conn
-	p.inside(p.vmA, func() (err error) {
-		client, err = net.Dial("udp4", net.JoinHostPort(p.addrB, fmt.Sprint(server.LocalAddr().(*net.UDPAddr).Port)))
+	l.inside(from, func() (err error) {
+		client, err = net.Dial("udp4", net.JoinHostPort(addr, fmt.Sprint(server.LocalAddr().(*net.UDPAddr).Port)))
 		return err
 	})
 	defer client.Close()

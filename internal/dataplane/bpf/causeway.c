@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
 /* The programs. docs/PIPELINE.md says rule by rule what they do. */
+#include "fabric.h"
 #include "guard.h"
 #include "icmp.h"
 #include "l3.h"
@@ -28,8 +29,15 @@ int from_workload(struct __sk_buff *skb)
 	pull(skb, WANT);
 	known = flow_of_workload(skb, p);
 	if (likely(known)) {
-		count_rx(known->rx, skb->len);
-		return deliver_known(skb, known);
+		int act;
+
+		if (known->ifindex) {
+			count_rx(known->rx, skb->len);
+			return deliver_known(skb, known);
+		}
+		act = tunnel_known(skb, p, known);
+		if (likely(act != NO_ROOM))
+			return act;
 	}
 	port = bpf_map_lookup_elem(&ports, &p->ifindex);
 	if (unlikely(!port))
@@ -145,6 +153,51 @@ static __always_inline struct peer *peer_of(struct packet *p, __u32 ifindex, con
 	return peer;
 }
 
+/* Which host of the site sends with p->tunnel, by which interface (0: that was looked at before), and
+ * from which MAC: of what the host has, or of a router that it may speak for. NULL: *why says why
+ * not. */
+static __always_inline struct peer *host_of(struct packet *p, __u32 ifindex, const __u8 *mac, __u32 *why)
+{
+	struct fdb_entry *ep;
+	struct peer *host;
+
+	/* A peer's key begins with that of a VTEP. */
+	host = bpf_map_lookup_elem(&fabric_hosts, &p->tunnel);
+	if (unlikely(!host)) {
+		*why = DROP_FABRIC_HOST_UNKNOWN;
+		return NULL;
+	}
+	if (unlikely(ifindex && !leads(host->ways, ifindex))) {
+		*why = DROP_VTEP_INTERFACE;
+		return NULL;
+	}
+	if (unlikely(host->drop)) {
+		*why = host->drop;
+		return NULL;
+	}
+	*why = DROP_FABRIC_SOURCE_MAC;
+	p->net = p->tunnel.vni;
+	ep = bpf_map_lookup_elem(&fdb, fdb_key(p, p->net, mac));
+	if (unlikely(!ep)) {
+		if (!host_pair_mac(p))
+			return NULL;
+	} else if (ep->kind == FDB_ROUTER) {
+		p->speaker.domain = ep->table;
+		addr_copy(&p->speaker.host, &p->tunnel.remote);
+		if (unlikely(!bpf_map_lookup_elem(&speakers, &p->speaker)))
+			return NULL;
+	} else if (unlikely(ep->kind != FDB_HOST || !addr_equal(&ep->addr, &p->tunnel.remote))) {
+		if (ep->kind == FDB_DROP)
+			*why = ep->drop;
+		ep = other_place(p);
+		if (!ep || ep->kind != FDB_HOST || !addr_equal(&ep->addr, &p->tunnel.remote))
+			return NULL;
+	}
+	p->from = SOURCE_FABRIC;
+	p->ifindex = 0;
+	return host;
+}
+
 /* RFC 6040 §4.2: what becomes of the inner ECN field; -1: drop. */
 static __always_inline int ecn(__u8 outer, __u8 inner)
 {
@@ -201,10 +254,10 @@ static __always_inline __u32 ecn_decap(struct __sk_buff *skb, __u8 outer, __u32 
 
 /* A packet for our port is ours only if its destination is a tunnel IP. Rows of peers
  * are there for tunnel IPs alone, so that one that is accepted need not be asked;
- * all that is refused must be. */
+ * all that is refused must be. One that is for our end of the fabric is ours. */
 static __always_inline int refuse(struct packet *p, __u32 why)
 {
-	if (!bpf_map_lookup_elem(&tunnel_ips, &p->tunnel.local))
+	if (p->from != SOURCE_FABRIC && !bpf_map_lookup_elem(&tunnel_ips, &p->tunnel.local))
 		return pass();
 	return drop(why);
 }
@@ -250,7 +303,7 @@ static __noinline int by_kernel(struct __sk_buff *skb)
 		/* A fragment other than the first has no port. */
 		if (!(ip.frag & bpf_htons(IP_MF | IP_OFFSET)) &&
 		    (bpf_skb_load_bytes_relative(skb, (ip.vihl & 15) * 4 + 2, &port, sizeof(port), BPF_HDR_START_NET) ||
-		     (port != bpf_htons(VXLAN_PORT) && port != bpf_htons(NAT_T_PORT))))
+		     ((port != bpf_htons(VXLAN_PORT) && port != bpf_htons(NAT_T_PORT)) && !fabric_port(port))))
 			return pass();
 	} else if (ip.protocol != PROTO_ESP && ip.protocol != PROTO_AH) {
 		return pass();
@@ -292,8 +345,13 @@ int from_underlay(struct __sk_buff *skb)
 	ip = DATA(skb) + OUTER_IP;
 	udp = DATA(skb) + OUTER_UDP;
 	if (DATA(skb) + OUTER_VXLAN > DATA_END(skb) || eth->type != bpf_htons(ETH_P_IP) || ip->vihl != 0x45 ||
-	    ip->protocol != PROTO_UDP || ip->frag & bpf_htons(IP_MF | IP_OFFSET) || udp->dst != bpf_htons(VXLAN_PORT))
+	    ip->protocol != PROTO_UDP || ip->frag & bpf_htons(IP_MF | IP_OFFSET))
 		return by_kernel(skb);
+	if (unlikely(udp->dst != bpf_htons(VXLAN_PORT))) {
+		if (!fabric_packet(ip, udp))
+			return by_kernel(skb);
+		p->from = SOURCE_FABRIC;
+	}
 	addr_v4(&p->tunnel.local, ip->dst);
 
 	if (unlikely(ipv4_sum(ip) != 0xffff))
@@ -313,11 +371,14 @@ int from_underlay(struct __sk_buff *skb)
 		return refuse(p, DROP_VXLAN_FLAGS);
 	addr_v4(&p->tunnel.remote, ip->src);
 	p->tunnel.vni = bpf_ntohl(vxlan->vni) >> 8;
-	known = flow_of_tunnel(skb, p, p->size - (OUTER_END - 14));
+	known = flow_of_tunnel(skb, p, p->size - (OUTER_END - 14), udp->dst);
 	if (likely(known)) {
 		p->rx = known->rx;
 	} else {
-		peer = peer_of(p, skb->ifindex, inner->src, &why);
+		if (p->from == SOURCE_FABRIC)
+			peer = host_of(p, skb->ifindex, inner->src, &why);
+		else
+			peer = peer_of(p, skb->ifindex, inner->src, &why);
 		if (unlikely(!peer))
 			return refuse(p, why);
 		if (unlikely(peer->flags & PEER_F_KERNEL))
@@ -356,6 +417,8 @@ int from_underlay(struct __sk_buff *skb)
 	count_rx(p->rx, skb->len);
 	if (likely(known))
 		return deliver_known(skb, known);
+	if (p->from == SOURCE_FABRIC)
+		return bridge_fabric(skb, p);
 	return bridge(skb, p, SOURCE_TUNNEL);
 }
 
@@ -377,6 +440,7 @@ int from_vxlan(struct __sk_buff *skb)
 	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
 	struct peer *peer;
 	struct eth *eth;
+	bool fabric;
 
 	if (unlikely(!p))
 		return drop(DROP_INTERNAL);
@@ -401,12 +465,13 @@ int from_vxlan(struct __sk_buff *skb)
 	eth = DATA(skb);
 	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
 		return drop(DROP_FRAME_MALFORMED);
-	if (unlikely(!bpf_map_lookup_elem(&tunnel_ips, &p->tunnel.local)))
+	fabric = cfg && cfg->fabric_ifindex && skb->ifindex == cfg->fabric_ifindex;
+	if (unlikely(fabric ? !addr_equal(&p->tunnel.local, &cfg->fabric_addr) : !bpf_map_lookup_elem(&tunnel_ips, &p->tunnel.local)))
 		return drop(DROP_TUNNEL_IP_UNKNOWN);
 	if (unlikely(!cfg || (skb->mark & cfg->mark) != cfg->mark))
 		return drop(DROP_NOT_UNDERLAY);
 	skb->mark &= ~cfg->mark;
-	peer = peer_of(p, 0, eth->src, &why);
+	peer = fabric ? host_of(p, 0, eth->src, &why) : peer_of(p, 0, eth->src, &why);
 	if (unlikely(!peer))
 		return drop(why);
 	/* The kernel has done what ecn_decap does elsewhere. */
@@ -418,6 +483,8 @@ int from_vxlan(struct __sk_buff *skb)
 	count_rx(peer->counter, skb->len);
 	if (unlikely(VLAN(skb, eth)))
 		return drop(DROP_VLAN_TAGGED);
+	if (fabric)
+		return bridge_fabric(skb, p); /* ARP is answered where it comes from */
 	if (eth->type == bpf_htons(ETH_P_ARP)) {
 		int act = answer_arp(skb, p, NULL);
 
@@ -456,7 +523,7 @@ static __always_inline int ask_ports(struct __sk_buff *skb, struct packet *p)
 	if (bpf_skb_store_bytes(skb, 0, eth, sizeof(*eth), 0) ||
 	    bpf_skb_store_bytes(skb, sizeof(*eth), &p->arp, sizeof(p->arp), 0))
 		return drop(DROP_INTERNAL);
-	return flood_net(skb, p);
+	return flood_net(skb, p, false);
 }
 
 SEC("tcx/ingress")
@@ -481,7 +548,7 @@ int from_slow(struct __sk_buff *skb)
 		least = sizeof(struct ipv6);
 	else
 		return drop(DROP_FRAME_MALFORMED);
-	if (h->kind == SLOW_ARP)
+	if (h->kind == SLOW_ARP && least < sizeof(struct arp))
 		least = sizeof(struct arp);
 	if ((h->kind != SLOW_ROUTE && h->kind != SLOW_BRIDGE && h->kind != SLOW_ARP) ||
 	    skb->len < sizeof(*eth) + sizeof(*h) + least)
@@ -506,11 +573,11 @@ int from_slow(struct __sk_buff *skb)
 		return drop(DROP_L2_UNKNOWN);
 	if (ep->kind == FDB_DROP)
 		return drop(ep->drop);
-	if (!may_go(may_follow(SOURCE_SLOW), ep->kind))
+	if (!may_go(may_follow(SOURCE_SLOW), ep))
 		return drop(DROP_HAIRPIN);
 	if (ep->kind == FDB_PORT)
 		return deliver(skb, p, ep);
-	if (ep->kind == FDB_REMOTE)
+	if (ep->kind == FDB_REMOTE || ep->kind == FDB_HOST)
 		return tunnel(skb, p, ep, false);
 	if (ep->kind == FDB_ROUTER)
 		return route_frame(skb, p, ep, ep->id);

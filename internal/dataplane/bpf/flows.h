@@ -110,19 +110,21 @@ static __always_inline struct flow_row *flow_of_workload(struct __sk_buff *skb, 
 	return flow_find(skb, p, 0, skb->len - sizeof(struct eth), now, FLOW_WORKLOAD);
 }
 
-/* That of what is in a tunnel packet, of the tunnel p->tunnel, whose outer header can be read. */
-static __always_inline struct flow_row *flow_of_tunnel(struct __sk_buff *skb, struct packet *p, __u32 room)
+/* That of what is in a tunnel packet, of the tunnel p->tunnel, whose outer header can be read and has the
+ * destination port. */
+static __always_inline struct flow_row *flow_of_tunnel(struct __sk_buff *skb, struct packet *p, __u32 room, __be16 port)
 {
 	__u64 now = generation;
 
 	if (unlikely(room < sizeof(struct ipv4) + 4))
 		return NULL;
 	p->flow_key.outer = addr_to_v4(&p->tunnel.remote) | (__u64)addr_to_v4(&p->tunnel.local) << 32;
-	p->flow_key.vni = p->tunnel.vni;
+	p->flow_key.vni = p->tunnel.vni | (__u64)port << 32;
 	return flow_find(skb, p, OUTER_INNER, room, now, FLOW_TUNNEL);
 }
 
-/* Notes that the packet goes to a port, as it is now. */
+/* Notes that the packet goes to a port, as it is now; or into a tunnel, with p->outer and the inner
+ * header p->eth. */
 __noinline int remember(struct __sk_buff *skb, struct packet *p, struct fdb_entry *ep)
 {
 	struct eth *eth = DATA(skb);
@@ -148,8 +150,15 @@ __noinline int remember(struct __sk_buff *skb, struct packet *p, struct fdb_entr
 	r->tx = ep->counter;
 	r->ifindex = ep->ifindex;
 	r->flags = ep->flags;
-	mac_copy(r->dst, eth->dst);
-	mac_copy(r->src, eth->src);
+	if (ep->kind != FDB_PORT) {
+		mac_copy(r->dst, p->eth.dst);
+		mac_copy(r->src, p->eth.src);
+		r->outer = p->outer;
+		r->noted = 0;
+	} else {
+		mac_copy(r->dst, eth->dst);
+		mac_copy(r->src, eth->src);
+	}
 	*(volatile __u64 *)&r->generation = p->generation;
 	return 0;
 }

@@ -21,14 +21,20 @@ static __always_inline __u32 may_follow(__u32 from)
 		return FROM_TUNNEL;
 	case SOURCE_SLOW:
 		return FROM_SLOW;
+	case SOURCE_FABRIC:
+		return FROM_FABRIC;
 	}
 	return 0;
 }
 
-/* Whether a frame may go to an FDB entry of a kind. */
-static __always_inline bool may_go(__u32 may, __u32 kind)
+/* Whether a frame may go to an FDB entry. */
+static __always_inline bool may_go(__u32 may, const struct fdb_entry *ep)
 {
-	return may >> (kind & 31) & 1;
+	__u32 to = 1U << (ep->kind & 31);
+
+	if (unlikely(ep->flags & FDB_F_REMOTE))
+		to |= TO_REMOTE;
+	return (may & to) == to;
 }
 
 /* Out of the interface of a port. */
@@ -109,11 +115,34 @@ struct flooding {
 	__u32 ifindex; /* that it came from */
 	__u32 may;     /* where its copies may go */
 	__u32 copies;
+	__u32 list; /* whose rows of floods */
+	struct packet *p;
 };
+
+/* A copy to another host, by the fabric's device. The kernel sees to the ECN field. The packet's
+ * row has room for the key, which the helper copies: whoever else uses the row does so before
+ * or after this. */
+static __noinline long copy_to_host(struct __sk_buff *skb, struct packet *p, __u32 net, const struct flood *f)
+{
+	__u32 zero = 0;
+	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
+	struct bpf_tunnel_key *key = &p->key;
+
+	if (!cfg)
+		return -1;
+	__builtin_memset(key, 0, sizeof(*key));
+	key->tunnel_id = net;
+	key->remote_ipv4 = bpf_ntohl(addr_to_v4(&f->addr));
+	key->local_ipv4 = bpf_ntohl(addr_to_v4(&cfg->fabric_addr));
+	key->tunnel_ttl = 64;
+	if (bpf_skb_set_tunnel_key(skb, key, sizeof(*key), BPF_F_ZERO_CSUM_TX))
+		return -1;
+	return bpf_clone_redirect(skb, f->ifindex, 0);
+}
 
 static long flood_slot(__u32 slot, struct flooding *fl)
 {
-	struct flood_key k = {.net = fl->net, .slot = slot};
+	struct flood_key k = {.net = fl->list, .slot = slot};
 	struct flood *f = bpf_map_lookup_elem(&floods, &k);
 	struct __sk_buff *skb = fl->skb;
 
@@ -135,6 +164,9 @@ static long flood_slot(__u32 slot, struct flooding *fl)
 			if (err)
 				return 0;
 		}
+	} else if (unlikely(addr_to_v4(&f->addr))) {
+		if (!(fl->may & TO_FABRIC_COPIES) || (!cfg_record && copy_to_host(skb, fl->p, fl->net, f)))
+			return 0;
 	} else if (!(fl->may & TO_COPIES) || (!cfg_record && bpf_clone_redirect(skb, f->ifindex, 0))) {
 		return 0;
 	}
@@ -143,16 +175,18 @@ static long flood_slot(__u32 slot, struct flooding *fl)
 	return 0;
 }
 
-/* Who floods: a workload's interface, an uplink whose VLAN it came from, or a remote MAC
- * of a tunnel, which is one that the tables know. */
-static __noinline __u64 flooder(struct __sk_buff *skb, __u32 from, __u32 ifindex)
+/* Who floods: a workload's interface, an uplink whose VLAN it came from, another host of the site, or a
+ * MAC of a tunnel, which is one that the tables know. */
+static __noinline __u64 flooder(struct __sk_buff *skb, const struct packet *p)
 {
 	__u8 src[6] = {};
 
-	if (from == SOURCE_WORKLOAD)
-		return ifindex;
-	if (from == SOURCE_VLAN)
-		return 1ULL << 32 | ifindex;
+	if (p->from == SOURCE_WORKLOAD)
+		return p->ifindex;
+	if (p->from == SOURCE_VLAN)
+		return 1ULL << 32 | p->ifindex;
+	if (p->from == SOURCE_FABRIC)
+		return 1ULL << 61 | addr_to_v4(&p->tunnel.remote);
 	bpf_skb_load_bytes(skb, 6, src, sizeof(src));
 	return 1ULL << 62 | mac_number(src);
 }
@@ -165,18 +199,18 @@ static __always_inline __u32 packets_of(const struct __sk_buff *skb)
 
 /* Whether a frame may be flooded: the copies are owed (owe). A router's questions have an
  * allowance of their own. */
-static __noinline bool may_flood(struct __sk_buff *skb, __u32 net, __u32 from, __u32 ifindex)
+static __always_inline bool may_flood(__u32 net, __u32 from, __u64 who)
 {
 	__u32 zero = 0;
 	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
 
 	if (from == SOURCE_SLOW)
 		return true;
-	return cfg && allowed(cfg, FOR_FLOOD, net, flooder(skb, from, ifindex), 1);
+	return cfg && allowed(cfg, FOR_FLOOD, net, who, 1);
 }
 
 /* Has a flood cost what it has come to. */
-static __noinline void owe(struct __sk_buff *skb, __u32 net, __u32 from, __u32 ifindex, __u32 n)
+static __noinline void owe(__u32 net, __u32 from, __u64 who, __u32 n)
 {
 	__u32 zero = 0, purpose = FOR_FLOOD;
 	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
@@ -188,7 +222,7 @@ static __noinline void owe(struct __sk_buff *skb, __u32 net, __u32 from, __u32 i
 	r = &cfg->rates[FOR_FLOOD];
 	if (!r->source.rate)
 		return;
-	spent = share_of(cfg, FOR_FLOOD, net, flooder(skb, from, ifindex));
+	spent = share_of(cfg, FOR_FLOOD, net, who);
 	if (spent)
 		__sync_fetch_and_add(spent, 1000000000ULL / r->source.rate * n);
 	spent = share_of(cfg, FOR_FLOOD, net, SOURCE_ALL);
@@ -199,30 +233,38 @@ static __noinline void owe(struct __sk_buff *skb, __u32 net, __u32 from, __u32 i
 		__sync_fetch_and_add(spent, 1000000000ULL / r->host.rate * n);
 }
 
-/* Copies to every local port of the network but the one it came from, and to its VLANs
- * where the source may, but none for the link alone. */
-__noinline int flood_net(struct __sk_buff *skb, struct packet *p)
+/* Copies to every local port of the network but the one it came from, to its VLANs and to the other
+ * hosts that are on it where the source may; for the link alone none to VLANs. to_hosts: to hosts alone. What a
+ * workload says by ARP of a pair goes to those as well that route into the network. */
+__noinline int flood_net(struct __sk_buff *skb, struct packet *p, bool to_hosts)
 {
-	struct flooding fl = {.skb = skb};
+	struct flooding fl = {.skb = skb, .p = p};
 	__u32 copies, from;
+	__u64 who;
 
 	if (!p || bpf_skb_load_bytes(skb, 0, p->eth.dst, sizeof(p->eth.dst)))
 		return drop(DROP_FRAME_MALFORMED);
 	from = p->from;
+	who = flooder(skb, p);
 	fl.net = p->net;
 	fl.ifindex = p->ifindex;
-	fl.may = may_follow(from);
+	fl.list = p->net;
+	fl.may = to_hosts ? TO_FABRIC_COPIES : may_follow(from);
 	if (link_local(p->eth.dst))
 		fl.may &= ~TO_VLAN_COPIES;
-	if (unlikely(!may_flood(skb, fl.net, from, fl.ifindex)))
+	if (unlikely(!may_flood(fl.net, from, who)))
 		return drop(DROP_FLOOD_LIMITED);
 
 	bpf_loop(FLOOD_MAX, flood_slot, &fl, 0);
+	if (unlikely(p->heard && from == SOURCE_WORKLOAD)) {
+		fl.list |= FLOOD_HEARD;
+		bpf_loop(FLOOD_MAX, flood_slot, &fl, 0);
+	}
 	copies = fl.copies;
-	if (!copies)
-		return drop(DROP_L2_UNKNOWN);
+	if (!copies) /* ARP that this host's routers alone have use for */
+		return drop(to_hosts || (p->heard && from == SOURCE_FABRIC) ? DROP_ARP_TO_ROUTER : DROP_L2_UNKNOWN);
 	if (copies * packets_of(skb) > 1)
-		owe(skb, fl.net, from, fl.ifindex, copies * packets_of(skb) - 1);
+		owe(fl.net, from, who, copies * packets_of(skb) - 1);
 	if (cfg_record) {
 		struct record *r = record_of(VERDICT_FLOOD);
 
@@ -268,8 +310,10 @@ static __noinline bool arp_allowed(struct packet *p, struct port *port)
 	}
 	if (!own)
 		learn_mac(p, port, a->sender_mac);
-	if (paired)
+	if (paired) {
 		learn_addr(p, port, &p->addr, a->sender_mac, true);
+		p->heard = true;
+	}
 	return true;
 }
 
@@ -305,7 +349,7 @@ static __always_inline bool arp_target(struct packet *p, const struct arp *a)
 /* Whether ARP from another source than a workload is told of an FDB entry. */
 static __always_inline bool may_ask(__u32 from, const struct fdb_entry *ep)
 {
-	return ep && may_go(from == SOURCE_VLAN ? ASK_VLAN : ASK_TUNNEL, ep->kind);
+	return ep && may_go(from == SOURCE_VLAN ? ASK_VLAN : ASK_TUNNEL, ep);
 }
 
 /* Answers an ARP request from a port, a tunnel, or vlan. */

@@ -230,7 +230,7 @@ __noinline int route_frame(struct __sk_buff *skb, struct packet *p, struct fdb_e
 			}
 			p->fdb.net = r->net;
 			mac_unpack(p->fdb.mac, mac);
-			p->fdb.pad = 0;
+			p->fdb.other = 0;
 		}
 		ep = find_fdb_entry(p);
 		if (unlikely(!ep))
@@ -269,7 +269,7 @@ leave:
 		return punt_fragment(skb, p, r->net);
 	if (ep->kind == FDB_PORT)
 		return deliver(skb, p, ep);
-	if (likely(ep->kind == FDB_REMOTE))
+	if (likely(ep->kind == FDB_REMOTE || ep->kind == FDB_HOST))
 		return tunnel(skb, p, ep, false);
 	if (ep->kind == FDB_VLAN)
 		return deliver_vlan(skb, ep);
@@ -278,6 +278,56 @@ leave:
 punt:
 	why.ttl = p->ttl;
 	return punt_icmp(skb, p, in, why.word);
+}
+
+/* A frame from the fabric that is larger than what it is to leave by takes: a tunnel, or a port's interface. Where
+ * a router sent it, the router does here what it would have done had it known the way: the host where
+ * the packet entered the fabric knows its own way alone. */
+__noinline int too_big_here(struct __sk_buff *skb, struct packet *p, __u32 mtu)
+{
+	union verdict_icmp why = {.type = ICMP_UNREACH, .code = ICMP_UNREACH_FRAG, .reason = DROP_FRAGMENTATION_NEEDED};
+	struct eth *eth = DATA(skb);
+	struct ipv4 *ip = (void *)(eth + 1);
+	struct fdb_entry *in;
+	__u32 refused;
+
+	if (!p || (void *)(eth + 1) > DATA_END(skb) || eth->type != bpf_htons(ETH_P_IP))
+		return drop(DROP_MTU_EXCEEDED);
+	in = bpf_map_lookup_elem(&fdb, fdb_key(p, p->net, eth->src));
+	if (!in || in->kind != FDB_ROUTER)
+		return drop(DROP_MTU_EXCEEDED);
+	refused = check_ip(skb, eth);
+	if (refused)
+		return drop(refused);
+	if ((void *)(ip + 1) > DATA_END(skb))
+		return drop(DROP_INTERNAL);
+	p->router = in->id;
+	p->mtu = mtu;
+	if (!skb->gso_size && !(ip->frag & bpf_htons(IP_DF)))
+		return punt_fragment(skb, p, p->net);
+	why.ttl = ip->ttl;
+	return punt_icmp(skb, p, in, why.word);
+}
+
+/* Where a frame from the fabric goes here for what lies elsewhere, by to: if it is on the move and this host is its other
+ * place. Hosts learn of a move one after the other, so that it may come to either. A learned MAC is where its holder is. */
+static __noinline struct fdb_entry *moved_here(struct packet *p, struct fdb_entry *to)
+{
+	struct fdb_entry *ep;
+
+	if (to->kind != FDB_HOST)
+		return NULL;
+	if (bpf_map_lookup_elem(&fdb, &p->fdb)) {
+		ep = other_place(p);
+	} else {
+		p->holder.other = OTHER_PLACE;
+		ep = bpf_map_lookup_elem(&fdb, &p->holder);
+		if (ep && ep->id != to->id)
+			return NULL;
+	}
+	if (!ep || !may_go(FROM_FABRIC, ep))
+		return NULL;
+	return ep;
 }
 
 /* Forwards a frame in the network it is in. from is p->from, known when this is compiled. */
@@ -292,20 +342,33 @@ static __always_inline int bridge(struct __sk_buff *skb, struct packet *p, enum 
 	fdb_key(p, p->net, eth->dst);
 	ep = find_fdb_entry(p);
 	if (unlikely(!ep))
-		return flood_net(skb, p);
+		return flood_net(skb, p, false);
 	if (unlikely(ep->kind == FDB_DROP))
 		return drop(ep->drop);
-	if (unlikely(!may_go(may, ep->kind)))
-		return drop(ep->kind == FDB_REMOTE ? DROP_TUNNEL_HAIRPIN : DROP_HAIRPIN);
-	if (likely(ep->kind == FDB_ROUTER)) {
-		if (unlikely(eth->type == bpf_htons(ETH_P_ARP)))
+	if (unlikely(!may_go(may, ep))) {
+		if (from == SOURCE_TUNNEL)
+			return drop(DROP_TUNNEL_HAIRPIN);
+		if (from != SOURCE_FABRIC)
+			return drop(ep->kind == FDB_HOST ? DROP_HOST_UNREACHABLE : DROP_HAIRPIN);
+		ep = moved_here(p, ep);
+		if (!ep)
+			return drop(DROP_FABRIC_HAIRPIN);
+	}
+	if (likely(may & TO_ROUTER && ep->kind == FDB_ROUTER)) {
+		if (unlikely(eth->type == bpf_htons(ETH_P_ARP))) {
+			if (from == SOURCE_WORKLOAD && p->heard)
+				return flood_net(skb, p, true); /* other hosts have this router, too */
 			return drop(DROP_ARP_TO_ROUTER);
+		}
 		return route_frame(skb, p, ep, ep->id);
 	}
 	if (ep->kind == FDB_PORT && ep->ifindex == p->ifindex)
 		return drop(DROP_HAIRPIN);
-	if (packet_len(skb) > ep->mtu)
+	if (packet_len(skb) > ep->mtu) {
+		if (from == SOURCE_FABRIC)
+			return too_big_here(skb, p, ep->mtu);
 		return drop(DROP_MTU_EXCEEDED);
+	}
 	if (ep->kind == FDB_PORT)
 		return deliver(skb, p, ep);
 	if (unlikely(ep->kind == FDB_VLAN))

@@ -118,6 +118,15 @@ static __always_inline struct fdb_key *fdb_key(struct packet *p, __u32 net, cons
 	return &p->fdb;
 }
 
+/* The other place of the MAC that fdb_key was made for; NULL: it is not on the move. */
+static __always_inline struct fdb_entry *other_place(struct packet *p)
+{
+	__u32 *to = (void *)&p->fdb;
+
+	to[2] = (to[2] & 0xffff) | OTHER_PLACE << 16;
+	return bpf_map_lookup_elem(&fdb, &p->fdb);
+}
+
 static __always_inline struct neighbor_key *neighbor_key(struct packet *p, __u32 net, const struct addr *a)
 {
 	p->neighbor.net = net;
@@ -231,8 +240,8 @@ static __always_inline struct learned_row *find_learned(const struct learned_key
 	return l;
 }
 
-/* The port that the learned MAC of p->fdb leads to, by the row of its own MAC; or the
- * VLAN. */
+/* The port that the learned MAC of p->fdb leads to, by the row of its own MAC, be it here or on another
+ * host; or the VLAN. */
 static __noinline struct fdb_entry *learned_fdb_entry(struct packet *p)
 {
 	__u32 net = p->fdb.net;
@@ -251,9 +260,9 @@ static __noinline struct fdb_entry *learned_fdb_entry(struct packet *p)
 	}
 	p->holder.net = net;
 	mac_unpack(p->holder.mac, l->mac);
-	p->holder.pad = 0;
+	p->holder.other = 0;
 	ep = bpf_map_lookup_elem(&fdb, &p->holder);
-	if (!ep || ep->kind != FDB_PORT || ep->id != l->port)
+	if (!ep || (ep->kind != FDB_PORT && ep->kind != FDB_HOST) || ep->id != l->port)
 		return NULL;
 	return ep;
 }
@@ -271,11 +280,13 @@ static __always_inline struct fdb_entry *find_fdb_entry(struct packet *p)
 /* Whether frames can be sent to what was learned. */
 static __always_inline bool reachable(const struct fdb_entry *ep)
 {
-	return ep && (ep->kind == FDB_PORT || ep->kind == FDB_VLAN);
+	if (!ep)
+		return false;
+	return ep->kind == FDB_PORT || ep->kind == FDB_VLAN || (ep->kind == FDB_HOST && !(ep->flags & FDB_F_REMOTE));
 }
 
 /* The MAC that was learned for the address of p->neighbor, 0 where there is none that leads
- * to a port or a VLAN. */
+ * to a port, here or elsewhere, or a VLAN. */
 static __noinline __u64 learned_neighbor(struct packet *p)
 {
 	__u32 net = p->neighbor.net;
@@ -289,6 +300,6 @@ static __noinline __u64 learned_neighbor(struct packet *p)
 	mac = l->mac;
 	p->fdb.net = net;
 	mac_unpack(p->fdb.mac, mac);
-	p->fdb.pad = 0;
+	p->fdb.other = 0;
 	return reachable(find_fdb_entry(p)) ? mac : 0;
 }

@@ -35,6 +35,8 @@ HASH(vnis, struct vni_key, struct vni);
 HASH(vlans, struct vlan_key, struct fdb_entry);
 HASH(peers, struct peer_key, struct peer);
 HASH(vteps, struct vtep_key, struct vtep);
+HASH(fabric_hosts, struct vtep_key, struct peer);
+HASH(speakers, struct speaker_key, __u32);
 HASH(floods, struct flood_key, struct flood);
 HASH(icmp_buckets, __u32, struct icmp_bucket);
 HASH(learned, struct learned_key, struct learned_row);
@@ -56,8 +58,17 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } pairs SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__type(key, struct host_pair_key);
+	__type(value, struct host_pair);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} host_pairs SEC(".maps");
+
 ARRAY(counters, BPF_MAP_TYPE_PERCPU_ARRAY, struct counter, 1);
 ARRAY(nexthops, BPF_MAP_TYPE_PERCPU_ARRAY, struct nexthop, NEXTHOPS);
+ARRAY(sent_ports, BPF_MAP_TYPE_PERCPU_ARRAY, struct sent_port, SENT_PORTS);
 ARRAY(shares, BPF_MAP_TYPE_ARRAY, __u64, 1 << SHARES_BITS);
 ARRAY(hosts, BPF_MAP_TYPE_ARRAY, __u64, PURPOSES);
 ARRAY(askeds, BPF_MAP_TYPE_ARRAY, struct asked, ASKED);

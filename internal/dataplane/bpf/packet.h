@@ -29,7 +29,7 @@ struct flow {
 struct packet {
 	/* Where it came from, and where it is. */
 	__u32 from;    /* enum source */
-	__u32 ifindex; /* SOURCE_WORKLOAD, SOURCE_VLAN: the interface */
+	__u32 ifindex; /* SOURCE_WORKLOAD, SOURCE_VLAN: the interface; else 0 once that is known */
 	__u32 net;     /* the network that it is in */
 	__u32 router;  /* the router that has it */
 
@@ -41,7 +41,7 @@ struct packet {
 	__u8 ttl;      /* when it came to the router */
 	__u8 protocol;
 	__u8 df;
-	__u8 pad;
+	__u8 heard; /* ARP from a sender that a pair allows, who was learned from it */
 
 	/* The flow's row, and what is to be remembered of the packet. */
 	struct flow_key flow_key;
@@ -63,11 +63,12 @@ struct packet {
 			struct neighbor_key neighbor;
 		};
 	};
-	struct peer_key tunnel; /* SOURCE_TUNNEL: also what its outer header says */
+	struct peer_key tunnel; /* SOURCE_TUNNEL, SOURCE_FABRIC: also what its outer header says */
 	struct vni_key vni;
 	struct learned_key source;
 
 	struct flow flow; /* on its way into a tunnel */
+	struct outer outer;
 
 	/* What a stage works with. One at a time. */
 	struct eth eth;
@@ -79,8 +80,10 @@ struct packet {
 		struct bpf_redir_neigh nexthop;
 		struct bpf_tunnel_key key;
 		struct slow_header slow;
+		struct speaker_key speaker;
 	};
 	/* What is learned, and for whom. */
+	struct host_pair_key host_pair;
 	struct addr addr;
 	struct neighbor learned;
 	struct learned_row fresh;
@@ -97,6 +100,9 @@ struct {
 static __always_inline struct packet *packet_of(enum hook hook)
 {
 	__u32 key = hook;
+	struct packet *p = bpf_map_lookup_elem(&packets, &key);
 
-	return bpf_map_lookup_elem(&packets, &key);
+	if (likely(p))
+		p->heard = false;
+	return p;
 }

@@ -16,6 +16,7 @@ enum source {
 	SOURCE_VLAN = 3,     /* a network's VLAN on an uplink */
 	SOURCE_TUNNEL = 4,   /* another site */
 	SOURCE_SLOW = 5,     /* the agent's slow path */
+	SOURCE_FABRIC = 6,   /* another host of the site */
 };
 
 /* ports: host-side interface index → the port that is plugged there */
@@ -59,6 +60,25 @@ struct pair_key {
 	struct addr addr;
 };
 
+/* host_pairs: (network, a host's address on the fabric, MAC, prefix) → the port of that host that may send
+ * from it by a pair; a longest-prefix trie. A hit is the permission. */
+#define HOST_PAIR_PLEN 224 /* of all before addr */
+struct host_pair_key {
+	__u32 plen; /* as in struct pair_key, with 224 for 96 */
+	__be32 id; /* network, in network order as in route_key */
+	struct addr host;
+	__u8 mac[6];
+	__u8 kind;   /* PAIR_MAC, PAIR_ADDR */
+	__u8 family; /* as in struct pair_key */
+	struct addr addr;
+};
+struct host_pair {
+	__u32 port;        /* 0: one without port security, of which nothing is learned */
+	__u32 learn_limit; /* as in struct port */
+	__u8 mac[6];       /* the port's own */
+	__u16 pad;
+};
+
 /* learned: what the programs saw of senders that pairs allow. Written by the
  * programs; the agent removes rows. What fdb or neighbors say of a MAC or an
  * address comes first. */
@@ -97,36 +117,42 @@ struct asked {
 	struct addr addr;
 };
 
-/* fdb: (network, MAC) → what takes the frame */
+/* fdb: (network, MAC) → what takes the frame. With OTHER_PLACE a second place of the MAC: FDB_HOST: frames
+ * with it are taken from that host too; FDB_PORT, FDB_REMOTE: what the fabric brings for it stays here. */
 enum fdb_kind {
 	FDB_PORT = 1,
 	FDB_ROUTER = 2,
 	FDB_REMOTE = 3,
 	FDB_DROP = 4,
 	FDB_VLAN = 5, /* in vlans alone */
+	FDB_HOST = 6, /* another host of the site, over the fabric */
 };
 #define FDB_F_PEER 1   /* bpf_redirect_peer: a veth whose peer is in another namespace */
-#define FDB_F_KERNEL 2 /* FDB_REMOTE: by the kernel's output path, always */
+#define FDB_F_KERNEL 2 /* FDB_REMOTE, FDB_HOST: by the kernel's output path, always */
+#define FDB_F_REMOTE 4 /* FDB_HOST: that host sends it to a remote VTEP */
+#define OTHER_PLACE 1 /* of what is on the move from one host to another: its other place */
 struct fdb_key {
 	__u32 net;
 	__u8 mac[6];
-	__u16 pad;
+	__u16 other; /* 0: where frames go; OTHER_PLACE */
 };
 struct fdb_entry {
 	__u8 kind;
 	__u8 flags;
 	__u8 drop; /* FDB_DROP; FDB_VLAN, where not 0 */
 	__u8 pad;
-	__u32 id;      /* port key or router key; FDB_VLAN: network */
+	__u32 id;      /* port key or router key; FDB_VLAN: network; FDB_HOST: port key, 0 with FDB_F_REMOTE */
 	__u32 ifindex; /* FDB_PORT, FDB_VLAN */
-	__u32 counter; /* index in counters: FDB_PORT, FDB_REMOTE, FDB_VLAN */
-	__u32 mtu;     /* largest IP packet, bytes: FDB_PORT, FDB_REMOTE, FDB_VLAN */
-	__u32 vni;     /* FDB_REMOTE; FDB_VLAN: its number */
-	__u32 table;   /* FDB_REMOTE: kernel routing table of the outer packet;
-	                  FDB_VLAN: as learn_limit of a port */
-	__u32 pad2;
-	struct addr addr;  /* FDB_ROUTER: its address here; FDB_REMOTE: the VTEP */
-	struct addr local; /* FDB_REMOTE: our tunnel IP */
+	__u32 counter; /* index in counters: all but FDB_ROUTER, FDB_DROP */
+	__u32 mtu;     /* largest IP packet, bytes: all but FDB_ROUTER, FDB_DROP */
+	__u32 vni;     /* FDB_REMOTE; FDB_HOST: the network; FDB_VLAN: its number */
+	__u32 table;   /* FDB_REMOTE, FDB_HOST: kernel routing table of the outer packet;
+	                  FDB_VLAN: as learn_limit of a port; FDB_ROUTER: its domain */
+	__u16 udp_port; /* FDB_REMOTE, FDB_HOST: that the outer packet goes to */
+	__u16 pad2;
+	struct addr addr;  /* FDB_ROUTER: its address here; FDB_REMOTE: the VTEP;
+	                      FDB_HOST: that host's address on the fabric */
+	struct addr local; /* FDB_REMOTE: our tunnel IP; FDB_HOST: our address on the fabric */
 };
 
 /* Where a frame that is bridged may go: the bit of an FDB entry's kind, and copies of it.
@@ -136,21 +162,27 @@ enum destination {
 	TO_ROUTER = 1 << FDB_ROUTER,
 	TO_REMOTE = 1 << FDB_REMOTE,
 	TO_VLAN = 1 << FDB_VLAN,
-	TO_COPIES = 1 << 6,      /* to the network's ports, where nobody has the address */
-	TO_VLAN_COPIES = 1 << 7, /* to its VLANs */
-	TO_HOST = 1 << 8,        /* the host's own stack */
+	TO_FABRIC = 1 << FDB_HOST,
+	TO_COPIES = 1 << 7,        /* to the network's ports, where nobody has the address */
+	TO_VLAN_COPIES = 1 << 8,   /* to its VLANs */
+	TO_FABRIC_COPIES = 1 << 9, /* to other hosts that are on it */
+	TO_STACK = 1 << 10,        /* the host's own */
 };
+/* An FDB entry with FDB_F_REMOTE is two of these: TO_FABRIC and TO_REMOTE. */
 enum may_follow {
-	FROM_UPLINK = TO_HOST,
-	FROM_WORKLOAD = TO_PORT | TO_ROUTER | TO_REMOTE | TO_VLAN | TO_COPIES | TO_VLAN_COPIES,
+	FROM_UPLINK = TO_STACK,
+	FROM_WORKLOAD = TO_PORT | TO_ROUTER | TO_REMOTE | TO_VLAN | TO_FABRIC | TO_COPIES | TO_VLAN_COPIES | TO_FABRIC_COPIES,
 	FROM_VLAN = TO_PORT | TO_ROUTER | TO_REMOTE | TO_COPIES,
-	FROM_TUNNEL = TO_PORT | TO_ROUTER | TO_VLAN | TO_COPIES,
-	FROM_SLOW = TO_PORT | TO_ROUTER | TO_REMOTE | TO_VLAN | TO_COPIES | TO_VLAN_COPIES,
+	FROM_TUNNEL = TO_PORT | TO_ROUTER | TO_VLAN | TO_FABRIC | TO_COPIES | TO_FABRIC_COPIES,
+	FROM_SLOW = TO_PORT | TO_ROUTER | TO_REMOTE | TO_VLAN | TO_FABRIC | TO_COPIES | TO_VLAN_COPIES | TO_FABRIC_COPIES,
+	/* It was routed where it entered the fabric, and crosses it once. A VLAN may be on several
+	 * hosts: each serves its own ports with it. */
+	FROM_FABRIC = TO_PORT | TO_REMOTE | TO_COPIES,
 };
 /* Of whose addresses ARP tells the others. A port's workload is told of all that are known. */
 enum may_ask {
 	ASK_VLAN = TO_PORT | TO_ROUTER,
-	ASK_TUNNEL = TO_PORT | TO_ROUTER | TO_VLAN,
+	ASK_TUNNEL = TO_PORT | TO_ROUTER | TO_VLAN | TO_FABRIC,
 };
 
 /* vlans: (interface, VLAN) → network, as an FDB entry of kind FDB_VLAN */
@@ -240,18 +272,31 @@ struct vtep {
 	__u32 ways[WAYS];
 };
 
-/* floods: (network, slot) → a local port or a VLAN that takes flooded frames; the slots of
- * a network are 0, 1, 2 … without a gap */
-#define FLOOD_MAX 512
+/* fabric_hosts: (our address on the fabric, another host's), as in struct vtep_key → that host, as a
+ * struct peer of no network; a hit is the permission to send */
+
+/* speakers: (domain, host's address on the fabric); a hit is the permission to send for the
+ * domain's routers. A domain is all networks and routers that hang together by router
+ * interfaces; its number is the least key of a router of it. */
+struct speaker_key {
+	__u32 domain;
+	struct addr host;
+};
+
+/* floods: (network, slot) → a local port, a VLAN or another host that takes flooded frames; the
+ * slots of a network are 0, 1, 2 … without a gap */
+#define FLOOD_MAX 2048
+#define FLOOD_HEARD (1U << 31)
 struct flood_key {
-	__u32 net;
+	__u32 net; /* with FLOOD_HEARD: further hosts, which are not on it and route into it */
 	__u32 slot;
 };
 struct flood {
 	__u32 ifindex;
 	__u32 counter;
-	__u32 vlan; /* the tag to send with; 0: a port */
+	__u32 vlan; /* the tag to send with; 0: a port or a host */
 	__u32 pad;
+	struct addr addr; /* the host's, behind the fabric's device; 0: a port or a VLAN */
 };
 
 /* counters: per CPU; 0 is nobody's */
@@ -301,9 +346,21 @@ struct icmp_bucket {
 
 /* hosts: purpose → the allowance of all: a time, as in icmp_bucket */
 
-/* nexthops: what bpf_fib_lookup said of a flow, per CPU, at the low bits of the flow's
- * hash. True for the tick of the clock in which it was asked. */
-#define NEXTHOPS 256
+/* What an outer header has, and the table of its route. */
+struct outer {
+	__be32 local;
+	__be32 remote;
+	__u32 vni;
+	__u32 table;
+	__u16 port; /* the source port */
+	__u16 dport;
+};
+
+/* nexthops: what bpf_fib_lookup said of a VTEP, per CPU. True for the tick of the clock in
+ * which it was asked. All flows to the VTEP whose outer source ports begin with the same four bits
+ * share a row: paths of equal cost go by it. */
+#define NEXTHOPS 1024
+#define NEXTHOP_CLASSES 16
 struct nexthop {
 	__u64 tick; /* jiffies */
 	struct addr local;
@@ -311,27 +368,38 @@ struct nexthop {
 	__u32 addr[4]; /* as in struct bpf_redir_neigh */
 	__u32 table;
 	__u32 ifindex;
-	__u16 port;   /* outer source port: paths of equal cost go by it */
 	__u16 family; /* of addr */
+	__u16 pad;
 	__u8 dmac[6]; /* of the next hop, where known */
 	__u8 smac[6]; /* of the interface */
 	__u32 known;
-	__u32 pad;
+	__u32 pad2;
+};
+
+/* sent_ports: outer source ports that were lately used, per CPU, at the low bits of the port. */
+#define SENT_PORTS 256
+struct sent_port {
+	__u64 tick; /* jiffies */
+	struct addr local;
+	struct addr remote;
+	__u16 port;
+	__u16 pad[3];
 };
 
 /* flows: what was decided of a flow's packets, per CPU, at some bits of the key's hash. A row counts
  * for the generation in which its packet was looked at (flows.h). Not pinned: a load of the programs
  * has its own. */
 enum flow_kind {
-	FLOW_WORKLOAD = 1, /* from a workload to a port */
-	FLOW_TUNNEL = 2,   /* from a tunnel to a port */
+	FLOW_WORKLOAD = 1, /* from a workload to a port or into a tunnel */
+	FLOW_TUNNEL = 2,   /* from a tunnel or the fabric to a port */
 };
 struct flow_key {
 	__u64 macs;      /* the destination's, and two bytes of the source's */
 	__u64 source;    /* the other four; the interface */
 	__u64 addrs;     /* IPv4 source and destination */
 	__u64 transport; /* ports, 0 where the protocol has none; protocol; enum flow_kind */
-	/* FLOW_TUNNEL: the outer source and destination, and the VNI */
+	/* FLOW_TUNNEL: the outer source and destination; the VNI, and above it the outer
+	 * destination port */
 	__u64 outer;
 	__u64 vni;
 };
@@ -344,9 +412,11 @@ struct flow_row {
 	__u32 tx;         /* and where it goes */
 	__u8 dst[6];
 	__u8 src[6];
-	__u32 ifindex;
-	__u32 flags;  /* FDB_F_* */
-	__u64 pad[4]; /* for what an outer header takes */
+	__u32 ifindex; /* of the port; 0: into a tunnel */
+	__u32 flags;   /* FDB_F_* */
+	struct outer outer; /* of the tunnel */
+	__u64 noted;   /* the tick in which sent_ports was last told of its port */
+	__u64 pad;
 };
 
 /* configs: one row */
@@ -365,6 +435,10 @@ struct config {
 	 * VLANs of a network so many times that. */
 	__u32 learn_less;
 #define LEARN_PORTS_OF_VLAN 16
+	/* Our end of the fabric; 0: the host is on none. */
+	__u32 fabric_ifindex; /* the fabric's collect-metadata vxlan device */
+	__u32 fabric_port;    /* UDP */
+	struct addr fabric_addr;
 };
 
 /* The header between Ethernet and IP header on the slow path's tap device, in
@@ -399,7 +473,7 @@ enum verdict {
 	VERDICT_DROP = 2,    /* reason says why */
 	VERDICT_PORT = 3,    /* to the workload behind ifindex */
 	VERDICT_TUNNEL = 4,  /* encapsulated here; outer headers are in the packet */
-	VERDICT_VXLAN = 5,   /* to the collect-metadata device with tunnel key
+	VERDICT_VXLAN = 5,   /* to the collect-metadata device ifindex with tunnel key
 	                        (local, remote, vni, tos) */
 	VERDICT_SLOW = 6,    /* to the slow path; slow_header is in the packet; reason
 	                        is set where it counts as a drop too */

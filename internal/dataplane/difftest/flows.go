@@ -39,11 +39,11 @@ func (b *batch) again(index uint64) error {
 	return nil
 }
 
-// flow sends a packet. What goes to a port is sent again, which must go by what was remembered of
+// flow sends a packet. What goes to a port, or from one into a tunnel, is sent again, which must go by what was remembered of
 // it, or not, as the pipeline says; and so are packets that differ from it in one thing.
 func (b *batch) flow(g *gen, index uint64, c Case) error {
 	_, res, err := b.send(index, c)
-	if err != nil || c.Program != FromWorkload && c.Program != FromUnderlay || res.Verdict != trace.Port {
+	if err != nil || c.Program != FromWorkload && c.Program != FromUnderlay || res.Verdict != trace.Port && res.Verdict != trace.Tunnel {
 		return err
 	}
 	// A flow gets a row with its second packet.
@@ -61,6 +61,12 @@ func (b *batch) flow(g *gen, index uint64, c Case) error {
 		return nil
 	}
 	b.Coverage["flow"]++
+	if res.Verdict == trace.Tunnel {
+		b.Coverage["flow into tunnel"]++
+		if res.Host != "" {
+			b.Coverage["flow into fabric"]++
+		}
+	}
 	if len(b.lately) < latelyMost {
 		b.lately = append(b.lately, c)
 	} else {
@@ -69,6 +75,9 @@ func (b *batch) flow(g *gen, index uint64, c Case) error {
 	variants := g.variants
 	if c.Program == FromUnderlay {
 		b.Coverage["flow from tunnel"]++
+		if slices.Contains(res.Path, "fabric/decapsulated") {
+			b.Coverage["flow from fabric"]++
+		}
 		variants = g.tunneledVariants
 	}
 	for _, v := range variants(c) {
@@ -147,7 +156,7 @@ func (g *gen) variants(c Case) []Case {
 		binary.BigEndian.PutUint16(ip[20:], src)
 		binary.BigEndian.PutUint16(ip[22:], dst)
 	}
-	switch g.r.IntN(18) {
+	switch g.r.IntN(20) {
 	case 0:
 		with(func(c *Case, _ []byte) { flip(c.Data[0:6]) })
 	case 1:
@@ -193,6 +202,12 @@ func (g *gen) variants(c Case) []Case {
 			binary.BigEndian.PutUint16(c.Data[12:], uint16(pick(g.r, []packet.EtherType{packet.TypeARP, packet.TypeIPv6, 0x88cc})))
 			c.Data = append(c.Data, make([]byte, packet.IPv6Len)...)
 		})
+	case 17:
+		for tos := range byte(4) {
+			fixed(func(_ *Case, ip []byte) { ip[1] = ip[1]&^3 | tos })
+		}
+	case 18: // padding behind the packet goes along
+		with(func(c *Case, _ []byte) { c.Data = append(c.Data, g.bytes(1+g.r.IntN(40))...) })
 	default:
 		with(func(c *Case, ip []byte) { c.Data = c.Data[:packet.EthernetLen+packet.IPv4Len+g.r.IntN(4)] })
 	}
@@ -233,7 +248,16 @@ func (g *gen) outerVariants(c Case) []Case {
 	total := int(binary.BigEndian.Uint16(ip[2:]))
 	flip := func(b []byte) { b[g.r.IntN(len(b))] ^= 1 << g.r.IntN(8) }
 	const vxlan = packet.IPv4Len + packet.UDPLen
-	switch g.r.IntN(9) {
+	switch g.r.IntN(11) {
+	case 8: // the same tunnel of the other kind
+		port := ip[packet.IPv4Len+2:]
+		if binary.BigEndian.Uint16(port) == fabricPort {
+			binary.BigEndian.PutUint16(port, packet.VXLANPort)
+		} else {
+			binary.BigEndian.PutUint16(port, fabricPort)
+		}
+	case 9:
+		copy(ip[12:16], pick(g.r, g.t.others).addr.AsSlice())
 	case 0:
 		copy(ip[12:16], pick(g.r, g.t.vteps).AsSlice())
 	case 1:

@@ -30,8 +30,8 @@ func TestRateLimit(t *testing.T) {
 		}
 		pure := topology.Env(hashKey)
 		pure.Memory = r.memory
-		r.memory.Keep(topology.State)
 		p := trace.New(topology.State, pure).Quiet()
+		r.memory.Keep(p)
 		g := &gen{t: topology, underlayMAC: r.uplink}
 		var slow, limited, asked uint64
 		for i := range uint64(packets) {

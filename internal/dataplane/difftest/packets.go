@@ -34,10 +34,12 @@ const maxFrame = 3300
 // Case is one packet at one program.
 type Case struct {
 	Program   Program
-	Interface int // FromWorkload; onTrunk: the interface that carries tunnels
+	Interface int    // FromWorkload; onTrunk: the interface that carries tunnels
+	Name      string // "": by Interface
 	Data      []byte
 	GSOSize   int
 	Key       *trace.TunnelKey // FromVXLAN; nil: none
+	Fabric    bool             // FromVXLAN: by the fabric's device
 	Mark      uint32
 }
 
@@ -45,7 +47,10 @@ const onTrunk = -1
 
 // iface is the interface that the packet comes in by at FromWorkload.
 func (c Case) iface() string {
-	if c.Interface == onTrunk {
+	switch {
+	case c.Name != "":
+		return c.Name
+	case c.Interface == onTrunk:
 		return Trunk
 	}
 	return InterfaceName(c.Interface)
@@ -175,6 +180,10 @@ func (g *gen) workload() Case {
 		}
 	}
 	c.Data = g.frame(n, src, ip)
+	if len(p.Pairs) > 0 && ip.Is4() && g.chance(24) { // what routers have asked for
+		to := pick(g.r, n.routes)
+		c.Data = g.ether(to.mac, src, packet.TypeARP, packet.ARP{Op: packet.ARPReply, SenderMAC: src, SenderIP: ip, TargetMAC: to.mac, TargetIP: to.ip}.Append(nil))
+	}
 	if p.PortSecurity && g.chance(10) {
 		c.Data = g.forbidden(n, src, ip)
 	}
@@ -212,6 +221,12 @@ func (g *gen) within(p netip.Prefix) netip.Addr {
 
 // shared is an address or a MAC that pairs of the network allow.
 func (g *gen) shared(n *network) (netip.Addr, model.MAC) {
+	if len(n.afar) > 0 && g.chance(3) {
+		a := pick(g.r, n.afar)
+		if ip := g.within(a.pair.Prefix); ip.Is4() {
+			return ip, a.pair.MAC
+		}
+	}
 	for range 4 {
 		if p := g.t.State.Ports[pick(g.r, n.ports)]; len(p.Pairs) > 0 {
 			a := pick(g.r, p.Pairs)

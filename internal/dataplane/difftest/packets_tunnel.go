@@ -36,6 +36,16 @@ func (g *gen) tunnelled() (hoststate.PeerKey, []byte) {
 
 func (g *gen) underlay() Case {
 	key, inner := g.tunnelled()
+	var port uint16
+	remotes := g.t.vteps
+	if g.onFabric() && g.chance(3) {
+		key, inner = g.fromHost(false)
+		port = fabricPort
+		remotes = remotes[:1:1]
+		for _, o := range g.t.others {
+			remotes = append(remotes, o.addr)
+		}
+	}
 	flags := uint8(packet.VXLANFlagI)
 	switch g.r.IntN(40) {
 	case 0:
@@ -43,9 +53,11 @@ func (g *gen) underlay() Case {
 	case 1:
 		key.Remote = netip.AddrFrom4([4]byte{198, 51, 100, 7})
 	case 2:
-		key.Remote = pick(g.r, g.t.vteps)
+		key.Remote = pick(g.r, remotes)
 	case 3:
 		key.TunnelIP = pick(g.r, append([]netip.Addr{key.Remote}, g.t.tunnels...))
+	case 6:
+		port = pick(g.r, []uint16{packet.VXLANPort, fabricPort})
 	case 4:
 		flags = uint8(g.r.Uint32())
 	case 5: // a tunnel within the tunnel
@@ -55,7 +67,7 @@ func (g *gen) underlay() Case {
 	}
 	o := packet.Outer{
 		Dst: g.underlayMAC, Src: newMAC(g.r), Local: key.Remote, Remote: key.TunnelIP,
-		VNI: key.VNI, SrcPort: uint16(g.r.Uint32()),
+		VNI: key.VNI, SrcPort: uint16(g.r.Uint32()), DstPort: port,
 	}
 	if g.chance(3) {
 		o.TOS = uint8(g.r.Uint32())
@@ -96,7 +108,7 @@ func (g *gen) underlay() Case {
 	case 13, 14: // what IPsec makes of it, and its keys' exchange
 		ip[9] = pick(g.r, []byte{17, 50, 51})
 		if ip[9] == 17 {
-			binary.BigEndian.PutUint16(ip[22:], pick(g.r, []uint16{4500, 500, 4501}))
+			binary.BigEndian.PutUint16(ip[22:], pick(g.r, []uint16{4500, 500, 4501, fabricPort}))
 		}
 		g.sum(ip)
 	case 15, 16: // a fragment
@@ -120,7 +132,15 @@ func (g *gen) underlay() Case {
 }
 
 func (g *gen) vxlan() Case {
+	c := Case{Program: FromVXLAN}
 	key, inner := g.tunnelled()
+	remotes := g.t.vteps
+	if g.onFabric() && g.chance(2) {
+		c.Fabric = true
+		key, inner = g.fromHost(true)
+		remotes = []netip.Addr{pick(g.r, g.t.others).addr}
+	}
+	c.Data = inner
 	k := trace.TunnelKey{Local: key.TunnelIP, Remote: key.Remote, VNI: key.VNI}
 	switch g.r.IntN(40) {
 	case 0:
@@ -128,13 +148,16 @@ func (g *gen) vxlan() Case {
 	case 1:
 		k.Remote = netip.AddrFrom4([4]byte{198, 51, 100, 7})
 	case 2:
-		k.Remote = pick(g.r, g.t.vteps)
+		k.Remote = pick(g.r, remotes)
+	case 7: // the other device's
+		c.Fabric = g.onFabric() && !c.Fabric
 	case 3, 4:
 		k.Local = netip.AddrFrom4([4]byte{198, 51, 100, 8})
 	case 5, 6:
-		return Case{Program: FromVXLAN, Data: inner}
+		return c
 	}
-	return Case{Program: FromVXLAN, Data: inner, Key: &k}
+	c.Key = &k
+	return c
 }
 
 func (g *gen) slow() Case {
@@ -150,7 +173,7 @@ func (g *gen) slow() Case {
 		if g.chance(6) {
 			src = h.mac
 		}
-		f = g.ether(packet.Broadcast, src, packet.TypeIPv4, make([]byte, packet.ARPLen))
+		f = g.ether(packet.Broadcast, src, pick(g.r, []packet.EtherType{packet.TypeIPv4, packet.TypeIPv4, packet.TypeIPv6}), make([]byte, packet.ARPLen+g.r.IntN(20)))
 		if g.chance(12) {
 			asked = [16]byte(g.bytes(16))
 			f = f[:packet.EthernetLen+g.r.IntN(packet.ARPLen)]

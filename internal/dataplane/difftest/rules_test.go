@@ -16,13 +16,11 @@ func ruleMutants(t *testing.T) []mutant {
 	if err != nil {
 		t.Fatal(err)
 	}
+	follow := []string{"TO_PORT", "TO_ROUTER", "TO_REMOTE", "TO_VLAN", "TO_FABRIC", "TO_COPIES", "TO_VLAN_COPIES", "TO_FABRIC_COPIES"}
+	ask := []string{"TO_PORT", "TO_ROUTER", "TO_REMOTE", "TO_VLAN", "TO_FABRIC"}
 	tables := map[string][]string{
-		"FROM_WORKLOAD": {"TO_PORT", "TO_ROUTER", "TO_REMOTE", "TO_VLAN", "TO_COPIES", "TO_VLAN_COPIES"},
-		"FROM_VLAN":     {"TO_PORT", "TO_ROUTER", "TO_REMOTE", "TO_VLAN", "TO_COPIES", "TO_VLAN_COPIES"},
-		"FROM_TUNNEL":   {"TO_PORT", "TO_ROUTER", "TO_REMOTE", "TO_VLAN", "TO_COPIES", "TO_VLAN_COPIES"},
-		"FROM_SLOW":     {"TO_PORT", "TO_ROUTER", "TO_REMOTE", "TO_VLAN", "TO_COPIES", "TO_VLAN_COPIES"},
-		"ASK_VLAN":      {"TO_PORT", "TO_ROUTER", "TO_REMOTE", "TO_VLAN"},
-		"ASK_TUNNEL":    {"TO_PORT", "TO_ROUTER", "TO_REMOTE", "TO_VLAN"},
+		"FROM_WORKLOAD": follow, "FROM_VLAN": follow, "FROM_TUNNEL": follow, "FROM_SLOW": follow, "FROM_FABRIC": follow,
+		"ASK_VLAN": ask, "ASK_TUNNEL": ask,
 	}
 	var all []mutant
 	for _, line := range regexp.MustCompile(`(?m)^\t(FROM|ASK)_\w+ = (TO_.*),$`).FindAllString(string(src), -1) {

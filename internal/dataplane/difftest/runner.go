@@ -45,13 +45,25 @@ type Runner struct {
 // and onto one processor, and loads the programs, cfg.Object's if it is set. The
 // thread must end with its goroutine: never unlock it.
 func NewRunner(cfg dataplane.Config) (*Runner, error) {
+	if err := isolate(); err != nil {
+		return nil, err
+	}
+	r := &Runner{index: map[string]int{}, name: map[int]string{}}
+	if err := r.network(Interfaces); err != nil {
+		return nil, err
+	}
+	return r, r.open(cfg)
+}
+
+// isolate moves the thread into a namespace and onto a processor.
+func isolate() error {
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return nil, fmt.Errorf("make a network namespace: %w", err)
+		return fmt.Errorf("make a network namespace: %w", err)
 	}
 	var cpu, allowed unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
-		return nil, fmt.Errorf("ask for the thread's processors: %w", err)
+		return fmt.Errorf("ask for the thread's processors: %w", err)
 	}
 	for i := range 1024 {
 		if allowed.IsSet(i) {
@@ -63,23 +75,22 @@ func NewRunner(cfg dataplane.Config) (*Runner, error) {
 		}
 	}
 	if err := unix.SchedSetaffinity(0, &cpu); err != nil {
-		return nil, fmt.Errorf("stay on one processor: %w", err)
+		return fmt.Errorf("stay on one processor: %w", err)
 	}
-	r := &Runner{
-		index: map[string]int{}, name: map[int]string{}, out: make([]byte, maxFrame+512), Coverage: map[string]uint64{},
-	}
-	if err := r.network(); err != nil {
-		return nil, err
-	}
+	return nil
+}
+
+// open loads the programs.
+func (r *Runner) open(cfg dataplane.Config) (err error) {
+	r.out, r.Coverage = make([]byte, maxFrame+512), map[string]uint64{}
 	cfg.Record, cfg.HashKey = true, hashKey
 	// As if no time passed: trace.Memory has no clock.
 	cfg.LearnHold, cfg.LearnAge = 1000*time.Hour, 1000*time.Hour
 	r.memory = trace.NewMemory(dataplane.LearnPerPort, dataplane.LearnPerNetwork)
-	var err error
 	if r.d, err = dataplane.Open(cfg); err != nil {
-		return nil, fmt.Errorf("open the dataplane: %w", err)
+		return fmt.Errorf("open the dataplane: %w", err)
 	}
-	return r, nil
+	return nil
 }
 
 // Close removes what NewRunner made; the namespace goes with the thread.
@@ -88,10 +99,10 @@ func (r *Runner) Close() error { return r.d.Remove() }
 // network makes the interfaces. Their MTUs are far beyond any packet's: outside a
 // network the kernel holds every change of a packet's length against the MTU of
 // the interface it came from, which no real packet meets.
-func (r *Runner) network() error {
+func (r *Runner) network(workloads int) error {
 	var batch strings.Builder
-	names := []string{Trunk, Trunk2, "vx0", "slow0"}
-	for i := range Interfaces {
+	names := []string{Trunk, Trunk2, vxlanDevice, fabricDevice, "slow0"}
+	for i := range workloads {
 		names = append(names, InterfaceName(i))
 	}
 	batch.WriteString("link set lo up\n")
@@ -106,9 +117,11 @@ func (r *Runner) network() error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("make interfaces: %w\n%s", err, out)
 	}
-	// bpf_fib_lookup wants the forwarding switch of the vxlan device.
-	if err := os.WriteFile("/proc/sys/net/ipv4/conf/vx0/forwarding", []byte("1"), 0o644); err != nil {
-		return fmt.Errorf("switch on forwarding of vx0: %w", err)
+	// bpf_fib_lookup wants the forwarding switch of the vxlan devices.
+	for _, n := range []string{vxlanDevice, fabricDevice} {
+		if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+n+"/forwarding", []byte("1"), 0o644); err != nil {
+			return fmt.Errorf("switch on forwarding of %s: %w", n, err)
+		}
 	}
 	for _, n := range names {
 		l, err := net.InterfaceByName(n)
@@ -146,7 +159,7 @@ func (m *Mismatch) Error() string {
 	case FromWorkload:
 		fmt.Fprintf(&b, " at %s", m.Case.iface())
 	case FromVXLAN:
-		fmt.Fprintf(&b, ", key %+v", m.Case.Key)
+		fmt.Fprintf(&b, ", key %+v, by the fabric %v", m.Case.Key, m.Case.Fabric)
 	}
 	fmt.Fprintf(&b, ", gso_size %d, %d bytes\n  %x\n", m.Case.GSOSize, len(m.Case.Data), m.Case.Data)
 	for _, l := range packet.Describe(m.Case.Data) {
@@ -185,7 +198,8 @@ func (r *Runner) env(t *Topology) dataplane.Env {
 	env := dataplane.Env{
 		Links: map[string]dataplane.Link{}, Tables: t.Tables, PathMTU: t.PathMTU,
 		Trunks:     map[string]dataplane.Link{Trunk: {Index: r.index[Trunk], MTU: t.trunkMTU}, Trunk2: {Index: r.index[Trunk2]}},
-		VXLANIndex: r.index["vx0"], SlowIndex: r.index["slow0"], Ways: map[dataplane.VTEP]dataplane.Way{},
+		VXLANIndex: r.index[vxlanDevice], SlowIndex: r.index["slow0"], Ways: map[dataplane.VTEP]dataplane.Way{},
+		Fabric: r.fabricEnv(t),
 	}
 	for v, w := range t.Ways {
 		way := dataplane.Way{Kernel: w.Kernel, Drop: w.Drop}
@@ -225,8 +239,8 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 	traffic := dataplane.Counters{Ports: map[model.PortID]dataplane.Traffic{}, Tunnels: map[dataplane.Tunnel]dataplane.Traffic{}, VLANs: map[hoststate.VLANKey]dataplane.Traffic{}}
 	pure := t.Env(hashKey)
 	pure.Memory = r.memory
-	r.memory.Keep(t.State)
 	loud := trace.New(t.State, pure)
+	r.memory.Keep(loud)
 	quiet := loud.Quiet()
 	g := &gen{t: t, underlayMAC: r.uplink}
 	b := &batch{Runner: r, topology: topology, ports: t.State.Ports, updated: last != nil, quiet: quiet, loud: loud, traffic: traffic}
@@ -348,7 +362,10 @@ func (r *Runner) testRun(c Case) *dataplane.TestRun {
 	case FromUnderlay:
 		run.Ifindex = r.index["up0"]
 	case FromVXLAN:
-		run.Ifindex = r.index["vx0"]
+		run.Ifindex = r.index[vxlanDevice]
+		if c.Fabric {
+			run.Ifindex = r.index[fabricDevice]
+		}
 		if c.Key != nil {
 			run.Key = &dataplane.Tunnel{Local: c.Key.Local, Remote: c.Key.Remote, VNI: c.Key.VNI}
 		}
@@ -372,6 +389,9 @@ func enter(p *trace.Pipeline, c Case, uplink model.MAC) trace.Result {
 		f.OtherHost = model.MAC(c.Data[:6]) != uplink
 		return p.FromUnderlay(f)
 	case FromVXLAN:
+		if c.Fabric {
+			return p.FromFabric(f, c.Key)
+		}
 		return p.FromVXLAN(f, c.Key)
 	}
 	return p.FromSlow(f)
@@ -405,8 +425,14 @@ func (r *Runner) compare(got dataplane.TestRecord, want trace.Result) string {
 		ok = got.Network == want.Network && got.Copies == len(want.Copies)
 	case trace.Tagged:
 		ok = r.name[got.Ifindex] == want.Interface && int(got.VNI) == int(want.VLAN)
-	case trace.Tunnel, trace.VXLAN:
+	case trace.Tunnel:
 		ok = tunnel()
+	case trace.VXLAN:
+		device := vxlanDevice
+		if want.Host != "" {
+			device = fabricDevice
+		}
+		ok = tunnel() && r.name[got.Ifindex] == device
 	}
 	if !ok {
 		return "target"

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/causeway-net/causeway/internal/dataplane"
+	"github.com/causeway-net/causeway/internal/hostenv"
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/reason"
@@ -40,6 +41,7 @@ type Topology struct {
 	Tables  map[model.GatewayDeviceID]uint32
 	PathMTU map[netip.Addr]int
 	Ways    map[trace.VTEP]trace.Way
+	Fabric  hostenv.Fabric // zero: the host is not on it
 
 	trunkMTU int // of Trunk; Trunk2 has none
 	nets     []network
@@ -49,6 +51,7 @@ type Topology struct {
 	routers  []model.RouterKey
 	vlans    []hoststate.VLANKey
 	dropNets []netip.Prefix // prefixes with a drop route at some router
+	others   []other        // the other hosts of the site
 }
 
 // network is what the packet generator knows of a network.
@@ -59,6 +62,15 @@ type network struct {
 	ports  []model.PortKey
 	routes []host // router interfaces
 	vlans  []hoststate.VLANKey
+	afar   []pairAfar
+	open   []pairAfar // ports of other hosts without port security
+}
+
+// pairAfar is a pair of a port of another host.
+type pairAfar struct {
+	at   netip.Addr // the host's, on the fabric
+	own  host
+	pair hoststate.Pair
 }
 
 type host struct {
@@ -66,6 +78,8 @@ type host struct {
 	ip     netip.Addr
 	kind   hoststate.FDBKind // 0: a neighbor without an FDB entry
 	remote hoststate.PeerKey
+	at     netip.Addr // of the host of the site that has it, or serves it; zero: this one
+	also   netip.Addr // of another that it moves to or from
 }
 
 // pairs are allowed address pairs of a port with the given MAC: addresses and MACs that
@@ -106,7 +120,7 @@ func (t *Topology) Env(hashKey uint64) trace.Env {
 	env := trace.Env{
 		Trunks: map[string]trace.Link{Trunk: {MTU: t.trunkMTU}, Trunk2: {}},
 		Links:  t.Links, Tables: t.Tables, PathMTU: t.PathMTU, HashKey: hashKey,
-		NoRoute: map[trace.Underlay]bool{}, Ways: t.Ways, Mark: dataplane.DefaultMark,
+		NoRoute: map[trace.Underlay]bool{}, Ways: t.Ways, Fabric: t.Fabric, Mark: dataplane.DefaultMark,
 	}
 	for _, v := range t.vteps {
 		env.NoRoute[trace.Underlay{Table: noRouteTable, Remote: v}] = true
@@ -157,6 +171,7 @@ func NewTopology(seed uint64) *Topology {
 	t.addVLANs(r)
 	t.addHops(rand.New(rand.NewPCG(seed, 0x686f7073)))
 	t.addWays(rand.New(rand.NewPCG(seed, 0x77617973)))
+	t.addFabric(rand.New(rand.NewPCG(seed, 0x66616272)), seed&0xffff/3)
 	return t
 }
 
@@ -282,6 +297,11 @@ func (t *Topology) Thin(seed uint64) {
 	thin(r, t.State.Peers)
 	thin(r, t.State.VLANs)
 	thin(rand.New(rand.NewPCG(seed, 0x686f7073)), t.State.Hops)
+	f := rand.New(rand.NewPCG(seed, 0x66616272))
+	thin(f, t.State.Hosts)
+	thin(f, t.State.Members)
+	thin(f, t.State.Speakers)
+	thin(f, t.State.HostPairs)
 	for _, k := range t.vlans {
 		v, ok := t.State.VLANs[k]
 		if !ok {
@@ -455,8 +475,12 @@ func (t *Topology) addDrops(r *rand.Rand, n *network) {
 		n.hosts = append(n.hosts, t.add(r, n, hoststate.FDBEntry{Kind: hoststate.FDBDrop, Drop: why}))
 	}
 	n.hosts = append(n.hosts, t.add(r, n, hoststate.FDBEntry{}))
-	// A port that another host has taken away already.
-	n.hosts = append(n.hosts, t.add(r, n, hoststate.FDBEntry{Kind: hoststate.FDBPort, Port: model.MaxKey}))
+	// What is elsewhere: a port of another host, or a MAC of another site whose gateway device another host serves.
+	e := hoststate.FDBEntry{Kind: hoststate.FDBPort, Port: model.MaxKey, Host: "another"}
+	if n.key%2 == 0 {
+		e = hoststate.FDBEntry{Kind: hoststate.FDBRemote, Addr: t.vteps[0], TunnelIP: t.tunnels[0], VNI: 1, Gateway: "elsewhere", Host: "another"}
+	}
+	n.hosts = append(n.hosts, t.add(r, n, e))
 }
 
 // addRoutes gives every router ways to prefixes that it has no interface in:

@@ -17,13 +17,13 @@ func Compile(dir, src, file, from, to string) ([]byte, error) {
 	if err := os.CopyFS(dir, os.DirFS(src)); err != nil {
 		return nil, err
 	}
+	if err := Once(dir, file, from); err != nil {
+		return nil, err
+	}
 	path := filepath.Join(dir, file)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
-	}
-	if n := bytes.Count(text, []byte(from)); n != 1 {
-		return nil, fmt.Errorf("%s has %q %d times, want once: the mutant must follow the code", file, from, n)
 	}
 	if err := os.WriteFile(path, bytes.Replace(text, []byte(from), []byte(to), 1), 0o644); err != nil {
 		return nil, err
@@ -39,4 +39,16 @@ func Compile(dir, src, file, from, to string) ([]byte, error) {
 		return nil, fmt.Errorf("compile: %w\n%s", err, b)
 	}
 	return os.ReadFile(out)
+}
+
+// Once says what is wrong if a file of src does not have the text exactly once.
+func Once(src, file, text string) error {
+	b, err := os.ReadFile(filepath.Join(src, file))
+	if err != nil {
+		return err
+	}
+	if n := bytes.Count(b, []byte(text)); n != 1 {
+		return fmt.Errorf("%s has %q %d times, want once: the mutant must follow the code", file, text, n)
+	}
+	return nil
 }

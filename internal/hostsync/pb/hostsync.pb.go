@@ -75,7 +75,7 @@ func (x ProbeResult_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ProbeResult_Code.Descriptor instead.
 func (ProbeResult_Code) EnumDescriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{6, 0}
+	return file_hostsync_proto_rawDescGZIP(), []int{9, 0}
 }
 
 type FromAgent struct {
@@ -85,6 +85,7 @@ type FromAgent struct {
 	//	*FromAgent_Hello
 	//	*FromAgent_Report
 	//	*FromAgent_Probe
+	//	*FromAgent_Have
 	Message       isFromAgent_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -154,6 +155,15 @@ func (x *FromAgent) GetProbe() *ProbeResult {
 	return nil
 }
 
+func (x *FromAgent) GetHave() *Have {
+	if x != nil {
+		if x, ok := x.Message.(*FromAgent_Have); ok {
+			return x.Have
+		}
+	}
+	return nil
+}
+
 type isFromAgent_Message interface {
 	isFromAgent_Message()
 }
@@ -170,20 +180,34 @@ type FromAgent_Probe struct {
 	Probe *ProbeResult `protobuf:"bytes,3,opt,name=probe,proto3,oneof"`
 }
 
+type FromAgent_Have struct {
+	Have *Have `protobuf:"bytes,4,opt,name=have,proto3,oneof"` // after a welcome that asks for it, before anything else
+}
+
 func (*FromAgent_Hello) isFromAgent_Message() {}
 
 func (*FromAgent_Report) isFromAgent_Message() {}
 
 func (*FromAgent_Probe) isFromAgent_Message() {}
 
+func (*FromAgent_Have) isFromAgent_Message() {}
+
 type Hello struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Protocol      uint32                 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`                            // version of this protocol
-	AgentVersion  string                 `protobuf:"bytes,2,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"` // for people
-	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`                            // last revision applied, 0: none
-	Probes        bool                   `protobuf:"varint,4,opt,name=probes,proto3" json:"probes,omitempty"`                                // it serves Probe
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Protocol     uint32                 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`                            // version of this protocol
+	AgentVersion string                 `protobuf:"bytes,2,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"` // for people
+	Revision     int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`                            // last revision applied, 0: none
+	Probes       bool                   `protobuf:"varint,4,opt,name=probes,proto3" json:"probes,omitempty"`                                // it serves Probe
+	Groups       bool                   `protobuf:"varint,6,opt,name=groups,proto3" json:"groups,omitempty"`                                // it understands Delta.replaced
+	Digest       []byte                 `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"`                                 // of the rows it has, as package hoststate works it out; empty: none
+	Fabric       bool                   `protobuf:"varint,7,opt,name=fabric,proto3" json:"fabric,omitempty"`                                // it knows the rows and the groups of the fabric
+	// Its end of the fabric between the hosts of the site; both empty: it has none.
+	FabricAddr []byte `protobuf:"bytes,8,opt,name=fabric_addr,json=fabricAddr,proto3" json:"fabric_addr,omitempty"`
+	FabricPort uint32 `protobuf:"varint,9,opt,name=fabric_port,json=fabricPort,proto3" json:"fabric_port,omitempty"` // UDP
+	// Not 0: the host may serve gateway devices, and hosts with the highest are chosen first.
+	GatewayPriority uint32 `protobuf:"varint,10,opt,name=gateway_priority,json=gatewayPriority,proto3" json:"gateway_priority,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Hello) Reset() {
@@ -244,18 +268,218 @@ func (x *Hello) GetProbes() bool {
 	return false
 }
 
+func (x *Hello) GetGroups() bool {
+	if x != nil {
+		return x.Groups
+	}
+	return false
+}
+
+func (x *Hello) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *Hello) GetFabric() bool {
+	if x != nil {
+		return x.Fabric
+	}
+	return false
+}
+
+func (x *Hello) GetFabricAddr() []byte {
+	if x != nil {
+		return x.FabricAddr
+	}
+	return nil
+}
+
+func (x *Hello) GetFabricPort() uint32 {
+	if x != nil {
+		return x.FabricPort
+	}
+	return 0
+}
+
+func (x *Hello) GetGatewayPriority() uint32 {
+	if x != nil {
+		return x.GatewayPriority
+	}
+	return 0
+}
+
+// Have are the digests of the groups of rows that the agent has.
+type Have struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Groups        []*GroupDigest         `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Have) Reset() {
+	*x = Have{}
+	mi := &file_hostsync_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Have) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Have) ProtoMessage() {}
+
+func (x *Have) ProtoReflect() protoreflect.Message {
+	mi := &file_hostsync_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Have.ProtoReflect.Descriptor instead.
+func (*Have) Descriptor() ([]byte, []int) {
+	return file_hostsync_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Have) GetGroups() []*GroupDigest {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+type GroupDigest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         *Group                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Digest        []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupDigest) Reset() {
+	*x = GroupDigest{}
+	mi := &file_hostsync_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupDigest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupDigest) ProtoMessage() {}
+
+func (x *GroupDigest) ProtoReflect() protoreflect.Message {
+	mi := &file_hostsync_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupDigest.ProtoReflect.Descriptor instead.
+func (*GroupDigest) Descriptor() ([]byte, []int) {
+	return file_hostsync_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *GroupDigest) GetGroup() *Group {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+func (x *GroupDigest) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+type Group struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          uint32                 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Key           uint32                 `protobuf:"varint,2,opt,name=key,proto3" json:"key,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Group) Reset() {
+	*x = Group{}
+	mi := &file_hostsync_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Group) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Group) ProtoMessage() {}
+
+func (x *Group) ProtoReflect() protoreflect.Message {
+	mi := &file_hostsync_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Group.ProtoReflect.Descriptor instead.
+func (*Group) Descriptor() ([]byte, []int) {
+	return file_hostsync_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Group) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *Group) GetKey() uint32 {
+	if x != nil {
+		return x.Key
+	}
+	return 0
+}
+
+func (x *Group) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 type Report struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"` // everything up to it is applied; 0: nothing yet
 	Ports         []*PortReport          `protobuf:"bytes,2,rep,name=ports,proto3" json:"ports,omitempty"`
 	UnderlayMtu   uint32                 `protobuf:"varint,3,opt,name=underlay_mtu,json=underlayMtu,proto3" json:"underlay_mtu,omitempty"` // bytes of an IP packet; 0: unknown
+	FabricMtu     uint32                 `protobuf:"varint,4,opt,name=fabric_mtu,json=fabricMtu,proto3" json:"fabric_mtu,omitempty"`       // the same of the interface that carries the fabric
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_hostsync_proto_msgTypes[2]
+	mi := &file_hostsync_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -267,7 +491,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[2]
+	mi := &file_hostsync_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -280,7 +504,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{2}
+	return file_hostsync_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Report) GetRevision() int64 {
@@ -304,6 +528,13 @@ func (x *Report) GetUnderlayMtu() uint32 {
 	return 0
 }
 
+func (x *Report) GetFabricMtu() uint32 {
+	if x != nil {
+		return x.FabricMtu
+	}
+	return 0
+}
+
 type PortReport struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -315,7 +546,7 @@ type PortReport struct {
 
 func (x *PortReport) Reset() {
 	*x = PortReport{}
-	mi := &file_hostsync_proto_msgTypes[3]
+	mi := &file_hostsync_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -327,7 +558,7 @@ func (x *PortReport) String() string {
 func (*PortReport) ProtoMessage() {}
 
 func (x *PortReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[3]
+	mi := &file_hostsync_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -340,7 +571,7 @@ func (x *PortReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortReport.ProtoReflect.Descriptor instead.
 func (*PortReport) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{3}
+	return file_hostsync_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PortReport) GetId() string {
@@ -379,7 +610,7 @@ type FromController struct {
 
 func (x *FromController) Reset() {
 	*x = FromController{}
-	mi := &file_hostsync_proto_msgTypes[4]
+	mi := &file_hostsync_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -391,7 +622,7 @@ func (x *FromController) String() string {
 func (*FromController) ProtoMessage() {}
 
 func (x *FromController) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[4]
+	mi := &file_hostsync_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -404,7 +635,7 @@ func (x *FromController) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FromController.ProtoReflect.Descriptor instead.
 func (*FromController) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{4}
+	return file_hostsync_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *FromController) GetMessage() isFromController_Message {
@@ -499,7 +730,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_hostsync_proto_msgTypes[5]
+	mi := &file_hostsync_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -511,7 +742,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[5]
+	mi := &file_hostsync_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -524,7 +755,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{5}
+	return file_hostsync_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Probe) GetId() uint64 {
@@ -623,7 +854,7 @@ type ProbeResult struct {
 
 func (x *ProbeResult) Reset() {
 	*x = ProbeResult{}
-	mi := &file_hostsync_proto_msgTypes[6]
+	mi := &file_hostsync_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +866,7 @@ func (x *ProbeResult) String() string {
 func (*ProbeResult) ProtoMessage() {}
 
 func (x *ProbeResult) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[6]
+	mi := &file_hostsync_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +879,7 @@ func (x *ProbeResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResult.ProtoReflect.Descriptor instead.
 func (*ProbeResult) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{6}
+	return file_hostsync_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ProbeResult) GetId() uint64 {
@@ -744,7 +975,7 @@ type PathState struct {
 
 func (x *PathState) Reset() {
 	*x = PathState{}
-	mi := &file_hostsync_proto_msgTypes[7]
+	mi := &file_hostsync_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +987,7 @@ func (x *PathState) String() string {
 func (*PathState) ProtoMessage() {}
 
 func (x *PathState) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[7]
+	mi := &file_hostsync_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +1000,7 @@ func (x *PathState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathState.ProtoReflect.Descriptor instead.
 func (*PathState) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{7}
+	return file_hostsync_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PathState) GetTunnelIp() []byte {
@@ -834,7 +1065,7 @@ type ProbeError struct {
 
 func (x *ProbeError) Reset() {
 	*x = ProbeError{}
-	mi := &file_hostsync_proto_msgTypes[8]
+	mi := &file_hostsync_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +1077,7 @@ func (x *ProbeError) String() string {
 func (*ProbeError) ProtoMessage() {}
 
 func (x *ProbeError) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[8]
+	mi := &file_hostsync_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,7 +1090,7 @@ func (x *ProbeError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeError.ProtoReflect.Descriptor instead.
 func (*ProbeError) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{8}
+	return file_hostsync_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ProbeError) GetFrom() []byte {
@@ -901,14 +1132,16 @@ type Welcome struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
 	Protocol          uint32                 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	ControllerVersion string                 `protobuf:"bytes,2,opt,name=controller_version,json=controllerVersion,proto3" json:"controller_version,omitempty"`
-	Host              string                 `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"` // who the agent is to the controller
+	Host              string                 `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`      // who the agent is to the controller
+	Have              bool                   `protobuf:"varint,4,opt,name=have,proto3" json:"have,omitempty"`     // the agent is to say what it has
+	Fabric            bool                   `protobuf:"varint,5,opt,name=fabric,proto3" json:"fabric,omitempty"` // the controller knows the groups of the fabric
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_hostsync_proto_msgTypes[9]
+	mi := &file_hostsync_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -920,7 +1153,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[9]
+	mi := &file_hostsync_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -933,7 +1166,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{9}
+	return file_hostsync_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Welcome) GetProtocol() uint32 {
@@ -957,12 +1190,27 @@ func (x *Welcome) GetHost() string {
 	return ""
 }
 
+func (x *Welcome) GetHave() bool {
+	if x != nil {
+		return x.Have
+	}
+	return false
+}
+
+func (x *Welcome) GetFabric() bool {
+	if x != nil {
+		return x.Fabric
+	}
+	return false
+}
+
 // Delta is one delta or a part of one: it holds from the part where more is false.
 type Delta struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Revision  int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
 	Full      bool                   `protobuf:"varint,2,opt,name=full,proto3" json:"full,omitempty"`
 	More      bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	Replaced  []*Group               `protobuf:"bytes,4,rep,name=replaced,proto3" json:"replaced,omitempty"` // all their rows are here: others of theirs go
 	Ports     []*PortRow             `protobuf:"bytes,10,rep,name=ports,proto3" json:"ports,omitempty"`
 	Networks  []*NetworkRow          `protobuf:"bytes,11,rep,name=networks,proto3" json:"networks,omitempty"`
 	Routers   []*RouterRow           `protobuf:"bytes,12,rep,name=routers,proto3" json:"routers,omitempty"`
@@ -974,6 +1222,10 @@ type Delta struct {
 	Gateways  []*GatewayRow          `protobuf:"bytes,18,rep,name=gateways,proto3" json:"gateways,omitempty"`
 	Vlans     []*VLANRow             `protobuf:"bytes,19,rep,name=vlans,proto3" json:"vlans,omitempty"`
 	Hops      []*HopsRow             `protobuf:"bytes,20,rep,name=hops,proto3" json:"hops,omitempty"`
+	Hosts     []*HostRow             `protobuf:"bytes,21,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	Members   []*MemberRow           `protobuf:"bytes,22,rep,name=members,proto3" json:"members,omitempty"`
+	Speakers  []*SpeakerRow          `protobuf:"bytes,23,rep,name=speakers,proto3" json:"speakers,omitempty"`
+	HostPairs []*HostPairRow         `protobuf:"bytes,24,rep,name=host_pairs,json=hostPairs,proto3" json:"host_pairs,omitempty"`
 	// Rows that are gone; only what makes up their keys is set.
 	GonePorts     []uint32       `protobuf:"varint,30,rep,packed,name=gone_ports,json=gonePorts,proto3" json:"gone_ports,omitempty"`
 	GoneNetworks  []uint32       `protobuf:"varint,31,rep,packed,name=gone_networks,json=goneNetworks,proto3" json:"gone_networks,omitempty"`
@@ -986,13 +1238,17 @@ type Delta struct {
 	GoneGateways  []string       `protobuf:"bytes,38,rep,name=gone_gateways,json=goneGateways,proto3" json:"gone_gateways,omitempty"`
 	GoneVlans     []*VLANRow     `protobuf:"bytes,39,rep,name=gone_vlans,json=goneVlans,proto3" json:"gone_vlans,omitempty"`
 	GoneHops      []*HopsRow     `protobuf:"bytes,40,rep,name=gone_hops,json=goneHops,proto3" json:"gone_hops,omitempty"`
+	GoneHosts     []string       `protobuf:"bytes,41,rep,name=gone_hosts,json=goneHosts,proto3" json:"gone_hosts,omitempty"`
+	GoneMembers   []*MemberRow   `protobuf:"bytes,42,rep,name=gone_members,json=goneMembers,proto3" json:"gone_members,omitempty"`
+	GoneSpeakers  []*SpeakerRow  `protobuf:"bytes,43,rep,name=gone_speakers,json=goneSpeakers,proto3" json:"gone_speakers,omitempty"`
+	GoneHostPairs []*HostPairRow `protobuf:"bytes,44,rep,name=gone_host_pairs,json=goneHostPairs,proto3" json:"gone_host_pairs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_hostsync_proto_msgTypes[10]
+	mi := &file_hostsync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1260,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[10]
+	mi := &file_hostsync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1273,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{10}
+	return file_hostsync_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Delta) GetRevision() int64 {
@@ -1039,6 +1295,13 @@ func (x *Delta) GetMore() bool {
 		return x.More
 	}
 	return false
+}
+
+func (x *Delta) GetReplaced() []*Group {
+	if x != nil {
+		return x.Replaced
+	}
+	return nil
 }
 
 func (x *Delta) GetPorts() []*PortRow {
@@ -1114,6 +1377,34 @@ func (x *Delta) GetVlans() []*VLANRow {
 func (x *Delta) GetHops() []*HopsRow {
 	if x != nil {
 		return x.Hops
+	}
+	return nil
+}
+
+func (x *Delta) GetHosts() []*HostRow {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *Delta) GetMembers() []*MemberRow {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *Delta) GetSpeakers() []*SpeakerRow {
+	if x != nil {
+		return x.Speakers
+	}
+	return nil
+}
+
+func (x *Delta) GetHostPairs() []*HostPairRow {
+	if x != nil {
+		return x.HostPairs
 	}
 	return nil
 }
@@ -1195,6 +1486,34 @@ func (x *Delta) GetGoneHops() []*HopsRow {
 	return nil
 }
 
+func (x *Delta) GetGoneHosts() []string {
+	if x != nil {
+		return x.GoneHosts
+	}
+	return nil
+}
+
+func (x *Delta) GetGoneMembers() []*MemberRow {
+	if x != nil {
+		return x.GoneMembers
+	}
+	return nil
+}
+
+func (x *Delta) GetGoneSpeakers() []*SpeakerRow {
+	if x != nil {
+		return x.GoneSpeakers
+	}
+	return nil
+}
+
+func (x *Delta) GetGoneHostPairs() []*HostPairRow {
+	if x != nil {
+		return x.GoneHostPairs
+	}
+	return nil
+}
+
 type PortRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           uint32                 `protobuf:"varint,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -1213,7 +1532,7 @@ type PortRow struct {
 
 func (x *PortRow) Reset() {
 	*x = PortRow{}
-	mi := &file_hostsync_proto_msgTypes[11]
+	mi := &file_hostsync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1225,7 +1544,7 @@ func (x *PortRow) String() string {
 func (*PortRow) ProtoMessage() {}
 
 func (x *PortRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[11]
+	mi := &file_hostsync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1238,7 +1557,7 @@ func (x *PortRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRow.ProtoReflect.Descriptor instead.
 func (*PortRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{11}
+	return file_hostsync_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PortRow) GetKey() uint32 {
@@ -1321,7 +1640,7 @@ type PairRow struct {
 
 func (x *PairRow) Reset() {
 	*x = PairRow{}
-	mi := &file_hostsync_proto_msgTypes[12]
+	mi := &file_hostsync_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1333,7 +1652,7 @@ func (x *PairRow) String() string {
 func (*PairRow) ProtoMessage() {}
 
 func (x *PairRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[12]
+	mi := &file_hostsync_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1346,7 +1665,7 @@ func (x *PairRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairRow.ProtoReflect.Descriptor instead.
 func (*PairRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{12}
+	return file_hostsync_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PairRow) GetMac() []byte {
@@ -1376,7 +1695,7 @@ type NetworkRow struct {
 
 func (x *NetworkRow) Reset() {
 	*x = NetworkRow{}
-	mi := &file_hostsync_proto_msgTypes[13]
+	mi := &file_hostsync_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +1707,7 @@ func (x *NetworkRow) String() string {
 func (*NetworkRow) ProtoMessage() {}
 
 func (x *NetworkRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[13]
+	mi := &file_hostsync_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1720,7 @@ func (x *NetworkRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkRow.ProtoReflect.Descriptor instead.
 func (*NetworkRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{13}
+	return file_hostsync_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *NetworkRow) GetKey() uint32 {
@@ -1451,7 +1770,7 @@ type RouterRow struct {
 
 func (x *RouterRow) Reset() {
 	*x = RouterRow{}
-	mi := &file_hostsync_proto_msgTypes[14]
+	mi := &file_hostsync_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1782,7 @@ func (x *RouterRow) String() string {
 func (*RouterRow) ProtoMessage() {}
 
 func (x *RouterRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[14]
+	mi := &file_hostsync_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1795,7 @@ func (x *RouterRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterRow.ProtoReflect.Descriptor instead.
 func (*RouterRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{14}
+	return file_hostsync_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RouterRow) GetKey() uint32 {
@@ -1520,13 +1839,16 @@ type FDBRow struct {
 	Gateway       string                 `protobuf:"bytes,9,opt,name=gateway,proto3" json:"gateway,omitempty"`
 	Drop          uint32                 `protobuf:"varint,10,opt,name=drop,proto3" json:"drop,omitempty"`
 	Project       string                 `protobuf:"bytes,11,opt,name=project,proto3" json:"project,omitempty"` // empty: the network's
+	Host          string                 `protobuf:"bytes,12,opt,name=host,proto3" json:"host,omitempty"`
+	Domain        uint32                 `protobuf:"varint,13,opt,name=domain,proto3" json:"domain,omitempty"` // of the router
+	Also          string                 `protobuf:"bytes,14,opt,name=also,proto3" json:"also,omitempty"`      // a second host that has it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FDBRow) Reset() {
 	*x = FDBRow{}
-	mi := &file_hostsync_proto_msgTypes[15]
+	mi := &file_hostsync_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +1860,7 @@ func (x *FDBRow) String() string {
 func (*FDBRow) ProtoMessage() {}
 
 func (x *FDBRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[15]
+	mi := &file_hostsync_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +1873,7 @@ func (x *FDBRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FDBRow.ProtoReflect.Descriptor instead.
 func (*FDBRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{15}
+	return file_hostsync_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FDBRow) GetNetwork() uint32 {
@@ -1631,6 +1953,287 @@ func (x *FDBRow) GetProject() string {
 	return ""
 }
 
+func (x *FDBRow) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *FDBRow) GetDomain() uint32 {
+	if x != nil {
+		return x.Domain
+	}
+	return 0
+}
+
+func (x *FDBRow) GetAlso() string {
+	if x != nil {
+		return x.Also
+	}
+	return ""
+}
+
+// A host of the site that is on the fabric.
+type HostRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // key
+	Addr          []byte                 `protobuf:"bytes,2,opt,name=addr,proto3" json:"addr,omitempty"`
+	Port          uint32                 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"` // UDP
+	Mtu           uint32                 `protobuf:"varint,4,opt,name=mtu,proto3" json:"mtu,omitempty"`   // bytes of an IP packet; 0: unknown
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostRow) Reset() {
+	*x = HostRow{}
+	mi := &file_hostsync_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostRow) ProtoMessage() {}
+
+func (x *HostRow) ProtoReflect() protoreflect.Message {
+	mi := &file_hostsync_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostRow.ProtoReflect.Descriptor instead.
+func (*HostRow) Descriptor() ([]byte, []int) {
+	return file_hostsync_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *HostRow) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *HostRow) GetAddr() []byte {
+	if x != nil {
+		return x.Addr
+	}
+	return nil
+}
+
+func (x *HostRow) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *HostRow) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
+// A host that takes a network's flooded frames.
+type MemberRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Network       uint32                 `protobuf:"varint,1,opt,name=network,proto3" json:"network,omitempty"` // key
+	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`        // key
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberRow) Reset() {
+	*x = MemberRow{}
+	mi := &file_hostsync_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberRow) ProtoMessage() {}
+
+func (x *MemberRow) ProtoReflect() protoreflect.Message {
+	mi := &file_hostsync_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberRow.ProtoReflect.Descriptor instead.
+func (*MemberRow) Descriptor() ([]byte, []int) {
+	return file_hostsync_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *MemberRow) GetNetwork() uint32 {
+	if x != nil {
+		return x.Network
+	}
+	return 0
+}
+
+func (x *MemberRow) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+// A host that may speak for a domain's routers.
+type SpeakerRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Domain        uint32                 `protobuf:"varint,1,opt,name=domain,proto3" json:"domain,omitempty"` // key
+	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`      // key
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpeakerRow) Reset() {
+	*x = SpeakerRow{}
+	mi := &file_hostsync_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpeakerRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpeakerRow) ProtoMessage() {}
+
+func (x *SpeakerRow) ProtoReflect() protoreflect.Message {
+	mi := &file_hostsync_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpeakerRow.ProtoReflect.Descriptor instead.
+func (*SpeakerRow) Descriptor() ([]byte, []int) {
+	return file_hostsync_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *SpeakerRow) GetDomain() uint32 {
+	if x != nil {
+		return x.Domain
+	}
+	return 0
+}
+
+func (x *SpeakerRow) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+// What a port of a host may send from that is not its own.
+type HostPairRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Network       uint32                 `protobuf:"varint,1,opt,name=network,proto3" json:"network,omitempty"` // key
+	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`        // key
+	Mac           []byte                 `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`          // key
+	Prefix        *Prefix                `protobuf:"bytes,4,opt,name=prefix,proto3" json:"prefix,omitempty"`    // key; without an address: the MAC itself
+	Port          uint32                 `protobuf:"varint,5,opt,name=port,proto3" json:"port,omitempty"`       // 0: nothing is learned of it
+	PortMac       []byte                 `protobuf:"bytes,6,opt,name=port_mac,json=portMac,proto3" json:"port_mac,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostPairRow) Reset() {
+	*x = HostPairRow{}
+	mi := &file_hostsync_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostPairRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostPairRow) ProtoMessage() {}
+
+func (x *HostPairRow) ProtoReflect() protoreflect.Message {
+	mi := &file_hostsync_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostPairRow.ProtoReflect.Descriptor instead.
+func (*HostPairRow) Descriptor() ([]byte, []int) {
+	return file_hostsync_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *HostPairRow) GetNetwork() uint32 {
+	if x != nil {
+		return x.Network
+	}
+	return 0
+}
+
+func (x *HostPairRow) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *HostPairRow) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
+func (x *HostPairRow) GetPrefix() *Prefix {
+	if x != nil {
+		return x.Prefix
+	}
+	return nil
+}
+
+func (x *HostPairRow) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *HostPairRow) GetPortMac() []byte {
+	if x != nil {
+		return x.PortMac
+	}
+	return nil
+}
+
 type NeighborRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Network       uint32                 `protobuf:"varint,1,opt,name=network,proto3" json:"network,omitempty"` // key
@@ -1642,7 +2245,7 @@ type NeighborRow struct {
 
 func (x *NeighborRow) Reset() {
 	*x = NeighborRow{}
-	mi := &file_hostsync_proto_msgTypes[16]
+	mi := &file_hostsync_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1654,7 +2257,7 @@ func (x *NeighborRow) String() string {
 func (*NeighborRow) ProtoMessage() {}
 
 func (x *NeighborRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[16]
+	mi := &file_hostsync_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1667,7 +2270,7 @@ func (x *NeighborRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NeighborRow.ProtoReflect.Descriptor instead.
 func (*NeighborRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{16}
+	return file_hostsync_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *NeighborRow) GetNetwork() uint32 {
@@ -1706,7 +2309,7 @@ type RouteRow struct {
 
 func (x *RouteRow) Reset() {
 	*x = RouteRow{}
-	mi := &file_hostsync_proto_msgTypes[17]
+	mi := &file_hostsync_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +2321,7 @@ func (x *RouteRow) String() string {
 func (*RouteRow) ProtoMessage() {}
 
 func (x *RouteRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[17]
+	mi := &file_hostsync_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +2334,7 @@ func (x *RouteRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteRow.ProtoReflect.Descriptor instead.
 func (*RouteRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{17}
+	return file_hostsync_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RouteRow) GetRouter() uint32 {
@@ -1795,7 +2398,7 @@ type HopsRow struct {
 
 func (x *HopsRow) Reset() {
 	*x = HopsRow{}
-	mi := &file_hostsync_proto_msgTypes[18]
+	mi := &file_hostsync_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1807,7 +2410,7 @@ func (x *HopsRow) String() string {
 func (*HopsRow) ProtoMessage() {}
 
 func (x *HopsRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[18]
+	mi := &file_hostsync_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1820,7 +2423,7 @@ func (x *HopsRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HopsRow.ProtoReflect.Descriptor instead.
 func (*HopsRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{18}
+	return file_hostsync_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *HopsRow) GetRouter() uint32 {
@@ -1855,7 +2458,7 @@ type HopRow struct {
 
 func (x *HopRow) Reset() {
 	*x = HopRow{}
-	mi := &file_hostsync_proto_msgTypes[19]
+	mi := &file_hostsync_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +2470,7 @@ func (x *HopRow) String() string {
 func (*HopRow) ProtoMessage() {}
 
 func (x *HopRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[19]
+	mi := &file_hostsync_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +2483,7 @@ func (x *HopRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HopRow.ProtoReflect.Descriptor instead.
 func (*HopRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{19}
+	return file_hostsync_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *HopRow) GetNetwork() uint32 {
@@ -1915,7 +2518,7 @@ type VNIRow struct {
 
 func (x *VNIRow) Reset() {
 	*x = VNIRow{}
-	mi := &file_hostsync_proto_msgTypes[20]
+	mi := &file_hostsync_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1927,7 +2530,7 @@ func (x *VNIRow) String() string {
 func (*VNIRow) ProtoMessage() {}
 
 func (x *VNIRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[20]
+	mi := &file_hostsync_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1940,7 +2543,7 @@ func (x *VNIRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VNIRow.ProtoReflect.Descriptor instead.
 func (*VNIRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{20}
+	return file_hostsync_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *VNIRow) GetTunnelIp() []byte {
@@ -1978,7 +2581,7 @@ type PeerRow struct {
 
 func (x *PeerRow) Reset() {
 	*x = PeerRow{}
-	mi := &file_hostsync_proto_msgTypes[21]
+	mi := &file_hostsync_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2593,7 @@ func (x *PeerRow) String() string {
 func (*PeerRow) ProtoMessage() {}
 
 func (x *PeerRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[21]
+	mi := &file_hostsync_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2606,7 @@ func (x *PeerRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerRow.ProtoReflect.Descriptor instead.
 func (*PeerRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{21}
+	return file_hostsync_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PeerRow) GetTunnelIp() []byte {
@@ -2062,7 +2665,7 @@ type GatewayRow struct {
 
 func (x *GatewayRow) Reset() {
 	*x = GatewayRow{}
-	mi := &file_hostsync_proto_msgTypes[22]
+	mi := &file_hostsync_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2074,7 +2677,7 @@ func (x *GatewayRow) String() string {
 func (*GatewayRow) ProtoMessage() {}
 
 func (x *GatewayRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[22]
+	mi := &file_hostsync_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2087,7 +2690,7 @@ func (x *GatewayRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayRow.ProtoReflect.Descriptor instead.
 func (*GatewayRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{22}
+	return file_hostsync_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GatewayRow) GetId() string {
@@ -2147,7 +2750,7 @@ type VLANRow struct {
 
 func (x *VLANRow) Reset() {
 	*x = VLANRow{}
-	mi := &file_hostsync_proto_msgTypes[23]
+	mi := &file_hostsync_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2159,7 +2762,7 @@ func (x *VLANRow) String() string {
 func (*VLANRow) ProtoMessage() {}
 
 func (x *VLANRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[23]
+	mi := &file_hostsync_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2172,7 +2775,7 @@ func (x *VLANRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VLANRow.ProtoReflect.Descriptor instead.
 func (*VLANRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{23}
+	return file_hostsync_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *VLANRow) GetInterface() string {
@@ -2237,7 +2840,7 @@ type UplinkRow struct {
 
 func (x *UplinkRow) Reset() {
 	*x = UplinkRow{}
-	mi := &file_hostsync_proto_msgTypes[24]
+	mi := &file_hostsync_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2249,7 +2852,7 @@ func (x *UplinkRow) String() string {
 func (*UplinkRow) ProtoMessage() {}
 
 func (x *UplinkRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[24]
+	mi := &file_hostsync_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2262,7 +2865,7 @@ func (x *UplinkRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UplinkRow.ProtoReflect.Descriptor instead.
 func (*UplinkRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{24}
+	return file_hostsync_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *UplinkRow) GetPort() string {
@@ -2310,7 +2913,7 @@ type UnderlayRouteRow struct {
 
 func (x *UnderlayRouteRow) Reset() {
 	*x = UnderlayRouteRow{}
-	mi := &file_hostsync_proto_msgTypes[25]
+	mi := &file_hostsync_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2322,7 +2925,7 @@ func (x *UnderlayRouteRow) String() string {
 func (*UnderlayRouteRow) ProtoMessage() {}
 
 func (x *UnderlayRouteRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[25]
+	mi := &file_hostsync_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2335,7 +2938,7 @@ func (x *UnderlayRouteRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnderlayRouteRow.ProtoReflect.Descriptor instead.
 func (*UnderlayRouteRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{25}
+	return file_hostsync_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *UnderlayRouteRow) GetPrefix() *Prefix {
@@ -2362,7 +2965,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_hostsync_proto_msgTypes[26]
+	mi := &file_hostsync_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2374,7 +2977,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[26]
+	mi := &file_hostsync_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2387,7 +2990,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{26}
+	return file_hostsync_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Prefix) GetAddr() []byte {
@@ -2408,21 +3011,42 @@ var File_hostsync_proto protoreflect.FileDescriptor
 
 const file_hostsync_proto_rawDesc = "" +
 	"\n" +
-	"\x0ehostsync.proto\x12\x14causeway.hostsync.v1\"\xbe\x01\n" +
+	"\x0ehostsync.proto\x12\x14causeway.hostsync.v1\"\xf0\x01\n" +
 	"\tFromAgent\x123\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1b.causeway.hostsync.v1.HelloH\x00R\x05hello\x126\n" +
 	"\x06report\x18\x02 \x01(\v2\x1c.causeway.hostsync.v1.ReportH\x00R\x06report\x129\n" +
-	"\x05probe\x18\x03 \x01(\v2!.causeway.hostsync.v1.ProbeResultH\x00R\x05probeB\t\n" +
-	"\amessage\"|\n" +
+	"\x05probe\x18\x03 \x01(\v2!.causeway.hostsync.v1.ProbeResultH\x00R\x05probe\x120\n" +
+	"\x04have\x18\x04 \x01(\v2\x1a.causeway.hostsync.v1.HaveH\x00R\x04haveB\t\n" +
+	"\amessage\"\xb1\x02\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12#\n" +
 	"\ragent_version\x18\x02 \x01(\tR\fagentVersion\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x16\n" +
-	"\x06probes\x18\x04 \x01(\bR\x06probes\"\x7f\n" +
+	"\x06probes\x18\x04 \x01(\bR\x06probes\x12\x16\n" +
+	"\x06groups\x18\x06 \x01(\bR\x06groups\x12\x16\n" +
+	"\x06digest\x18\x05 \x01(\fR\x06digest\x12\x16\n" +
+	"\x06fabric\x18\a \x01(\bR\x06fabric\x12\x1f\n" +
+	"\vfabric_addr\x18\b \x01(\fR\n" +
+	"fabricAddr\x12\x1f\n" +
+	"\vfabric_port\x18\t \x01(\rR\n" +
+	"fabricPort\x12)\n" +
+	"\x10gateway_priority\x18\n" +
+	" \x01(\rR\x0fgatewayPriority\"A\n" +
+	"\x04Have\x129\n" +
+	"\x06groups\x18\x01 \x03(\v2!.causeway.hostsync.v1.GroupDigestR\x06groups\"X\n" +
+	"\vGroupDigest\x121\n" +
+	"\x05group\x18\x01 \x01(\v2\x1b.causeway.hostsync.v1.GroupR\x05group\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\"A\n" +
+	"\x05Group\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\rR\x03key\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"\x9e\x01\n" +
 	"\x06Report\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x126\n" +
 	"\x05ports\x18\x02 \x03(\v2 .causeway.hostsync.v1.PortReportR\x05ports\x12!\n" +
-	"\funderlay_mtu\x18\x03 \x01(\rR\vunderlayMtu\"L\n" +
+	"\funderlay_mtu\x18\x03 \x01(\rR\vunderlayMtu\x12\x1d\n" +
+	"\n" +
+	"fabric_mtu\x18\x04 \x01(\rR\tfabricMtu\"L\n" +
 	"\n" +
 	"PortReport\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
@@ -2485,15 +3109,18 @@ const file_hostsync_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
 	"\x04what\x18\x03 \x01(\tR\x04what\x12\x10\n" +
 	"\x03mtu\x18\x04 \x01(\rR\x03mtu\x12\x14\n" +
-	"\x05count\x18\x05 \x01(\rR\x05count\"h\n" +
+	"\x05count\x18\x05 \x01(\rR\x05count\"\x94\x01\n" +
 	"\aWelcome\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12-\n" +
 	"\x12controller_version\x18\x02 \x01(\tR\x11controllerVersion\x12\x12\n" +
-	"\x04host\x18\x03 \x01(\tR\x04host\"\xf2\t\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\x12\x12\n" +
+	"\x04have\x18\x04 \x01(\bR\x04have\x12\x16\n" +
+	"\x06fabric\x18\x05 \x01(\bR\x06fabric\"\x90\x0e\n" +
 	"\x05Delta\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x12\n" +
 	"\x04full\x18\x02 \x01(\bR\x04full\x12\x12\n" +
-	"\x04more\x18\x03 \x01(\bR\x04more\x123\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\x127\n" +
+	"\breplaced\x18\x04 \x03(\v2\x1b.causeway.hostsync.v1.GroupR\breplaced\x123\n" +
 	"\x05ports\x18\n" +
 	" \x03(\v2\x1d.causeway.hostsync.v1.PortRowR\x05ports\x12<\n" +
 	"\bnetworks\x18\v \x03(\v2 .causeway.hostsync.v1.NetworkRowR\bnetworks\x129\n" +
@@ -2505,7 +3132,12 @@ const file_hostsync_proto_rawDesc = "" +
 	"\x05peers\x18\x11 \x03(\v2\x1d.causeway.hostsync.v1.PeerRowR\x05peers\x12<\n" +
 	"\bgateways\x18\x12 \x03(\v2 .causeway.hostsync.v1.GatewayRowR\bgateways\x123\n" +
 	"\x05vlans\x18\x13 \x03(\v2\x1d.causeway.hostsync.v1.VLANRowR\x05vlans\x121\n" +
-	"\x04hops\x18\x14 \x03(\v2\x1d.causeway.hostsync.v1.HopsRowR\x04hops\x12\x1d\n" +
+	"\x04hops\x18\x14 \x03(\v2\x1d.causeway.hostsync.v1.HopsRowR\x04hops\x123\n" +
+	"\x05hosts\x18\x15 \x03(\v2\x1d.causeway.hostsync.v1.HostRowR\x05hosts\x129\n" +
+	"\amembers\x18\x16 \x03(\v2\x1f.causeway.hostsync.v1.MemberRowR\amembers\x12<\n" +
+	"\bspeakers\x18\x17 \x03(\v2 .causeway.hostsync.v1.SpeakerRowR\bspeakers\x12@\n" +
+	"\n" +
+	"host_pairs\x18\x18 \x03(\v2!.causeway.hostsync.v1.HostPairRowR\thostPairs\x12\x1d\n" +
 	"\n" +
 	"gone_ports\x18\x1e \x03(\rR\tgonePorts\x12#\n" +
 	"\rgone_networks\x18\x1f \x03(\rR\fgoneNetworks\x12!\n" +
@@ -2520,7 +3152,12 @@ const file_hostsync_proto_rawDesc = "" +
 	"\rgone_gateways\x18& \x03(\tR\fgoneGateways\x12<\n" +
 	"\n" +
 	"gone_vlans\x18' \x03(\v2\x1d.causeway.hostsync.v1.VLANRowR\tgoneVlans\x12:\n" +
-	"\tgone_hops\x18( \x03(\v2\x1d.causeway.hostsync.v1.HopsRowR\bgoneHops\"\x93\x02\n" +
+	"\tgone_hops\x18( \x03(\v2\x1d.causeway.hostsync.v1.HopsRowR\bgoneHops\x12\x1d\n" +
+	"\n" +
+	"gone_hosts\x18) \x03(\tR\tgoneHosts\x12B\n" +
+	"\fgone_members\x18* \x03(\v2\x1f.causeway.hostsync.v1.MemberRowR\vgoneMembers\x12E\n" +
+	"\rgone_speakers\x18+ \x03(\v2 .causeway.hostsync.v1.SpeakerRowR\fgoneSpeakers\x12I\n" +
+	"\x0fgone_host_pairs\x18, \x03(\v2!.causeway.hostsync.v1.HostPairRowR\rgoneHostPairs\"\x93\x02\n" +
 	"\aPortRow\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x18\n" +
@@ -2547,7 +3184,7 @@ const file_hostsync_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x18\n" +
-	"\aproject\x18\x04 \x01(\tR\aproject\"\xff\x01\n" +
+	"\aproject\x18\x04 \x01(\tR\aproject\"\xbf\x02\n" +
 	"\x06FDBRow\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\rR\anetwork\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\fR\x03mac\x12\x12\n" +
@@ -2560,7 +3197,29 @@ const file_hostsync_proto_rawDesc = "" +
 	"\agateway\x18\t \x01(\tR\agateway\x12\x12\n" +
 	"\x04drop\x18\n" +
 	" \x01(\rR\x04drop\x12\x18\n" +
-	"\aproject\x18\v \x01(\tR\aproject\"I\n" +
+	"\aproject\x18\v \x01(\tR\aproject\x12\x12\n" +
+	"\x04host\x18\f \x01(\tR\x04host\x12\x16\n" +
+	"\x06domain\x18\r \x01(\rR\x06domain\x12\x12\n" +
+	"\x04also\x18\x0e \x01(\tR\x04also\"W\n" +
+	"\aHostRow\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04addr\x18\x02 \x01(\fR\x04addr\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\x12\x10\n" +
+	"\x03mtu\x18\x04 \x01(\rR\x03mtu\"9\n" +
+	"\tMemberRow\x12\x18\n" +
+	"\anetwork\x18\x01 \x01(\rR\anetwork\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"8\n" +
+	"\n" +
+	"SpeakerRow\x12\x16\n" +
+	"\x06domain\x18\x01 \x01(\rR\x06domain\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\xb2\x01\n" +
+	"\vHostPairRow\x12\x18\n" +
+	"\anetwork\x18\x01 \x01(\rR\anetwork\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12\x10\n" +
+	"\x03mac\x18\x03 \x01(\fR\x03mac\x124\n" +
+	"\x06prefix\x18\x04 \x01(\v2\x1c.causeway.hostsync.v1.PrefixR\x06prefix\x12\x12\n" +
+	"\x04port\x18\x05 \x01(\rR\x04port\x12\x19\n" +
+	"\bport_mac\x18\x06 \x01(\fR\aportMac\"I\n" +
 	"\vNeighborRow\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\rR\anetwork\x12\x0e\n" +
 	"\x02ip\x18\x02 \x01(\fR\x02ip\x12\x10\n" +
@@ -2636,83 +3295,102 @@ func file_hostsync_proto_rawDescGZIP() []byte {
 }
 
 var file_hostsync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_hostsync_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_hostsync_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_hostsync_proto_goTypes = []any{
 	(ProbeResult_Code)(0),    // 0: causeway.hostsync.v1.ProbeResult.Code
 	(*FromAgent)(nil),        // 1: causeway.hostsync.v1.FromAgent
 	(*Hello)(nil),            // 2: causeway.hostsync.v1.Hello
-	(*Report)(nil),           // 3: causeway.hostsync.v1.Report
-	(*PortReport)(nil),       // 4: causeway.hostsync.v1.PortReport
-	(*FromController)(nil),   // 5: causeway.hostsync.v1.FromController
-	(*Probe)(nil),            // 6: causeway.hostsync.v1.Probe
-	(*ProbeResult)(nil),      // 7: causeway.hostsync.v1.ProbeResult
-	(*PathState)(nil),        // 8: causeway.hostsync.v1.PathState
-	(*ProbeError)(nil),       // 9: causeway.hostsync.v1.ProbeError
-	(*Welcome)(nil),          // 10: causeway.hostsync.v1.Welcome
-	(*Delta)(nil),            // 11: causeway.hostsync.v1.Delta
-	(*PortRow)(nil),          // 12: causeway.hostsync.v1.PortRow
-	(*PairRow)(nil),          // 13: causeway.hostsync.v1.PairRow
-	(*NetworkRow)(nil),       // 14: causeway.hostsync.v1.NetworkRow
-	(*RouterRow)(nil),        // 15: causeway.hostsync.v1.RouterRow
-	(*FDBRow)(nil),           // 16: causeway.hostsync.v1.FDBRow
-	(*NeighborRow)(nil),      // 17: causeway.hostsync.v1.NeighborRow
-	(*RouteRow)(nil),         // 18: causeway.hostsync.v1.RouteRow
-	(*HopsRow)(nil),          // 19: causeway.hostsync.v1.HopsRow
-	(*HopRow)(nil),           // 20: causeway.hostsync.v1.HopRow
-	(*VNIRow)(nil),           // 21: causeway.hostsync.v1.VNIRow
-	(*PeerRow)(nil),          // 22: causeway.hostsync.v1.PeerRow
-	(*GatewayRow)(nil),       // 23: causeway.hostsync.v1.GatewayRow
-	(*VLANRow)(nil),          // 24: causeway.hostsync.v1.VLANRow
-	(*UplinkRow)(nil),        // 25: causeway.hostsync.v1.UplinkRow
-	(*UnderlayRouteRow)(nil), // 26: causeway.hostsync.v1.UnderlayRouteRow
-	(*Prefix)(nil),           // 27: causeway.hostsync.v1.Prefix
+	(*Have)(nil),             // 3: causeway.hostsync.v1.Have
+	(*GroupDigest)(nil),      // 4: causeway.hostsync.v1.GroupDigest
+	(*Group)(nil),            // 5: causeway.hostsync.v1.Group
+	(*Report)(nil),           // 6: causeway.hostsync.v1.Report
+	(*PortReport)(nil),       // 7: causeway.hostsync.v1.PortReport
+	(*FromController)(nil),   // 8: causeway.hostsync.v1.FromController
+	(*Probe)(nil),            // 9: causeway.hostsync.v1.Probe
+	(*ProbeResult)(nil),      // 10: causeway.hostsync.v1.ProbeResult
+	(*PathState)(nil),        // 11: causeway.hostsync.v1.PathState
+	(*ProbeError)(nil),       // 12: causeway.hostsync.v1.ProbeError
+	(*Welcome)(nil),          // 13: causeway.hostsync.v1.Welcome
+	(*Delta)(nil),            // 14: causeway.hostsync.v1.Delta
+	(*PortRow)(nil),          // 15: causeway.hostsync.v1.PortRow
+	(*PairRow)(nil),          // 16: causeway.hostsync.v1.PairRow
+	(*NetworkRow)(nil),       // 17: causeway.hostsync.v1.NetworkRow
+	(*RouterRow)(nil),        // 18: causeway.hostsync.v1.RouterRow
+	(*FDBRow)(nil),           // 19: causeway.hostsync.v1.FDBRow
+	(*HostRow)(nil),          // 20: causeway.hostsync.v1.HostRow
+	(*MemberRow)(nil),        // 21: causeway.hostsync.v1.MemberRow
+	(*SpeakerRow)(nil),       // 22: causeway.hostsync.v1.SpeakerRow
+	(*HostPairRow)(nil),      // 23: causeway.hostsync.v1.HostPairRow
+	(*NeighborRow)(nil),      // 24: causeway.hostsync.v1.NeighborRow
+	(*RouteRow)(nil),         // 25: causeway.hostsync.v1.RouteRow
+	(*HopsRow)(nil),          // 26: causeway.hostsync.v1.HopsRow
+	(*HopRow)(nil),           // 27: causeway.hostsync.v1.HopRow
+	(*VNIRow)(nil),           // 28: causeway.hostsync.v1.VNIRow
+	(*PeerRow)(nil),          // 29: causeway.hostsync.v1.PeerRow
+	(*GatewayRow)(nil),       // 30: causeway.hostsync.v1.GatewayRow
+	(*VLANRow)(nil),          // 31: causeway.hostsync.v1.VLANRow
+	(*UplinkRow)(nil),        // 32: causeway.hostsync.v1.UplinkRow
+	(*UnderlayRouteRow)(nil), // 33: causeway.hostsync.v1.UnderlayRouteRow
+	(*Prefix)(nil),           // 34: causeway.hostsync.v1.Prefix
 }
 var file_hostsync_proto_depIdxs = []int32{
 	2,  // 0: causeway.hostsync.v1.FromAgent.hello:type_name -> causeway.hostsync.v1.Hello
-	3,  // 1: causeway.hostsync.v1.FromAgent.report:type_name -> causeway.hostsync.v1.Report
-	7,  // 2: causeway.hostsync.v1.FromAgent.probe:type_name -> causeway.hostsync.v1.ProbeResult
-	4,  // 3: causeway.hostsync.v1.Report.ports:type_name -> causeway.hostsync.v1.PortReport
-	10, // 4: causeway.hostsync.v1.FromController.welcome:type_name -> causeway.hostsync.v1.Welcome
-	11, // 5: causeway.hostsync.v1.FromController.delta:type_name -> causeway.hostsync.v1.Delta
-	6,  // 6: causeway.hostsync.v1.FromController.probe:type_name -> causeway.hostsync.v1.Probe
-	0,  // 7: causeway.hostsync.v1.ProbeResult.code:type_name -> causeway.hostsync.v1.ProbeResult.Code
-	9,  // 8: causeway.hostsync.v1.ProbeResult.errors:type_name -> causeway.hostsync.v1.ProbeError
-	8,  // 9: causeway.hostsync.v1.ProbeResult.paths:type_name -> causeway.hostsync.v1.PathState
-	12, // 10: causeway.hostsync.v1.Delta.ports:type_name -> causeway.hostsync.v1.PortRow
-	14, // 11: causeway.hostsync.v1.Delta.networks:type_name -> causeway.hostsync.v1.NetworkRow
-	15, // 12: causeway.hostsync.v1.Delta.routers:type_name -> causeway.hostsync.v1.RouterRow
-	16, // 13: causeway.hostsync.v1.Delta.fdb:type_name -> causeway.hostsync.v1.FDBRow
-	17, // 14: causeway.hostsync.v1.Delta.neighbors:type_name -> causeway.hostsync.v1.NeighborRow
-	18, // 15: causeway.hostsync.v1.Delta.routes:type_name -> causeway.hostsync.v1.RouteRow
-	21, // 16: causeway.hostsync.v1.Delta.vnis:type_name -> causeway.hostsync.v1.VNIRow
-	22, // 17: causeway.hostsync.v1.Delta.peers:type_name -> causeway.hostsync.v1.PeerRow
-	23, // 18: causeway.hostsync.v1.Delta.gateways:type_name -> causeway.hostsync.v1.GatewayRow
-	24, // 19: causeway.hostsync.v1.Delta.vlans:type_name -> causeway.hostsync.v1.VLANRow
-	19, // 20: causeway.hostsync.v1.Delta.hops:type_name -> causeway.hostsync.v1.HopsRow
-	16, // 21: causeway.hostsync.v1.Delta.gone_fdb:type_name -> causeway.hostsync.v1.FDBRow
-	17, // 22: causeway.hostsync.v1.Delta.gone_neighbors:type_name -> causeway.hostsync.v1.NeighborRow
-	18, // 23: causeway.hostsync.v1.Delta.gone_routes:type_name -> causeway.hostsync.v1.RouteRow
-	21, // 24: causeway.hostsync.v1.Delta.gone_vnis:type_name -> causeway.hostsync.v1.VNIRow
-	22, // 25: causeway.hostsync.v1.Delta.gone_peers:type_name -> causeway.hostsync.v1.PeerRow
-	24, // 26: causeway.hostsync.v1.Delta.gone_vlans:type_name -> causeway.hostsync.v1.VLANRow
-	19, // 27: causeway.hostsync.v1.Delta.gone_hops:type_name -> causeway.hostsync.v1.HopsRow
-	13, // 28: causeway.hostsync.v1.PortRow.pairs:type_name -> causeway.hostsync.v1.PairRow
-	27, // 29: causeway.hostsync.v1.PairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	27, // 30: causeway.hostsync.v1.RouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	27, // 31: causeway.hostsync.v1.HopsRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	20, // 32: causeway.hostsync.v1.HopsRow.hops:type_name -> causeway.hostsync.v1.HopRow
-	25, // 33: causeway.hostsync.v1.GatewayRow.uplinks:type_name -> causeway.hostsync.v1.UplinkRow
-	26, // 34: causeway.hostsync.v1.GatewayRow.routes:type_name -> causeway.hostsync.v1.UnderlayRouteRow
-	27, // 35: causeway.hostsync.v1.VLANRow.prefixes:type_name -> causeway.hostsync.v1.Prefix
-	27, // 36: causeway.hostsync.v1.UplinkRow.addr:type_name -> causeway.hostsync.v1.Prefix
-	27, // 37: causeway.hostsync.v1.UnderlayRouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	1,  // 38: causeway.hostsync.v1.HostSync.Connect:input_type -> causeway.hostsync.v1.FromAgent
-	5,  // 39: causeway.hostsync.v1.HostSync.Connect:output_type -> causeway.hostsync.v1.FromController
-	39, // [39:40] is the sub-list for method output_type
-	38, // [38:39] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	6,  // 1: causeway.hostsync.v1.FromAgent.report:type_name -> causeway.hostsync.v1.Report
+	10, // 2: causeway.hostsync.v1.FromAgent.probe:type_name -> causeway.hostsync.v1.ProbeResult
+	3,  // 3: causeway.hostsync.v1.FromAgent.have:type_name -> causeway.hostsync.v1.Have
+	4,  // 4: causeway.hostsync.v1.Have.groups:type_name -> causeway.hostsync.v1.GroupDigest
+	5,  // 5: causeway.hostsync.v1.GroupDigest.group:type_name -> causeway.hostsync.v1.Group
+	7,  // 6: causeway.hostsync.v1.Report.ports:type_name -> causeway.hostsync.v1.PortReport
+	13, // 7: causeway.hostsync.v1.FromController.welcome:type_name -> causeway.hostsync.v1.Welcome
+	14, // 8: causeway.hostsync.v1.FromController.delta:type_name -> causeway.hostsync.v1.Delta
+	9,  // 9: causeway.hostsync.v1.FromController.probe:type_name -> causeway.hostsync.v1.Probe
+	0,  // 10: causeway.hostsync.v1.ProbeResult.code:type_name -> causeway.hostsync.v1.ProbeResult.Code
+	12, // 11: causeway.hostsync.v1.ProbeResult.errors:type_name -> causeway.hostsync.v1.ProbeError
+	11, // 12: causeway.hostsync.v1.ProbeResult.paths:type_name -> causeway.hostsync.v1.PathState
+	5,  // 13: causeway.hostsync.v1.Delta.replaced:type_name -> causeway.hostsync.v1.Group
+	15, // 14: causeway.hostsync.v1.Delta.ports:type_name -> causeway.hostsync.v1.PortRow
+	17, // 15: causeway.hostsync.v1.Delta.networks:type_name -> causeway.hostsync.v1.NetworkRow
+	18, // 16: causeway.hostsync.v1.Delta.routers:type_name -> causeway.hostsync.v1.RouterRow
+	19, // 17: causeway.hostsync.v1.Delta.fdb:type_name -> causeway.hostsync.v1.FDBRow
+	24, // 18: causeway.hostsync.v1.Delta.neighbors:type_name -> causeway.hostsync.v1.NeighborRow
+	25, // 19: causeway.hostsync.v1.Delta.routes:type_name -> causeway.hostsync.v1.RouteRow
+	28, // 20: causeway.hostsync.v1.Delta.vnis:type_name -> causeway.hostsync.v1.VNIRow
+	29, // 21: causeway.hostsync.v1.Delta.peers:type_name -> causeway.hostsync.v1.PeerRow
+	30, // 22: causeway.hostsync.v1.Delta.gateways:type_name -> causeway.hostsync.v1.GatewayRow
+	31, // 23: causeway.hostsync.v1.Delta.vlans:type_name -> causeway.hostsync.v1.VLANRow
+	26, // 24: causeway.hostsync.v1.Delta.hops:type_name -> causeway.hostsync.v1.HopsRow
+	20, // 25: causeway.hostsync.v1.Delta.hosts:type_name -> causeway.hostsync.v1.HostRow
+	21, // 26: causeway.hostsync.v1.Delta.members:type_name -> causeway.hostsync.v1.MemberRow
+	22, // 27: causeway.hostsync.v1.Delta.speakers:type_name -> causeway.hostsync.v1.SpeakerRow
+	23, // 28: causeway.hostsync.v1.Delta.host_pairs:type_name -> causeway.hostsync.v1.HostPairRow
+	19, // 29: causeway.hostsync.v1.Delta.gone_fdb:type_name -> causeway.hostsync.v1.FDBRow
+	24, // 30: causeway.hostsync.v1.Delta.gone_neighbors:type_name -> causeway.hostsync.v1.NeighborRow
+	25, // 31: causeway.hostsync.v1.Delta.gone_routes:type_name -> causeway.hostsync.v1.RouteRow
+	28, // 32: causeway.hostsync.v1.Delta.gone_vnis:type_name -> causeway.hostsync.v1.VNIRow
+	29, // 33: causeway.hostsync.v1.Delta.gone_peers:type_name -> causeway.hostsync.v1.PeerRow
+	31, // 34: causeway.hostsync.v1.Delta.gone_vlans:type_name -> causeway.hostsync.v1.VLANRow
+	26, // 35: causeway.hostsync.v1.Delta.gone_hops:type_name -> causeway.hostsync.v1.HopsRow
+	21, // 36: causeway.hostsync.v1.Delta.gone_members:type_name -> causeway.hostsync.v1.MemberRow
+	22, // 37: causeway.hostsync.v1.Delta.gone_speakers:type_name -> causeway.hostsync.v1.SpeakerRow
+	23, // 38: causeway.hostsync.v1.Delta.gone_host_pairs:type_name -> causeway.hostsync.v1.HostPairRow
+	16, // 39: causeway.hostsync.v1.PortRow.pairs:type_name -> causeway.hostsync.v1.PairRow
+	34, // 40: causeway.hostsync.v1.PairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	34, // 41: causeway.hostsync.v1.HostPairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	34, // 42: causeway.hostsync.v1.RouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	34, // 43: causeway.hostsync.v1.HopsRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	27, // 44: causeway.hostsync.v1.HopsRow.hops:type_name -> causeway.hostsync.v1.HopRow
+	32, // 45: causeway.hostsync.v1.GatewayRow.uplinks:type_name -> causeway.hostsync.v1.UplinkRow
+	33, // 46: causeway.hostsync.v1.GatewayRow.routes:type_name -> causeway.hostsync.v1.UnderlayRouteRow
+	34, // 47: causeway.hostsync.v1.VLANRow.prefixes:type_name -> causeway.hostsync.v1.Prefix
+	34, // 48: causeway.hostsync.v1.UplinkRow.addr:type_name -> causeway.hostsync.v1.Prefix
+	34, // 49: causeway.hostsync.v1.UnderlayRouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	1,  // 50: causeway.hostsync.v1.HostSync.Connect:input_type -> causeway.hostsync.v1.FromAgent
+	8,  // 51: causeway.hostsync.v1.HostSync.Connect:output_type -> causeway.hostsync.v1.FromController
+	51, // [51:52] is the sub-list for method output_type
+	50, // [50:51] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_hostsync_proto_init() }
@@ -2724,8 +3402,9 @@ func file_hostsync_proto_init() {
 		(*FromAgent_Hello)(nil),
 		(*FromAgent_Report)(nil),
 		(*FromAgent_Probe)(nil),
+		(*FromAgent_Have)(nil),
 	}
-	file_hostsync_proto_msgTypes[4].OneofWrappers = []any{
+	file_hostsync_proto_msgTypes[7].OneofWrappers = []any{
 		(*FromController_Welcome)(nil),
 		(*FromController_Delta)(nil),
 		(*FromController_Probe)(nil),
@@ -2737,7 +3416,7 @@ func file_hostsync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hostsync_proto_rawDesc), len(file_hostsync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   27,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -32,8 +32,9 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type HostSyncClient interface {
 	// Connect lasts as long as the agent runs. The agent says hello, the controller
-	// answers with welcome and from then on sends deltas, the first a full state;
-	// the agent reports. Which host it is follows from the connection.
+	// answers with welcome and from then on sends deltas, the first a full state, or
+	// one that leads from what the agent has; the agent reports. Which host it is
+	// follows from the connection.
 	Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[FromAgent, FromController], error)
 }
 
@@ -63,8 +64,9 @@ type HostSync_ConnectClient = grpc.BidiStreamingClient[FromAgent, FromController
 // for forward compatibility.
 type HostSyncServer interface {
 	// Connect lasts as long as the agent runs. The agent says hello, the controller
-	// answers with welcome and from then on sends deltas, the first a full state;
-	// the agent reports. Which host it is follows from the connection.
+	// answers with welcome and from then on sends deltas, the first a full state, or
+	// one that leads from what the agent has; the agent reports. Which host it is
+	// follows from the connection.
 	Connect(grpc.BidiStreamingServer[FromAgent, FromController]) error
 	mustEmbedUnimplementedHostSyncServer()
 }

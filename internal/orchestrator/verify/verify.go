@@ -179,6 +179,9 @@ func Run(ctx context.Context, p *peering.Peering, obs []observed.Site, st *plan.
 		order = order[:pairs]
 	}
 	r.all = len(order) + min(most, r.countNetworks(res.Pairs))
+	if err := r.settle(ctx, res.Pairs, order); err != nil {
+		return nil, err
+	}
 	if err := r.each(ctx, len(order), func(ctx context.Context, i int) error { return r.prove(ctx, &res.Pairs[order[i]]) }); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/causeway-net/causeway/internal/client"
@@ -25,9 +26,17 @@ type fakeSite struct {
 	holder func(networks []string, a netip.Addr) (*observed.Holder, error)
 	out    sites.Trace // of packets that its router makes
 	in     sites.Trace // of packets out of the tunnel
+	// settles is told of packets that are sent before any counts; nil: nobody is.
+	settles func()
 }
 
 func (f *fakeSite) Probe(_ context.Context, _ string, q probe.Question) (probe.Report, error) {
+	if q.Count == 1 && q.TimeoutMS == settleMS {
+		if f.settles != nil {
+			f.settles()
+		}
+		return probe.Report{}, errors.New("what becomes of it counts for nothing")
+	}
 	return f.probe(q)
 }
 
@@ -102,6 +111,26 @@ func TestAllPasses(t *testing.T) {
 	p, obs, st, all := world(9)
 	res := verify(t, p, obs, st, all)
 	if !res.Passes || len(res.Pairs) != 72 {
+		t.Errorf("%+v", res)
+	}
+}
+
+// Each site has what it was told before packets of others come that count.
+func TestSitesSettleFirst(t *testing.T) {
+	p, obs, st, all := world(3)
+	var settled atomic.Int32
+	for i := range 3 {
+		f := all[string(rune('a'+i))].(*fakeSite)
+		answer := f.probe
+		f.settles = func() { settled.Add(1) }
+		f.probe = func(q probe.Question) (probe.Report, error) {
+			if n := settled.Load(); n != 3 {
+				t.Errorf("%d of 3 sites have settled", n)
+			}
+			return answer(q)
+		}
+	}
+	if res := verify(t, p, obs, st, all); !res.Passes {
 		t.Errorf("%+v", res)
 	}
 }

@@ -21,6 +21,8 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -60,7 +62,7 @@ type server struct {
 	etcd   *etcdserver.EtcdServer
 	client *clientv3.Client
 	lock   *os.File
-	grpc   *grpc.Server
+	grpc   []*grpc.Server
 	serve  sync.WaitGroup
 	disk   *disk
 }
@@ -112,8 +114,13 @@ func startServer(ctx context.Context, opt Options) (_ *server, err error) {
 		opt.Logger.Warn("no room is kept back for a start on a full disk", "error", err)
 	}
 	if opt.ClientSocket != "" {
-		if err := sv.listen(opt.ClientSocket); err != nil {
+		if err := sv.listen(opt.ClientSocket, nil); err != nil {
 			return nil, err
+		}
+	}
+	if opt.ReadSocket {
+		if err := sv.listen(readSocket(opt.DataDir), readsAlone, grpc.ChainStreamInterceptor(noStreams)); err != nil {
+			opt.Logger.Warn("the state cannot be exported while this process runs", "error", err)
 		}
 	}
 	return sv, nil
@@ -244,7 +251,7 @@ func (sv *server) ready(ctx context.Context) error {
 }
 
 // listen answers other clients at a unix socket that only this user may open.
-func (sv *server) listen(path string) error {
+func (sv *server) listen(path string, which grpc.UnaryServerInterceptor, more ...grpc.ServerOption) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("listen at %s: %w", path, err)
 	}
@@ -260,9 +267,25 @@ func (sv *server) listen(path string) error {
 		_ = l.Close()
 		return fmt.Errorf("listen at %s: %w", path, err)
 	}
-	sv.grpc = v3rpc.Server(sv.etcd, nil, nil)
-	sv.serve.Go(func() { _ = sv.grpc.Serve(l) }) // ends with Stop
+	g := v3rpc.Server(sv.etcd, nil, which, more...)
+	sv.grpc = append(sv.grpc, g)
+	sv.serve.Go(func() { _ = g.Serve(l) }) // ends with Stop
 	return nil
+}
+
+// readSocket is where the etcd of a data directory answers reads; see Options.ReadSocket.
+func readSocket(dir string) string { return filepath.Join(dir, "read.sock") }
+
+// readsAlone lets reads of keys through and nothing else.
+func readsAlone(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if info.FullMethod != "/etcdserverpb.KV/Range" {
+		return nil, status.Error(codes.PermissionDenied, "this socket is for reading keys alone")
+	}
+	return handler(ctx, req)
+}
+
+func noStreams(any, grpc.ServerStream, *grpc.StreamServerInfo, grpc.StreamHandler) error {
+	return status.Error(codes.PermissionDenied, "this socket is for reading keys alone")
 }
 
 func (sv *server) stop() error {
@@ -272,10 +295,10 @@ func (sv *server) stop() error {
 			err = fmt.Errorf("close the etcd client: %w", cerr)
 		}
 	}
-	if sv.grpc != nil {
-		sv.grpc.Stop()
-		sv.serve.Wait()
+	for _, g := range sv.grpc {
+		g.Stop()
 	}
+	sv.serve.Wait()
 	if sv.etcd != nil {
 		sv.etcd.Stop()
 		if sv.disk.lent.Load() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/causeway-net/causeway/internal/store"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -82,6 +83,8 @@ func (s *Store) readFormat(ctx context.Context) (format int, rev int64, err erro
 func formatKnown(text string, newest int) (int, error) {
 	n, err := strconv.Atoi(text)
 	switch {
+	case strings.HasPrefix(text, importing):
+		return 0, errImporting
 	case err != nil || n < 1:
 		return 0, fmt.Errorf("the state's format %q is not a number: is this Causeway's data?", text)
 	case n > newest:

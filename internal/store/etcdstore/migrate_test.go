@@ -205,6 +205,53 @@ func TestFirstRelease(t *testing.T) {
 	}
 }
 
+// TestPortsOfNetworks: the entries that named a network's ports stay until no older
+// controller writes any more, and its ports are found without them.
+func TestPortsOfNetworks(t *testing.T) {
+	dir, _ := firstRelease(t)
+	all := site.Migrations()
+	s := openAt(t, Options{DataDir: dir, Migrations: all[:3]})
+	if !named(t, s) {
+		t.Error("there are no such entries, but older controllers could write a moment ago")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openAt(t, Options{DataDir: dir, Migrations: all})
+	if named(t, s) {
+		t.Error("there are such entries still")
+	}
+	v, err := s.View(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[model.NetworkID][]string{}
+	for p := range store.All(v, store.Ports) { // in order of id
+		want[p.NetworkID] = append(want[p.NetworkID], string(p.ID))
+	}
+	if len(want) == 0 {
+		t.Fatal("there are no ports")
+	}
+	for n := range store.All(v, store.Networks) {
+		if have := site.PortsOf(v, n.ID); !slices.Equal(have, want[n.ID]) {
+			t.Errorf("network %s has the ports %v, not %v", n.ID, have, want[n.ID])
+		}
+	}
+}
+
+// named tells whether some network's port has an entry of older formats.
+func named(t *testing.T, s *Store) bool {
+	t.Helper()
+	v, err := s.View(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range v.Scan("port-of-network", "") {
+		return true
+	}
+	return false
+}
+
 // A migration that is killed anywhere comes to the same end when it runs again.
 func TestMigrationKilled(t *testing.T) {
 	dir, _ := firstRelease(t)

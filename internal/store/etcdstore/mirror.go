@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"sync"
 
 	"github.com/causeway-net/causeway/internal/store"
@@ -13,12 +12,15 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// mirror is the state in memory. One goroutine (feed.go) writes it.
+// mirror is the state in memory. The watch writes it (feed.go), and who has committed the
+// next revision.
 type mirror struct {
 	keys   keys
 	buffer int // of each watcher
 
-	// tree belongs to the writing goroutine; what others see are copies.
+	// writing is held by who changes the state, before mu.
+	writing sync.Mutex
+	// tree belongs to who writes; what others see are copies.
 	tree *master
 
 	mu      sync.Mutex
@@ -119,13 +121,25 @@ func (m *mirror) expect(mark string, writes *btree.Map[string, *write]) {
 	m.expected[mark] = &expectation{writes: writes}
 }
 
-// committed says at what revision the transaction will come by, if it has not yet.
+// committed says at what revision the transaction was committed. If the mirror has all
+// that was before, it takes what was written at once: the watch would bring just that, a
+// few goroutines later, and whoever asked for the write waits for it.
 func (m *mirror) committed(mark string, rev int64) {
+	m.writing.Lock()
+	defer m.writing.Unlock()
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if e := m.expected[mark]; e != nil {
+	e := m.expected[mark]
+	next := e != nil && m.err == nil && m.cur.rev+1 == rev
+	if e != nil {
 		e.rev = rev
 		m.forget()
+	}
+	if next {
+		delete(m.expected, mark)
+	}
+	m.mu.Unlock()
+	if next {
+		m.take(rev, e.changes(rev))
 	}
 }
 
@@ -171,7 +185,7 @@ func (x *expectation) item(rel string, kv *mvccpb.KeyValue) (*item, string) {
 	return &item{rev: kv.ModRevision, what: w.item.what}, w.key
 }
 
-// load replaces everything by a listing. Feeds break: what happened in between
+// load replaces everything by a listing, unless the mirror is beyond it. Feeds break: what happened in between
 // is not known change by change.
 func (m *mirror) load(kvs []*mvccpb.KeyValue, rev int64) error {
 	t, known := new(master), texts{}
@@ -183,12 +197,20 @@ func (m *mirror) load(kvs []*mvccpb.KeyValue, rev int64) error {
 		}
 		if it != nil {
 			name, key := familyOf(rel)
-			t.write(name).Set(strings.Clone(key), it)
+			known.ids(it)
+			t.write(name).Set(ownID(it.what, key), it)
 		}
 	}
-	m.tree = t
+	m.writing.Lock()
+	defer m.writing.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.err == nil && m.cur.rev > rev {
+		// Since the listing the mirror has come to its revision, with all that was before, and
+		// further: what it has is true and newer.
+		return nil
+	}
+	m.tree = t
 	m.err = nil
 	m.cur = &snapshot{rev: rev, tree: m.tree.copy()}
 	m.forget()
@@ -197,13 +219,38 @@ func (m *mirror) load(kvs []*mvccpb.KeyValue, rev int64) error {
 	return nil
 }
 
+// keyChange is what becomes of a key of a family: without an item it is deleted.
+type keyChange struct {
+	family, key string
+	it          *item
+}
+
+// changes are those of the transaction, once it is committed.
+func (x *expectation) changes(rev int64) []keyChange {
+	puts := make([]keyChange, 0, x.writes.Len())
+	x.writes.Scan(func(rel string, w *write) bool {
+		if w == nil { // a mark of deletions
+			return true
+		}
+		var p keyChange
+		p.family, p.key = familyOf(rel)
+		if w.item != nil {
+			p.key, p.it = w.key, &item{rev: rev, what: w.item.what}
+		}
+		puts = append(puts, p)
+		return true
+	})
+	return puts
+}
+
 // apply takes the events of one revision.
 func (m *mirror) apply(rev int64, events []*clientv3.Event) error {
-	type put struct {
-		family, key string
-		it          *item
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	if m.revision() >= rev {
+		return nil // taken when it was committed
 	}
-	puts := make([]put, 0, len(events))
+	puts := make([]keyChange, 0, len(events))
 	own := m.ours(events)
 	for _, e := range events {
 		rel := m.keys.rel(string(e.Kv.Key))
@@ -211,7 +258,7 @@ func (m *mirror) apply(rev int64, events []*clientv3.Event) error {
 			m.yielded(string(e.Kv.Value))
 			continue
 		}
-		var p put
+		var p keyChange
 		p.family, p.key = familyOf(rel)
 		if e.Type == clientv3.EventTypePut {
 			var key string
@@ -223,15 +270,27 @@ func (m *mirror) apply(rev int64, events []*clientv3.Event) error {
 				if p.it, err = decode(rel, e.Kv, canonical); err != nil {
 					return err
 				}
-				key = strings.Clone(p.key)
+				if p.it == nil {
+					continue
+				}
+				key = ownID(p.it.what, p.key)
 			}
 			p.key = key
-			if p.it == nil {
-				continue
-			}
 		}
 		puts = append(puts, p)
 	}
+	m.take(rev, puts)
+	return nil
+}
+
+func (m *mirror) revision() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.cur.rev
+}
+
+// take changes the state and tells everybody. It is called by who writes.
+func (m *mirror) take(rev int64, puts []keyChange) {
 	var changes []store.Change
 	changed := false
 	for _, p := range puts {
@@ -268,7 +327,7 @@ func (m *mirror) apply(rev int64, events []*clientv3.Event) error {
 		// The tree is as it was: the copy that readers have stays true.
 		m.cur = &snapshot{rev: rev, tree: m.cur.tree}
 		m.wakeWaiters()
-		return nil
+		return
 	}
 	m.cur = &snapshot{rev: rev, tree: m.tree.copy()}
 	b := store.Batch{Revision: rev, Changes: changes, Snapshot: m.cur}
@@ -282,7 +341,6 @@ func (m *mirror) apply(rev int64, events []*clientv3.Event) error {
 	}
 	// Last: whoever got a view finds all batches up to it in its feed.
 	m.wakeWaiters()
-	return nil
 }
 
 func (m *mirror) wakeWaiters() {

@@ -41,6 +41,10 @@ type Options struct {
 	// process also answers other clients, which must be of the same user or
 	// root; empty: none.
 	ClientSocket string
+	// ReadSocket says that the etcd inside this process answers reads at a unix socket in
+	// DataDir, which must be of the same user or root: OpenExporter reads there what another
+	// process has.
+	ReadSocket bool
 	// QuotaBytes bounds the database of the etcd inside this process (default
 	// 2 GiB). Beyond it only transactions that delete a resource, or do nothing but
 	// delete, go through.

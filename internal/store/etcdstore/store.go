@@ -22,6 +22,7 @@ type Store struct {
 	server *server // nil beside a cluster
 
 	formatRev int64 // ModRevision of the format's key
+	listPage  int64 // keys of a page of a listing
 
 	mirror   *mirror
 	heads    heads
@@ -57,7 +58,7 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 	s := &Store{
 		opt: opt, log: opt.Logger, keys: keys{opt.Prefix},
 		lanes: semaphore.NewWeighted(maxConcurrentCommits),
-		bulks: newBulks(),
+		bulks: newBulks(), listPage: listPage,
 	}
 	s.mirror = newMirror(s.keys, opt.WatchBuffer, s.yielding.asked)
 	s.heads = heads{ask: s.askHead, run: s.spawn}

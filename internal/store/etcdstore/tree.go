@@ -12,7 +12,7 @@ import (
 )
 
 // item is a key's decoded value. Items never change once they are in a tree. There are
-// seven for each port, so they are as small as can be.
+// five for each port, so they are as small as can be.
 type item struct {
 	rev  int64 // ModRevision
 	what any   // a resource's store.Object, or an index entry's string
@@ -135,6 +135,15 @@ func share(o store.Object, same func(string) string) {
 	}
 }
 
+// ownID is the id of an object, or the key of an index entry, to be kept: the text of a port
+// itself, and of others a copy. What is given may be a part of a whole request.
+func ownID(o any, id string) string {
+	if p, ok := o.(*model.Port); ok && string(p.ID) == id {
+		return string(p.ID)
+	}
+	return strings.Clone(id)
+}
+
 // canonical is the copy of a text that others got since memory was last collected.
 func canonical(s string) string {
 	if s == "" {
@@ -144,12 +153,26 @@ func canonical(s string) string {
 }
 
 // texts gives one copy of each text for as long as it is there.
-type texts map[string]string
+type texts map[string]any
 
-func (t texts) same(s string) string {
-	if have, ok := t[s]; ok {
-		return have
+// ids gives a port's id and the entries that name the port one text.
+func (t texts) ids(it *item) {
+	switch x := it.what.(type) {
+	case string:
+		it.what = t.boxed(x)
+	case *model.Port:
+		x.ID = model.PortID(t.same(string(x.ID)))
 	}
-	t[s] = s
-	return s
+}
+
+func (t texts) same(s string) string { return t.boxed(s).(string) }
+
+// boxed is the text as an index entry has it.
+func (t texts) boxed(s string) any {
+	have, ok := t[s]
+	if !ok {
+		have = s
+		t[s] = have
+	}
+	return have
 }

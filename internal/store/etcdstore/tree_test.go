@@ -49,8 +49,13 @@ func TestSharedTexts(t *testing.T) {
 	ips := []model.AddrPair{{SubnetID: model.SubnetID(copyOf("subnet")), IP: netip.MustParseAddr("10.0.0.1")}}
 	was := unsafe.StringData(string(ips[0].SubnetID))
 	for _, id := range []string{"a", "b"} {
-		p := &model.Port{ID: model.PortID(id), NetworkID: model.NetworkID(copyOf("network")), FixedIPs: ips}
-		if _, err := s.Update(t.Context(), func(tx store.Tx) error { store.Put(tx, store.Ports, id, p); return nil }); err != nil {
+		p := &model.Port{ID: model.PortID(copyOf(id)), NetworkID: model.NetworkID(copyOf("network")), FixedIPs: ips}
+		if _, err := s.Update(t.Context(), func(tx store.Tx) error {
+			store.Put(tx, store.Ports, id, p)
+			tx.SetIndex("port", id, id)
+			tx.SetIndex("also", id, id)
+			return nil
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -67,10 +72,24 @@ func TestSharedTexts(t *testing.T) {
 		if unsafe.StringData(string(a.NetworkID)) != unsafe.StringData(string(b.NetworkID)) || unsafe.StringData(string(a.FixedIPs[0].SubnetID)) != unsafe.StringData(string(b.FixedIPs[0].SubnetID)) {
 			t.Error("two ports have two copies of a network's or subnet's id")
 		}
+		for id, o := range v.List(store.Ports.Kind()) {
+			if unsafe.StringData(id) != unsafe.StringData(string(o.(*model.Port).ID)) {
+				t.Errorf("the key of port %s has a copy of its id", id)
+			}
+		}
 	}
 	same()
 	if err := s.reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	same()
+	v, err := s.View(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _ := v.Lookup("port", "a")
+	second, _ := v.Lookup("also", "a")
+	if id := string(store.Get(v, store.Ports, "a").ID); first != "a" || unsafe.StringData(first) != unsafe.StringData(id) || unsafe.StringData(second) != unsafe.StringData(id) {
+		t.Error("entries that name a port have copies of its id")
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/causeway-net/causeway/internal/model"
@@ -12,8 +13,8 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// longScan is the number of keys from which on a scan depends on the mark that
-// deletions leave in the family, instead of on each key.
+// longScan is the number of keys from which on a transaction's scans depend on the mark that
+// deletions leave in the family, instead of on each key: several scans together stay within a cluster's limit.
 const longScan = 64
 
 // tx is a transaction being built on a snapshot. One goroutine uses it.
@@ -172,8 +173,11 @@ type looked struct {
 // transaction depends on every key it saw, or, where those are many, on the mark
 // of deletions in the family.
 func (t *tx) depend(family string, r keyRange, seen []looked) {
+	if slices.Contains(t.ranges, r) {
+		return // of the same snapshot
+	}
 	t.ranges = append(t.ranges, r)
-	if len(seen) >= longScan {
+	if len(t.reads)+len(seen) >= longScan {
 		gone := goneKey(r.from)
 		t.ranges = append(t.ranges, keyRange{gone, gone + "\x00"})
 		return
@@ -203,8 +207,7 @@ func (t *tx) Put(kind store.Kind, id string, o store.Object) {
 		return
 	}
 	share(o, canonical)
-	// The id may be a part of a whole request's text, which the mirror must not keep.
-	t.writes.Set(objectKey(kind, id), &write{item: &item{what: o}, key: strings.Clone(id)})
+	t.writes.Set(objectKey(kind, id), &write{item: &item{what: o}, key: ownID(o, id)})
 }
 
 func describe(o store.Object) string {

@@ -1,0 +1,197 @@
+package controller
+
+import (
+	"context"
+	"time"
+
+	"github.com/causeway-net/causeway/internal/hoststate"
+	"github.com/causeway-net/causeway/internal/hostsync"
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/pause"
+	"github.com/causeway-net/causeway/internal/site"
+	"github.com/causeway-net/causeway/internal/store"
+)
+
+// Ports that move from host to host, stage by stage: model.Move. A stage ends when all hosts have applied it, as far as they
+// are there and keep up, and after some seconds in any case. hub.mu guards what is here.
+
+// moves are the ports on the move.
+type moves struct {
+	ports map[model.PortID]stage
+	begun chan struct{} // capacity 1
+	pace
+}
+
+// stage is one that a port's move is in.
+type stage struct {
+	move     model.Move
+	revision int64     // at which it is in the store, or a later one
+	seen     time.Time // by this process
+}
+
+// pace bounds how long a stage lasts.
+type pace struct {
+	wait   time.Duration // for hosts that have not applied it
+	attach time.Duration // until the new host has the interface, before frames go there
+	hold   time.Duration // after all send to the new place, until the former one goes: for a virtual machine that comes later
+}
+
+func newMoves() moves {
+	return moves{
+		ports: map[model.PortID]stage{}, begun: make(chan struct{}, 1),
+		pace: pace{wait: 5 * time.Second, attach: 10 * time.Second, hold: 5 * time.Second},
+	}
+}
+
+// readMoves takes the ports on the move from a snapshot. It needs mu.
+func (h *hub) readMoves(r store.Snapshot) {
+	clear(h.moves.ports)
+	for p := range store.All(r, store.Ports) {
+		h.noteMove(p, r.Revision())
+	}
+}
+
+// noteMoves takes from a batch what has changed of them. It needs mu.
+func (h *hub) noteMoves(b store.Batch) {
+	for _, c := range b.Changes {
+		if c.Kind != store.Ports.Kind() {
+			continue
+		}
+		if p, ok := c.Object.(*model.Port); ok {
+			h.noteMove(p, b.Revision)
+		} else {
+			delete(h.moves.ports, model.PortID(c.ID))
+		}
+	}
+}
+
+func (h *hub) noteMove(p *model.Port, revision int64) {
+	if p.Move == nil {
+		delete(h.moves.ports, p.ID)
+		return
+	}
+	if s, ok := h.moves.ports[p.ID]; ok && s.move == *p.Move {
+		return
+	}
+	h.moves.ports[p.ID] = stage{*p.Move, revision, time.Now()}
+	select {
+	case h.moves.begun <- struct{}{}:
+	default:
+	}
+}
+
+// askAgain adds the rows of ports whose host has them, and whose state nobody knows: of one that was bound to another host, and is back
+// while its former host has it still. Its row does not change then; that the host gets it makes it say how the port is. It needs mu.
+func (h *hub) askAgain(b store.Batch, told map[model.HostName][]hostsync.Change) {
+	if b.Snapshot == nil {
+		return // nobody can tell whose state is known
+	}
+	for _, c := range b.Changes {
+		p, ok := c.Object.(*model.Port)
+		if !ok || c.Old == nil || h.hosts[p.HostID] == nil {
+			continue
+		}
+		if st := store.Get(b.Snapshot, store.PortStates, c.ID); st != nil && st.Host == p.HostID {
+			continue
+		}
+		g := hoststate.Group{Kind: hoststate.GroupHost}.At(p.HostID)
+		rows := h.compiler.Rows(g)
+		if rows == nil {
+			continue
+		}
+		if row, has := rows.Ports[p.Key]; has {
+			d := &hoststate.Delta{Set: hoststate.State{Ports: map[model.PortKey]hoststate.Port{p.Key: row}}}
+			told[p.HostID] = append(told[p.HostID], hostsync.Change{Group: g, Delta: d, Rows: rows.Len})
+		}
+	}
+}
+
+// advance brings moves on until ctx ends.
+func (h *hub) advance(ctx context.Context) error {
+	const least, most = 5 * time.Millisecond, 250 * time.Millisecond
+	for {
+		h.mu.Lock()
+		moved, any := h.moved, len(h.moves.ports) > 0
+		h.mu.Unlock()
+		if !any {
+			select {
+			case <-h.moves.begun:
+			case <-ctx.Done():
+				return nil
+			}
+			continue
+		}
+		if err := h.advanceAll(ctx); err != nil && ctx.Err() == nil {
+			h.log.Warn("ports that move did not go on; it is tried again", "error", err)
+		}
+		again := time.NewTimer(most)
+		select {
+		case <-moved:
+		case <-again.C:
+		case <-ctx.Done():
+		}
+		again.Stop()
+		if pause.For(ctx, least) != nil {
+			return nil
+		}
+	}
+}
+
+// advanceAll begins the next stage of each port whose stage has ended.
+func (h *hub) advanceAll(ctx context.Context) error {
+	snap, err := h.rules.View(ctx)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	h.mu.Lock()
+	applied, due, newest := h.keepUp(now), map[model.PortID]stage{}, int64(0)
+	for id, s := range h.moves.ports {
+		due[id] = s
+		newest = max(newest, s.revision)
+	}
+	pace := h.moves.pace
+	h.mu.Unlock()
+	for id, s := range due {
+		if !pace.over(snap, id, s, now, func() bool { return site.Passed(snap, s.revision, h.id, applied) }) {
+			continue
+		}
+		if err := h.rules.AdvanceMove(ctx, id, s.move); err != nil {
+			return err
+		}
+	}
+	return h.rules.VouchLive(ctx, h.id, newest, applied)
+}
+
+// over tells whether a stage has ended.
+func (p pace) over(r store.Reader, id model.PortID, s stage, now time.Time, passed func() bool) bool {
+	lasted := now.Sub(s.seen)
+	if lasted < p.wait && !passed() {
+		return false
+	}
+	switch s.move.Stage {
+	case model.MoveBoth:
+		st := store.Get(r, store.PortStates, string(id))
+		return lasted >= p.attach || st != nil && st.Host != s.move.Host && st.Status == model.PortActive
+	case model.MoveSwitched:
+		return lasted >= p.hold
+	}
+	return true
+}
+
+// keepUp is what each host of this controller has, and which do not keep up. It needs mu.
+func (h *hub) keepUp(now time.Time) map[model.HostName]site.Applied {
+	out := h.applied()
+	for name, host := range h.hosts {
+		if a := out[name]; host.acked < host.sent && now.Sub(host.heard) > h.moves.wait {
+			a.Late = true
+			out[name] = a
+		}
+	}
+	for name, x := range h.life.hosts {
+		if _, here := out[name]; !here && x.Controller == h.id && now.Sub(h.life.heard[name]) > h.moves.wait {
+			out[name] = site.Applied{Session: x.Session, Late: true}
+		}
+	}
+	return out
+}
