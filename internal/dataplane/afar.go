@@ -135,8 +135,13 @@ func (a *allowed) touch(d hoststate.Delta, t touched) {
 		if _, was := a.domain[k]; was || d.Set.FDB[k].Kind == hoststate.FDBRouter {
 			t.nets[k.Network] = true
 		}
-		e := d.Set.FDB[k]
-		if now := [2]model.HostName{e.Host, e.Also}; a.pairedHere[k.Network] > 0 && (e.Kind == hoststate.FDBRemote || a.ofRemote[k] != [2]model.HostName{}) && now != a.ofRemote[k] {
+		var now [2]model.HostName
+		if e := d.Set.FDB[k]; e.Kind == hoststate.FDBRemote {
+			now = [2]model.HostName{e.Host, e.Also}
+		}
+		was := a.ofRemote[k]
+		hosts := t.hosts[was[0]] || t.hosts[was[1]] || t.hosts[now[0]] || t.hosts[now[1]]
+		if a.pairedHere[k.Network] > 0 && (now != was || hosts) {
 			t.nets[k.Network] = true
 		}
 	}

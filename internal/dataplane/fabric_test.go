@@ -113,6 +113,10 @@ func TestFabricFollows(t *testing.T) {
 			if r.IntN(3) == 0 {
 				d.Set.Hosts = namedHosts(r, now, &m.env, d.Set.Hosts)
 			}
+			if r.IntN(2) == 0 {
+				// What env says of FDB entries may have changed: they are named as they are.
+				maps.Copy(d.Set.FDB, now.FDB)
+			}
 			m.update(t, d, now)
 			fresh := newInMemory(limits, m.env)
 			fresh.t.counters = m.t.counters

@@ -213,7 +213,13 @@ func TestUpdateEqualsSync(t *testing.T) {
 			}
 		}
 		if r.IntN(4) == 0 {
-			// A path changes: its FDB entries are named.
+			// A path changes, and others are forgotten: their FDB entries and hosts are named.
+			d.Set.Hosts = maps.Clone(d.Set.Hosts)
+			for name, h := range next.Hosts {
+				if _, known := env.PathMTU[h.Addr]; known {
+					d.Set.Hosts[name] = h
+				}
+			}
 			env.PathMTU = map[netip.Addr]int{netip.AddrFrom4([4]byte{10, 0, 0, byte(r.IntN(8))}): 1300}
 			for k, e := range next.FDB {
 				if e.Kind == hoststate.FDBRemote {
