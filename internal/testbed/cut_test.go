@@ -75,14 +75,14 @@ func TestSeveralControllers(t *testing.T) {
 	change(func() ([]Cut, error) { return l.Cut(t.Context(), "core", "a1") }, 1)
 	want("two ways cut", between(false, true, false))
 	status("two ways cut", false, 2)
-	change(func() ([]Cut, error) { return l.Cut(t.Context(), "a-c1", "") }, 6) // all but what is cut: two controllers, three members, two hosts
+	change(func() ([]Cut, error) { return l.Cut(t.Context(), "a-c1", "") }, 7) // all but what is cut: two controllers, three members, three hosts
 	want("a controller cut off", between(false, false, false))
 	if _, err := l.Client(t.Context(), "a-c1"); err != nil {
 		t.Errorf("the API of a controller that is cut off: %v", err)
 	}
 	change(func() ([]Cut, error) { return l.Heal(t.Context(), "a-c1", "a1") }, 1)
 	want("one way mended", between(false, true, false))
-	change(func() ([]Cut, error) { return l.Heal(t.Context(), "", "") }, 7)
+	change(func() ([]Cut, error) { return l.Heal(t.Context(), "", "") }, 8)
 	want("all mended", between(true, true, true))
 	status("all mended", true, 0)
 	if _, err := l.Cut(t.Context(), "a1", "nobody"); err == nil || !strings.Contains(err.Error(), "a-e3") {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -62,6 +63,10 @@ type Node struct {
 	// FabricAddress is that of one of the host's links, by which the other hosts of
 	// its site reach it. Each of several hosts has one.
 	FabricAddress netip.Addr `yaml:"fabric_address" json:"fabric_address,omitzero"`
+	// Gateway has the agent of the host say that the host may serve gateway devices; where no host of a site says so,
+	// each may. Those with the highest GatewayPriority, 1 to 255, are chosen first; 0: the agent's default.
+	Gateway         bool `yaml:"gateway" json:"gateway,omitempty"`
+	GatewayPriority int  `yaml:"gateway_priority" json:"gateway_priority,omitempty"`
 	// Sysctls of the node's network namespace: net.… = value.
 	Sysctls map[string]string `yaml:"sysctls" json:"sysctls,omitempty"`
 }
@@ -153,7 +158,7 @@ func keysOf(typ string) string {
 	case "Controller":
 		return "name, api"
 	case "Node":
-		return "name, tunnel_ip, fabric_address, sysctls"
+		return "name, tunnel_ip, fabric_address, gateway, gateway_priority, sysctls"
 	case "Link":
 		return "ends, mtu"
 	case "End":
@@ -243,6 +248,11 @@ func (f *File) validate() error {
 			}
 		}
 	}
+	for _, n := range f.Routers {
+		if n.Gateway || n.GatewayPriority != 0 {
+			c.addf("router %s: gateway and gateway_priority are for hosts", n.Name)
+		}
+	}
 	f.validateLinks(c, nodes)
 	for name, routes := range f.Routes {
 		if !nodes[name] {
@@ -280,6 +290,12 @@ func (f *File) validateSites(c *checks) {
 			}
 			tunnels[h.TunnelIP] = h.Name
 			f.validateFabric(c, s, h)
+			if h.GatewayPriority != 0 && !h.Gateway {
+				c.addf("host %s has a gateway_priority, and is no gateway: true", h.Name)
+			}
+			if h.GatewayPriority < 0 || h.GatewayPriority > math.MaxUint8 {
+				c.addf("host %s: gateway_priority %d is not in 1…%d", h.Name, h.GatewayPriority, math.MaxUint8)
+			}
 		}
 	}
 }

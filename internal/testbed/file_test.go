@@ -44,7 +44,7 @@ func TestParse(t *testing.T) {
 		{"empty", string(good), "", "the file is empty"},
 		{"no YAML", string(good), "lab: [", "did not find"},
 		{"two documents", "lab: two-sites", "lab: two-sites\n---\nlab: x", "only one YAML document"},
-		{"unknown key", "tunnel_ip: 200.200.0.1", "tunnelip: 200.200.0.1", `unknown key "tunnelip" in a node; it has name, tunnel_ip, fabric_address, sysctls`},
+		{"unknown key", "tunnel_ip: 200.200.0.1", "tunnelip: 200.200.0.1", `unknown key "tunnelip" in a node; it has name, tunnel_ip, fabric_address, gateway, gateway_priority, sysctls`},
 		{"unknown key of the lab", "routers:", "router:", `unknown key "router" in a file; it has lab, sites`},
 		{"lab's name", "lab: two-sites", "lab: Two Sites", `lab "Two Sites": a name has`},
 		{"long name", "name: core", "name: a-name-of-more-than-twenty", "a name has 1 to 20"},
@@ -87,6 +87,11 @@ func TestParseManyHosts(t *testing.T) {
 		{"        fabric_address: 172.16.12.2\n", "", "host a2 has no fabric_address, by which the other hosts of site site-a would reach it"},
 		{"fabric_address: 172.16.12.2", "fabric_address: 172.16.12.1", "host a2: no link of it has its fabric_address 172.16.12.1"},
 		{"fabric_address: 172.16.12.2", "fabric_address: 172.16.11.2", "host a2: no link of it has its fabric_address 172.16.11.2"},
+		{"gateway: true", "gateway: true\n        gateway_priority: 255", ""},
+		{"gateway: true", "gateway_priority: 7", "host gw-a has a gateway_priority, and is no gateway: true"},
+		{"gateway: true", "gateway: true\n        gateway_priority: 256", "host gw-a: gateway_priority 256 is not in 1…255"},
+		{"gateway: true", "gateway: true\n        gateway_priority: -1", "host gw-a: gateway_priority -1 is not in 1…255"},
+		{"name: core", "name: core\n    gateway: true", "router core: gateway and gateway_priority are for hosts"},
 	} {
 		text := strings.Replace(string(good), tc.from, tc.to, 1)
 		if _, err := Parse([]byte(text)); (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {

@@ -126,6 +126,12 @@ func (l *Lab) startAgent(s Site, h Node, more ...string) error {
 	if h.FabricAddress.IsValid() {
 		args = append(args, "--fabric-address", h.FabricAddress.String())
 	}
+	if h.Gateway {
+		args = append(args, "--gateway")
+	}
+	if h.GatewayPriority != 0 {
+		args = append(args, "--gateway-priority", strconv.Itoa(h.GatewayPriority))
+	}
 	if len(s.Hosts) > 1 || s.clustered() {
 		args = append(args, l.authority(s).flags("--", pki.Host, h.Name)...)
 	}

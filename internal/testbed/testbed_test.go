@@ -48,11 +48,11 @@ func playServer(kind string, args []string) error {
 		<-ctx.Done()
 		return nil
 	}
-	args = slices.DeleteFunc(args, func(a string) bool { return a == "--insecure-api" })
+	args = slices.DeleteFunc(args, func(a string) bool { return a == "--insecure-api" || a == "--gateway" })
 	fs := flag.NewFlagSet(kind, flag.ContinueOnError)
 	opts := map[string]*string{}
 	for _, n := range []string{"api-listen", "data-dir", "agent-socket", "metrics-listen", "underlay-mtu", "local-host", "controller", "pin-dir", "state-dir",
-		"etcd-endpoints", "agent-listen", "agent-tls-cert", "agent-tls-key", "agent-tls-ca", "fabric-address", "tls-cert", "tls-key", "tls-ca"} {
+		"etcd-endpoints", "agent-listen", "agent-tls-cert", "agent-tls-key", "agent-tls-ca", "fabric-address", "gateway-priority", "tls-cert", "tls-key", "tls-ca"} {
 		opts[n] = fs.String(n, "", "")
 	}
 	if err := fs.Parse(args); err != nil {
@@ -260,7 +260,9 @@ func TestUpStatusDown(t *testing.T) {
 func TestManyHosts(t *testing.T) {
 	testutil.RequireRoot(t)
 	name := fmt.Sprintf("tb-%d-many", os.Getpid())
-	l, err := Up(t.Context(), exampleFile(t, "many-hosts.yaml", name), Options{})
+	f := exampleFile(t, "many-hosts.yaml", name)
+	f.Sites[0].Hosts[3].GatewayPriority = 200
+	l, err := Up(t.Context(), f, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,6 +291,9 @@ func TestManyHosts(t *testing.T) {
 	if c := args("site-b"); !strings.Contains(c, "--agent-listen unix:"+l.agentSocket("site-b")) || !strings.Contains(c, "/site-b-pki/controller-site-b.pem") {
 		t.Errorf("the controller of site-b: %s", c)
 	}
+	if strings.Contains(before, "--gateway") || !strings.Contains(args("gw-a"), "--gateway --gateway-priority 200 ") {
+		t.Errorf("the agents of a2 and gw-a: %s\n%s", before, args("gw-a"))
+	}
 	if err := l.Restart(t.Context(), "site-b"); err != nil {
 		t.Error(err)
 	}
@@ -297,7 +302,7 @@ func TestManyHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Each link both ways, and each host of a site each other one.
-	if len(st.Underlay) != 6*2+2*6 || !st.OK || len(st.Sites[1].Hosts) != 3 {
+	if len(st.Underlay) != 8*2+2*12 || !st.OK || len(st.Sites[1].Hosts) != 4 {
 		b, _ := json.MarshalIndent(st, "", " ")
 		t.Errorf("status: %s", b)
 	}

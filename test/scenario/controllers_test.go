@@ -63,7 +63,7 @@ func TestControllersAndEtcdMembers(t *testing.T) {
 	}
 	l := upLab(t, f)
 	s := l.sites[0]
-	s.awaitHosts(2)
+	s.awaitHosts(3)
 	var writers []*writer
 	for _, k := range f.Sites[0].Controllers {
 		api, err := l.Client(t.Context(), k.Name)
@@ -139,7 +139,7 @@ func TestControllersAndEtcdMembers(t *testing.T) {
 		cut("a-c2", m)
 	}
 	goOn("a controller cut off", 0, 2)
-	s.awaitHosts(2) // those of the one that was cut off have gone on
+	s.awaitHosts(3) // those of the one that was cut off have gone on
 	_, err = l.Heal(ctx, "", "")
 	do(err)
 	goOn("all mended", 0, 1, 2)
@@ -148,7 +148,7 @@ func TestControllersAndEtcdMembers(t *testing.T) {
 		spared := rand.IntN(3)
 		hurt := f.Sites[0].Controllers[(spared+1+rand.IntN(2))%3].Name
 		member := f.Sites[0].Etcd[rand.IntN(3)]
-		agent := f.Sites[0].Hosts[rand.IntN(2)].Name
+		agent := f.Sites[0].Hosts[rand.IntN(len(f.Sites[0].Hosts))].Name
 		faults := []func(){
 			func() { do(l.Kill(hurt)) },
 			func() { do(l.Kill(member)) },
@@ -168,7 +168,7 @@ func TestControllersAndEtcdMembers(t *testing.T) {
 			do(l.Restart(ctx, server))
 		}
 		goOn(when+", all mended", 0, 1, 2)
-		s.awaitHosts(2)
+		s.awaitHosts(3)
 		t.Log(when)
 	}
 	stop()
