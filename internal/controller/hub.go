@@ -37,6 +37,7 @@ type hub struct {
 	topology *hoststate.Topology
 	compiler *hoststate.Compiler
 	interest *hoststate.Interest // of the connected hosts
+	forms    hostsync.Forms      // of what compiler has
 	revision int64               // that topology is at
 	hosts    map[model.HostName]*host
 	budgets  map[model.HostName]*allowance // of what hosts have written
@@ -208,6 +209,7 @@ func (h *hub) change(changes []hoststate.Change) map[model.HostName][]hostsync.C
 	}
 	rows, moves := h.compiler.Apply(touched), h.interest.Update(touched)
 	for g, d := range rows {
+		h.forms.Drop(g)
 		for name := range h.interest.Hosts(g) {
 			out[name] = append(out[name], hostsync.Change{Group: g, Delta: d, Rows: h.compiler.Len(g)})
 		}
@@ -264,14 +266,11 @@ type groups struct {
 
 func (g groups) All() iter.Seq[hoststate.Group] { return maps.Keys(g.wanted.Groups) }
 
-func (g groups) Rows(of hoststate.Group) *hoststate.State {
+func (g groups) Rows(of hoststate.Group) *hoststate.GroupRows {
 	if _, ok := g.wanted.Groups[of]; !ok {
 		return nil
 	}
-	if rows := g.compiler.Rows(of); rows != nil {
-		return &rows.State
-	}
-	return nil
+	return g.compiler.Rows(of)
 }
 
 var errReplaced = errors.New("another agent of this host has connected")
@@ -351,7 +350,7 @@ func (h *hub) attach(ctx context.Context, name model.HostName, session uint64, a
 		h.log.Warn("a second connection of the host; the first one ends", "host", name)
 		old.queue.Close(errReplaced)
 	}
-	host := &host{queue: hostsync.NewQueue(h.source(name)), session: session, older: !agent.KnowsFabric, inbox: inbox{fresh: true}}
+	host := &host{queue: hostsync.NewQueue(h.source(name), &h.forms), session: session, older: !agent.KnowsFabric, inbox: inbox{fresh: true}}
 	h.hosts[name] = host
 	wanted := add(h.interest, name, host.older)
 	h.noteCut(name, host, wanted.Cut)

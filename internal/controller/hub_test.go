@@ -26,7 +26,7 @@ func hubWith(t *testing.T, name model.HostName) (*hub, *host) {
 	h.topology, h.revision = hoststate.NewTopology(), 10
 	h.compiler, h.interest = hoststate.NewCompiler(h.topology), hoststate.NewInterest(h.topology, hoststate.MaxGroups)
 	h.interest.Add(name)
-	ho := &host{queue: hostsync.NewQueue(h.source(name))}
+	ho := &host{queue: hostsync.NewQueue(h.source(name), &h.forms)}
 	h.hosts[name] = ho
 	return h, ho
 }
@@ -87,7 +87,7 @@ func TestAcksAreNotWrites(t *testing.T) {
 // older does not touch the newer.
 func TestReplaced(t *testing.T) {
 	h, old := hubWith(t, "h")
-	newer := &host{queue: hostsync.NewQueue(h.source("h"))}
+	newer := &host{queue: hostsync.NewQueue(h.source("h"), &h.forms)}
 	h.hosts["h"] = newer
 	h.Disconnect("h", old.queue)
 	if h.hosts["h"] != newer {
@@ -143,7 +143,7 @@ func TestReportsHaveABudget(t *testing.T) {
 	}
 	// Whose budget is spent is left alone, and keeps nobody else waiting.
 	h, _ := hubWith(t, "spent")
-	h.hosts["other"] = &host{queue: hostsync.NewQueue(h.source("other"))}
+	h.hosts["other"] = &host{queue: hostsync.NewQueue(h.source("other"), &h.forms)}
 	h.budgets["spent"] = &allowance{rate.NewLimiter(0, 0), rate.NewLimiter(0, 0)}
 	for _, name := range []model.HostName{"spent", "other"} {
 		h.Report(name, queueOf(h, name), report(5, "a", "DOWN"))
@@ -213,9 +213,9 @@ func TestHostileMTUs(t *testing.T) {
 	h, _ := hubWith(t, "h")
 	for i := range 100 {
 		name := model.HostName(fmt.Sprint("silent", i))
-		h.hosts[name] = &host{queue: hostsync.NewQueue(h.source(name))}
+		h.hosts[name] = &host{queue: hostsync.NewQueue(h.source(name), &h.forms)}
 	}
-	h.hosts["other"] = &host{queue: hostsync.NewQueue(h.source("other"))}
+	h.hosts["other"] = &host{queue: hostsync.NewQueue(h.source("other"), &h.forms)}
 	h.budgets["h"] = &allowance{rate.NewLimiter(reportRate, reportBurst), rate.NewLimiter(0, mtuBurst)}
 	written := 0
 	const rounds = 1000

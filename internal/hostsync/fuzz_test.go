@@ -18,7 +18,7 @@ func FuzzMessages(f *testing.F) {
 	d.Set.Neighbors[hoststate.NeighborKey{Network: 1, IP: netip.MustParseAddr("10.0.0.1")}] = model.MAC{1}
 	d.Set.Gateways["g"] = hoststate.Gateway{TunnelIP: netip.MustParseAddr("200.200.0.1"), Uplinks: []hoststate.Uplink{{Port: "p", Addr: netip.MustParsePrefix("10.0.0.1/24")}}}
 	d.Unset.Routes = []hoststate.RouteKey{{Router: 1, Prefix: netip.MustParsePrefix("10.0.0.0/8")}}
-	for p := range encode(d, 1) {
+	for _, p := range partsOf(f, &update{Delta: d}, 1) {
 		b, err := proto.Marshal(p)
 		if err != nil {
 			f.Fatal(err)
@@ -44,7 +44,7 @@ func FuzzMessages(f *testing.F) {
 			return
 		}
 		again := hoststate.Delta{Revision: p.Revision, Set: hoststate.NewState()}
-		for part := range encode(got, partRows) {
+		for _, part := range partsOf(t, &update{Delta: got}, partRows) {
 			if err := decode(part, &again); err != nil {
 				t.Fatalf("what was taken is refused: %v", err)
 			}

@@ -54,7 +54,7 @@ func (f *fakeHosts) Connect(ctx context.Context, host model.HostName, agent Agen
 	if f.refuse != nil {
 		return nil, f.refuse
 	}
-	f.queue = NewQueue(f.read)
+	f.queue = NewQueue(f.read, nil)
 	if f.first != nil {
 		f.queue.OnFirst(func() { f.first <- struct{}{} })
 	}
@@ -83,13 +83,13 @@ var own = hoststate.Group{Kind: hoststate.GroupHost}
 func (f *fakeHosts) read(read func(Groups)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	read(fakeGroups{own: &f.state})
+	read(fakeGroups{own: {State: f.state}})
 }
 
-type fakeGroups map[hoststate.Group]*hoststate.State
+type fakeGroups map[hoststate.Group]*hoststate.GroupRows
 
-func (g fakeGroups) All() iter.Seq[hoststate.Group]           { return maps.Keys(g) }
-func (g fakeGroups) Rows(of hoststate.Group) *hoststate.State { return g[of] }
+func (g fakeGroups) All() iter.Seq[hoststate.Group]               { return maps.Keys(g) }
+func (g fakeGroups) Rows(of hoststate.Group) *hoststate.GroupRows { return g[of] }
 
 func (f *fakeHosts) Disconnect(host model.HostName, _ *Queue)    { f.left <- host }
 func (f *fakeHosts) Report(_ model.HostName, _ *Queue, r Report) { f.reports <- r }

@@ -138,7 +138,7 @@ func TestProbeWhenTheAgentLeaves(t *testing.T) {
 }
 
 func TestProbesAreBounded(t *testing.T) {
-	q := NewQueue(nil)
+	q := NewQueue(nil, nil)
 	q.open(true, true)
 	ctx, cancel := context.WithCancel(t.Context())
 	results := make(chan error, maxProbes)
@@ -149,7 +149,7 @@ func TestProbesAreBounded(t *testing.T) {
 		}()
 	}
 	for n := 0; n < maxProbes; {
-		_, _, m, err := q.next(t.Context())
+		_, m, err := q.next(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +180,7 @@ func TestBadProbeResults(t *testing.T) {
 		"a path to nowhere":       {Paths: []*pb.PathState{{TunnelIp: []byte{1, 2, 3, 4}}}},
 		"an address of 5 bytes":   {Sent: 1, Errors: []*pb.ProbeError{{From: []byte{1, 2, 3, 4, 5}}}},
 	} {
-		if err := NewQueue(nil).probed(m); err == nil {
+		if err := NewQueue(nil, nil).probed(m); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}

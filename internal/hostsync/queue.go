@@ -2,8 +2,12 @@ package hostsync
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"iter"
 	"sync"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync/pb"
@@ -14,7 +18,7 @@ type Groups interface {
 	// All are the groups that the host wants.
 	All() iter.Seq[hoststate.Group]
 	// Rows are a group's rows, to be read only; nil: it has none, or the host does not want it.
-	Rows(g hoststate.Group) *hoststate.State
+	Rows(g hoststate.Group) *hoststate.GroupRows
 }
 
 // Source lets a queue read a host's rows: it calls read while neither they nor what the host wants
@@ -42,6 +46,7 @@ const (
 // half of what it wants, and no push costs more than what it adds.
 type Queue struct {
 	source Source
+	forms  *Forms
 	wake   chan struct{} // capacity 1
 	closed chan struct{} // by Close
 	first  func()        // of OnFirst
@@ -63,9 +68,9 @@ type waiting struct {
 	own   bool // delta is not shared
 }
 
-// NewQueue makes an empty one.
-func NewQueue(source Source) *Queue {
-	return &Queue{source: source, wake: make(chan struct{}, 1), closed: make(chan struct{}), groups: map[hoststate.Group]*waiting{}}
+// NewQueue makes an empty one. Queues of one site share its forms.
+func NewQueue(source Source, forms *Forms) *Queue {
+	return &Queue{source: source, forms: forms, wake: make(chan struct{}, 1), closed: make(chan struct{}), groups: map[hoststate.Group]*waiting{}}
 }
 
 // OnFirst has fn called when the first delta has been sent, or the stream that reads the queue ends. It is to be
@@ -153,49 +158,76 @@ func (q *Queue) signal() {
 	}
 }
 
-// next waits for what is to be sent and takes it out: a delta, or messages about
-// probes. A delta comes first: what is probed for may be in it.
-func (q *Queue) next(ctx context.Context) (d hoststate.Delta, isDelta bool, messages []*pb.FromController, err error) {
+// next waits for what is to be sent and takes it out: an update, or messages about
+// probes. An update comes first: what is probed for may be in it.
+func (q *Queue) next(ctx context.Context) (u *update, messages []*pb.FromController, err error) {
 	for {
 		q.mu.Lock()
-		isDelta, err = q.waiting, q.err
+		isDelta, err := q.waiting, q.err
 		if !isDelta {
 			messages = q.probes.take()
 		}
 		q.mu.Unlock()
 		if err == nil && isDelta {
-			d, isDelta = q.Take()
-			return d, isDelta, nil, nil
+			return q.takeOut(), nil, nil
 		}
 		if err != nil || len(messages) > 0 {
-			return d, false, messages, err
+			return nil, messages, err
 		}
 		select {
 		case <-q.wake:
 		case <-ctx.Done():
-			return d, false, nil, ctx.Err()
+			return nil, nil, ctx.Err()
 		}
 	}
 }
 
-// Take takes out what waits, if anything does.
+// Take takes out what waits, if anything does, as the agent gets it.
 func (q *Queue) Take() (d hoststate.Delta, ok bool) {
+	u := q.takeOut()
+	if u == nil {
+		return d, false
+	}
+	d = u.Delta
+	for _, f := range u.whole {
+		for _, c := range f.chunks {
+			var part pb.Delta
+			err := errors.Join(c.err, proto.Unmarshal(c.fields, &part))
+			if err == nil {
+				err = decode(&part, &d)
+			}
+			if err != nil {
+				panic(fmt.Sprintf("what was encoded is not decoded: %v", err))
+			}
+		}
+	}
+	return d, true
+}
+
+// takeOut takes out what waits; nil: nothing does.
+func (q *Queue) takeOut() (u *update) {
 	q.source(func(g Groups) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		if ok = q.waiting; ok {
-			d = q.take(g)
+		if q.waiting {
+			u = q.take(g)
 		}
 	})
-	return d, ok
+	return u
 }
 
 // take needs mu.
-func (q *Queue) take(of Groups) hoststate.Delta {
+func (q *Queue) take(of Groups) *update {
+	u := &update{}
 	var parts []*hoststate.Delta
 	whole := func(g hoststate.Group) {
-		if rows := of.Rows(g); rows != nil {
-			parts = append(parts, &hoststate.Delta{Set: *rows})
+		rows := of.Rows(g)
+		switch {
+		case rows == nil:
+		case shared(g):
+			u.whole = append(u.whole, q.forms.whole(g, rows))
+		default:
+			parts = append(parts, &hoststate.Delta{Set: rows.State})
 		}
 	}
 	var replaced []hoststate.Group
@@ -218,8 +250,8 @@ func (q *Queue) take(of Groups) hoststate.Delta {
 		replaced = append(replaced, g.Own())
 		whole(g)
 	}
-	d := hoststate.Join(parts)
-	d.Revision, d.Full, d.Replaced = q.revision, q.full, replaced
+	u.Delta = hoststate.Join(parts)
+	u.Revision, u.Full, u.Replaced = q.revision, q.full, replaced
 	q.waiting, q.full, q.groups = false, false, map[hoststate.Group]*waiting{}
-	return d
+	return u
 }

@@ -5,25 +5,27 @@ import (
 	"iter"
 	"net/netip"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync/pb"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/reason"
 )
 
-// encode cuts a delta into parts of about n rows; there is at least one.
-func encode(d hoststate.Delta, n int) iter.Seq[*pb.Delta] {
-	return func(yield func(*pb.Delta) bool) {
-		part, rows, going := &pb.Delta{Revision: d.Revision, Full: d.Full}, 0, true
-		for _, g := range d.Replaced {
-			part.Replaced = append(part.Replaced, groupRow(g))
+// chunksOf cuts a delta's rows, and the keys of those that are gone, into chunks of n at most.
+func chunksOf(d *hoststate.Delta, n int) iter.Seq[chunk] {
+	return func(yield func(chunk) bool) {
+		part, rows, going := &pb.Delta{}, 0, true
+		flush := func() {
+			fields, err := proto.Marshal(part)
+			going = yield(chunk{fields, rows, err})
+			part, rows = &pb.Delta{}, 0
 		}
 		// next is the part that takes one more row; nil: the receiver has had enough.
 		next := func() *pb.Delta {
 			if going && rows == n {
-				part.More = true
-				going = yield(part)
-				part, rows = &pb.Delta{Revision: d.Revision, Full: d.Full}, 0
+				flush()
 			}
 			if !going {
 				return nil
@@ -32,13 +34,13 @@ func encode(d hoststate.Delta, n int) iter.Seq[*pb.Delta] {
 			return part
 		}
 		for _, w := range wires {
-			w.encode(&d, next)
+			w.encode(d, next)
 		}
 		for _, w := range wires {
-			w.encodeGone(&d, next)
+			w.encodeGone(d, next)
 		}
-		if going {
-			yield(part)
+		if going && rows > 0 {
+			flush()
 		}
 	}
 }

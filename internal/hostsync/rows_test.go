@@ -24,7 +24,7 @@ func TestRowsSurvive(t *testing.T) {
 		d.Revision = rapid.Int64Range(1, 1<<60).Draw(t, "revision")
 		got := hoststate.Delta{Set: hoststate.NewState()}
 		n, more := rapid.IntRange(1, 50).Draw(t, "part"), true
-		for p := range encode(d, n) {
+		for _, p := range partsOf(t, &update{Delta: d}, n) {
 			if !more {
 				t.Fatal("a part after the last")
 			}

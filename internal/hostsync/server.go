@@ -112,6 +112,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 func (s *Server) newGRPC(creds credentials.TransportCredentials) *grpc.Server {
 	g := grpc.NewServer(
 		grpc.Creds(guardedCredentials{creds, s.admission}),
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(maxFromAgent),
 		grpc.MaxConcurrentStreams(streamsEach),
 		grpc.ConnectionTimeout(helloTimeout),
@@ -348,7 +349,7 @@ func (s *Server) untilRevoked(ctx context.Context, cancel context.CancelCauseFun
 
 func (s *Server) send(ctx context.Context, stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromController], q *Queue) error {
 	for {
-		d, isDelta, messages, err := q.next(ctx)
+		u, messages, err := q.next(ctx)
 		if err != nil {
 			return err
 		}
@@ -357,11 +358,14 @@ func (s *Server) send(ctx context.Context, stream grpc.BidiStreamingServer[pb.Fr
 				return err
 			}
 		}
-		if !isDelta {
+		if u == nil {
 			continue
 		}
-		for part := range encode(d, partRows) {
-			if err := stream.Send(&pb.FromController{Message: &pb.FromController_Delta{Delta: part}}); err != nil {
+		for f, err := range u.frames(partRows) {
+			if err != nil {
+				return err
+			}
+			if err := stream.SendMsg(f); err != nil {
 				return err
 			}
 		}

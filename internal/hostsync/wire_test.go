@@ -30,20 +30,35 @@ func TestEachTableHasAWireForm(t *testing.T) {
 func overTheWire(t *testing.T, d hoststate.Delta, n int) hoststate.Delta {
 	t.Helper()
 	got := hoststate.Delta{Revision: d.Revision, Full: d.Full, Set: hoststate.NewState()}
-	for part := range encode(d, n) {
-		b, err := proto.Marshal(part)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var p pb.Delta
-		if err := proto.Unmarshal(b, &p); err != nil {
-			t.Fatal(err)
-		}
-		if err := decode(&p, &got); err != nil {
+	for _, p := range partsOf(t, &update{Delta: d}, n) {
+		if err := decode(p, &got); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return got
+}
+
+// partsOf are the messages that an update is sent in, as the other end's codec reads them.
+func partsOf(t interface {
+	Helper()
+	Fatal(...any)
+}, u *update, n int) (parts []*pb.Delta) {
+	t.Helper()
+	for f, err := range u.frames(n) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := newCodec().Marshal(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m pb.FromController
+		if err := proto.Unmarshal(b.Materialize(), &m); err != nil || m.GetDelta() == nil || len(m.ProtoReflect().GetUnknown()) > 0 {
+			t.Fatal(err, "is sent as", &m)
+		}
+		parts = append(parts, m.GetDelta())
+	}
+	return parts
 }
 
 // TestEachFieldArrives: a field that the wire form overlooked would be zero on the host.
