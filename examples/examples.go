@@ -13,3 +13,8 @@ var TwoSites []byte
 //
 //go:embed three-sites.yaml
 var ThreeSites []byte
+
+// ManyHosts is many-hosts.yaml.
+//
+//go:embed many-hosts.yaml
+var ManyHosts []byte

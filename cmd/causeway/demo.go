@@ -26,13 +26,19 @@ With --orchestrated it is three sites and one file: apply, verify, a tenant adds
 while the service runs, a site is lost and returns, destroy; and it says how many
 commands that would have been by hand.
 
+With --hosts it is two sites of three hosts and a gateway host each, peered by one file: all
+workloads reach each other, packets are followed from host to host, and an agent is killed.
+
 The exit code is 0 only if all of it held. Nothing is left behind, also when it is
 interrupted. Needs root, and Linux 6.6 or newer.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			defer survivePipe()()
-			if o.Orchestrated && (o.Hold || o.PCAP != "") {
+			if (o.Orchestrated || o.Hosts) && (o.Hold || o.PCAP != "") {
 				return usageError(cmd, errors.New("--hold and --pcap go with the demo of two sites"))
+			}
+			if o.Orchestrated && o.Hosts {
+				return usageError(cmd, errors.New("--orchestrated and --hosts are two demos"))
 			}
 			o.Colour = wantsColour(cmd.OutOrStdout())
 			return labError(cmd, demo.Run(cmd.Context(), o, cmd.OutOrStdout()))
@@ -40,6 +46,7 @@ interrupted. Needs root, and Linux 6.6 or newer.`,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.Orchestrated, "orchestrated", false, "peer three sites by one file instead of two step by step")
+	f.BoolVar(&o.Hosts, "hosts", false, "peer two sites of several hosts each, and follow packets from host to host")
 	f.BoolVar(&o.Hold, "hold", false, "keep the lab until Ctrl-C, and say how to look around")
 	f.StringVar(&o.PCAP, "pcap", "", "`FILE` for the captured packets (pcapng)")
 	f.StringVar(&o.JSON, "json", "", "`FILE` for the results")

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -309,5 +310,55 @@ func TestDemoOrchestrated(t *testing.T) {
 	wantNothingLeft(t, d.Process.Pid)
 	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "causeway-demo-*")); err != nil || len(left) > 0 {
 		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// TestDemoHosts runs the demo of several hosts: the gateway devices are at the gateway hosts, packets take the ways that they
+// must, all VMs reach each other, and nothing is left.
+func TestDemoHosts(t *testing.T) {
+	results := filepath.Join(t.TempDir(), "results.json")
+	d := startDemo(t, "--hosts", "--json", results)
+	if code := d.end(t); code != 0 {
+		t.Errorf("exit code %d:\n%s\n%s", code, strings.Join(d.output, "\n"), &d.stderr)
+	}
+	b, err := os.ReadFile(results)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var res demo.Results
+	if err := json.Unmarshal(b, &res); err != nil {
+		t.Fatal(err)
+	}
+	// Within each site, all twice, one more with one of the other site, and all with it.
+	if want := 2*3*2 + 2*6*5 + 2 + 7*6; !res.OK || len(res.Pings) != want || len(res.Paths) != 4 || len(res.Routes) != 3 {
+		t.Errorf("ok %v, %d ways pinged, want %d; %d paths and %d traces", res.OK, len(res.Pings), want, len(res.Paths), len(res.Routes))
+	}
+	tunnel := "a1 ─fabric→ gw-a, gw-a ═tunnel→ gw-b, gw-b ─fabric→ b3"
+	if !slices.ContainsFunc(res.Paths, func(p demo.PathReport) bool { return strings.Join(p.Legs, ", ") == tunnel }) {
+		t.Errorf("no packet goes %s: %+v", tunnel, res.Paths)
+	}
+	out := strings.Join(d.output, "\n")
+	for _, want := range []string{"the gateway device of site-a: at host gw-a", "the gateway device of site-b: at host gw-b", "shows: "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("it does not say %q", want)
+		}
+	}
+	for _, line := range d.output {
+		if n := len([]rune(line)); n > 120 {
+			t.Errorf("a line of %d columns: %s", n, line)
+		}
+	}
+	wantNothingLeft(t, d.Process.Pid)
+}
+
+// TestDemoChoice: one demo at a time, and what does not go with it is refused before anything is made.
+func TestDemoChoice(t *testing.T) {
+	for _, args := range [][]string{{"--hosts", "--orchestrated"}, {"--hosts", "--hold"}, {"--orchestrated", "--pcap", "x"}} {
+		cmd := exec.Command("causeway", append([]string{"demo"}, args...)...)
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 2 {
+			t.Errorf("%v: %v, want exit code 2: %s", args, err, out)
+		}
 	}
 }

@@ -48,11 +48,12 @@ var plans = []plan{
 
 // site is one site as the demo drives it: by its API.
 type site struct {
-	plan plan
-	name string
-	host string
-	api  *client.Client
-	ids  map[string]string // what the steps have made
+	plan  plan
+	name  string
+	host  string   // that is to serve the gateway device
+	hosts []string // all
+	api   *client.Client
+	ids   map[string]string // what the steps have made
 }
 
 // create makes a resource and remembers its id.

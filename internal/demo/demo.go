@@ -20,9 +20,9 @@ import (
 
 // Options of a run.
 type Options struct {
-	// Orchestrated peers three sites by one file instead of two step by step. Hold and PCAP do not
-	// go with it.
-	Orchestrated bool
+	// Orchestrated peers three sites by one file instead of two step by step, Hosts two of several hosts each. Hold
+	// and PCAP do not go with either.
+	Orchestrated, Hosts bool
 
 	Hold   bool   // keep the lab until the context ends
 	PCAP   string // file for the capture; empty: none
@@ -47,6 +47,7 @@ type Results struct {
 	Routes    []RouteReport     `json:"traceroutes"`
 	Counters  []Counters        `json:"counters"`
 	Packets   []PacketReport    `json:"packets"`
+	Paths     []PathReport      `json:"paths,omitempty"` // with Hosts
 	// Commands is how many the chapter takes by hand for what one did; of an orchestrated run.
 	Commands int `json:"commands_by_hand,omitempty"`
 }
@@ -93,8 +94,11 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 		return err
 	}
 	file, all := examples.TwoSites, (*run).all
-	if o.Orchestrated {
+	switch {
+	case o.Orchestrated:
 		file, all = examples.ThreeSites, (*run).orchestrated
+	case o.Hosts:
+		file, all = examples.ManyHosts, (*run).hosts
 	}
 	f, err := testbed.Parse(file)
 	if err != nil {
@@ -155,21 +159,29 @@ func (r *run) up(ctx context.Context, f *testbed.File) error {
 		return err
 	}
 	r.lab = lab
+	var hosts []string
 	for i, s := range f.Sites {
 		c, err := lab.Client(ctx, s.Name)
 		if err != nil {
 			return err
 		}
-		st := &site{plan: plans[i], name: s.Name, host: s.Hosts[0].Name, api: c, ids: map[string]string{}}
+		st := &site{plan: plans[i], name: s.Name, api: c, ids: map[string]string{}}
+		for _, h := range s.Hosts {
+			st.hosts = append(st.hosts, h.Name)
+			if h.TunnelIP.IsValid() {
+				st.host = h.Name
+			}
+		}
+		hosts = append(hosts, st.hosts...)
 		r.sites = append(r.sites, st)
 		r.res.Endpoints[s.Name] = "http://" + s.API
-		r.p.line(fmt.Sprintf("%s: controller with its own etcd, API at http://%s; agent on host %s", s.Name, s.API, st.host))
+		r.p.line(fmt.Sprintf("%s: controller with its own etcd, API at http://%s; %s %s", s.Name, s.API, plural(len(st.hosts), "agent on host", "agents on hosts"), strings.Join(st.hosts, ", ")))
 	}
-	var hosts []string
-	for _, s := range r.sites {
-		hosts = append(hosts, s.host)
+	shape := strings.Join(hosts, " ── core ── ")
+	if len(hosts) > len(r.sites) {
+		shape = "each host ── core"
 	}
-	r.p.done("the underlay: "+strings.Join(hosts, " ── core ── ")+", and the tunnel IPs share no link", time.Since(begin))
+	r.p.done("the underlay: "+shape+", and the tunnel IPs share no link", time.Since(begin))
 	return nil
 }
 

@@ -146,25 +146,30 @@ func (s *site) hasRoute(ctx context.Context, cidr string) (bool, error) {
 	return false, nil
 }
 
-// addSubnet is what a tenant does: a network, a subnet, and an interface of the router.
+// addSubnet is what a tenant does while a peering is there.
 func (o *orchestration) addSubnet(ctx context.Context, s *site, cidr string) error {
 	begin := time.Now()
-	err := s.create(ctx, "network "+cidr, client.Networks, client.Attrs{"name": s.plan.name("More"), "tenant_id": tenant})
-	if err == nil {
-		err = s.create(ctx, "subnet "+cidr, client.Subnets, client.Attrs{
-			"name": s.plan.name("More"), "network_id": s.ids["network "+cidr], "ip_version": 4, "cidr": cidr, "tenant_id": tenant,
-		})
-	}
-	if err != nil {
-		return err
-	}
-	port, err := s.api.AddInterface(ctx, s.ids["router"], "subnet_id", s.ids["subnet "+cidr])
+	port, err := s.addNetwork(ctx, cidr)
 	if err != nil {
 		return err
 	}
 	o.made["networks/"+s.ids["network "+cidr]], o.made["subnets/"+s.ids["subnet "+cidr]], o.made["ports/"+port] = true, true, true
 	o.p.done(fmt.Sprintf("the tenant of %s puts %s on its router", s.name, cidr), time.Since(begin))
 	return nil
+}
+
+// addNetwork makes a network, a subnet, and an interface of the tenant's router, of which it returns the port.
+func (s *site) addNetwork(ctx context.Context, cidr string) (port string, err error) {
+	err = s.create(ctx, "network "+cidr, client.Networks, client.Attrs{"name": s.plan.name("More"), "tenant_id": tenant})
+	if err == nil {
+		err = s.create(ctx, "subnet "+cidr, client.Subnets, client.Attrs{
+			"name": s.plan.name("More"), "network_id": s.ids["network "+cidr], "ip_version": 4, "cidr": cidr, "tenant_id": tenant,
+		})
+	}
+	if err != nil {
+		return "", err
+	}
+	return s.api.AddInterface(ctx, s.ids["router"], "subnet_id", s.ids["subnet "+cidr])
 }
 
 // port makes a port for a workload on what addSubnet made.

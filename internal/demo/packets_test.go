@@ -2,9 +2,13 @@ package demo
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
 
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/packet"
@@ -125,5 +129,39 @@ func TestParseSample(t *testing.T) {
 				t.Errorf("%q: label %s is %q", line, k, v)
 			}
 		}
+	}
+}
+
+// TestLegs: the ways of a packet from host to host, in whatever order they were heard.
+func TestLegs(t *testing.T) {
+	frame := func(from, to string, port layers.UDPPort, inner, innerTo string, outgoing bool) probe.Frame {
+		ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: net.ParseIP(from), DstIP: net.ParseIP(to)}
+		udp := &layers.UDP{SrcPort: 50000, DstPort: port}
+		if err := udp.SetNetworkLayerForChecksum(ip); err != nil {
+			t.Fatal(err)
+		}
+		b := gopacket.NewSerializeBuffer()
+		if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true},
+			&layers.Ethernet{EthernetType: layers.EthernetTypeIPv4, SrcMAC: hostMAC[:], DstMAC: coreMAC[:]}, ip, udp, &layers.VXLAN{ValidIDFlag: true, VNI: 7},
+			&layers.Ethernet{EthernetType: layers.EthernetTypeIPv4, SrcMAC: hostMAC[:], DstMAC: coreMAC[:]},
+			&layers.IPv4{Version: 4, TTL: 63, Protocol: layers.IPProtocolICMPv4, SrcIP: net.ParseIP(inner), DstIP: net.ParseIP(innerTo)}); err != nil {
+			t.Fatal(err)
+		}
+		if !isOverlay(b.Bytes()) {
+			t.Error("the capture would leave the frame out")
+		}
+		return probe.Frame{Outgoing: outgoing, Data: b.Bytes()}
+	}
+	names := map[string]string{"172.16.0.1": "a1", "172.16.0.4": "gw-a", "200.0.0.1": "gw-a", "200.0.0.2": "gw-b", "172.16.1.4": "gw-b", "172.16.1.1": "b1"}
+	frames := []probe.Frame{
+		frame("172.16.1.4", "172.16.1.1", fabricPort, "10.0.0.1", "10.0.1.1", false),
+		frame("200.0.0.1", "200.0.0.2", vxlanPort, "10.0.0.1", "10.0.1.1", true),
+		frame("172.16.1.1", "172.16.1.4", fabricPort, "10.0.1.1", "10.0.0.1", false),
+		frame("200.0.0.1", "200.0.0.2", vxlanPort, "10.0.0.1", "10.0.1.1", false),
+		frame("172.16.0.1", "172.16.0.4", fabricPort, "10.0.0.1", "10.0.1.1", false),
+	}
+	want := []string{"a1 ─fabric→ gw-a", "gw-a ═tunnel→ gw-b", "gw-b ─fabric→ b1"}
+	if got := legs(frames, names, "a1", "10.0.0.1", "10.0.1.1"); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

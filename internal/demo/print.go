@@ -45,6 +45,13 @@ func pad(s string, n int) string {
 	return s + strings.Repeat(" ", max(0, n-utf8.RuneCountInString(s)))
 }
 
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
 // timed writes a line with the time at its right end. mark stands before the text
 // and takes n columns.
 func (p *printer) timed(mark string, n int, s string, took time.Duration) {

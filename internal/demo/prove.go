@@ -98,12 +98,17 @@ func (r *run) ping(ctx context.Context, from, to *site) error {
 }
 
 func (r *run) traceroute(ctx context.Context, from, to *site) error {
-	ns, err := r.lab.NetNS(from.plan.vm)
+	return r.trace(ctx, from.plan.vm, RouteReport{From: from.plan.vmIP, To: to.plan.vmIP, Want: []string{from.plan.gateway, to.plan.peerIP, to.plan.vmIP}})
+}
+
+// trace finds the hops of rep from a workload, and compares them with those that it wants.
+func (r *run) trace(ctx context.Context, workload string, rep RouteReport) error {
+	ns, err := r.lab.NetNS(workload)
 	if err != nil {
 		return err
 	}
 	defer ns.Close()
-	dst, err := netip.ParseAddr(to.plan.vmIP)
+	dst, err := netip.ParseAddr(rep.To)
 	if err != nil {
 		return err
 	}
@@ -111,7 +116,6 @@ func (r *run) traceroute(ctx context.Context, from, to *site) error {
 	if err != nil {
 		return err
 	}
-	rep := RouteReport{From: from.plan.vmIP, To: to.plan.vmIP, Want: []string{from.plan.gateway, to.plan.peerIP, to.plan.vmIP}}
 	for _, h := range hops {
 		hop := "*"
 		if h.Addr.IsValid() {

@@ -51,7 +51,7 @@ func named(t *testing.T, path, name string) []step {
 // TestEveryBlockIsRun fails for a block that no test below runs.
 func TestEveryBlockIsRun(t *testing.T) {
 	run := map[string][]string{
-		"README.md":              {"demo", "test", "lab", "flags", "peer"},
+		"README.md":              {"demo", "demo-hosts", "test", "lab", "flags", "peer"},
 		"docs/operator-guide.md": {"guide-lab", "guide-site-a", "guide-site-b", "guide-steps", "guide-attach", "guide-check", "guide-trace", "guide-metrics", "guide-probe", "guide-lab-commands", "guide-tls", "guide-store", "guide-down", "guide-down-route", "guide-down-rest", "guide-lab-down", "peer-tenant", "peer-apply", "peer-attach", "peer-drift", "peer-destroy"},
 	}
 	// test/packages runs these, on a machine of their own.
@@ -173,6 +173,14 @@ func TestDemo(t *testing.T) {
 	testutil.RequireKernel(t, 6, 6)
 	testutil.RequireTool(t, "make")
 	runSteps(t, 5*time.Minute, named(t, "README.md", "demo"))
+}
+
+// TestDemoHosts runs the README's demo of several hosts.
+func TestDemoHosts(t *testing.T) {
+	testutil.RequireRoot(t)
+	testutil.RequireKernel(t, 6, 6)
+	testutil.RequireTool(t, "make")
+	runSteps(t, 5*time.Minute, named(t, "README.md", "demo-hosts"))
 }
 
 // TestTest looks at the README's second command without running it: it is what
