@@ -115,11 +115,30 @@ func (s *state) stopAll() error {
 			continue
 		}
 		clean = 0
-		if err := stop(found); err != nil {
+		members, others := s.members(found)
+		if err := stop(others); err != nil {
+			return err
+		}
+		if err := end(members, unix.SIGKILL); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// members are the etcd members among processes, and the others. A member that is asked to end, and leads, waits
+// for seconds for another one to take over, while all of them end; what it has written goes with the lab.
+func (s *state) members(procs []item) (members, others []item) {
+	for _, p := range procs {
+		if slices.ContainsFunc(s.Items, func(it item) bool {
+			return it.Kind == itemProcess && it.PID == p.PID && strings.HasPrefix(it.Name, memberName(""))
+		}) {
+			members = append(members, p)
+		} else {
+			others = append(others, p)
+		}
+	}
+	return members, others
 }
 
 func (it item) remove() error {

@@ -202,7 +202,10 @@ const (
 )
 
 // stop ends processes: all are asked at once, those that stay are killed.
-func stop(procs []item) error {
+func stop(procs []item) error { return end(procs, unix.SIGTERM) }
+
+// end is stop that asks by another signal.
+func end(procs []item, ask unix.Signal) error {
 	type running struct {
 		item
 		fd int
@@ -262,7 +265,7 @@ func stop(procs []item) error {
 		}
 		return true, nil
 	}
-	if err := signal(unix.SIGTERM); err != nil {
+	if err := signal(ask); err != nil {
 		return err
 	}
 	gone, err := wait(termGrace)

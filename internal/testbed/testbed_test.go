@@ -462,3 +462,39 @@ func TestStopKillsWhatIgnores(t *testing.T) {
 		t.Error("it was not asked first, or still runs")
 	}
 }
+
+// TestMembersAreNotAsked: with a lab its etcd members end at once, after the other processes, which may end in good order.
+func TestMembersAreNotAsked(t *testing.T) {
+	dir := t.TempDir()
+	st := &state{File: File{Lab: "l"}, Token: "t"}
+	for _, name := range []string{memberName("e1"), controllerName("c1")} {
+		cmd := exec.Command("sh", "-c", `trap 'touch "$1"; kill $!; exit' TERM; sleep 1000 & echo ready; wait`, "sh", filepath.Join(dir, name))
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // to end what a killed shell leaves
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+		if _, err := out.Read(make([]byte, 10)); err != nil {
+			t.Fatal(err)
+		}
+		st.Items = append(st.Items, item{Kind: itemProcess, Name: name, PID: cmd.Process.Pid, Start: startTime(cmd.Process.Pid)})
+	}
+	if err := st.stopAll(); err != nil {
+		t.Fatal(err)
+	}
+	for _, it := range st.Items {
+		if it.alive() {
+			t.Errorf("%s runs on", it.Name)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, controllerName("c1"))); err != nil {
+		t.Errorf("the controller was not asked to end: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, memberName("e1"))); err == nil {
+		t.Error("the etcd member was asked to end")
+	}
+}
