@@ -19,7 +19,7 @@ var pingLoss = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
 func (l *lab) pinging(from, to string) (end func() (sent, received int)) {
 	l.t.Helper()
 	out := make(chan string, 1)
-	stop := "/tmp/" + l.Name() + "-" + from
+	stop := "/tmp/" + l.Name() + "-" + from + "-" + to
 	go func() {
 		s, err := l.run(from, "sh", "-c", "ping -q -i 0.005 "+to+" & p=$!; until [ -e "+stop+" ]; do sleep 0.05; done; kill -INT $p; wait $p; rm "+stop)
 		out <- fmt.Sprint(s, err)

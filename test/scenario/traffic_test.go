@@ -200,26 +200,30 @@ func (l *lab) udpSegment(from, to, addr string, mtu int) {
 
 // nestedTunnel runs bulk TCP through a VXLAN tunnel between the workloads.
 func (p *pair) nestedTunnel(mtu int) {
-	t := p.t
-	t.Helper()
-	for i, w := range []string{p.vmA, p.vmB} {
-		own, other := p.addrA, p.addrB
+	p.ownTunnel(vm{p.vmA, p.addrA}, vm{p.vmB, p.addrB}, mtu, 32<<20)
+}
+
+// ownTunnel runs bulk TCP, of so many bytes each way, through a VXLAN tunnel that two workloads have between them.
+func (l *lab) ownTunnel(a, b vm, mtu int, bytes int64) {
+	l.t.Helper()
+	for i, w := range []vm{a, b} {
+		other := b
 		if i == 1 {
-			own, other = other, own
+			other = a
 		}
 		for _, c := range []string{
-			fmt.Sprintf("ip link add own0 mtu %d type vxlan id 7 local %s remote %s dstport 4790", mtu-50, own, other),
+			fmt.Sprintf("ip link add own0 mtu %d type vxlan id 7 local %s remote %s dstport 4790", mtu-50, w.addr, other.addr),
 			fmt.Sprintf("ip addr add 172.30.0.%d/24 dev own0", i+1),
 			"ip link set own0 up",
 		} {
-			p.mustRun(w, strings.Fields(c)...)
+			l.mustRun(w.name, strings.Fields(c)...)
 		}
 	}
-	p.mustPing(p.vmA, "172.30.0.2")
-	p.bulkTCP(p.vmA, p.vmB, "172.30.0.2", 32<<20)
-	p.bulkTCP(p.vmB, p.vmA, "172.30.0.1", 32<<20)
-	for _, w := range []string{p.vmA, p.vmB} {
-		p.mustRun(w, "ip", "link", "del", "own0")
+	l.mustPing(a.name, "172.30.0.2")
+	l.bulkTCP(a.name, b.name, "172.30.0.2", bytes)
+	l.bulkTCP(b.name, a.name, "172.30.0.1", bytes)
+	for _, w := range []vm{a, b} {
+		l.mustRun(w.name, "ip", "link", "del", "own0")
 	}
 }
 
