@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/causeway-net/causeway/internal/model"
-	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
 )
 
@@ -73,16 +72,14 @@ func (h *hub) noteDeviceMove(id model.GatewayDeviceID, p *model.Placement, revis
 	}
 }
 
-// dueMoves are those whose stage is over, whether there are others, and what other controllers are to be told of this one's
-// hosts: that they have applied the newest stage.
-func (h *hub) dueMoves(snap store.Snapshot, now time.Time) (due []deviceMove, more bool, newest int64, applied map[model.HostName]site.Applied) {
+// dueMoves are those whose stage is over, and whether there are others.
+func (h *hub) dueMoves(now time.Time) (due []deviceMove, more bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	applied = h.applied() // a host that does not keep up is waited for, unlike where ports move
+	passed := h.passed(now).all // a host that does not keep up is waited for, unlike where ports move
 	for id, m := range h.devices.moves {
-		newest = max(newest, m.revision)
 		if m.passed.IsZero() {
-			h.judge(&m, snap, now, applied)
+			h.judge(&m, now, passed)
 			h.devices.moves[id] = m
 		}
 		switch {
@@ -94,22 +91,22 @@ func (h *hub) dueMoves(snap store.Snapshot, now time.Time) (due []deviceMove, mo
 			due = append(due, m)
 		}
 	}
-	return due, more, newest, applied
+	return due, more
 }
 
 // judge finds out whether a stage is over. The new host must have applied it itself before it is sent to. One that is with
 // another controller is that controller's to give up. It needs mu.
-func (h *hub) judge(m *deviceMove, snap store.Snapshot, now time.Time, applied map[model.HostName]site.Applied) {
+func (h *hub) judge(m *deviceMove, now time.Time, passed int64) {
 	waited, wait := now.Sub(m.since), h.devices.wait
-	m.missed = !site.Passed(snap, m.revision, h.id, applied)
+	m.missed = passed < m.revision
 	if m.missed && waited <= wait {
 		return
 	}
-	if m.stage.Stage >= model.MoveSwitched || site.HasApplied(snap, m.stage.Other, m.revision, h.id, applied) {
+	if m.stage.Stage >= model.MoveSwitched || h.hasPassed(m.stage.Other, m.revision) {
 		m.passed, m.back = now, false
 		return
 	}
-	if x := store.Get(snap, store.Hosts, string(m.stage.Other)); x != nil && !x.Gone && x.Controller != h.id {
+	if x := h.life.hosts[m.stage.Other]; x != nil && !x.Gone && x.Controller != h.id {
 		wait *= 2
 	}
 	m.back = waited > wait
@@ -153,11 +150,7 @@ func (h *hub) moveDevices(ctx context.Context) error {
 
 // advanceDevices begins the next stage of each device whose stage has ended; more: there are moves that go on.
 func (h *hub) advanceDevices(ctx context.Context) (more bool, err error) {
-	snap, err := h.rules.View(ctx)
-	if err != nil {
-		return true, err
-	}
-	due, more, newest, applied := h.dueMoves(snap, time.Now())
+	due, more := h.dueMoves(time.Now())
 	for _, m := range due {
 		if err := h.take(ctx, m); err != nil {
 			return true, err
@@ -167,5 +160,5 @@ func (h *hub) advanceDevices(ctx context.Context) (more bool, err error) {
 	if !more {
 		return false, nil
 	}
-	return true, h.rules.VouchLive(ctx, h.id, newest, applied)
+	return true, h.vouchLive(ctx)
 }

@@ -51,6 +51,7 @@ type hub struct {
 	moves    moves
 	proofs   proofs
 
+	standings standings
 	questions *questions
 	turnMu    sync.Mutex
 	turns     chan struct{} // of the goroutine that waits for mu; nil: none does
@@ -93,7 +94,7 @@ func newHub(st store.Store, rules *site.Site, counts *metrics.Controller, log *s
 		st: st, rules: rules, counts: counts, log: log, ready: make(chan struct{}),
 		hosts: map[model.HostName]*host{}, budgets: map[model.HostName]*allowance{}, inboxes: map[model.HostName]struct{}{}, wake: make(chan struct{}, 1),
 		arrivals: make(chan struct{}, max(leastArrivals, 2*runtime.GOMAXPROCS(0))), arriving: arriving{of: map[model.HostName]*arrival{}},
-		id: uuid.NewString(), vouching: make(chan struct{}, 1), life: newSigns(), moves: newMoves(), moved: make(chan struct{}),
+		id: uuid.NewString(), vouching: make(chan struct{}, 1), life: newSigns(), standings: newStandings(), moves: newMoves(), moved: make(chan struct{}),
 		proofs: proofs{pause: proofPause, letGo: letGoAfter}, questions: newQuestions(),
 		devices: newDeviceMoves(),
 	}
@@ -141,7 +142,7 @@ func topologyOf(r store.Reader) *hoststate.Topology {
 
 // reset starts from a snapshot. Hosts get what differs from what they had.
 func (h *hub) reset(snap store.Snapshot) {
-	h.start(topologyOf(snap), snap.Revision(), func() { h.readHosts(snap); h.readMoves(snap); h.readDeviceMoves(snap) })
+	h.start(topologyOf(snap), snap.Revision(), func() { h.readHosts(snap); h.readStandings(snap); h.readMoves(snap); h.readDeviceMoves(snap) })
 }
 
 func (h *hub) start(t *hoststate.Topology, revision int64, also func()) {
@@ -246,6 +247,7 @@ func (h *hub) pushed(name model.HostName, host *host) {
 		host.heard = time.Now()
 	}
 	host.sent = h.revision
+	h.place(name)
 	h.counts.HostLag(string(name), host.sent, host.acked)
 }
 
@@ -404,6 +406,7 @@ func (h *hub) Disconnect(name model.HostName, q *hostsync.Queue) {
 	if host := h.hosts[name]; host != nil && host.queue == q {
 		delete(h.hosts, name)
 		delete(h.life.reports, name)
+		h.place(name)
 		h.interest.Remove(name)
 		h.wakeSettled()
 		if h.life.hosts[name] != nil { // else nothing of it is kept
@@ -430,6 +433,7 @@ func (h *hub) Report(name model.HostName, q *hostsync.Queue, r hostsync.Report) 
 	// yet: that is acknowledged again when it has.
 	if r.Revision != host.acked && r.Revision != 0 && r.Revision <= h.revision {
 		host.acked, host.heard = r.Revision, time.Now()
+		h.place(name)
 		h.wakeSettled()
 		h.wakeVouching()
 	}

@@ -85,8 +85,10 @@ func (h *hub) noteHosts(b store.Batch) {
 		case store.Controllers.Kind():
 			if x, ok := c.Object.(*model.Controller); ok {
 				h.sign(x.ID, x.Beat)
+				h.placeOf(x.ID, x)
 			} else {
 				delete(h.life.runs, c.ID)
+				h.placeOf(c.ID, nil)
 			}
 		}
 	}
@@ -111,12 +113,14 @@ func (h *hub) wakeLife() {
 
 func (h *hub) noteHost(x *model.Host) {
 	h.life.hosts[x.Name] = x
+	h.place(x.Name)
 	h.counts.HostAlive(string(x.Name), !x.Gone)
 }
 
 // dropHost ends what there is of a host that was deleted.
 func (h *hub) dropHost(name model.HostName) {
 	delete(h.life.hosts, name)
+	h.place(name)
 	if host := h.hosts[name]; host != nil {
 		host.queue.Close(errDeleted)
 	}

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
@@ -145,28 +146,43 @@ func (h *hub) advanceAll(ctx context.Context) error {
 	}
 	now := time.Now()
 	h.mu.Lock()
-	applied, due, newest := h.keepUp(now), map[model.PortID]stage{}, int64(0)
-	for id, s := range h.moves.ports {
-		due[id] = s
-		newest = max(newest, s.revision)
-	}
-	pace := h.moves.pace
+	passed, pace := h.passed(now), h.moves.pace
+	due := maps.Clone(h.moves.ports)
 	h.mu.Unlock()
 	for id, s := range due {
-		if !pace.over(snap, id, s, now, func() bool { return site.Passed(snap, s.revision, h.id, applied) }) {
+		if !pace.over(snap, id, s, now, passed.prompt) {
 			continue
 		}
 		if err := h.rules.AdvanceMove(ctx, id, s.move); err != nil {
 			return err
 		}
 	}
-	return h.rules.VouchLive(ctx, h.id, newest, applied)
+	return h.vouchLive(ctx)
+}
+
+// vouchLive tells other controllers what all hosts of this one have applied, if they wait for it: the highest such revision, which they pass
+// however fast others follow.
+func (h *hub) vouchLive(ctx context.Context) error {
+	h.mu.Lock()
+	now := time.Now()
+	passed := h.passed(now)
+	own := passed.ownPrompt
+	if len(h.devices.moves) > 0 { // a device must not go to a host that does not keep up
+		own = passed.ownAll
+	}
+	if !h.markDue(own) {
+		h.mu.Unlock()
+		return nil
+	}
+	applied := h.keepUp(now)
+	h.mu.Unlock()
+	return h.rules.VouchLive(ctx, h.id, own, applied)
 }
 
 // over tells whether a stage has ended.
-func (p pace) over(r store.Reader, id model.PortID, s stage, now time.Time, passed func() bool) bool {
+func (p pace) over(r store.Reader, id model.PortID, s stage, now time.Time, passed int64) bool {
 	lasted := now.Sub(s.seen)
-	if lasted < p.wait && !passed() {
+	if lasted < p.wait && passed < s.revision {
 		return false
 	}
 	switch s.move.Stage {

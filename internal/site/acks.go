@@ -72,7 +72,11 @@ func (t *tx) begin(h *model.Host, s Session) error {
 
 // vouched is the revision whose state a host is known to have applied.
 func vouched(r store.Reader, h *model.Host) int64 {
-	c := store.Get(r, store.Controllers, h.Controller)
+	return Vouched(h, store.Get(r, store.Controllers, h.Controller))
+}
+
+// Vouched is the revision whose state a host is known to have applied by its controller's row; nil: it has none.
+func Vouched(h *model.Host, c *model.Controller) int64 {
 	if h.Controller == "" || c == nil || h.Session > c.Sessions {
 		return h.AckedRevision
 	}

@@ -48,41 +48,19 @@ func (t *tx) onFabric(name model.HostName) bool {
 	return h != nil && !h.Gone && h.Fabric.On()
 }
 
-// Passed tells whether all hosts have applied a revision, but those that are gone and those of this controller that do not keep up.
-func Passed(r store.Reader, revision int64, controller string, applied map[model.HostName]Applied) bool {
-	for h := range store.All(r, store.Hosts) {
-		if !h.Gone && !late(h, controller, applied) && !hasApplied(r, h, revision, controller, applied) {
-			return false
-		}
-	}
-	return true
-}
-
-// HasApplied tells whether a host answers and has applied a revision itself.
-func HasApplied(r store.Reader, name model.HostName, revision int64, controller string, applied map[model.HostName]Applied) bool {
-	h := store.Get(r, store.Hosts, string(name))
-	return h != nil && !h.Gone && hasApplied(r, h, revision, controller, applied)
-}
-
 func late(h *model.Host, controller string, applied map[model.HostName]Applied) bool {
 	a, ok := applied[h.Name]
 	return ok && a.Late && h.Controller == controller && a.Session == h.Session
 }
 
-func hasApplied(r store.Reader, h *model.Host, revision int64, controller string, applied map[model.HostName]Applied) bool {
-	if vouched(r, h) >= revision {
-		return true
-	}
-	if h.Controller == controller {
-		a, ok := applied[h.Name]
-		return ok && a.Session == h.Session && a.Revision >= revision
-	}
-	c := store.Get(r, store.Controllers, h.Controller)
-	return c != nil && h.Session <= c.LiveSessions && c.LiveRevision >= revision
+// hasApplied tells whether a host of a controller has applied a revision.
+func hasApplied(r store.Reader, h *model.Host, revision int64, applied map[model.HostName]Applied) bool {
+	a, ok := applied[h.Name]
+	return vouched(r, h) >= revision || ok && a.Session == h.Session && a.Revision >= revision
 }
 
-// VouchLive writes what all hosts of a controller have applied that keep up, if it is at least revision and other controllers
-// do not know of it.
+// VouchLive writes that all hosts of a controller that keep up have applied a revision, if that is so and other controllers do not know
+// of it.
 func (s *Site) VouchLive(ctx context.Context, controller string, revision int64, applied map[model.HostName]Applied) error {
 	snap, err := s.st.View(ctx)
 	if err != nil {
@@ -117,7 +95,7 @@ func liveMark(r store.Reader, controller string, revision int64, applied map[mod
 		case h.Gone:
 		case h.Controller != controller:
 			others = true
-		case (device || !late(h, controller, applied)) && !hasApplied(r, h, revision, controller, applied):
+		case (device || !late(h, controller, applied)) && !hasApplied(r, h, revision, applied):
 			return 0, 0, false
 		default:
 			sessions = max(sessions, h.Session)
