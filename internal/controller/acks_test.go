@@ -81,7 +81,7 @@ func startHubWith(t *testing.T, st store.Store, log *slog.Logger, timeout time.D
 	m := &manyHosts{t: t, queues: map[model.HostName]*hostsync.Queue{},
 		hub: newHub(st, site.New(st, site.Options{Logger: log}), metrics.NewController("test"), log)}
 	// Here no stream sends a first delta, which would end an agent's turn: all have one at once.
-	m.arrivals = make(chan struct{}, 1<<12)
+	m.line = newLine(1 << 12)
 	if timeout != 0 {
 		m.life.timeout = timeout
 	}

@@ -4,80 +4,223 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/metrics"
+	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/testutil"
 )
+
+func arriveHub() *hub {
+	return newHub(nil, nil, metrics.NewController("test"), slog.New(slog.DiscardHandler))
+}
 
 // TestArrive: agents are taken in some at a time, in the order in which they came; who is tired of waiting leaves the line,
 // and a turn ends once.
 func TestArrive(t *testing.T) {
-	h := newHub(nil, nil, metrics.NewController("test"), slog.New(slog.DiscardHandler))
-	var ends []func()
-	for _, name := range hostNames(cap(h.arrivals)) {
-		_, end, err := h.arrive(t.Context(), name)
+	h := arriveHub()
+	var all []*arrival
+	for _, name := range hostNames(h.line.most) {
+		_, a, err := h.arrive(t.Context(), name, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ends = append(ends, end)
+		all = append(all, a)
 	}
 	tired, leave := context.WithCancel(t.Context())
 	refused := make(chan error, 1)
 	go func() {
-		_, _, err := h.arrive(tired, "tired")
+		_, _, err := h.arrive(tired, "tired", nil)
 		refused <- err
 	}()
-	in := make(chan func(), 1)
+	inLine(t, h, 1)
+	in := make(chan *arrival, 1)
 	go func() {
-		_, end, err := h.arrive(t.Context(), "patient")
+		_, a, err := h.arrive(t.Context(), "patient", nil)
 		if err != nil {
 			t.Error(err)
 		}
-		in <- end
+		in <- a
 	}()
+	inLine(t, h, 2)
 	leave()
 	if err := testutil.Receive(t, "a refusal", refused); err == nil {
 		t.Error("one that had gone was taken in")
 	}
-	select {
-	case <-in:
-		t.Fatal("one more than there is room for was taken in")
-	default:
+	if taken := h.line.taken(); taken != h.line.most {
+		t.Fatalf("%d turns of %d are taken", taken, h.line.most)
 	}
-	ends[0]()
-	ends[0]() // gives no second turn
-	end := testutil.Receive(t, "a turn", in)
-	if n := len(h.arrivals); n != cap(h.arrivals) {
-		t.Errorf("%d turns of %d are taken", n, cap(h.arrivals))
+	all[0].end(true)
+	all[0].end(true) // gives no second turn
+	a := testutil.Receive(t, "a turn", in)
+	if taken := h.line.taken(); taken != h.line.most {
+		t.Errorf("%d turns of %d are taken", taken, h.line.most)
 	}
-	end()
-	for _, end := range ends[1:] {
-		end()
+	a.end(true)
+	for _, a := range all[1:] {
+		a.end(true)
 	}
-	if n := len(h.arrivals); n != 0 {
-		t.Errorf("%d turns are left", n)
+	if taken := h.line.taken(); taken != 0 || len(h.line.of) != 0 {
+		t.Errorf("%d turns and %d hosts are left", taken, len(h.line.of))
 	}
+}
+
+// taken is how many turns are.
+func (l *line) taken() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.turns[0] + l.turns[1]
+}
+
+// inLine waits until so many wait.
+func inLine(t *testing.T, h *hub, n int) {
+	t.Helper()
+	testutil.Eventually(t, "the line", func() bool {
+		h.line.mu.Lock()
+		defer h.line.mu.Unlock()
+		return len(h.line.waiting[0])+len(h.line.waiting[1]) == n
+	})
+}
+
+// came has a host stand in line, or have its turn.
+func came(l *line, name model.HostName) *arrival {
+	a, _ := l.enter(name, func(error) {})
+	a.wait()
+	return a
+}
+
+func hasTurn(a *arrival) bool {
+	a.line.mu.Lock()
+	defer a.line.mu.Unlock()
+	return a.state == arrivalHasTurn
+}
+
+// TestSlowHosts: hosts that do not take what they are sent lose their turns, and from then on have one turn together while
+// others wait, and never all.
+func TestSlowHosts(t *testing.T) {
+	l := newLine(8)
+	l.hostTime = time.Hour // none ends by itself here
+	names := hostNames(33)
+	for _, name := range names[:24] {
+		a := came(l, name)
+		if len(l.waiting[0]) > 0 {
+			t.Fatal("it does not have its turn")
+		}
+		a.forHost()
+		a.end(false) // as it does by itself, after hostTime
+	}
+	var slow []*arrival
+	for _, name := range names[:24] {
+		slow = append(slow, came(l, name))
+	}
+	if n := len(slices.DeleteFunc(slices.Clone(slow), func(a *arrival) bool { return !hasTurn(a) })); n != slowTurns {
+		t.Fatalf("slow hosts have %d turns of %d", n, l.most)
+	}
+	var well []*arrival
+	for _, name := range names[24:] {
+		well = append(well, came(l, name))
+	}
+	for i, a := range well {
+		if hasTurn(a) != (i < l.most-slowTurns) {
+			t.Errorf("well-behaved host %d has its turn: %v", i, hasTurn(a))
+		}
+	}
+	// Turns that slow hosts give back go to the others while those wait, all but one.
+	slow[0].end(true)
+	slow[1].end(false)
+	if !hasTurn(well[4]) || !hasTurn(well[5]) || hasTurn(slow[4]) {
+		t.Error("a slow host goes before others")
+	}
+	slow[2].end(false)
+	slow[3].end(false)
+	if !hasTurn(slow[4]) || hasTurn(slow[5]) || hasTurn(well[8]) {
+		t.Error("slow hosts do not have one turn while others wait")
+	}
+	for _, a := range slices.Concat(slow, well) {
+		a.end(true)
+	}
+	if l.taken() != 0 || len(l.waiting[0])+len(l.waiting[1]) != 0 || len(l.slow) != 3 {
+		t.Errorf("%d turns, %d and %d wait, %d are slow", l.taken(), len(l.waiting[0]), len(l.waiting[1]), len(l.slow))
+	}
+	for _, name := range names[1:4] {
+		l.forget(name)
+	}
+	if len(l.slow) != 0 {
+		t.Errorf("%v are slow: all others have taken what they were sent", l.slow)
+	}
+}
+
+// TestTurnsEnd: a turn ends by itself, for the host's slowness or for whatever else, and only the first is the host's doing.
+func TestTurnsEnd(t *testing.T) {
+	for name, hosts := range map[string]bool{"the host": true, "the store": false} {
+		l := newLine(1)
+		l.turnTime, l.hostTime = time.Hour, time.Nanosecond
+		if !hosts {
+			l.turnTime, l.hostTime = time.Nanosecond, time.Hour
+		}
+		a := came(l, "h")
+		if hosts {
+			a.forHost()
+		}
+		testutil.Receive(t, "the end of the turn", a.over)
+		if l.slow["h"] != hosts {
+			t.Errorf("it waited for %s, and the host is slow: %v", name, l.slow["h"])
+		}
+		if n := l.taken(); n != 0 {
+			t.Errorf("it waited for %s: %d turns are taken", name, n)
+		}
+	}
+}
+
+// TestWaitingIsTold: who waits hears so, and how many are before it.
+func TestWaitingIsTold(t *testing.T) {
+	h := arriveHub()
+	h.line.most = 1
+	first := came(h.line, "first")
+	second := came(h.line, "second")
+	told := make(chan int, 10)
+	in := make(chan *arrival, 1)
+	go func() {
+		_, a, err := h.arrive(t.Context(), "third", func(before int) error { told <- before; return nil })
+		if err != nil {
+			t.Error(err)
+		}
+		in <- a
+	}()
+	if n := testutil.Receive(t, "word", told); n != 1 {
+		t.Errorf("%d are before it", n)
+	}
+	first.end(true)
+	second.end(true)
+	testutil.Receive(t, "its turn", in).end(true)
+	// Who is not there any more is not waited for.
+	last := came(h.line, "last")
+	gone := errors.New("gone")
+	if _, _, err := h.arrive(t.Context(), "fourth", func(int) error { return gone }); !errors.Is(err, gone) {
+		t.Errorf("it waits on: %v", err)
+	}
+	last.end(true)
 }
 
 // TestArriveOnce: a host has one turn at a time, however many streams it opens; a newer one ends the older, be that in the
 // line or in its turn.
 func TestArriveOnce(t *testing.T) {
-	h := newHub(nil, nil, metrics.NewController("test"), slog.New(slog.DiscardHandler))
-	turn, end, err := h.arrive(t.Context(), "h")
+	h := arriveHub()
+	turn, a, err := h.arrive(t.Context(), "h", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	const more = 16
-	in, refused := make(chan func(), more), make(chan error, more)
+	in, refused := make(chan *arrival, more), make(chan error, more)
 	for range more {
 		go func() {
-			if _, end, err := h.arrive(t.Context(), "h"); err != nil {
+			if _, a, err := h.arrive(t.Context(), "h", nil); err != nil {
 				refused <- err
 			} else {
-				in <- end
+				in <- a
 			}
 		}()
 	}
@@ -85,49 +228,53 @@ func TestArriveOnce(t *testing.T) {
 	if err := context.Cause(turn); !errors.Is(err, errReplaced) {
 		t.Errorf("the older one ends for %v", err)
 	}
-	if n := len(h.arrivals); n != 1 {
+	if n := h.line.taken(); n != 1 {
 		t.Errorf("one host has %d turns", n)
 	}
-	end()
+	a.end(false)
 	for range more - 1 { // each of them, or all but one at once
 		select {
 		case err := <-refused:
 			if !errors.Is(err, errReplaced) {
 				t.Errorf("refused: %v", err)
 			}
-		case end := <-in:
-			if n := len(h.arrivals); n != 1 {
+		case a := <-in:
+			if n := h.line.taken(); n != 1 {
 				t.Errorf("one host has %d turns", n)
 			}
-			end()
+			a.end(false)
 		case <-t.Context().Done():
 			t.Fatal("they do not end")
 		}
 	}
 	select {
-	case end := <-in:
-		end()
+	case a := <-in:
+		a.end(false)
 	case <-refused:
 	}
-	if len(h.arrivals) != 0 || len(h.arriving.of) != 0 {
-		t.Errorf("%d turns and %d hosts are left", len(h.arrivals), len(h.arriving.of))
+	if h.line.taken() != 0 || len(h.line.of) != 0 {
+		t.Errorf("%d turns and %d hosts are left", h.line.taken(), len(h.line.of))
 	}
 }
 
 // TestArriveWithoutStore: who waits for its turn or has it when the store is away is sent to another controller.
 func TestArriveWithoutStore(t *testing.T) {
-	h := newHub(nil, nil, metrics.NewController("test"), slog.New(slog.DiscardHandler))
-	turn, end, err := h.arrive(t.Context(), "h")
+	h := arriveHub()
+	turn, a, err := h.arrive(t.Context(), "h", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.forHost()
 	h.noteProof(time.Now(), errors.New("away")) // last is zero: it has been away for long
 	testutil.Receive(t, "the end of the turn", turn.Done())
 	if err := context.Cause(turn); !errors.Is(err, errCutOff) {
 		t.Errorf("it ends for %v", err)
 	}
-	end()
-	if _, err := h.takeIn(t.Context(), "h", hostsync.Agent{}); !errors.Is(err, errCutOff) {
+	a.end(false)
+	if h.line.slow["h"] {
+		t.Error("the host counts as slow")
+	}
+	if _, err := h.takeIn(t.Context(), "h", hostsync.Agent{}, func() {}); !errors.Is(err, errCutOff) {
 		t.Errorf("taken in: %v", err)
 	}
 }

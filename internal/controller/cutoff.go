@@ -67,7 +67,7 @@ func (h *hub) noteProof(begin time.Time, err error) {
 		for _, host := range h.hosts {
 			host.queue.Close(errCutOff)
 		}
-		h.arriving.refuse(errCutOff)
+		h.line.refuse(errCutOff)
 	}
 }
 

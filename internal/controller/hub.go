@@ -44,8 +44,7 @@ type hub struct {
 	inboxes  map[model.HostName]struct{}   // that have something since the host has reported, or may
 	wake     chan struct{}                 // capacity 1: there are reports to deliver
 	sessions uint64                        // that have begun
-	arrivals chan struct{}                 // one for each agent that is being taken in
-	arriving arriving
+	line     *line
 	vouching chan struct{} // capacity 1: keys wait, and hosts may have passed
 	life     signs
 	moves    moves
@@ -93,8 +92,8 @@ func newHub(st store.Store, rules *site.Site, counts *metrics.Controller, log *s
 	return &hub{
 		st: st, rules: rules, counts: counts, log: log, ready: make(chan struct{}),
 		hosts: map[model.HostName]*host{}, budgets: map[model.HostName]*allowance{}, inboxes: map[model.HostName]struct{}{}, wake: make(chan struct{}, 1),
-		arrivals: make(chan struct{}, max(leastArrivals, 2*runtime.GOMAXPROCS(0))), arriving: arriving{of: map[model.HostName]*arrival{}},
-		id: uuid.NewString(), vouching: make(chan struct{}, 1), life: newSigns(), standings: newStandings(), moves: newMoves(), moved: make(chan struct{}),
+		line: newLine(max(leastTurns, 2*runtime.GOMAXPROCS(0))),
+		id:   uuid.NewString(), vouching: make(chan struct{}, 1), life: newSigns(), standings: newStandings(), moves: newMoves(), moved: make(chan struct{}),
 		proofs: proofs{pause: proofPause, letGo: letGoAfter}, questions: newQuestions(),
 		devices: newDeviceMoves(),
 	}
@@ -276,41 +275,6 @@ func (g groups) Rows(of hoststate.Group) *hoststate.GroupRows {
 }
 
 var errReplaced = errors.New("another agent of this host has connected")
-
-// Connect implements hostsync.Hosts. A host's newer connection takes over from
-// the older: it may be one that broke and has not noticed.
-func (h *hub) Connect(ctx context.Context, name model.HostName, agent hostsync.Agent) (*hostsync.Queue, error) {
-	if err := h.cutOff(); err != nil {
-		return nil, err
-	}
-	turn, arrived, err := h.arrive(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	q, err := h.takeIn(turn, name, agent)
-	if err != nil {
-		arrived()
-		if why := context.Cause(turn); why != nil {
-			return nil, fmt.Errorf("%w: %w", why, err)
-		}
-		return nil, err
-	}
-	q.OnFirst(arrived)
-	context.AfterFunc(turn, arrived)
-	return q, nil
-}
-
-// takeIn takes in an agent whose turn it is.
-func (h *hub) takeIn(ctx context.Context, name model.HostName, agent hostsync.Agent) (*hostsync.Queue, error) {
-	if err := h.cutOff(); err != nil {
-		return nil, err // since it began to wait
-	}
-	session, err := h.begin(ctx, name, agent)
-	if err != nil {
-		return nil, err
-	}
-	return h.attach(ctx, name, session, agent)
-}
 
 // add makes interest look at a host.
 func add(interest *hoststate.Interest, name model.HostName, older bool) hoststate.Wanted {

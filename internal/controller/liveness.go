@@ -133,6 +133,7 @@ func (h *hub) forgetHost(name model.HostName) {
 	delete(h.life.heard, name)
 	delete(h.life.reports, name)
 	delete(h.budgets, name)
+	h.line.forget(name)
 	h.counts.HostDeleted(string(name))
 }
 

@@ -55,6 +55,13 @@ func DigestFrom(b []byte) (d Digest, ok bool) {
 // Digests are those of a host's groups; one without rows is not among them.
 type Digests map[Group]Digest
 
+// Add takes the digest of more rows of a group in.
+func (ds Digests) Add(g Group, d Digest) {
+	sum := ds[g]
+	sum.add(d)
+	ds[g] = sum
+}
+
 // Digests works out what the rows of s come to, at the cost of all of them.
 func (s *State) Digests() Digests {
 	sums := map[Group]*Digest{}

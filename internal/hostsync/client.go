@@ -51,7 +51,9 @@ type ClientOptions struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// GatewayPriority is not 0 where the host may serve gateway devices: see model.Host.
 	GatewayPriority uint8
-	Logger          *slog.Logger
+	// Skim is for benchmarks; nil: all rows are read.
+	Skim   *Skim
+	Logger *slog.Logger
 }
 
 // Client is the agent's end.
@@ -336,12 +338,16 @@ func (c *Client) stream(ctx context.Context, controller string, sink Sink) (welc
 		return false, err
 	}
 	defer conn.Close()
-	stream, err := pb.NewHostSyncClient(conn).Connect(ctx)
+	var options []grpc.CallOption
+	if c.opt.Skim != nil {
+		options = append(options, grpc.ForceCodecV2(c.opt.Skim.codec()))
+	}
+	stream, err := pb.NewHostSyncClient(conn).Connect(ctx, options...)
 	if err != nil {
 		return false, err
 	}
 	_, probes := sink.(Prober)
-	hello := &pb.Hello{Groups: true, Probes: probes, Protocol: Protocol, AgentVersion: c.opt.Version, Revision: c.gate(), Fabric: true, GatewayPriority: uint32(c.opt.GatewayPriority)}
+	hello := &pb.Hello{Groups: true, Waits: true, Probes: probes, Protocol: Protocol, AgentVersion: c.opt.Version, Revision: c.gate(), Fabric: true, GatewayPriority: uint32(c.opt.GatewayPriority)}
 	if c.opt.Fabric.IsValid() {
 		hello.FabricAddr, hello.FabricPort = addrBytes(c.opt.Fabric.Addr()), uint32(c.opt.Fabric.Port())
 	}
@@ -352,6 +358,10 @@ func (c *Client) stream(ctx context.Context, controller string, sink Sink) (welc
 	// An error of Send is only that the stream is over; Recv says why.
 	_ = stream.Send(&pb.FromAgent{Message: &pb.FromAgent_Hello{Hello: hello}})
 	m, err := stream.Recv()
+	for ; err == nil && m.GetWaiting() != nil; m, err = stream.Recv() {
+		silent.Reset(c.patience)
+		c.waits(controller, m.GetWaiting().Before)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -392,6 +402,13 @@ func (c *Client) stream(ctx context.Context, controller string, sink Sink) (welc
 	from.first = silent.Stop
 	silent.Reset(c.patience)
 	return true, c.receive(ctx, from, sink, resumes, orphans)
+}
+
+// waits notes that the controller takes in others first.
+func (c *Client) waits(controller string, before uint32) {
+	why := fmt.Sprintf("%s: the controller takes in the agents of other hosts first; %d of them are before this one", controller, before)
+	c.problem.Store(&why)
+	c.opt.Logger.Info("the controller takes in other agents first", "controller", controller, "before", before)
 }
 
 // untilRevoked ends a stream to a controller whose certificate is revoked while it is open.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,7 +37,11 @@ type fakeHosts struct {
 	came    chan model.HostName
 	left    chan model.HostName
 	reports chan Report
-	first   chan struct{} // told of each first delta; nil: nobody asks
+	first   chan bool // told of each first delta; nil: nobody asks
+	// line, if not nil, has agents wait until it is closed, and hear of it again and again.
+	line  chan struct{}
+	told  chan struct{} // each time
+	asked atomic.Int32  // how many have come to it
 }
 
 func newFakeHosts() *fakeHosts {
@@ -47,6 +52,20 @@ func newFakeHosts() *fakeHosts {
 }
 
 func (f *fakeHosts) Connect(ctx context.Context, host model.HostName, agent Agent) (*Queue, error) {
+	f.asked.Add(1)
+	for waits := f.line != nil; waits; {
+		select {
+		case <-f.line:
+			waits = false
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+			if err := agent.Waiting(7); err != nil {
+				return nil, err
+			}
+			f.told <- struct{}{}
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.agent = agent
@@ -56,7 +75,7 @@ func (f *fakeHosts) Connect(ctx context.Context, host model.HostName, agent Agen
 	}
 	f.queue = NewQueue(f.read, nil)
 	if f.first != nil {
-		f.queue.OnFirst(func() { f.first <- struct{}{} })
+		f.queue.OnFirst(func(sent bool) { f.first <- sent })
 	}
 	if agent.Digest == nil {
 		f.queue.PushAll(f.rev)
@@ -417,11 +436,51 @@ func rawConnect(t *testing.T, target string, creds credentials.TransportCredenti
 	return stream.Recv()
 }
 
+// TestWaitingAgent: an agent that hears that others are taken in first waits for longer than its patience with a controller
+// that says nothing, and says why it is not connected.
+func TestWaitingAgent(t *testing.T) {
+	hosts := newFakeHosts()
+	hosts.line, hosts.told = make(chan struct{}), make(chan struct{})
+	target, _ := serve(t, hosts)
+	c, err := NewClient(ClientOptions{Targets: []string{target}, Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.patience = time.Second
+	s := newSink()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx, s) }()
+	for range 150 { // of 10 ms at least
+		wait(t, hosts.told, "word that it waits")
+	}
+	testutil.Eventually(t, "why it waits", func() bool { return strings.Contains(c.Problem(), "7 of them are before this one") })
+	close(hosts.line)
+	for drained := false; !drained; { // one more may be on its way
+		select {
+		case <-hosts.told:
+		case <-hosts.came:
+			drained = true
+		case err := <-done:
+			t.Fatal(err)
+		}
+	}
+	wait(t, s.updates, "the first update")
+	testutil.Eventually(t, "that it is well", func() bool { return c.Problem() == "" })
+	if n := hosts.asked.Load(); n != 1 {
+		t.Errorf("it came %d times", n)
+	}
+	cancel()
+	if err := wait(t, done, "end of the client"); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestFirst: who waits for an agent's first delta to be sent hears of it while the stream goes on, and at its end where there
 // was none.
 func TestFirst(t *testing.T) {
 	hosts := newFakeHosts()
-	hosts.first = make(chan struct{}, 10)
+	hosts.first = make(chan bool, 10)
 	target, _ := serve(t, hosts)
 	s := newSink()
 	connect(t, ClientOptions{Targets: []string{target}}, s)

@@ -49,7 +49,7 @@ type Queue struct {
 	forms  *Forms
 	wake   chan struct{} // capacity 1
 	closed chan struct{} // by Close
-	first  func()        // of OnFirst
+	first  func(bool)    // of OnFirst
 	probes probes
 
 	mu      sync.Mutex
@@ -73,14 +73,14 @@ func NewQueue(source Source, forms *Forms) *Queue {
 	return &Queue{source: source, forms: forms, wake: make(chan struct{}, 1), closed: make(chan struct{}), groups: map[hoststate.Group]*waiting{}}
 }
 
-// OnFirst has fn called when the first delta has been sent, or the stream that reads the queue ends. It is to be
-// called before that stream begins. fn may be called more than once.
-func (q *Queue) OnFirst(fn func()) { q.first = fn }
+// OnFirst has fn called when the first delta has been sent, or the stream that reads the queue ends without that. It is to
+// be called before that stream begins. fn may be called more than once: what it is told first counts.
+func (q *Queue) OnFirst(fn func(sent bool)) { q.first = fn }
 
-// sent notes that a delta has been sent.
-func (q *Queue) sent() {
+// hasFirst notes whether a delta has been sent.
+func (q *Queue) hasFirst(sent bool) {
 	if q.first != nil {
-		q.first()
+		q.first(sent)
 	}
 }
 

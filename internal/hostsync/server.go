@@ -51,6 +51,9 @@ type Agent struct {
 	GatewayPriority uint8
 	// Have asks it for those of its groups. It is to be called once at most, during Connect.
 	Have func(ctx context.Context) (hoststate.Digests, error)
+	// Waiting has it know that so many others are taken in before it, during Connect and before Have; nil: it would
+	// not understand.
+	Waiting func(before int) error
 }
 
 // Server is the controller's end.
@@ -193,6 +196,11 @@ func (v service) Connect(stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromCo
 		welcomed = true
 		return s.have(ctx, stream, host)
 	}
+	if hello.Waits {
+		agent.Waiting = func(before int) error {
+			return stream.Send(&pb.FromController{Message: &pb.FromController_Waiting{Waiting: &pb.Waiting{Before: uint32(max(before, 0))}}})
+		}
+	}
 	q, err := s.hosts.Connect(stream.Context(), host, agent)
 	if err != nil {
 		s.log.Warn("agent refused", "host", host, "error", err)
@@ -201,7 +209,7 @@ func (v service) Connect(stream grpc.BidiStreamingServer[pb.FromAgent, pb.FromCo
 	defer s.hosts.Disconnect(host, q)
 	q.open(hello.Probes, hello.Groups)
 	defer q.end()
-	defer q.sent()
+	defer q.hasFirst(false)
 	log := s.log.With("host", host)
 	log.Info("agent connected", "version", agent.Version, "revision", agent.Revision)
 	if !welcomed {
@@ -369,7 +377,7 @@ func (s *Server) send(ctx context.Context, stream grpc.BidiStreamingServer[pb.Fr
 				return err
 			}
 		}
-		q.sent()
+		q.hasFirst(true)
 	}
 }
 

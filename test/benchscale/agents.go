@@ -34,6 +34,8 @@ type agent struct {
 	bytes   atomic.Int64 // over its connections, both ways
 	mute    bool         // it acknowledges nothing
 	noWatch bool         // it is not one of those that are counted
+	// skims: it keeps no rows but those of ports and networks, and counts the others of the first delta.
+	skims *hostsync.Skim
 
 	mu      sync.Mutex
 	client  *hostsync.Client
@@ -56,19 +58,26 @@ type fleet struct {
 	ca      *pki.Authority
 	dir     string
 	watch   atomic.Pointer[watch]
+	digests *hostsync.RowDigests // of those that skim
 }
 
-// newFleet makes agents for hosts from a number on, each with a certificate of its own. It starts none.
-func newFleet(dir string, ca *pki.Authority, target string, from, hosts int, keep bool) (*fleet, error) {
-	f := &fleet{targets: []string{target}, ca: ca, dir: dir}
+// newFleet makes agents for hosts from a number on, each with a certificate of its own. It starts none. The last ones, so
+// many as whole, keep all rows, and a journal if they are to; the others skim.
+func newFleet(dir string, ca *pki.Authority, target string, from, hosts, whole int, keep bool) (*fleet, error) {
+	f := &fleet{targets: []string{target}, ca: ca, dir: dir, digests: hostsync.NewRowDigests()}
 	for i := range hosts {
 		if i < from {
 			f.agents = append(f.agents, nil)
 			continue
 		}
-		a, err := f.agent(i, keep)
+		skims := i < hosts-whole
+		a, err := f.agent(i, keep && !skims)
 		if err != nil {
 			return nil, err
+		}
+		if skims {
+			a.skims = &hostsync.Skim{}
+			a.opt.Skim = a.skims
 		}
 		f.agents = append(f.agents, a)
 	}
@@ -173,6 +182,10 @@ func (a *agent) Have(context.Context) (hostsync.Have, bool) {
 	if !a.known {
 		return hostsync.Have{}, false
 	}
+	if a.skims != nil {
+		have := a.skims.Seen().Digests
+		return hostsync.Have{Digests: have, Names: hoststate.State{Ports: a.state.Clone().Ports}}, have != nil
+	}
 	return hostsync.Have{Digests: a.digests.Digests(&a.state), Names: hoststate.State{Ports: a.state.Clone().Ports}}, true
 }
 
@@ -181,10 +194,12 @@ func (a *agent) Update(_ context.Context, u hostsync.Update) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	d := a.state.Resolve(u.Delta)
-	a.digests.Change(&a.state, d)
+	if a.skims == nil {
+		a.digests.Change(&a.state, d)
+	}
 	a.state.Apply(d)
 	a.rows += int64(d.Set.Len() + d.Unset.Len())
-	if !a.known {
+	if !a.known && a.skims == nil {
 		a.digests.Digests(&a.state)
 	}
 	a.known = true
@@ -270,6 +285,24 @@ func (f *fleet) stop() {
 	_ = os.RemoveAll(f.dir)
 }
 
+// learn has those that skim take everything once more and work out its digests, so that they can go on from it.
+func (f *fleet) learn(ctx context.Context) error {
+	some := false
+	err := f.each(func(a *agent) error {
+		if a.skims == nil {
+			return nil
+		}
+		some = true
+		a.stop()
+		a.skims.Digests = f.digests
+		return a.restart(ctx, true)
+	})
+	if err != nil || !some {
+		return err
+	}
+	return f.connected(ctx)
+}
+
 // having is how many agents have a network.
 func (f *fleet) having(id string) (n int) {
 	key := model.NetworkKey(0)
@@ -299,6 +332,11 @@ func (f *fleet) taken() (rows int64, have int) {
 	_ = f.each(func(a *agent) error {
 		a.mu.Lock()
 		defer a.mu.Unlock()
+		if a.skims != nil {
+			seen := a.skims.Seen()
+			rows, have = rows+seen.All, have+int(seen.Last)
+			return nil
+		}
 		rows, have = rows+a.rows, have+a.state.Len()
 		return nil
 	})

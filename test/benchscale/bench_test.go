@@ -59,7 +59,7 @@ func TestCostFollowsChange(t *testing.T) {
 	type counted struct{ change, writes, reconnect, rows float64 }
 	var got [2]counted
 	for i, size := range []struct{ ports, hosts int }{{100, 10}, {1000, 40}} {
-		s, err := newSite(t.Context(), causeway, filepath.Join(t.TempDir(), "site"), draw(size.ports, size.hosts), 0, true)
+		s, err := newSite(t.Context(), causeway, filepath.Join(t.TempDir(), "site"), draw(size.ports, size.hosts), 0, size.hosts, true)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,6 +19,7 @@ import (
 type options struct {
 	binary, dir, json string
 	ports, hosts      int
+	whole             int // agents that keep rows
 	smallPorts        int
 	smallHosts        int
 	rounds, changes   int // of the comparison with a small site
@@ -35,6 +36,7 @@ func main() {
 	flag.StringVar(&o.json, "json", "bin/bench-scale.json", "file for the results; empty: none")
 	flag.IntVar(&o.ports, "ports", 50_000, "ports of the site")
 	flag.IntVar(&o.hosts, "hosts", 1000, "hosts of the site")
+	flag.IntVar(&o.whole, "whole", 100, "agents that read and keep all rows; the others read those of ports and networks, and count the rest: their decoding would be the time of all")
 	flag.IntVar(&o.smallPorts, "small-ports", 1000, "ports of the small site that it is compared with; 0: no comparison")
 	flag.IntVar(&o.smallHosts, "small-hosts", 10, "hosts of the small site")
 	flag.IntVar(&o.rounds, "rounds", 15, "how often the two sites are compared; fewer than 6 have no interval")
@@ -42,7 +44,7 @@ func main() {
 	flag.IntVar(&o.count, "count", 100, "changes of ports anywhere at the site, each a create and a delete")
 	flag.IntVar(&o.deletes, "deletes", 5, "deletes whose writes are counted")
 	flag.BoolVar(&o.real, "real", os.Geteuid() == 0, "have one real agent: it needs root and a kernel for it")
-	flag.BoolVar(&o.journals, "journals", true, "have agents keep journals, some 3 MB each")
+	flag.BoolVar(&o.journals, "journals", true, "have agents that keep all rows keep journals, some 3 MB each")
 	flag.BoolVar(&o.attacks, "attacks", true, "have agents that do harm, and compare the others' pace")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -79,7 +81,7 @@ func bench(ctx context.Context, o options) (out *output, err error) {
 	if o.real {
 		from = 1
 	}
-	s, err := newSite(ctx, o.binary, filepath.Join(dir, "large"), d, from, o.journals)
+	s, err := newSite(ctx, o.binary, filepath.Join(dir, "large"), d, from, o.whole, o.journals)
 	if err != nil {
 		return nil, err
 	}

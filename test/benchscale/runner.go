@@ -78,7 +78,7 @@ func (r *runner) cold(ctx context.Context) error {
 		return err
 	}
 	rows, have := r.large.fleet.taken()
-	r.out.aim(fmt.Sprintf("all %d agents cold", r.agents()), took.Seconds(), "s", 15, "%.1f s of it the controller's processor time; %d rows", cpu.Seconds(), have)
+	r.out.aim(fmt.Sprintf("all %d agents cold", r.agents()), took.Seconds(), "s", 15, "%.1f s of it the controller's processor time; %d rows; %d agents keep them, the others only count them", cpu.Seconds(), have, min(r.o.whole, r.agents()))
 	r.out.tell("rows sent to cold agents, for each that they have", float64(rows)/float64(max(have, 1)), "times", "%d rows an agent", have/max(r.agents(), 1))
 	return r.settle(ctx)
 }
@@ -150,7 +150,7 @@ func (r *runner) deletes(ctx context.Context) error {
 
 func (r *runner) against(ctx context.Context, dir string) (err error) {
 	d := draw(r.o.smallPorts, r.o.smallHosts)
-	s, err := newSite(ctx, r.o.binary, filepath.Join(dir, "small"), d, 0, r.o.journals)
+	s, err := newSite(ctx, r.o.binary, filepath.Join(dir, "small"), d, 0, d.Hosts, r.o.journals)
 	if err != nil {
 		return err
 	}
@@ -202,6 +202,12 @@ func (r *runner) reconnect(ctx context.Context) error {
 }
 
 func (r *runner) restart(ctx context.Context) error {
+	if err := r.large.fleet.learn(ctx); err != nil {
+		return err
+	}
+	if err := r.settle(ctx); err != nil {
+		return err
+	}
 	resident, err := r.large.process.Resident()
 	if err != nil {
 		return err

@@ -30,7 +30,8 @@ type site struct {
 }
 
 // newSite starts the controller and makes the drawing. Agents begin with the host of a number; those before are real.
-func newSite(ctx context.Context, binary, dir string, d drawing, from int, keep bool) (_ *site, err error) {
+// See newFleet for whole and keep.
+func newSite(ctx context.Context, binary, dir string, d drawing, from, whole int, keep bool) (_ *site, err error) {
 	s := &site{binary: binary, dir: dir, drawing: d}
 	defer func() {
 		if err != nil {
@@ -63,7 +64,7 @@ func newSite(ctx context.Context, binary, dir string, d drawing, from int, keep 
 		return (&net.Dialer{}).DialContext(ctx, "unix", metrics)
 	}}}
 	s.client = newAPI("http://" + s.listen)
-	if s.fleet, err = newFleet(filepath.Join(dir, "agents"), s.ca, s.agents, from, d.Hosts, keep); err != nil {
+	if s.fleet, err = newFleet(filepath.Join(dir, "agents"), s.ca, s.agents, from, d.Hosts, whole, keep); err != nil {
 		return nil, err
 	}
 	begin := time.Now()

@@ -75,7 +75,7 @@ func (x ProbeResult_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ProbeResult_Code.Descriptor instead.
 func (ProbeResult_Code) EnumDescriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{9, 0}
+	return file_hostsync_proto_rawDescGZIP(), []int{10, 0}
 }
 
 type FromAgent struct {
@@ -206,6 +206,7 @@ type Hello struct {
 	FabricPort uint32 `protobuf:"varint,9,opt,name=fabric_port,json=fabricPort,proto3" json:"fabric_port,omitempty"` // UDP
 	// Not 0: the host may serve gateway devices, and hosts with the highest are chosen first.
 	GatewayPriority uint32 `protobuf:"varint,10,opt,name=gateway_priority,json=gatewayPriority,proto3" json:"gateway_priority,omitempty"`
+	Waits           bool   `protobuf:"varint,11,opt,name=waits,proto3" json:"waits,omitempty"` // it understands Waiting
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -308,6 +309,13 @@ func (x *Hello) GetGatewayPriority() uint32 {
 		return x.GatewayPriority
 	}
 	return 0
+}
+
+func (x *Hello) GetWaits() bool {
+	if x != nil {
+		return x.Waits
+	}
+	return false
 }
 
 // Have are the digests of the groups of rows that the agent has.
@@ -603,6 +611,7 @@ type FromController struct {
 	//	*FromController_Delta
 	//	*FromController_Probe
 	//	*FromController_CancelProbe
+	//	*FromController_Waiting
 	Message       isFromController_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -681,6 +690,15 @@ func (x *FromController) GetCancelProbe() uint64 {
 	return 0
 }
 
+func (x *FromController) GetWaiting() *Waiting {
+	if x != nil {
+		if x, ok := x.Message.(*FromController_Waiting); ok {
+			return x.Waiting
+		}
+	}
+	return nil
+}
+
 type isFromController_Message interface {
 	isFromController_Message()
 }
@@ -701,6 +719,10 @@ type FromController_CancelProbe struct {
 	CancelProbe uint64 `protobuf:"varint,4,opt,name=cancel_probe,json=cancelProbe,proto3,oneof"` // the id of one
 }
 
+type FromController_Waiting struct {
+	Waiting *Waiting `protobuf:"bytes,5,opt,name=waiting,proto3,oneof"`
+}
+
 func (*FromController_Welcome) isFromController_Message() {}
 
 func (*FromController_Delta) isFromController_Message() {}
@@ -708,6 +730,54 @@ func (*FromController_Delta) isFromController_Message() {}
 func (*FromController_Probe) isFromController_Message() {}
 
 func (*FromController_CancelProbe) isFromController_Message() {}
+
+func (*FromController_Waiting) isFromController_Message() {}
+
+// Waiting says, before the welcome, that the controller takes in other agents first. It comes again
+// every few seconds.
+type Waiting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Before        uint32                 `protobuf:"varint,1,opt,name=before,proto3" json:"before,omitempty"` // how many wait that came earlier
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Waiting) Reset() {
+	*x = Waiting{}
+	mi := &file_hostsync_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Waiting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Waiting) ProtoMessage() {}
+
+func (x *Waiting) ProtoReflect() protoreflect.Message {
+	mi := &file_hostsync_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
+func (*Waiting) Descriptor() ([]byte, []int) {
+	return file_hostsync_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Waiting) GetBefore() uint32 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
 
 // Probe asks for a router's probes of the way to an address. It is answered by one
 // ProbeResult, unless it is cancelled before.
@@ -730,7 +800,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_hostsync_proto_msgTypes[8]
+	mi := &file_hostsync_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -742,7 +812,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[8]
+	mi := &file_hostsync_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -755,7 +825,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{8}
+	return file_hostsync_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Probe) GetId() uint64 {
@@ -854,7 +924,7 @@ type ProbeResult struct {
 
 func (x *ProbeResult) Reset() {
 	*x = ProbeResult{}
-	mi := &file_hostsync_proto_msgTypes[9]
+	mi := &file_hostsync_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -866,7 +936,7 @@ func (x *ProbeResult) String() string {
 func (*ProbeResult) ProtoMessage() {}
 
 func (x *ProbeResult) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[9]
+	mi := &file_hostsync_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -879,7 +949,7 @@ func (x *ProbeResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResult.ProtoReflect.Descriptor instead.
 func (*ProbeResult) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{9}
+	return file_hostsync_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ProbeResult) GetId() uint64 {
@@ -975,7 +1045,7 @@ type PathState struct {
 
 func (x *PathState) Reset() {
 	*x = PathState{}
-	mi := &file_hostsync_proto_msgTypes[10]
+	mi := &file_hostsync_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -987,7 +1057,7 @@ func (x *PathState) String() string {
 func (*PathState) ProtoMessage() {}
 
 func (x *PathState) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[10]
+	mi := &file_hostsync_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1000,7 +1070,7 @@ func (x *PathState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathState.ProtoReflect.Descriptor instead.
 func (*PathState) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{10}
+	return file_hostsync_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PathState) GetTunnelIp() []byte {
@@ -1065,7 +1135,7 @@ type ProbeError struct {
 
 func (x *ProbeError) Reset() {
 	*x = ProbeError{}
-	mi := &file_hostsync_proto_msgTypes[11]
+	mi := &file_hostsync_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1077,7 +1147,7 @@ func (x *ProbeError) String() string {
 func (*ProbeError) ProtoMessage() {}
 
 func (x *ProbeError) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[11]
+	mi := &file_hostsync_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1090,7 +1160,7 @@ func (x *ProbeError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeError.ProtoReflect.Descriptor instead.
 func (*ProbeError) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{11}
+	return file_hostsync_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ProbeError) GetFrom() []byte {
@@ -1141,7 +1211,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_hostsync_proto_msgTypes[12]
+	mi := &file_hostsync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1153,7 +1223,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[12]
+	mi := &file_hostsync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1166,7 +1236,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{12}
+	return file_hostsync_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Welcome) GetProtocol() uint32 {
@@ -1248,7 +1318,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_hostsync_proto_msgTypes[13]
+	mi := &file_hostsync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1330,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[13]
+	mi := &file_hostsync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1343,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{13}
+	return file_hostsync_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Delta) GetRevision() int64 {
@@ -1532,7 +1602,7 @@ type PortRow struct {
 
 func (x *PortRow) Reset() {
 	*x = PortRow{}
-	mi := &file_hostsync_proto_msgTypes[14]
+	mi := &file_hostsync_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +1614,7 @@ func (x *PortRow) String() string {
 func (*PortRow) ProtoMessage() {}
 
 func (x *PortRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[14]
+	mi := &file_hostsync_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +1627,7 @@ func (x *PortRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRow.ProtoReflect.Descriptor instead.
 func (*PortRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{14}
+	return file_hostsync_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PortRow) GetKey() uint32 {
@@ -1640,7 +1710,7 @@ type PairRow struct {
 
 func (x *PairRow) Reset() {
 	*x = PairRow{}
-	mi := &file_hostsync_proto_msgTypes[15]
+	mi := &file_hostsync_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +1722,7 @@ func (x *PairRow) String() string {
 func (*PairRow) ProtoMessage() {}
 
 func (x *PairRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[15]
+	mi := &file_hostsync_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +1735,7 @@ func (x *PairRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairRow.ProtoReflect.Descriptor instead.
 func (*PairRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{15}
+	return file_hostsync_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PairRow) GetMac() []byte {
@@ -1695,7 +1765,7 @@ type NetworkRow struct {
 
 func (x *NetworkRow) Reset() {
 	*x = NetworkRow{}
-	mi := &file_hostsync_proto_msgTypes[16]
+	mi := &file_hostsync_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1707,7 +1777,7 @@ func (x *NetworkRow) String() string {
 func (*NetworkRow) ProtoMessage() {}
 
 func (x *NetworkRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[16]
+	mi := &file_hostsync_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1720,7 +1790,7 @@ func (x *NetworkRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkRow.ProtoReflect.Descriptor instead.
 func (*NetworkRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{16}
+	return file_hostsync_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *NetworkRow) GetKey() uint32 {
@@ -1770,7 +1840,7 @@ type RouterRow struct {
 
 func (x *RouterRow) Reset() {
 	*x = RouterRow{}
-	mi := &file_hostsync_proto_msgTypes[17]
+	mi := &file_hostsync_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1782,7 +1852,7 @@ func (x *RouterRow) String() string {
 func (*RouterRow) ProtoMessage() {}
 
 func (x *RouterRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[17]
+	mi := &file_hostsync_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1795,7 +1865,7 @@ func (x *RouterRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterRow.ProtoReflect.Descriptor instead.
 func (*RouterRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{17}
+	return file_hostsync_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RouterRow) GetKey() uint32 {
@@ -1848,7 +1918,7 @@ type FDBRow struct {
 
 func (x *FDBRow) Reset() {
 	*x = FDBRow{}
-	mi := &file_hostsync_proto_msgTypes[18]
+	mi := &file_hostsync_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1860,7 +1930,7 @@ func (x *FDBRow) String() string {
 func (*FDBRow) ProtoMessage() {}
 
 func (x *FDBRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[18]
+	mi := &file_hostsync_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1873,7 +1943,7 @@ func (x *FDBRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FDBRow.ProtoReflect.Descriptor instead.
 func (*FDBRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{18}
+	return file_hostsync_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *FDBRow) GetNetwork() uint32 {
@@ -1987,7 +2057,7 @@ type HostRow struct {
 
 func (x *HostRow) Reset() {
 	*x = HostRow{}
-	mi := &file_hostsync_proto_msgTypes[19]
+	mi := &file_hostsync_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1999,7 +2069,7 @@ func (x *HostRow) String() string {
 func (*HostRow) ProtoMessage() {}
 
 func (x *HostRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[19]
+	mi := &file_hostsync_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2012,7 +2082,7 @@ func (x *HostRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostRow.ProtoReflect.Descriptor instead.
 func (*HostRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{19}
+	return file_hostsync_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *HostRow) GetName() string {
@@ -2054,7 +2124,7 @@ type MemberRow struct {
 
 func (x *MemberRow) Reset() {
 	*x = MemberRow{}
-	mi := &file_hostsync_proto_msgTypes[20]
+	mi := &file_hostsync_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2066,7 +2136,7 @@ func (x *MemberRow) String() string {
 func (*MemberRow) ProtoMessage() {}
 
 func (x *MemberRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[20]
+	mi := &file_hostsync_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2079,7 +2149,7 @@ func (x *MemberRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberRow.ProtoReflect.Descriptor instead.
 func (*MemberRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{20}
+	return file_hostsync_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *MemberRow) GetNetwork() uint32 {
@@ -2107,7 +2177,7 @@ type SpeakerRow struct {
 
 func (x *SpeakerRow) Reset() {
 	*x = SpeakerRow{}
-	mi := &file_hostsync_proto_msgTypes[21]
+	mi := &file_hostsync_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2119,7 +2189,7 @@ func (x *SpeakerRow) String() string {
 func (*SpeakerRow) ProtoMessage() {}
 
 func (x *SpeakerRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[21]
+	mi := &file_hostsync_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2132,7 +2202,7 @@ func (x *SpeakerRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpeakerRow.ProtoReflect.Descriptor instead.
 func (*SpeakerRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{21}
+	return file_hostsync_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SpeakerRow) GetDomain() uint32 {
@@ -2164,7 +2234,7 @@ type HostPairRow struct {
 
 func (x *HostPairRow) Reset() {
 	*x = HostPairRow{}
-	mi := &file_hostsync_proto_msgTypes[22]
+	mi := &file_hostsync_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2176,7 +2246,7 @@ func (x *HostPairRow) String() string {
 func (*HostPairRow) ProtoMessage() {}
 
 func (x *HostPairRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[22]
+	mi := &file_hostsync_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2189,7 +2259,7 @@ func (x *HostPairRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostPairRow.ProtoReflect.Descriptor instead.
 func (*HostPairRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{22}
+	return file_hostsync_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *HostPairRow) GetNetwork() uint32 {
@@ -2245,7 +2315,7 @@ type NeighborRow struct {
 
 func (x *NeighborRow) Reset() {
 	*x = NeighborRow{}
-	mi := &file_hostsync_proto_msgTypes[23]
+	mi := &file_hostsync_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2257,7 +2327,7 @@ func (x *NeighborRow) String() string {
 func (*NeighborRow) ProtoMessage() {}
 
 func (x *NeighborRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[23]
+	mi := &file_hostsync_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2270,7 +2340,7 @@ func (x *NeighborRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NeighborRow.ProtoReflect.Descriptor instead.
 func (*NeighborRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{23}
+	return file_hostsync_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *NeighborRow) GetNetwork() uint32 {
@@ -2309,7 +2379,7 @@ type RouteRow struct {
 
 func (x *RouteRow) Reset() {
 	*x = RouteRow{}
-	mi := &file_hostsync_proto_msgTypes[24]
+	mi := &file_hostsync_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2321,7 +2391,7 @@ func (x *RouteRow) String() string {
 func (*RouteRow) ProtoMessage() {}
 
 func (x *RouteRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[24]
+	mi := &file_hostsync_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2334,7 +2404,7 @@ func (x *RouteRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteRow.ProtoReflect.Descriptor instead.
 func (*RouteRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{24}
+	return file_hostsync_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RouteRow) GetRouter() uint32 {
@@ -2398,7 +2468,7 @@ type HopsRow struct {
 
 func (x *HopsRow) Reset() {
 	*x = HopsRow{}
-	mi := &file_hostsync_proto_msgTypes[25]
+	mi := &file_hostsync_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2410,7 +2480,7 @@ func (x *HopsRow) String() string {
 func (*HopsRow) ProtoMessage() {}
 
 func (x *HopsRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[25]
+	mi := &file_hostsync_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2423,7 +2493,7 @@ func (x *HopsRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HopsRow.ProtoReflect.Descriptor instead.
 func (*HopsRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{25}
+	return file_hostsync_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *HopsRow) GetRouter() uint32 {
@@ -2458,7 +2528,7 @@ type HopRow struct {
 
 func (x *HopRow) Reset() {
 	*x = HopRow{}
-	mi := &file_hostsync_proto_msgTypes[26]
+	mi := &file_hostsync_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2470,7 +2540,7 @@ func (x *HopRow) String() string {
 func (*HopRow) ProtoMessage() {}
 
 func (x *HopRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[26]
+	mi := &file_hostsync_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2483,7 +2553,7 @@ func (x *HopRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HopRow.ProtoReflect.Descriptor instead.
 func (*HopRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{26}
+	return file_hostsync_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *HopRow) GetNetwork() uint32 {
@@ -2518,7 +2588,7 @@ type VNIRow struct {
 
 func (x *VNIRow) Reset() {
 	*x = VNIRow{}
-	mi := &file_hostsync_proto_msgTypes[27]
+	mi := &file_hostsync_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2530,7 +2600,7 @@ func (x *VNIRow) String() string {
 func (*VNIRow) ProtoMessage() {}
 
 func (x *VNIRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[27]
+	mi := &file_hostsync_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2543,7 +2613,7 @@ func (x *VNIRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VNIRow.ProtoReflect.Descriptor instead.
 func (*VNIRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{27}
+	return file_hostsync_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *VNIRow) GetTunnelIp() []byte {
@@ -2581,7 +2651,7 @@ type PeerRow struct {
 
 func (x *PeerRow) Reset() {
 	*x = PeerRow{}
-	mi := &file_hostsync_proto_msgTypes[28]
+	mi := &file_hostsync_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2593,7 +2663,7 @@ func (x *PeerRow) String() string {
 func (*PeerRow) ProtoMessage() {}
 
 func (x *PeerRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[28]
+	mi := &file_hostsync_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2606,7 +2676,7 @@ func (x *PeerRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerRow.ProtoReflect.Descriptor instead.
 func (*PeerRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{28}
+	return file_hostsync_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PeerRow) GetTunnelIp() []byte {
@@ -2665,7 +2735,7 @@ type GatewayRow struct {
 
 func (x *GatewayRow) Reset() {
 	*x = GatewayRow{}
-	mi := &file_hostsync_proto_msgTypes[29]
+	mi := &file_hostsync_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2677,7 +2747,7 @@ func (x *GatewayRow) String() string {
 func (*GatewayRow) ProtoMessage() {}
 
 func (x *GatewayRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[29]
+	mi := &file_hostsync_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2690,7 +2760,7 @@ func (x *GatewayRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayRow.ProtoReflect.Descriptor instead.
 func (*GatewayRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{29}
+	return file_hostsync_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GatewayRow) GetId() string {
@@ -2750,7 +2820,7 @@ type VLANRow struct {
 
 func (x *VLANRow) Reset() {
 	*x = VLANRow{}
-	mi := &file_hostsync_proto_msgTypes[30]
+	mi := &file_hostsync_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2762,7 +2832,7 @@ func (x *VLANRow) String() string {
 func (*VLANRow) ProtoMessage() {}
 
 func (x *VLANRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[30]
+	mi := &file_hostsync_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2775,7 +2845,7 @@ func (x *VLANRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VLANRow.ProtoReflect.Descriptor instead.
 func (*VLANRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{30}
+	return file_hostsync_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *VLANRow) GetInterface() string {
@@ -2840,7 +2910,7 @@ type UplinkRow struct {
 
 func (x *UplinkRow) Reset() {
 	*x = UplinkRow{}
-	mi := &file_hostsync_proto_msgTypes[31]
+	mi := &file_hostsync_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2852,7 +2922,7 @@ func (x *UplinkRow) String() string {
 func (*UplinkRow) ProtoMessage() {}
 
 func (x *UplinkRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[31]
+	mi := &file_hostsync_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2865,7 +2935,7 @@ func (x *UplinkRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UplinkRow.ProtoReflect.Descriptor instead.
 func (*UplinkRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{31}
+	return file_hostsync_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *UplinkRow) GetPort() string {
@@ -2913,7 +2983,7 @@ type UnderlayRouteRow struct {
 
 func (x *UnderlayRouteRow) Reset() {
 	*x = UnderlayRouteRow{}
-	mi := &file_hostsync_proto_msgTypes[32]
+	mi := &file_hostsync_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2925,7 +2995,7 @@ func (x *UnderlayRouteRow) String() string {
 func (*UnderlayRouteRow) ProtoMessage() {}
 
 func (x *UnderlayRouteRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[32]
+	mi := &file_hostsync_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2938,7 +3008,7 @@ func (x *UnderlayRouteRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnderlayRouteRow.ProtoReflect.Descriptor instead.
 func (*UnderlayRouteRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{32}
+	return file_hostsync_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *UnderlayRouteRow) GetPrefix() *Prefix {
@@ -2965,7 +3035,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_hostsync_proto_msgTypes[33]
+	mi := &file_hostsync_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2977,7 +3047,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[33]
+	mi := &file_hostsync_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2990,7 +3060,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{33}
+	return file_hostsync_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Prefix) GetAddr() []byte {
@@ -3017,7 +3087,7 @@ const file_hostsync_proto_rawDesc = "" +
 	"\x06report\x18\x02 \x01(\v2\x1c.causeway.hostsync.v1.ReportH\x00R\x06report\x129\n" +
 	"\x05probe\x18\x03 \x01(\v2!.causeway.hostsync.v1.ProbeResultH\x00R\x05probe\x120\n" +
 	"\x04have\x18\x04 \x01(\v2\x1a.causeway.hostsync.v1.HaveH\x00R\x04haveB\t\n" +
-	"\amessage\"\xb1\x02\n" +
+	"\amessage\"\xc7\x02\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12#\n" +
 	"\ragent_version\x18\x02 \x01(\tR\fagentVersion\x12\x1a\n" +
@@ -3031,7 +3101,8 @@ const file_hostsync_proto_rawDesc = "" +
 	"\vfabric_port\x18\t \x01(\rR\n" +
 	"fabricPort\x12)\n" +
 	"\x10gateway_priority\x18\n" +
-	" \x01(\rR\x0fgatewayPriority\"A\n" +
+	" \x01(\rR\x0fgatewayPriority\x12\x14\n" +
+	"\x05waits\x18\v \x01(\bR\x05waits\"A\n" +
 	"\x04Have\x129\n" +
 	"\x06groups\x18\x01 \x03(\v2!.causeway.hostsync.v1.GroupDigestR\x06groups\"X\n" +
 	"\vGroupDigest\x121\n" +
@@ -3051,13 +3122,16 @@ const file_hostsync_proto_rawDesc = "" +
 	"PortReport\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xe5\x01\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xa0\x02\n" +
 	"\x0eFromController\x129\n" +
 	"\awelcome\x18\x01 \x01(\v2\x1d.causeway.hostsync.v1.WelcomeH\x00R\awelcome\x123\n" +
 	"\x05delta\x18\x02 \x01(\v2\x1b.causeway.hostsync.v1.DeltaH\x00R\x05delta\x123\n" +
 	"\x05probe\x18\x03 \x01(\v2\x1b.causeway.hostsync.v1.ProbeH\x00R\x05probe\x12#\n" +
-	"\fcancel_probe\x18\x04 \x01(\x04H\x00R\vcancelProbeB\t\n" +
-	"\amessage\"\x93\x02\n" +
+	"\fcancel_probe\x18\x04 \x01(\x04H\x00R\vcancelProbe\x129\n" +
+	"\awaiting\x18\x05 \x01(\v2\x1d.causeway.hostsync.v1.WaitingH\x00R\awaitingB\t\n" +
+	"\amessage\"!\n" +
+	"\aWaiting\x12\x16\n" +
+	"\x06before\x18\x01 \x01(\rR\x06before\"\x93\x02\n" +
 	"\x05Probe\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06router\x18\x02 \x01(\rR\x06router\x12\x16\n" +
@@ -3295,7 +3369,7 @@ func file_hostsync_proto_rawDescGZIP() []byte {
 }
 
 var file_hostsync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_hostsync_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_hostsync_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_hostsync_proto_goTypes = []any{
 	(ProbeResult_Code)(0),    // 0: causeway.hostsync.v1.ProbeResult.Code
 	(*FromAgent)(nil),        // 1: causeway.hostsync.v1.FromAgent
@@ -3306,91 +3380,93 @@ var file_hostsync_proto_goTypes = []any{
 	(*Report)(nil),           // 6: causeway.hostsync.v1.Report
 	(*PortReport)(nil),       // 7: causeway.hostsync.v1.PortReport
 	(*FromController)(nil),   // 8: causeway.hostsync.v1.FromController
-	(*Probe)(nil),            // 9: causeway.hostsync.v1.Probe
-	(*ProbeResult)(nil),      // 10: causeway.hostsync.v1.ProbeResult
-	(*PathState)(nil),        // 11: causeway.hostsync.v1.PathState
-	(*ProbeError)(nil),       // 12: causeway.hostsync.v1.ProbeError
-	(*Welcome)(nil),          // 13: causeway.hostsync.v1.Welcome
-	(*Delta)(nil),            // 14: causeway.hostsync.v1.Delta
-	(*PortRow)(nil),          // 15: causeway.hostsync.v1.PortRow
-	(*PairRow)(nil),          // 16: causeway.hostsync.v1.PairRow
-	(*NetworkRow)(nil),       // 17: causeway.hostsync.v1.NetworkRow
-	(*RouterRow)(nil),        // 18: causeway.hostsync.v1.RouterRow
-	(*FDBRow)(nil),           // 19: causeway.hostsync.v1.FDBRow
-	(*HostRow)(nil),          // 20: causeway.hostsync.v1.HostRow
-	(*MemberRow)(nil),        // 21: causeway.hostsync.v1.MemberRow
-	(*SpeakerRow)(nil),       // 22: causeway.hostsync.v1.SpeakerRow
-	(*HostPairRow)(nil),      // 23: causeway.hostsync.v1.HostPairRow
-	(*NeighborRow)(nil),      // 24: causeway.hostsync.v1.NeighborRow
-	(*RouteRow)(nil),         // 25: causeway.hostsync.v1.RouteRow
-	(*HopsRow)(nil),          // 26: causeway.hostsync.v1.HopsRow
-	(*HopRow)(nil),           // 27: causeway.hostsync.v1.HopRow
-	(*VNIRow)(nil),           // 28: causeway.hostsync.v1.VNIRow
-	(*PeerRow)(nil),          // 29: causeway.hostsync.v1.PeerRow
-	(*GatewayRow)(nil),       // 30: causeway.hostsync.v1.GatewayRow
-	(*VLANRow)(nil),          // 31: causeway.hostsync.v1.VLANRow
-	(*UplinkRow)(nil),        // 32: causeway.hostsync.v1.UplinkRow
-	(*UnderlayRouteRow)(nil), // 33: causeway.hostsync.v1.UnderlayRouteRow
-	(*Prefix)(nil),           // 34: causeway.hostsync.v1.Prefix
+	(*Waiting)(nil),          // 9: causeway.hostsync.v1.Waiting
+	(*Probe)(nil),            // 10: causeway.hostsync.v1.Probe
+	(*ProbeResult)(nil),      // 11: causeway.hostsync.v1.ProbeResult
+	(*PathState)(nil),        // 12: causeway.hostsync.v1.PathState
+	(*ProbeError)(nil),       // 13: causeway.hostsync.v1.ProbeError
+	(*Welcome)(nil),          // 14: causeway.hostsync.v1.Welcome
+	(*Delta)(nil),            // 15: causeway.hostsync.v1.Delta
+	(*PortRow)(nil),          // 16: causeway.hostsync.v1.PortRow
+	(*PairRow)(nil),          // 17: causeway.hostsync.v1.PairRow
+	(*NetworkRow)(nil),       // 18: causeway.hostsync.v1.NetworkRow
+	(*RouterRow)(nil),        // 19: causeway.hostsync.v1.RouterRow
+	(*FDBRow)(nil),           // 20: causeway.hostsync.v1.FDBRow
+	(*HostRow)(nil),          // 21: causeway.hostsync.v1.HostRow
+	(*MemberRow)(nil),        // 22: causeway.hostsync.v1.MemberRow
+	(*SpeakerRow)(nil),       // 23: causeway.hostsync.v1.SpeakerRow
+	(*HostPairRow)(nil),      // 24: causeway.hostsync.v1.HostPairRow
+	(*NeighborRow)(nil),      // 25: causeway.hostsync.v1.NeighborRow
+	(*RouteRow)(nil),         // 26: causeway.hostsync.v1.RouteRow
+	(*HopsRow)(nil),          // 27: causeway.hostsync.v1.HopsRow
+	(*HopRow)(nil),           // 28: causeway.hostsync.v1.HopRow
+	(*VNIRow)(nil),           // 29: causeway.hostsync.v1.VNIRow
+	(*PeerRow)(nil),          // 30: causeway.hostsync.v1.PeerRow
+	(*GatewayRow)(nil),       // 31: causeway.hostsync.v1.GatewayRow
+	(*VLANRow)(nil),          // 32: causeway.hostsync.v1.VLANRow
+	(*UplinkRow)(nil),        // 33: causeway.hostsync.v1.UplinkRow
+	(*UnderlayRouteRow)(nil), // 34: causeway.hostsync.v1.UnderlayRouteRow
+	(*Prefix)(nil),           // 35: causeway.hostsync.v1.Prefix
 }
 var file_hostsync_proto_depIdxs = []int32{
 	2,  // 0: causeway.hostsync.v1.FromAgent.hello:type_name -> causeway.hostsync.v1.Hello
 	6,  // 1: causeway.hostsync.v1.FromAgent.report:type_name -> causeway.hostsync.v1.Report
-	10, // 2: causeway.hostsync.v1.FromAgent.probe:type_name -> causeway.hostsync.v1.ProbeResult
+	11, // 2: causeway.hostsync.v1.FromAgent.probe:type_name -> causeway.hostsync.v1.ProbeResult
 	3,  // 3: causeway.hostsync.v1.FromAgent.have:type_name -> causeway.hostsync.v1.Have
 	4,  // 4: causeway.hostsync.v1.Have.groups:type_name -> causeway.hostsync.v1.GroupDigest
 	5,  // 5: causeway.hostsync.v1.GroupDigest.group:type_name -> causeway.hostsync.v1.Group
 	7,  // 6: causeway.hostsync.v1.Report.ports:type_name -> causeway.hostsync.v1.PortReport
-	13, // 7: causeway.hostsync.v1.FromController.welcome:type_name -> causeway.hostsync.v1.Welcome
-	14, // 8: causeway.hostsync.v1.FromController.delta:type_name -> causeway.hostsync.v1.Delta
-	9,  // 9: causeway.hostsync.v1.FromController.probe:type_name -> causeway.hostsync.v1.Probe
-	0,  // 10: causeway.hostsync.v1.ProbeResult.code:type_name -> causeway.hostsync.v1.ProbeResult.Code
-	12, // 11: causeway.hostsync.v1.ProbeResult.errors:type_name -> causeway.hostsync.v1.ProbeError
-	11, // 12: causeway.hostsync.v1.ProbeResult.paths:type_name -> causeway.hostsync.v1.PathState
-	5,  // 13: causeway.hostsync.v1.Delta.replaced:type_name -> causeway.hostsync.v1.Group
-	15, // 14: causeway.hostsync.v1.Delta.ports:type_name -> causeway.hostsync.v1.PortRow
-	17, // 15: causeway.hostsync.v1.Delta.networks:type_name -> causeway.hostsync.v1.NetworkRow
-	18, // 16: causeway.hostsync.v1.Delta.routers:type_name -> causeway.hostsync.v1.RouterRow
-	19, // 17: causeway.hostsync.v1.Delta.fdb:type_name -> causeway.hostsync.v1.FDBRow
-	24, // 18: causeway.hostsync.v1.Delta.neighbors:type_name -> causeway.hostsync.v1.NeighborRow
-	25, // 19: causeway.hostsync.v1.Delta.routes:type_name -> causeway.hostsync.v1.RouteRow
-	28, // 20: causeway.hostsync.v1.Delta.vnis:type_name -> causeway.hostsync.v1.VNIRow
-	29, // 21: causeway.hostsync.v1.Delta.peers:type_name -> causeway.hostsync.v1.PeerRow
-	30, // 22: causeway.hostsync.v1.Delta.gateways:type_name -> causeway.hostsync.v1.GatewayRow
-	31, // 23: causeway.hostsync.v1.Delta.vlans:type_name -> causeway.hostsync.v1.VLANRow
-	26, // 24: causeway.hostsync.v1.Delta.hops:type_name -> causeway.hostsync.v1.HopsRow
-	20, // 25: causeway.hostsync.v1.Delta.hosts:type_name -> causeway.hostsync.v1.HostRow
-	21, // 26: causeway.hostsync.v1.Delta.members:type_name -> causeway.hostsync.v1.MemberRow
-	22, // 27: causeway.hostsync.v1.Delta.speakers:type_name -> causeway.hostsync.v1.SpeakerRow
-	23, // 28: causeway.hostsync.v1.Delta.host_pairs:type_name -> causeway.hostsync.v1.HostPairRow
-	19, // 29: causeway.hostsync.v1.Delta.gone_fdb:type_name -> causeway.hostsync.v1.FDBRow
-	24, // 30: causeway.hostsync.v1.Delta.gone_neighbors:type_name -> causeway.hostsync.v1.NeighborRow
-	25, // 31: causeway.hostsync.v1.Delta.gone_routes:type_name -> causeway.hostsync.v1.RouteRow
-	28, // 32: causeway.hostsync.v1.Delta.gone_vnis:type_name -> causeway.hostsync.v1.VNIRow
-	29, // 33: causeway.hostsync.v1.Delta.gone_peers:type_name -> causeway.hostsync.v1.PeerRow
-	31, // 34: causeway.hostsync.v1.Delta.gone_vlans:type_name -> causeway.hostsync.v1.VLANRow
-	26, // 35: causeway.hostsync.v1.Delta.gone_hops:type_name -> causeway.hostsync.v1.HopsRow
-	21, // 36: causeway.hostsync.v1.Delta.gone_members:type_name -> causeway.hostsync.v1.MemberRow
-	22, // 37: causeway.hostsync.v1.Delta.gone_speakers:type_name -> causeway.hostsync.v1.SpeakerRow
-	23, // 38: causeway.hostsync.v1.Delta.gone_host_pairs:type_name -> causeway.hostsync.v1.HostPairRow
-	16, // 39: causeway.hostsync.v1.PortRow.pairs:type_name -> causeway.hostsync.v1.PairRow
-	34, // 40: causeway.hostsync.v1.PairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	34, // 41: causeway.hostsync.v1.HostPairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	34, // 42: causeway.hostsync.v1.RouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	34, // 43: causeway.hostsync.v1.HopsRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	27, // 44: causeway.hostsync.v1.HopsRow.hops:type_name -> causeway.hostsync.v1.HopRow
-	32, // 45: causeway.hostsync.v1.GatewayRow.uplinks:type_name -> causeway.hostsync.v1.UplinkRow
-	33, // 46: causeway.hostsync.v1.GatewayRow.routes:type_name -> causeway.hostsync.v1.UnderlayRouteRow
-	34, // 47: causeway.hostsync.v1.VLANRow.prefixes:type_name -> causeway.hostsync.v1.Prefix
-	34, // 48: causeway.hostsync.v1.UplinkRow.addr:type_name -> causeway.hostsync.v1.Prefix
-	34, // 49: causeway.hostsync.v1.UnderlayRouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	1,  // 50: causeway.hostsync.v1.HostSync.Connect:input_type -> causeway.hostsync.v1.FromAgent
-	8,  // 51: causeway.hostsync.v1.HostSync.Connect:output_type -> causeway.hostsync.v1.FromController
-	51, // [51:52] is the sub-list for method output_type
-	50, // [50:51] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	14, // 7: causeway.hostsync.v1.FromController.welcome:type_name -> causeway.hostsync.v1.Welcome
+	15, // 8: causeway.hostsync.v1.FromController.delta:type_name -> causeway.hostsync.v1.Delta
+	10, // 9: causeway.hostsync.v1.FromController.probe:type_name -> causeway.hostsync.v1.Probe
+	9,  // 10: causeway.hostsync.v1.FromController.waiting:type_name -> causeway.hostsync.v1.Waiting
+	0,  // 11: causeway.hostsync.v1.ProbeResult.code:type_name -> causeway.hostsync.v1.ProbeResult.Code
+	13, // 12: causeway.hostsync.v1.ProbeResult.errors:type_name -> causeway.hostsync.v1.ProbeError
+	12, // 13: causeway.hostsync.v1.ProbeResult.paths:type_name -> causeway.hostsync.v1.PathState
+	5,  // 14: causeway.hostsync.v1.Delta.replaced:type_name -> causeway.hostsync.v1.Group
+	16, // 15: causeway.hostsync.v1.Delta.ports:type_name -> causeway.hostsync.v1.PortRow
+	18, // 16: causeway.hostsync.v1.Delta.networks:type_name -> causeway.hostsync.v1.NetworkRow
+	19, // 17: causeway.hostsync.v1.Delta.routers:type_name -> causeway.hostsync.v1.RouterRow
+	20, // 18: causeway.hostsync.v1.Delta.fdb:type_name -> causeway.hostsync.v1.FDBRow
+	25, // 19: causeway.hostsync.v1.Delta.neighbors:type_name -> causeway.hostsync.v1.NeighborRow
+	26, // 20: causeway.hostsync.v1.Delta.routes:type_name -> causeway.hostsync.v1.RouteRow
+	29, // 21: causeway.hostsync.v1.Delta.vnis:type_name -> causeway.hostsync.v1.VNIRow
+	30, // 22: causeway.hostsync.v1.Delta.peers:type_name -> causeway.hostsync.v1.PeerRow
+	31, // 23: causeway.hostsync.v1.Delta.gateways:type_name -> causeway.hostsync.v1.GatewayRow
+	32, // 24: causeway.hostsync.v1.Delta.vlans:type_name -> causeway.hostsync.v1.VLANRow
+	27, // 25: causeway.hostsync.v1.Delta.hops:type_name -> causeway.hostsync.v1.HopsRow
+	21, // 26: causeway.hostsync.v1.Delta.hosts:type_name -> causeway.hostsync.v1.HostRow
+	22, // 27: causeway.hostsync.v1.Delta.members:type_name -> causeway.hostsync.v1.MemberRow
+	23, // 28: causeway.hostsync.v1.Delta.speakers:type_name -> causeway.hostsync.v1.SpeakerRow
+	24, // 29: causeway.hostsync.v1.Delta.host_pairs:type_name -> causeway.hostsync.v1.HostPairRow
+	20, // 30: causeway.hostsync.v1.Delta.gone_fdb:type_name -> causeway.hostsync.v1.FDBRow
+	25, // 31: causeway.hostsync.v1.Delta.gone_neighbors:type_name -> causeway.hostsync.v1.NeighborRow
+	26, // 32: causeway.hostsync.v1.Delta.gone_routes:type_name -> causeway.hostsync.v1.RouteRow
+	29, // 33: causeway.hostsync.v1.Delta.gone_vnis:type_name -> causeway.hostsync.v1.VNIRow
+	30, // 34: causeway.hostsync.v1.Delta.gone_peers:type_name -> causeway.hostsync.v1.PeerRow
+	32, // 35: causeway.hostsync.v1.Delta.gone_vlans:type_name -> causeway.hostsync.v1.VLANRow
+	27, // 36: causeway.hostsync.v1.Delta.gone_hops:type_name -> causeway.hostsync.v1.HopsRow
+	22, // 37: causeway.hostsync.v1.Delta.gone_members:type_name -> causeway.hostsync.v1.MemberRow
+	23, // 38: causeway.hostsync.v1.Delta.gone_speakers:type_name -> causeway.hostsync.v1.SpeakerRow
+	24, // 39: causeway.hostsync.v1.Delta.gone_host_pairs:type_name -> causeway.hostsync.v1.HostPairRow
+	17, // 40: causeway.hostsync.v1.PortRow.pairs:type_name -> causeway.hostsync.v1.PairRow
+	35, // 41: causeway.hostsync.v1.PairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	35, // 42: causeway.hostsync.v1.HostPairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	35, // 43: causeway.hostsync.v1.RouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	35, // 44: causeway.hostsync.v1.HopsRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	28, // 45: causeway.hostsync.v1.HopsRow.hops:type_name -> causeway.hostsync.v1.HopRow
+	33, // 46: causeway.hostsync.v1.GatewayRow.uplinks:type_name -> causeway.hostsync.v1.UplinkRow
+	34, // 47: causeway.hostsync.v1.GatewayRow.routes:type_name -> causeway.hostsync.v1.UnderlayRouteRow
+	35, // 48: causeway.hostsync.v1.VLANRow.prefixes:type_name -> causeway.hostsync.v1.Prefix
+	35, // 49: causeway.hostsync.v1.UplinkRow.addr:type_name -> causeway.hostsync.v1.Prefix
+	35, // 50: causeway.hostsync.v1.UnderlayRouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	1,  // 51: causeway.hostsync.v1.HostSync.Connect:input_type -> causeway.hostsync.v1.FromAgent
+	8,  // 52: causeway.hostsync.v1.HostSync.Connect:output_type -> causeway.hostsync.v1.FromController
+	52, // [52:53] is the sub-list for method output_type
+	51, // [51:52] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_hostsync_proto_init() }
@@ -3409,6 +3485,7 @@ func file_hostsync_proto_init() {
 		(*FromController_Delta)(nil),
 		(*FromController_Probe)(nil),
 		(*FromController_CancelProbe)(nil),
+		(*FromController_Waiting)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3416,7 +3493,7 @@ func file_hostsync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hostsync_proto_rawDesc), len(file_hostsync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
