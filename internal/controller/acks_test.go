@@ -275,7 +275,6 @@ func (h *hub) run(t *testing.T) (stop func()) {
 	group.Go(func() error { return h.watch(ctx) })
 	group.Go(func() error { return h.vouch(ctx) })
 	group.Go(func() error { return h.advance(ctx) })
-	group.Go(func() error { return h.moveDevices(ctx) })
 	group.Go(func() error { return h.deliver(ctx) })
 	group.Go(func() error { return h.watchHosts(ctx) })
 	return sync.OnceFunc(func() {

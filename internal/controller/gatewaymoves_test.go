@@ -51,7 +51,7 @@ func (m *manyHosts) patience(wait time.Duration) {
 // lookOnce takes on what is over by now.
 func (m *manyHosts) lookOnce() {
 	m.t.Helper()
-	if _, err := m.advanceDevices(m.t.Context()); err != nil {
+	if err := m.advanceAll(m.t.Context()); err != nil {
 		m.t.Fatal(err)
 	}
 }

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"time"
 
@@ -13,13 +14,15 @@ import (
 	"github.com/causeway-net/causeway/internal/store"
 )
 
-// Ports that move from host to host, stage by stage: model.Move. A stage ends when all hosts have applied it, as far as they
-// are there and keep up, and after some seconds in any case. hub.mu guards what is here.
+// Ports and gateway devices move from host to host stage by stage: model.Move, model.Placement. The store has how far each has come, and
+// any controller brings it on once it sees that the hosts have applied that; of several the first one does. One loop looks at both kinds. A
+// stage of a port ends when all hosts have applied it, as far as they are there and keep up, and after some seconds in any case; when that of
+// a device does, gatewaymoves.go has. hub.mu guards what is here.
 
 // moves are the ports on the move.
 type moves struct {
 	ports map[model.PortID]stage
-	begun chan struct{} // capacity 1
+	begun chan struct{} // capacity 1: a port or a device has begun to move
 	pace
 }
 
@@ -75,6 +78,10 @@ func (h *hub) noteMove(p *model.Port, revision int64) {
 		return
 	}
 	h.moves.ports[p.ID] = stage{*p.Move, revision, time.Now()}
+	h.wakeMoves()
+}
+
+func (h *hub) wakeMoves() {
 	select {
 	case h.moves.begun <- struct{}{}:
 	default:
@@ -107,12 +114,12 @@ func (h *hub) askAgain(b store.Batch, told map[model.HostName][]hostsync.Change)
 	}
 }
 
-// advance brings moves on until ctx ends.
+// advance brings on what moves, ports and gateway devices, until ctx ends.
 func (h *hub) advance(ctx context.Context) error {
 	const least, most = 5 * time.Millisecond, 250 * time.Millisecond
 	for {
 		h.mu.Lock()
-		moved, any := h.moved, len(h.moves.ports) > 0
+		moved, any := h.moved, len(h.moves.ports)+len(h.devices.moves) > 0
 		h.mu.Unlock()
 		if !any {
 			select {
@@ -123,7 +130,7 @@ func (h *hub) advance(ctx context.Context) error {
 			continue
 		}
 		if err := h.advanceAll(ctx); err != nil && ctx.Err() == nil {
-			h.log.Warn("ports that move did not go on; it is tried again", "error", err)
+			h.log.Warn("ports or gateway devices that move did not go on; it is tried again", "error", err)
 		}
 		again := time.NewTimer(most)
 		select {
@@ -138,7 +145,8 @@ func (h *hub) advance(ctx context.Context) error {
 	}
 }
 
-// advanceAll begins the next stage of each port whose stage has ended.
+// advanceAll begins the next stage of each port and device whose stage has ended, and tells other controllers what they wait for:
+// the highest revision that all hosts of this one have applied, which they pass however fast stages follow each other.
 func (h *hub) advanceAll(ctx context.Context) error {
 	snap, err := h.rules.View(ctx)
 	if err != nil {
@@ -147,36 +155,36 @@ func (h *hub) advanceAll(ctx context.Context) error {
 	now := time.Now()
 	h.mu.Lock()
 	passed, pace := h.passed(now), h.moves.pace
-	due := maps.Clone(h.moves.ports)
-	h.mu.Unlock()
-	for id, s := range due {
-		if !pace.over(snap, id, s, now, passed.prompt) {
-			continue
-		}
-		if err := h.rules.AdvanceMove(ctx, id, s.move); err != nil {
-			return err
-		}
-	}
-	return h.vouchLive(ctx)
-}
-
-// vouchLive tells other controllers what all hosts of this one have applied, if they wait for it: the highest such revision, which they pass
-// however fast others follow.
-func (h *hub) vouchLive(ctx context.Context) error {
-	h.mu.Lock()
-	now := time.Now()
-	passed := h.passed(now)
+	ports, devices := maps.Clone(h.moves.ports), h.dueDevices(now, passed.all)
 	own := passed.ownPrompt
 	if len(h.devices.moves) > 0 { // a device must not go to a host that does not keep up
 		own = passed.ownAll
 	}
-	if !h.markDue(own) {
-		h.mu.Unlock()
-		return nil
+	var applied map[model.HostName]site.Applied // nil: nobody waits for it
+	if h.markDue(own) {
+		applied = h.keepUp(now)
 	}
-	applied := h.keepUp(now)
 	h.mu.Unlock()
-	return h.rules.VouchLive(ctx, h.id, own, applied)
+	var errs []error
+	for id, s := range ports {
+		if !pace.over(snap, id, s, now, passed.prompt) {
+			continue
+		}
+		if err := h.rules.AdvanceMove(ctx, id, s.move); err != nil {
+			errs = append(errs, err)
+			break // the store may be away
+		}
+	}
+	for _, m := range devices {
+		if err := h.take(ctx, m); err != nil {
+			errs = append(errs, err)
+			break
+		}
+	}
+	if applied != nil {
+		errs = append(errs, h.rules.VouchLive(ctx, h.id, own, applied))
+	}
+	return errors.Join(errs...)
 }
 
 // over tells whether a stage has ended.

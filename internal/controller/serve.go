@@ -84,7 +84,6 @@ func (p *parts) run(ctx context.Context, st countedStore, begin time.Time) error
 	group.Go(func() error { return hub.watchHosts(work) })
 	group.Go(func() error { return hub.watchStore(work) })
 	group.Go(func() error { return hub.watchQuestions(work) })
-	group.Go(func() error { return hub.moveDevices(work) })
 	group.Go(func() error { return p.gate.watch(work) })
 	group.Go(func() error {
 		reload(work, p)

@@ -52,6 +52,21 @@ func (g *gateways) bind(d *model.GatewayDevice, host model.HostName) error {
 	return err
 }
 
+// wrote and wroteNot check whether a step of a move was written.
+func (g *gateways) wrote(written bool, err error) {
+	g.Helper()
+	if g.ok(err); !written {
+		g.Error("nothing was written")
+	}
+}
+
+func (g *gateways) wroteNot(written bool, err error) {
+	g.Helper()
+	if g.ok(err); written {
+		g.Error("what is over was written once more")
+	}
+}
+
 // settle takes all moves to their ends.
 func (g *gateways) settle() {
 	g.Helper()
@@ -60,7 +75,7 @@ func (g *gateways) settle() {
 		for p := range store.All(g.view(), store.Placements) {
 			if p.Other != "" {
 				moves = true
-				g.ok(g.Advance(g.Context(), *p))
+				g.wrote(g.Advance(g.Context(), *p))
 			}
 		}
 	}
@@ -210,7 +225,7 @@ func TestGatewayMove(t *testing.T) {
 	}
 	next := func() {
 		t.Helper()
-		g.ok(g.Advance(t.Context(), at()))
+		g.wrote(g.Advance(t.Context(), at()))
 	}
 	is("h1", "", 0, 1)
 	g.ok(g.bind(d, "h2"))
@@ -218,7 +233,7 @@ func TestGatewayMove(t *testing.T) {
 	seen := at()
 	next()
 	is("h1", "h2", model.MoveBoth, 2)
-	g.ok(g.Advance(t.Context(), seen)) // another controller, late
+	g.wroteNot(g.Advance(t.Context(), seen)) // another controller, late
 	is("h1", "h2", model.MoveBoth, 2)
 	next()
 	is("h2", "h1", model.MoveSwitched, 3)
@@ -294,18 +309,18 @@ func TestGatewayNotToTheDead(t *testing.T) {
 	for stage := model.MoveAccept; stage <= model.MoveBoth; stage++ {
 		is("h1", "h2", stage)
 		g.goes("h2")
-		g.ok(g.Advance(t.Context(), at()))
+		g.wroteNot(g.Advance(t.Context(), at()))
 		is("h1", "h2", stage)
 		g.back("h2")
-		g.ok(g.Advance(t.Context(), at()))
+		g.wrote(g.Advance(t.Context(), at()))
 	}
 	is("h2", "h1", model.MoveSwitched)
-	g.ok(g.TurnBack(t.Context(), at())) // too late: the hosts send there
+	g.wroteNot(g.TurnBack(t.Context(), at())) // too late: the hosts send there
 	g.on(d, "h2")
 
 	g.ok(g.bind(d, "h1"))
 	seen := at()
-	g.ok(g.TurnBack(t.Context(), seen))
+	g.wrote(g.TurnBack(t.Context(), seen))
 	is("h2", "", 0)
 	if at().Epoch != seen.Epoch+1 {
 		t.Errorf("epoch %d after %d", at().Epoch, seen.Epoch)

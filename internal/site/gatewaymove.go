@@ -130,9 +130,10 @@ func (t *tx) movesInStages(d *model.GatewayDevice, from, to model.HostName) bool
 }
 
 // Advance takes a device's move on to its next stage, if it is at the stage that was seen. It does not take it to a
-// host that is gone.
-func (s *Site) Advance(ctx context.Context, seen model.Placement) error {
-	return s.update(ctx, func(t *tx) error {
+// host that is gone. written tells whether it did.
+func (s *Site) Advance(ctx context.Context, seen model.Placement) (written bool, err error) {
+	err = s.update(ctx, func(t *tx) error {
+		written = false
 		now := store.Get(t, store.Placements, string(seen.DeviceID))
 		if now == nil || *now != seen || now.Other == "" {
 			return nil
@@ -153,19 +154,24 @@ func (s *Site) Advance(ctx context.Context, seen model.Placement) error {
 			next.Stage, next.Other = 0, ""
 		}
 		store.Put(t, store.Placements, string(next.DeviceID), &next)
+		written = true
 		return nil
 	})
+	return written && err == nil, err
 }
 
 // TurnBack ends a device's move, if it is at the stage that was seen and the other hosts have not been sent to the new host yet:
-// the device stays where it is.
-func (s *Site) TurnBack(ctx context.Context, seen model.Placement) error {
-	return s.update(ctx, func(t *tx) error {
+// the device stays where it is. written tells whether it did.
+func (s *Site) TurnBack(ctx context.Context, seen model.Placement) (written bool, err error) {
+	err = s.update(ctx, func(t *tx) error {
+		written = false
 		now := store.Get(t, store.Placements, string(seen.DeviceID))
 		if now == nil || *now != seen || now.Other == "" || now.Stage >= model.MoveSwitched {
 			return nil
 		}
 		store.Put(t, store.Placements, string(now.DeviceID), &model.Placement{DeviceID: now.DeviceID, Host: now.Host, Epoch: now.Epoch + 1})
+		written = true
 		return nil
 	})
+	return written && err == nil, err
 }
