@@ -31,6 +31,7 @@ type afar struct {
 	remotes  map[hoststate.MemberKey]map[hoststate.FDBKey]bool
 	gateways map[model.NetworkKey]map[hoststate.MemberKey]bool
 	ofRemote map[hoststate.FDBKey][2]model.HostName
+	serving  map[hoststate.HostPairKey]bool // this host's, of networks whose VLANs others reach by it
 }
 
 func newAfar() *afar {
@@ -41,6 +42,7 @@ func newAfar() *afar {
 		domain: map[hoststate.FDBKey]model.NetworkKey{}, nets: map[model.NetworkKey]map[model.NetworkKey]bool{},
 		speakers: map[model.NetworkKey]map[hoststate.SpeakerKey]bool{}, remotes: map[hoststate.MemberKey]map[hoststate.FDBKey]bool{},
 		gateways: map[model.NetworkKey]map[hoststate.MemberKey]bool{}, ofRemote: map[hoststate.FDBKey][2]model.HostName{},
+		serving: map[hoststate.HostPairKey]bool{},
 	}
 }
 
@@ -55,6 +57,7 @@ func (a *afar) paired(pairs []permit, n int) {
 
 // hostPair notes what another host's port may have.
 func (a *allowed) hostPair(tr translator, k hoststate.HostPairKey) {
+	a.station(tr, k)
 	if old, ok := a.ofHostPair[k]; ok {
 		a.add([]permit{old}, -1)
 		delete(a.ofHostPair, k)
@@ -64,7 +67,7 @@ func (a *allowed) hostPair(tr translator, k hoststate.HostPairKey) {
 		delete(a.portAfar, k)
 	}
 	v := tr.st.HostPairs[k]
-	if _, _, ok := tr.hostPair(k); !ok || v.Port == 0 {
+	if _, row, ok := tr.hostPair(k); !ok || row.Port == 0 {
 		return
 	}
 	insert(a.ofPortAfar, v.Port, k)
@@ -178,7 +181,7 @@ func heardOn(net model.NetworkKey) model.NetworkKey { return net | floodHeard }
 // hearers adds the rows of hosts that hear of a network's pairs.
 func (w wantedFloods) hearers(tr translator, net model.NetworkKey) {
 	for k := range tr.allowed.hearers(tr, net) {
-		if row, ok := tr.copyTo(k.Host); ok {
+		if row, ok := tr.copyTo(net, k.Host); ok {
 			w.of(heardOn(net))[row] = 0
 		}
 	}
@@ -205,16 +208,25 @@ func (t translator) hostPair(k hoststate.HostPairKey) (bpfHostPairKey, bpfHostPa
 	if !ok || !other {
 		return bpfHostPairKey{}, bpfHostPair{}, false
 	}
+	if k.Stations() {
+		return t.stations(k, v, h)
+	}
 	key := bpfHostPairKey{Plen: hostPairPlen, Id: bigEndian(uint32(k.Network)), Host: addrRow(h.Addr), Mac: k.MAC, Kind: pairMAC}
 	if k.Prefix.IsValid() {
-		p := pairRow(pairAddr, 0, k.MAC, k.Prefix)
-		key.Plen, key.Kind, key.Family, key.Addr = hostPairPlen+p.Plen-pairPlen, pairAddr, p.Family, p.Addr
+		key = pairAddrRow(key, k)
 	}
 	row := bpfHostPair{Port: uint32(v.Port), Mac: v.MAC}
 	if v.Port != 0 {
-		row.LearnLimit = LearnPerPort + t.forgotten[v.Port]
+		row.LearnLimit = t.learnLimit(v.Port)
 	}
 	return key, row, true
+}
+
+// pairAddrRow is key for an address prefix of k.
+func pairAddrRow(key bpfHostPairKey, k hoststate.HostPairKey) bpfHostPairKey {
+	p := pairRow(pairAddr, 0, k.MAC, k.Prefix)
+	key.Plen, key.Mac, key.Kind, key.Family, key.Addr = hostPairPlen+p.Plen-pairPlen, k.MAC, pairAddr, p.Family, p.Addr
+	return key
 }
 
 func (a bpfHostPairKey) compare(b bpfHostPairKey) int {
@@ -258,13 +270,17 @@ func (x *hostIndex) planPairs(tr translator, t touched, p *plan) {
 func (x *hostIndex) pair(tr translator, k hoststate.HostPairKey) (learned bool) {
 	if _, ok := tr.st.HostPairs[k]; ok {
 		insert(x.ofHost, k.Host, k)
+		if k.Stations() {
+			insert(x.stations, k.Network, k)
+		}
 	} else {
 		drop(x.ofHost, k.Host, k)
+		drop(x.stations, k.Network, k)
 	}
-	key, _, ok := tr.hostPair(k)
+	key, row, ok := tr.hostPair(k)
 	x.pairs.note(k, key, ok)
 	was, now := x.holders[k], tr.st.HostPairs[k]
-	if delete(x.holders, k); ok && now.Port != 0 {
+	if delete(x.holders, k); ok && row.Port != 0 {
 		x.holders[k] = now
 	}
 	return was.Port != 0 && was != x.holders[k]

@@ -93,7 +93,7 @@ type bpfFlood struct {
 	Ifindex uint32
 	Counter uint32
 	Vlan    uint32
-	Pad     uint32
+	Flags   uint32
 	Addr    bpfAddr
 }
 
@@ -184,7 +184,7 @@ type bpfLearner struct {
 type bpfMayAsk uint32
 
 const (
-	bpfMayAskASK_VLAN   bpfMayAsk = 6
+	bpfMayAskASK_VLAN   bpfMayAsk = 70
 	bpfMayAskASK_TUNNEL bpfMayAsk = 102
 )
 
@@ -193,10 +193,10 @@ type bpfMayFollow uint32
 const (
 	bpfMayFollowFROM_UPLINK   bpfMayFollow = 1024
 	bpfMayFollowFROM_WORKLOAD bpfMayFollow = 1006
-	bpfMayFollowFROM_VLAN     bpfMayFollow = 142
+	bpfMayFollowFROM_VLAN     bpfMayFollow = 718
 	bpfMayFollowFROM_TUNNEL   bpfMayFollow = 742
 	bpfMayFollowFROM_SLOW     bpfMayFollow = 1006
-	bpfMayFollowFROM_FABRIC   bpfMayFollow = 138
+	bpfMayFollowFROM_FABRIC   bpfMayFollow = 426
 )
 
 type bpfNeighbor struct {

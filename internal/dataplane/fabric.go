@@ -167,16 +167,20 @@ func (t translator) member(k hoststate.MemberKey) (bpfFlood, bool) {
 	if _, ok := t.st.Members[k]; !ok {
 		return bpfFlood{}, false
 	}
-	return t.copyTo(k.Host)
+	return t.copyTo(k.Network, k.Host)
 }
 
 // copyTo is the row by which copies of frames go to another host.
-func (t translator) copyTo(name model.HostName) (bpfFlood, bool) {
+func (t translator) copyTo(net model.NetworkKey, name model.HostName) (bpfFlood, bool) {
 	h, ok := t.otherHost(name)
 	if !ok || t.env.Fabric.Index <= 0 {
 		return bpfFlood{}, false
 	}
-	return bpfFlood{Ifindex: uint32(t.env.Fabric.Index), Counter: t.counters.tunnel(t.hostCounter(h)), Addr: addrRow(h.Addr)}, true
+	row := bpfFlood{Ifindex: uint32(t.env.Fabric.Index), Counter: t.counters.tunnel(t.hostCounter(h)), Addr: addrRow(h.Addr)}
+	if t.onVLAN(net, name) {
+		row.Flags = floodVLAN
+	}
+	return row, true
 }
 
 // host adds the row of another host. Like VLANs these come before ports: each serves many.
@@ -198,7 +202,8 @@ type hostIndex struct {
 	speakers brought[hoststate.SpeakerKey, bpfSpeakerKey]
 	pairs    brought[hoststate.HostPairKey, bpfHostPairKey]
 	ofHost   map[model.HostName]map[hoststate.HostPairKey]bool
-	holders  map[hoststate.HostPairKey]hoststate.HostPair // by which something is learned
+	stations map[model.NetworkKey]map[hoststate.HostPairKey]bool // those of VLANs
+	holders  map[hoststate.HostPairKey]hoststate.HostPair        // by which something is learned
 	counter  map[model.HostName]tunnelKey
 }
 
@@ -213,6 +218,7 @@ func newHostIndex() hostIndex {
 		speakers: newBrought[hoststate.SpeakerKey, bpfSpeakerKey](),
 		pairs:    newBrought[hoststate.HostPairKey, bpfHostPairKey](),
 		ofHost:   map[model.HostName]map[hoststate.HostPairKey]bool{},
+		stations: map[model.NetworkKey]map[hoststate.HostPairKey]bool{},
 		holders:  map[hoststate.HostPairKey]hoststate.HostPair{},
 		counter:  map[model.HostName]tunnelKey{},
 	}
@@ -286,6 +292,7 @@ func (x *hostIndex) touch(t touched) {
 	for k := range t.members {
 		t.nets[k.Network] = true
 	}
+	x.touchStations(t)
 }
 
 // plan plans what a delta changes of hosts and speakers.

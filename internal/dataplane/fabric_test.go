@@ -37,6 +37,19 @@ func drawFabric(r *rand.Rand, st *hoststate.State) {
 		}
 		st.HostPairs[k] = hoststate.HostPair{Port: model.PortKey(r.IntN(3)), MAC: vmMAC(r.IntN(2))}
 	}
+	for net := range model.NetworkKey(3) {
+		for i := range 3 {
+			if r.IntN(3) > 0 {
+				continue
+			}
+			k := hoststate.StationsKey(net+1, name(i))
+			v := hoststate.HostPair{Port: hoststate.StationsPort(net+1) * model.PortKey(r.IntN(2))}
+			st.HostPairs[k] = v
+			if k.Prefix = netip.MustParsePrefix("10.0.0.0/24"); v.Port != 0 && r.IntN(2) == 0 {
+				st.HostPairs[k] = v
+			}
+		}
+	}
 	for k, e := range st.FDB {
 		switch e.Kind {
 		case hoststate.FDBPort, hoststate.FDBRemote:

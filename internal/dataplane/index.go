@@ -188,7 +188,7 @@ func (x *index) note(tr translator, t touched, d hoststate.Delta) (paired bool) 
 			tr.counters.freePort(k)
 		}
 	}
-	if x.vlansTouched(d) {
+	if x.vlansTouched(d, t) {
 		for _, id := range x.noteVLANs(tr) {
 			tr.counters.freeVLAN(id)
 		}

@@ -34,7 +34,8 @@ type Learned struct {
 	Addr    netip.Addr
 	MAC     model.MAC
 	Port    model.PortKey // 0: it is on a VLAN
-	// Trunk is the index of the VLAN's interface, and VLAN its number; known of MACs.
+	// Trunk is the index of the VLAN's interface, and VLAN its number; known of MACs. Trunk 0: the VLAN
+	// is another host's.
 	Trunk int
 	VLAN  uint16
 }
@@ -206,10 +207,14 @@ func (d *Dataplane) forgetPorts(tr translator, learners *ebpf.Map) error {
 // holds tells whether the port, or the VLAN, may hold what was learned of it.
 func (t translator) holds(vlans map[bpfVlanKey]bpfFdbEntry, l Learned, v bpfLearnedRow) bool {
 	if l.Port == 0 {
+		afar := t.allowed.stationsAfar(l.Network)
 		if !l.Addr.IsValid() {
+			if l.Trunk == 0 {
+				return afar
+			}
 			return vlans[bpfVlanKey{Ifindex: uint32(l.Trunk), Vlan: uint32(l.VLAN)}].Id == uint32(l.Network)
 		}
-		return t.allowed.onVLANs[l.Network] && t.allowed.permits(l.Network, l.Addr)
+		return (afar || t.allowed.onVLANs[l.Network]) && t.allowed.permits(l.Network, l.Addr)
 	}
 	p, ok := t.st.Ports[l.Port]
 	if !ok {
@@ -236,7 +241,7 @@ func (d *Dataplane) adoptForgotten() {
 	for _, p := range d.tables.hostPairs.have {
 		if k := model.PortKey(p.Port); k != 0 {
 			if _, ok := d.forgotten[k]; !ok {
-				d.forgotten[k] = p.LearnLimit - LearnPerPort
+				d.forgotten[k] = p.LearnLimit - learnBound(k)
 			}
 		}
 	}

@@ -27,6 +27,8 @@ const (
 	pairPlen = 96 // bits before the address
 
 	hostPairPlen = 224 // the same
+	hostPairAny  = 160 // a row of host_pairs for whatever stations of a host's VLANs are
+	pairVLAN     = 4
 
 	senderMAC  = 1
 	senderAddr = 2
@@ -42,6 +44,7 @@ const (
 	fdbPeer    = 1
 	fdbKernel  = 2
 	fdbViaHost = 4
+	fdbServes  = 8
 
 	fdbOtherPlace = 1 // of a key
 
@@ -404,7 +407,11 @@ func (w wantedFloods) port(tr translator, k model.PortKey) {
 // row's.
 func (w wantedFloods) vlan(row bpfFdbEntry) {
 	if row.Drop == uint8(reason.None) {
-		w.of(model.NetworkKey(row.Id))[bpfFlood{Ifindex: row.Ifindex, Counter: row.Counter, Vlan: row.Vni}] = 0
+		f := bpfFlood{Ifindex: row.Ifindex, Counter: row.Counter, Vlan: row.Vni}
+		if row.Flags&fdbServes != 0 {
+			f.Flags = floodServes
+		}
+		w.of(model.NetworkKey(row.Id))[f] = 0
 	}
 }
 

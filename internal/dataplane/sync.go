@@ -76,7 +76,7 @@ func (d *Dataplane) Update(delta hoststate.Delta, st hoststate.State, env Env) (
 	x := d.index.touched(delta)
 	d.index.allowed.follow(tr, x, delta)
 	err = d.tables.apply(d.tables.delta(tr, d.index, x, delta))
-	vlans := d.index.vlansTouched(delta)
+	vlans := d.index.vlansTouched(delta, x)
 	if paired := d.index.note(tr, x, delta); paired || vlans {
 		err = errors.Join(err, d.forget(tr))
 	}

@@ -349,7 +349,7 @@ func (t *tables) delta(tr translator, x *index, of touched, d hoststate.Delta) *
 		}
 	}
 	p.ports.del = kept
-	if x.vlansTouched(d) {
+	if x.vlansTouched(d, of) {
 		t.deltaVLANs(tr, x, p, ports, nets)
 	}
 	// When all that stays is known: a port and a VLAN may share a row.

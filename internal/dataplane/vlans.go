@@ -14,7 +14,7 @@ const LearnPerNetwork = 4096
 // learnerVLAN marks a network's key as an owner of learned rows.
 const learnerVLAN = 1 << 31
 
-func vlanLearner(net model.NetworkKey) model.PortKey { return learnerVLAN | model.PortKey(net) }
+func vlanLearner(net model.NetworkKey) model.PortKey { return hoststate.StationsPort(net) }
 
 // vlanID names the counter of a VLAN: the interface's index, and the VLAN.
 type vlanID struct{ ifindex, vlan uint32 }
@@ -32,7 +32,10 @@ func (t translator) vlans() map[bpfVlanKey]bpfFdbEntry {
 		}
 		row := bpfFdbEntry{
 			Kind: fdbVLAN, Drop: uint8(v.Drop), Id: uint32(v.Network), Ifindex: uint32(l.Index), Mtu: uint32(l.MTU),
-			Vni: uint32(k.ID), Table: LearnPerNetwork + t.forgotten[vlanLearner(v.Network)],
+			Vni: uint32(k.ID), Table: t.learnLimit(vlanLearner(v.Network)),
+		}
+		if t.serves(v.Network) {
+			row.Flags = fdbServes
 		}
 		if l.MTU <= 0 {
 			row.Mtu = uint32(t.st.Networks[v.Network].MTU)
@@ -58,9 +61,14 @@ func (t translator) vlanPairs() []bpfPairKey {
 }
 
 // vlansTouched tells whether a delta may change rows of VLANs.
-func (x *index) vlansTouched(d hoststate.Delta) bool {
+func (x *index) vlansTouched(d hoststate.Delta, t touched) bool {
 	if len(d.Set.VLANs) > 0 || len(d.Unset.VLANs) > 0 {
 		return true
+	}
+	for k := range t.pairs {
+		if k.Stations() {
+			return true // whom the VLANs serve
+		}
 	}
 	for net := range keysOf(d.Set.Networks, d.Unset.Networks) {
 		if x.vlanNets[net] {

@@ -82,9 +82,7 @@ func CompileSite(t *Topology) Site {
 		all.gateways.add(ofDevice(dev.ID))
 	}
 	for seg, conns := range t.connsOfSegment {
-		for k := range t.vlanKeys(seg) {
-			all.vlans.add(k)
-		}
+		t.touchVLAN(seg, all)
 		dev := t.devices[seg.device]
 		if dev == nil {
 			continue
@@ -269,6 +267,10 @@ func (v view) fdbEntry(at at[FDBKey]) (FDBEntry, bool) {
 	n := v.t.networkByKey[k.Network]
 	if !overlay(n) {
 		return FDBEntry{}, false
+	}
+	if k.MAC.IsZero() {
+		h := v.stationsHost(n)
+		return FDBEntry{Kind: FDBPort, Port: StationsPort(n.Key), Host: h}, h != ""
 	}
 	p := claimant(v.t.portsByMAC[networkMAC{n.ID, k.MAC}])
 	e, ok := v.fdbEntryOf(n, k, p)

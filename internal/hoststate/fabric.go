@@ -78,7 +78,86 @@ func (v view) host(k at[model.HostName]) (Host, bool) {
 
 func (v view) member(k at[MemberKey]) (Member, bool) {
 	n := v.t.networkByKey[k.key.Network]
-	return Member{}, overlay(n) && v.hasPorts(n, k.key.Host)
+	return Member{}, overlay(n) && (v.hasPorts(n, k.key.Host) || v.servesStations(n, k.key.Host))
+}
+
+// stationsHost is the host that others without a VLAN of the network reach its stations by: the first by name
+// that has one; "": none has.
+func (v view) stationsHost(n *model.Network) (first model.HostName) {
+	for uplink := range v.t.uplinksOf(n.ID) {
+		for h := range v.t.hostsOfNetwork[uplink] {
+			if (first == "" || h < first) && v.hasVLAN(n, h) {
+				first = h
+			}
+		}
+	}
+	return first
+}
+
+func (v view) servesStations(n *model.Network, host model.HostName) bool {
+	return v.hasVLAN(n, host) && v.stationsHost(n) == host
+}
+
+// uplinksOf are the uplink networks with whose VLANs a network is connected, some of them twice.
+func (t *Topology) uplinksOf(id model.NetworkID) func(yield func(model.NetworkID) bool) {
+	return func(yield func(model.NetworkID) bool) {
+		for _, c := range t.connsOfNetwork[id] {
+			seg, ok := t.segmentOf(c)
+			if dev := t.vlanDevices[seg.device]; ok && dev != nil && !yield(dev.UplinkID()) {
+				return
+			}
+		}
+	}
+}
+
+// stations is a row of HostPairs for who is on a host's VLAN.
+func (v view) stations(n *model.Network, k HostPairKey) (pair HostPair, ok bool) {
+	if !v.hasVLAN(n, k.Host) {
+		return pair, false
+	}
+	serves := v.stationsHost(n) == k.Host
+	if serves {
+		pair.Port = StationsPort(n.Key)
+	}
+	if !k.Prefix.IsValid() {
+		return pair, true
+	}
+	for _, s := range v.t.subnetsOfNetwork[n.ID] {
+		if serves && s.CIDR.Masked() == k.Prefix {
+			return pair, true
+		}
+	}
+	return pair, false
+}
+
+// touchStations touches what follows from whether a host has a VLAN of a network, and what follows for the one that serves
+// others, or will.
+func (t *Topology) touchStations(id model.NetworkID, host model.HostName, d Touched) {
+	n := t.networks[id]
+	if n == nil {
+		return
+	}
+	first := model.HostName("")
+	for uplink := range t.uplinksOf(id) {
+		for h := range t.hostsOfNetwork[uplink] {
+			if h != host && (first == "" || h < first) && (view{t}).hasVLAN(n, h) {
+				first = h
+			}
+		}
+	}
+	t.touchStationsAt(n, host, d)
+	if first != "" {
+		t.touchStationsAt(n, first, d)
+		t.touchMember(id, first, d)
+	}
+}
+
+func (t *Topology) touchStationsAt(n *model.Network, host model.HostName, d Touched) {
+	d.fdb.add(inGroup(FDBKey{Network: n.Key}))
+	d.hostPairs.add(inGroup(StationsKey(n.Key, host)))
+	for _, s := range t.subnetsOfNetwork[n.ID] {
+		d.hostPairs.add(inGroup(HostPairKey{Network: n.Key, Host: host, Prefix: s.CIDR.Masked()}))
+	}
 }
 
 // hasPorts tells whether a network has ports at a host that take its frames.
@@ -133,6 +212,9 @@ func (v view) hostPair(at at[HostPairKey]) (pair HostPair, ok bool) {
 	n := v.t.networkByKey[k.Network]
 	if !overlay(n) {
 		return pair, false
+	}
+	if k.Stations() {
+		return v.stations(n, k)
 	}
 	var first *port
 	for _, p := range v.t.placedOfNetwork[networkHost{n.ID, k.Host}] {

@@ -78,7 +78,7 @@ func checkFabric(t *rapid.T, s Site, live map[string]any) {
 		maps.Copy(speakers, rows.Speakers)
 	}
 	wantHosts, wantMembers, enters := map[model.HostName]Host{}, map[MemberKey]Member{}, map[MemberKey]bool{}
-	places := map[string]*model.Placement{}
+	places, onVLAN := map[string]*model.Placement{}, map[MemberKey][]netip.Prefix{}
 	domain := map[model.NetworkKey]model.NetworkKey{}
 	nets, names := map[model.NetworkID]model.NetworkKey{}, floodDomains(live)
 	for _, o := range live {
@@ -109,6 +109,7 @@ func checkFabric(t *rapid.T, s Site, live map[string]any) {
 		for _, v := range rows.VLANs {
 			if v.Drop == reason.None {
 				enters[MemberKey{v.Network, model.HostName(g.Name)}] = true
+				onVLAN[MemberKey{v.Network, model.HostName(g.Name)}] = v.Prefixes
 			}
 		}
 		for _, n := range rows.VNIs {
@@ -120,6 +121,7 @@ func checkFabric(t *rapid.T, s Site, live map[string]any) {
 	for _, k := range announced(live, nets) {
 		wantMembers[k], enters[k] = Member{}, true
 	}
+	checkStations(t, s, onVLAN, wantMembers)
 	wantSpeakers := map[SpeakerKey]Speaker{}
 	for k := range enters {
 		if d := domain[k.Network]; d != 0 {
@@ -128,6 +130,45 @@ func checkFabric(t *rapid.T, s Site, live map[string]any) {
 	}
 	if !maps.Equal(hosts, wantHosts) || !maps.Equal(members, wantMembers) || !maps.Equal(speakers, wantSpeakers) {
 		t.Fatalf("hosts %v, want %v\nmembers %v, want %v\nspeakers %v, want %v", hosts, wantHosts, members, wantMembers, speakers, wantSpeakers)
+	}
+}
+
+// checkStations holds the rows of who is on VLANs to the VLANs of the hosts, whose subnets onVLAN has, and notes who serves others.
+func checkStations(t *rapid.T, s Site, onVLAN map[MemberKey][]netip.Prefix, members map[MemberKey]Member) {
+	t.Helper()
+	serves := map[model.NetworkKey]model.HostName{}
+	for k := range onVLAN {
+		if first, ok := serves[k.Network]; !ok || k.Host < first {
+			serves[k.Network] = k.Host
+		}
+	}
+	want, wantFDB := map[HostPairKey]HostPair{}, map[FDBKey]FDBEntry{}
+	for k, prefixes := range onVLAN {
+		if serves[k.Network] != k.Host {
+			want[HostPairKey{Network: k.Network, Host: k.Host}] = HostPair{}
+			continue
+		}
+		members[k] = Member{}
+		wantFDB[FDBKey{Network: k.Network}] = FDBEntry{Kind: FDBPort, Port: 1<<31 | model.PortKey(k.Network), Host: k.Host}
+		for _, p := range append(prefixes, netip.Prefix{}) {
+			want[HostPairKey{Network: k.Network, Host: k.Host, Prefix: p}] = HostPair{Port: 1<<31 | model.PortKey(k.Network)}
+		}
+	}
+	got, fdb := map[HostPairKey]HostPair{}, map[FDBKey]FDBEntry{}
+	for _, rows := range s.rows {
+		for k, v := range rows.HostPairs {
+			if k.MAC.IsZero() {
+				got[k] = v
+			}
+		}
+		for k, v := range rows.FDB {
+			if k.MAC.IsZero() {
+				fdb[k] = v
+			}
+		}
+	}
+	if !maps.Equal(got, want) || !maps.Equal(fdb, wantFDB) {
+		t.Fatalf("stations %v, want %v\nFDB %v, want %v", got, want, fdb, wantFDB)
 	}
 }
 

@@ -250,6 +250,19 @@ type HostPairKey struct {
 	Prefix  netip.Prefix // masked
 }
 
+// Stations tells whether a row is not of a port but of who is on a host's VLAN of the network, whom no row names.
+func (k HostPairKey) Stations() bool { return k.MAC.IsZero() }
+
+// StationsKey is the row that says that a host has a VLAN of a network. Its Port is StationsPort where the host serves those that have
+// none: they send it what is for stations, and learn of them what comes from it. It then has rows for the network's subnets too, and the
+// FDB entry of MAC 0 names the host.
+func StationsKey(net model.NetworkKey, host model.HostName) HostPairKey {
+	return HostPairKey{Network: net, Host: host}
+}
+
+// StationsPort stands for all who are on a network's VLANs where else there is a port's key. It is none.
+func StationsPort(net model.NetworkKey) model.PortKey { return 1<<31 | model.PortKey(net) }
+
 // HostPair says who may: a bound port of the host by an allowed address pair. Other hosts learn from the
 // host's announcements that the port has such an address or MAC. Of several ports it is the one with the least id.
 type HostPair struct {

@@ -51,6 +51,7 @@ func (t *Topology) touchTrunk(id model.NetworkID, host model.HostName, d Touched
 					t.touchTrunked(seg, d)
 					for _, c := range t.connsOfSegment[seg] {
 						t.touchMember(c.NetworkID, host, d)
+						t.touchStations(c.NetworkID, host, d)
 					}
 				}
 			}
@@ -68,6 +69,9 @@ func (t *Topology) touchVLAN(seg segment, d Touched) {
 		for _, c := range t.connsOfSegment[seg] {
 			for h := range t.hostsOfNetwork[dev.UplinkID()] {
 				t.touchMember(c.NetworkID, h, d)
+				if n := t.networks[c.NetworkID]; n != nil {
+					t.touchStationsAt(n, h, d)
+				}
 			}
 		}
 	}

@@ -22,15 +22,20 @@ func (r *run) bridge() Result {
 		r.mark("bridge/drop")
 		return r.drop(e.Drop, at, about{mac: dst, net: r.net, port: e.Port, vtep: e.Addr, host: e.host})
 	}
+	if r.source == SourceVLAN && e.Kind == fdbHost && !r.mayReach(e) {
+		r.mark("bridge/vlan-host")
+		return r.drop(reason.HostUnreachable, at, about{mac: dst, net: r.net, host: e.host})
+	}
+	if r.source == SourceFabric && e.Kind == fdbVLAN && (!r.p.serves(r.net) || r.p.onVLAN(r.net, r.host)) {
+		r.mark("bridge/fabric-other-vlan")
+		return r.drop(reason.FabricHairpin, at, about{mac: dst, net: r.net, host: r.host})
+	}
 	if !r.source.MayFollow().may(e) {
 		switch {
 		case r.source == SourceFabric:
 			return r.bridgeMoving(at, e, dst)
 		case r.source == SourceTunnel:
 			return r.drop(reason.TunnelHairpin, at, about{mac: dst, ip: e.Addr})
-		case e.Kind == fdbHost:
-			r.mark("bridge/vlan-host")
-			return r.drop(reason.HostUnreachable, at, about{mac: dst, net: r.net, host: e.host})
 		}
 		return r.drop(reason.Hairpin, at, about{mac: dst})
 	}
@@ -38,7 +43,7 @@ func (r *run) bridge() Result {
 	case hoststate.FDBRouter:
 		if packet.EtherType(binary.BigEndian.Uint16(r.frame[12:])) == packet.TypeARP {
 			r.mark("bridge/router-arp")
-			if r.source == SourceWorkload && r.heard {
+			if r.heard && (r.source == SourceWorkload || r.source == SourceVLAN) {
 				r.mark("bridge/router-heard")
 				return r.copies(at, dst, ToFabricCopies)
 			}
@@ -65,6 +70,9 @@ func (r *run) bridge() Result {
 	}
 	if e.Kind == fdbVLAN {
 		r.mark("bridge/vlan")
+		if r.source == SourceFabric {
+			r.mark("bridge/fabric-vlan")
+		}
 		return r.tagged(at, e)
 	}
 	if e.Kind == fdbHost {
@@ -80,7 +88,7 @@ func (r *run) bridge() Result {
 
 // flood sends copies to the network's ports, its VLANs and the other hosts that are on it, as the source may.
 func (r *run) flood(at Object, dst model.MAC) Result {
-	return r.copies(at, dst, r.source.MayFollow())
+	return r.copies(at, dst, r.mayCopy())
 }
 
 // copies sends copies of a frame to where they may go. What a workload says by ARP of a pair goes to those hosts
@@ -95,17 +103,20 @@ func (r *run) copies(at Object, dst model.MAC, may Destination) Result {
 	for _, k := range r.p.vlans[r.net] {
 		if may&ToVLANCopies != 0 && !linkLocal(dst) && r.p.st.VLANs[k].Drop == reason.None {
 			r.mark("flood/vlan")
+			if r.source == SourceFabric {
+				r.mark("flood/fabric-vlan")
+			}
 			r.res.Copies = append(r.res.Copies, k.String())
 			r.countVLAN(k, true)
 		}
 	}
 	hosts := r.p.members[r.net]
-	if r.heard && r.source == SourceWorkload && len(r.p.hearers[r.net]) > 0 {
+	if r.heard && r.source != SourceFabric && len(r.p.hearers[r.net]) > 0 {
 		r.mark("flood/heard")
 		hosts = slices.Concat(hosts, r.p.hearers[r.net])
 	}
 	for _, m := range hosts {
-		if may&ToFabricCopies != 0 {
+		if may&ToFabricCopies != 0 && (r.source != SourceVLAN || !r.p.onVLAN(r.net, m.host)) {
 			r.mark("flood/fabric")
 			r.res.Copies = append(r.res.Copies, m.String())
 			r.count(0, TunnelKey{Local: r.p.env.Fabric.Addr, Remote: m.addr}, true)

@@ -45,11 +45,17 @@ func (p *Pipeline) indexFabric() {
 		}
 	}
 	for k, v := range p.st.HostPairs {
+		if k.Stations() && p.onVLAN(k.Network, p.own) {
+			continue
+		}
 		if h, ok := p.st.Hosts[k.Host]; ok && h.Addr != p.env.Fabric.Addr {
 			if p.afar[k.Network] == nil {
 				p.afar[k.Network] = map[hoststate.HostPairKey]hoststate.HostPair{}
 			}
 			p.afar[k.Network][k] = v
+			if k == hoststate.StationsKey(k.Network, k.Host) && v.Port != 0 {
+				p.stationsAt[k.Network] = k.Host
+			}
 		}
 	}
 	p.indexHearers()
@@ -123,6 +129,8 @@ func (r *run) admitHost(at Object, key TunnelKey, iface string, src model.MAC) (
 		return r.drop(e.Drop, r.p.networkObject(r.net), about{mac: src, net: r.net, port: e.Port, vtep: e.Addr}), true
 	case !ok && r.hostPairMAC(host, src):
 		r.mark("fabric/pair-mac")
+	case !ok && r.stationMAC(host, src):
+		r.mark("fabric/station")
 	case ok && e.Kind == fdbHost && e.Addr == key.Remote:
 	case ok && e.Kind == hoststate.FDBRouter && r.p.speaks(e.Domain, host):
 		r.mark("fabric/router")

@@ -246,11 +246,16 @@ func TestTunnelsOfTwoHosts(t *testing.T) {
 }
 
 // TestVLANOnTwoHosts: a VLAN that two hosts have serves the ports of each on its own: nothing is bridged between it and the
-// fabric.
+// fabric, though one of them serves hosts without.
 func TestVLANOnTwoHosts(t *testing.T) {
 	all := twoHosts("host-2")
 	for n, st := range all {
 		st.VLANs = map[hoststate.VLANKey]hoststate.VLAN{{Interface: "eth2", ID: 77}: {Network: tenantNet}}
+		if st.HostPairs == nil {
+			st.HostPairs = map[hoststate.HostPairKey]hoststate.HostPair{}
+		}
+		st.HostPairs[hoststate.StationsKey(tenantNet, "host-1")] = hoststate.HostPair{Port: hoststate.StationsPort(tenantNet)}
+		st.HostPairs[hoststate.StationsKey(tenantNet, "host-2")] = hoststate.HostPair{}
 		all[n] = st
 	}
 	ps := site(all, func(_ model.HostName, e *Env) { e.Mark, e.Memory = 1, NewMemory(4, 4) })

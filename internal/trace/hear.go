@@ -10,7 +10,7 @@ import (
 )
 
 // indexHearers finds the hosts that may send from a router of a network on which ports of this host have pairs, or by its
-// gateway devices.
+// gateway devices; and of those whose VLANs are reached by this host.
 func (p *Pipeline) indexHearers() {
 	domains := map[model.NetworkKey]map[model.NetworkKey]bool{}
 	for k, e := range p.st.FDB {
@@ -21,11 +21,18 @@ func (p *Pipeline) indexHearers() {
 			domains[k.Network][e.Domain] = true
 		}
 	}
+	heardOf := map[model.NetworkKey]bool{}
 	for _, port := range p.st.Ports {
-		net := port.Network
-		if len(port.Pairs) == 0 || p.hearers[net] != nil {
-			continue
+		if len(port.Pairs) > 0 {
+			heardOf[port.Network] = true
 		}
+	}
+	for k := range p.st.HostPairs {
+		if k.Stations() && k.Host == p.own && p.serves(k.Network) {
+			heardOf[k.Network] = true
+		}
+	}
+	for net := range heardOf {
 		heard := map[model.HostName]bool{}
 		for k := range p.st.Speakers {
 			h, ok := p.st.Hosts[k.Host]
@@ -48,10 +55,23 @@ func (p *Pipeline) indexHearers() {
 	}
 }
 
+// hearStation learns what a station says of itself.
+func (r *run) hearStation(src model.MAC, a packet.ARP) bool {
+	if a.SenderMAC != src || src.IsZero() || r.heldByPort(Sender{Network: r.net, Addr: a.SenderIP}) {
+		return false
+	}
+	r.mark("fabric/station-heard")
+	_, known := r.p.st.FDB[hoststate.FDBKey{Network: r.net, MAC: src}]
+	r.learn(Sender{Network: r.net, MAC: src}, held{}, true, known)
+	r.learn(Sender{Network: r.net, Addr: a.SenderIP}, held{mac: src}, true, false)
+	r.heard = true
+	return true
+}
+
 // hostPairMAC tells whether a port of the host has a pair with a MAC that no row knows, and learns it.
 func (r *run) hostPairMAC(host model.HostName, mac model.MAC) bool {
 	v, ok := r.p.afar[r.net][hoststate.HostPairKey{Network: r.net, Host: host, MAC: mac}]
-	if ok {
+	if ok = ok && !mac.IsZero(); ok {
 		r.learn(Sender{Network: r.net, MAC: mac}, held{port: v.Port, mac: v.MAC}, true, false)
 	}
 	return ok
@@ -123,7 +143,9 @@ func (r *run) hear(src model.MAC, a packet.ARP) bool {
 	}
 	v, ok := r.p.pairAfar(r.net, r.host, a.SenderMAC, a.SenderIP)
 	switch {
-	case !ok:
+	case !ok && r.host == r.p.stationsAt[r.net]:
+		return r.hearStation(src, a)
+	case !ok, a.SenderMAC.IsZero():
 		return false
 	case v.Port == 0:
 		r.mark("fabric/unsecured")

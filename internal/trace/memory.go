@@ -43,7 +43,7 @@ type Sender struct {
 }
 
 // held is who has it: the port, and an address's MAC or the port's own; or, where port
-// is 0, the VLANs of the network, and for a MAC which of them.
+// is 0, the VLANs of the network, and for a MAC which of them: the zero VLANKey is another host's.
 type held struct {
 	port model.PortKey
 	mac  model.MAC
@@ -76,10 +76,10 @@ func (m *Memory) Keep(p *Pipeline) {
 func (p *Pipeline) mayHold(s Sender, h held) bool {
 	st := p.st
 	if h.port == 0 {
+		on, open := p.stationsAt[s.Network] != "", false
 		if !s.Addr.IsValid() {
-			return st.VLANs[h.vlan].Network == s.Network
+			return st.VLANs[h.vlan].Network == s.Network || on && h.vlan == (hoststate.VLANKey{})
 		}
-		var on, open bool
 		for _, v := range st.VLANs {
 			if v.Network == s.Network {
 				on, open = true, open || contains(v.Prefixes, s.Addr)
@@ -164,11 +164,15 @@ func (p *Pipeline) learnedEntry(net model.NetworkKey, mac model.MAC) (fdbEntry, 
 	if !ok {
 		return fdbEntry{}, false
 	}
-	if h.port == 0 {
+	if h.port == 0 && h.vlan != (hoststate.VLANKey{}) {
 		return p.vlanEntry(net, h.vlan)
 	}
 	e, ok := p.fixedEntry(net, h.mac)
-	return e, ok && (e.Kind == hoststate.FDBPort || e.Kind == fdbHost) && e.Port == h.port
+	port := h.port
+	if port == 0 {
+		port = hoststate.StationsPort(net)
+	}
+	return e, ok && (e.Kind == hoststate.FDBPort || e.Kind == fdbHost) && e.Port == port
 }
 
 // neighbor is the MAC of an address: as the state says, else as it was learned.

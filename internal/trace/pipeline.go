@@ -34,6 +34,8 @@ type Pipeline struct {
 	hearers map[model.NetworkKey][]member
 	// afar are the allowed address pairs of ports of other hosts.
 	afar map[model.NetworkKey]map[hoststate.HostPairKey]hoststate.HostPair
+	// stationsAt is, where this host has no VLAN of a network, the other host by which its stations are reached.
+	stationsAt map[model.NetworkKey]model.HostName
 }
 
 type matched struct {
@@ -58,6 +60,8 @@ func New(st hoststate.State, env Env) *Pipeline {
 		members: make(map[model.NetworkKey][]member),
 		hearers: make(map[model.NetworkKey][]member),
 		afar:    make(map[model.NetworkKey]map[hoststate.HostPairKey]hoststate.HostPair),
+
+		stationsAt: make(map[model.NetworkKey]model.HostName),
 	}
 	for k, port := range st.Ports {
 		if _, ok := p.link(port); !ok {

@@ -41,13 +41,13 @@ func (s Source) MayFollow() Destination {
 	case SourceWorkload:
 		return ToPort | ToRouter | ToRemote | ToVLAN | ToFabric | ToCopies | ToVLANCopies | ToFabricCopies
 	case SourceVLAN:
-		return ToPort | ToRouter | ToRemote | ToCopies
+		return ToPort | ToRouter | ToRemote | ToFabric | ToCopies | ToFabricCopies // to hosts as mayReach says
 	case SourceTunnel:
 		return ToPort | ToRouter | ToVLAN | ToFabric | ToCopies | ToFabricCopies
 	case SourceSlow:
 		return ToPort | ToRouter | ToRemote | ToVLAN | ToFabric | ToCopies | ToVLANCopies | ToFabricCopies
 	case SourceFabric:
-		return ToPort | ToRemote | ToCopies
+		return ToPort | ToRemote | ToVLAN | ToCopies | ToVLANCopies
 	}
 	return 0
 }
@@ -56,7 +56,7 @@ func (s Source) MayFollow() Destination {
 func (s Source) MayAsk() Destination {
 	switch s {
 	case SourceVLAN:
-		return ToPort | ToRouter
+		return ToPort | ToRouter | ToFabric // of hosts as mayReach says
 	case SourceTunnel:
 		return ToPort | ToRouter | ToVLAN | ToFabric
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/causeway-net/causeway/internal/hostenv"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/packet"
+	"github.com/causeway-net/causeway/internal/reason"
 	"github.com/causeway-net/causeway/internal/trace/spread"
 )
 
@@ -28,6 +29,9 @@ func enter(p *Pipeline, in spread.Packet) Result {
 	if in.Interface != "" {
 		return p.FromWorkload(in.Interface, Frame{Data: in.Frame})
 	}
+	if in.Tagged != nil {
+		return p.FromUnderlay(Frame{Data: in.Tagged, Interface: spread.Trunk})
+	}
 	if r := p.FromUnderlay(Frame{Data: in.Outer}); r.Verdict != Pass {
 		return r
 	}
@@ -41,6 +45,7 @@ type walk struct {
 	crossed  int      // how often the fabric was crossed, one after the other at most
 	problems []string
 	tunnel   bool // it came out of one
+	told     bool // it is ARP for a router, of which other hosts hear
 }
 
 func (w *walk) follow(res Result, crossed int, routed bool) {
@@ -69,6 +74,7 @@ func (w *walk) follow(res Result, crossed int, routed bool) {
 		}
 		end("tunnel %s %s %d %x", res.Local, res.Remote, res.VNI, f)
 	case Flood:
+		w.told = w.told || slices.Contains(res.Path, "bridge/router-heard")
 		for _, c := range res.Copies {
 			h, fabric := strings.CutPrefix(c, "host ")
 			if !fabric {
@@ -78,8 +84,8 @@ func (w *walk) follow(res Result, crossed int, routed bool) {
 			p := w.ps[model.HostName(h)]
 			from := Result{Verdict: VXLAN, Output: res.Output, VNI: model.VNI(res.Network), Remote: p.env.Fabric.Addr, Local: w.own(res, p)}
 			in := p.fromHost(from)
-			if in.Verdict == Drop && in.Reason.String() == "l2_unknown" {
-				continue // nobody there but, say, a gateway device
+			if in.Verdict == Drop && (in.Reason == reason.L2Unknown || in.Reason == reason.ARPToRouter) {
+				continue // nobody there but, say, a gateway device, or a router that has heard
 			}
 			over(in)
 		}
@@ -102,6 +108,9 @@ func (w *walk) own(res Result, p *Pipeline) netip.Addr {
 
 // outcome is what becomes of a packet, in any order of copies. A flood that reaches nobody is one where nobody is known.
 func (w *walk) outcome() string {
+	if len(w.ends) == 0 && w.told {
+		return "drop arp_to_router"
+	}
 	if len(w.ends) == 0 {
 		return "drop l2_unknown"
 	}
@@ -141,7 +150,7 @@ func TestManyHostsAreAsOne(t *testing.T) {
 			counts[kind]++
 		}
 	}
-	for _, kind := range []string{"port over the fabric", "tunnel over the fabric", "copy over the fabric", "port", "tunnel", "copy", "slow", "reply", "drop"} {
+	for _, kind := range []string{"port over the fabric", "tunnel over the fabric", "copy over the fabric", "port", "tunnel", "copy", "slow", "reply", "drop", "tagged"} {
 		if counts[kind] < sites*packets/1000 {
 			t.Errorf("%s: %d of %d packets: too few to see much", kind, counts[kind], sites*packets)
 		}

@@ -124,6 +124,7 @@ func (r *run) checkStation(e packet.Ethernet) reason.Reason {
 	if src == netip.IPv4Unspecified() {
 		return reason.None
 	}
+	r.heard = e.Type == packet.TypeARP && r.p.serves(r.net)
 	if _, taken := r.p.st.Neighbors[hoststate.NeighborKey{Network: r.net, IP: src}]; taken || r.heldByPort(Sender{Network: r.net, Addr: src}) {
 		return spoof
 	}

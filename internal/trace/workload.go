@@ -151,7 +151,7 @@ func (r *run) arp(port *hoststate.Port, at Object) Result {
 	}
 	if port == nil {
 		e, ok := r.p.fdbEntry(r.net, mac)
-		if !ok || !r.source.MayAsk().may(e) {
+		if !ok || !r.source.MayAsk().may(e) || r.source == SourceVLAN && e.Kind == fdbHost && !r.mayReach(e) {
 			r.mark("arp/not-ours")
 			return r.bridge()
 		}

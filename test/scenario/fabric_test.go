@@ -20,7 +20,7 @@ import (
 
 // newHostsLab is a lab of n sites with so many hosts each, a1, a2 … b1, b2 …, all linked to the underlay
 // router core. The first of a site has its tunnel IP.
-func newHostsLab(t *testing.T, n, hosts int) *lab {
+func newHostsLab(t *testing.T, n, hosts int, opts ...labOption) *lab {
 	t.Helper()
 	testutil.RequireRoot(t)
 	testutil.RequireKernel(t, 6, 6)
@@ -52,6 +52,9 @@ func newHostsLab(t *testing.T, n, hosts int) *lab {
 			}})
 		}
 		f.Sites = append(f.Sites, s)
+	}
+	for _, o := range opts {
+		o(f)
 	}
 	l := upLab(t, f)
 	for i, s := range l.sites {

@@ -132,6 +132,17 @@ func (s *sender) try(f []byte) {
 	_ = unix.Sendto(s.fd, f, 0, &unix.SockaddrLinklayer{Ifindex: s.index, Protocol: binary.NativeEndian.Uint16(proto[:])})
 }
 
+// onlyTag fails the test where frames came by the trunk with another tag.
+func (s *vlanSwitch) onlyTag(vlan uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for tci := range s.tags {
+		if tci != vlan {
+			s.trunk.t.Errorf("frames with tag %#x", tci)
+		}
+	}
+}
+
 // TestNetworkVLAN puts a tenant's network on a VLAN of an uplink: a server there is a
 // member of the network, reaches its router and the other site, and is nobody else.
 func TestNetworkVLAN(t *testing.T) {
@@ -161,13 +172,7 @@ func TestNetworkVLAN(t *testing.T) {
 	p.reach(p.vmB, "10.0.0.50")   // from there
 	p.bulkTCP(p.vmB, "server", "10.0.0.50", 4<<20)
 	p.bulkTCP("server", p.vmB, "10.0.1.3", 4<<20)
-	sw.mu.Lock()
-	for tci := range sw.tags {
-		if tci != vlan {
-			t.Errorf("frames with tag %#x", tci)
-		}
-	}
-	sw.mu.Unlock()
+	sw.onlyTag(vlan)
 
 	t.Run("first contact from another network", func(t *testing.T) {
 		// Nobody has heard of this one, and it answers for itself.

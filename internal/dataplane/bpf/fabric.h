@@ -23,27 +23,6 @@ static __always_inline bool fabric_packet(const struct ipv4 *ip, const struct ud
 	return cfg && cfg->fabric_port && udp->dst == bpf_htons(cfg->fabric_port) && ip->dst == addr_to_v4(&cfg->fabric_addr);
 }
 
-/* The port of the host that sent p->tunnel that may send from a MAC, or with it from an address, by a
- * pair. */
-static __noinline struct host_pair *find_host_pair(struct packet *p, const void *mac, const struct addr *a)
-{
-	struct host_pair_key *k = &p->host_pair;
-
-	__builtin_memset(k, 0, sizeof(*k));
-	k->plen = HOST_PAIR_PLEN;
-	k->id = bpf_htonl(p->net);
-	addr_copy(&k->host, &p->tunnel.remote);
-	mac_copy(k->mac, mac);
-	k->kind = PAIR_MAC;
-	if (a) {
-		k->plen += 128;
-		k->kind = PAIR_ADDR;
-		k->family = family_of(a);
-		addr_copy(&k->addr, a);
-	}
-	return bpf_map_lookup_elem(&host_pairs, k);
-}
-
 /* The port of another host as one that something is learned of. */
 static __always_inline struct port *host_station(struct packet *p, const struct host_pair *hp)
 {
@@ -63,10 +42,16 @@ static __noinline bool host_pair_mac(struct packet *p)
 {
 	struct host_pair *hp = find_host_pair(p, p->fdb.mac, NULL);
 
-	if (!hp)
+	if (!hp || (hp->port & LEARNER_VLAN && (!mac_pack(p->fdb.mac) || held_by_port(sender_mac(p, p->net, p->fdb.mac)))))
 		return false;
 	learn_mac(p, host_station(p, hp), p->fdb.mac);
 	return true;
+}
+
+/* Whether a station may say by ARP that it has p->addr. */
+static __noinline bool may_hear(struct packet *p, const struct arp *a)
+{
+	return mac_pack(a->sender_mac) && mac_equal(a->sender_mac, p->eth.src) && !held_by_port(sender_addr(p, p->net, &p->addr));
 }
 
 /* Learns from ARP who of another host has an address of a pair. Drop reason, or 0. The host has checked the
@@ -95,6 +80,8 @@ static __noinline __u32 hear(struct __sk_buff *skb, struct packet *p)
 		return DROP_FABRIC_SOURCE_IP;
 	if (!hp->port)
 		return 0;
+	if (hp->port & LEARNER_VLAN && !may_hear(p, a))
+		return DROP_FABRIC_SOURCE_IP;
 	s = host_station(p, hp);
 	if (!mac_equal(s->mac, a->sender_mac))
 		learn_mac(p, s, a->sender_mac);

@@ -108,6 +108,9 @@ static __always_inline bool link_local(const __u8 *mac)
 	return w[0] == bpf_htons(0x0180) && w[1] == bpf_htons(0xc200) && !(w[2] & bpf_htons(0xfff0));
 }
 
+/* Between a VLAN and the fabric copies go by a VLAN that serves others, and to hosts that have none. */
+#define SERVED (1U << 31)
+
 /* A frame that is flooded. On the stack: clones may come to use the packet's row. */
 struct flooding {
 	struct __sk_buff *skb;
@@ -151,7 +154,7 @@ static long flood_slot(__u32 slot, struct flooding *fl)
 	if (f->ifindex == fl->ifindex)
 		return 0;
 	if (unlikely(f->vlan)) {
-		if (!(fl->may & TO_VLAN_COPIES))
+		if (!(fl->may & TO_VLAN_COPIES) || (fl->may & SERVED && !(f->flags & FLOOD_F_SERVES)))
 			return 0;
 		if (!cfg_record) {
 			long err;
@@ -165,7 +168,9 @@ static long flood_slot(__u32 slot, struct flooding *fl)
 				return 0;
 		}
 	} else if (unlikely(addr_to_v4(&f->addr))) {
-		if (!(fl->may & TO_FABRIC_COPIES) || (!cfg_record && copy_to_host(skb, fl->p, fl->net, f)))
+		if (!(fl->may & TO_FABRIC_COPIES) || (fl->may & SERVED && f->flags & FLOOD_F_VLAN))
+			return 0;
+		if (!cfg_record && copy_to_host(skb, fl->p, fl->net, f))
 			return 0;
 	} else if (!(fl->may & TO_COPIES) || (!cfg_record && bpf_clone_redirect(skb, f->ifindex, 0))) {
 		return 0;
@@ -233,6 +238,34 @@ static __noinline void owe(__u32 net, __u32 from, __u64 who, __u32 n)
 		__sync_fetch_and_add(spent, 1000000000ULL / r->host.rate * n);
 }
 
+/* Whether copies of what came over the fabric may go onto a VLAN: the host that sent it has none, and it is not from another
+ * site, for what comes from there goes onto none. */
+static __noinline bool onto_vlan(struct __sk_buff *skb, struct packet *p)
+{
+	struct fdb_entry *ep;
+
+	if (bpf_skb_load_bytes(skb, 6, p->eth.src, sizeof(p->eth.src)))
+		return false;
+	ep = bpf_map_lookup_elem(&fdb, fdb_key(p, p->net, p->eth.src));
+	if (ep && ep->flags & FDB_F_REMOTE)
+		return false;
+	return !has_vlan(p, &p->tunnel.remote);
+}
+
+/* Where copies may go. */
+static __always_inline __u32 may_copy(struct __sk_buff *skb, struct packet *p, __u32 from)
+{
+	__u32 may = may_follow(from);
+
+	if (from == SOURCE_VLAN || from == SOURCE_FABRIC)
+		may |= SERVED;
+	if (from == SOURCE_VLAN && !p->serves)
+		may &= ~TO_FABRIC_COPIES;
+	if (link_local(p->eth.dst) || (from == SOURCE_FABRIC && !onto_vlan(skb, p)))
+		may &= ~TO_VLAN_COPIES;
+	return may;
+}
+
 /* Copies to every local port of the network but the one it came from, to its VLANs and to the other
  * hosts that are on it where the source may; for the link alone none to VLANs. to_hosts: to hosts alone. What a
  * workload says by ARP of a pair goes to those as well that route into the network. */
@@ -249,14 +282,14 @@ __noinline int flood_net(struct __sk_buff *skb, struct packet *p, bool to_hosts)
 	fl.net = p->net;
 	fl.ifindex = p->ifindex;
 	fl.list = p->net;
-	fl.may = to_hosts ? TO_FABRIC_COPIES : may_follow(from);
-	if (link_local(p->eth.dst))
-		fl.may &= ~TO_VLAN_COPIES;
+	fl.may = may_copy(skb, p, from);
+	if (to_hosts)
+		fl.may &= TO_FABRIC_COPIES | SERVED;
 	if (unlikely(!may_flood(fl.net, from, who)))
 		return drop(DROP_FLOOD_LIMITED);
 
 	bpf_loop(FLOOD_MAX, flood_slot, &fl, 0);
-	if (unlikely(p->heard && from == SOURCE_WORKLOAD)) {
+	if (unlikely(p->heard && from != SOURCE_FABRIC)) {
 		fl.list |= FLOOD_HEARD;
 		bpf_loop(FLOOD_MAX, flood_slot, &fl, 0);
 	}
@@ -347,9 +380,13 @@ static __always_inline bool arp_target(struct packet *p, const struct arp *a)
 }
 
 /* Whether ARP from another source than a workload is told of an FDB entry. */
-static __always_inline bool may_ask(__u32 from, const struct fdb_entry *ep)
+static __always_inline bool may_ask(struct packet *p, const struct fdb_entry *ep)
 {
-	return ep && may_go(from == SOURCE_VLAN ? ASK_VLAN : ASK_TUNNEL, ep);
+	if (!ep)
+		return false;
+	if (p->from == SOURCE_VLAN)
+		return may_go(ASK_VLAN, ep) && (ep->kind != FDB_HOST || serves(p, ep));
+	return may_go(ASK_TUNNEL, ep);
 }
 
 /* Answers an ARP request from a port, a tunnel, or vlan. */
@@ -385,7 +422,7 @@ __noinline int answer_arp(struct __sk_buff *skb, struct packet *p, struct fdb_en
 	}
 	if (!port) {
 		fdb_key(p, p->net, p->learned.mac);
-		if (!may_ask(p->from, find_fdb_entry(p)))
+		if (!may_ask(p, find_fdb_entry(p)))
 			return ARP_BRIDGE;
 	}
 	mac_copy(p->eth.dst, a->sender_mac);

@@ -113,7 +113,7 @@ static __always_inline struct route *route_hop(struct __sk_buff *skb, struct pac
 {
 	__u32 *a = (void *)&p->route.addr;
 	struct next_hops *several;
-	__u32 left = first->plen - 32;
+	__u32 left = first->plen - 32, i;
 
 	p->route.plen = first->plen;
 #pragma unroll
@@ -128,7 +128,10 @@ static __always_inline struct route *route_hop(struct __sk_buff *skb, struct pac
 	several = bpf_map_lookup_elem(&hops, &p->route);
 	if (unlikely(!several))
 		return first;
-	return &several->hop[hop_of_flow(skb, p, several) & (HOPS - 1)];
+	i = hop_of_flow(skb, p, several);
+	/* The compiler knows that it is less than HOPS and would leave the mask out; the verifier does not. */
+	asm volatile("" : "+r"(i));
+	return &several->hop[i & (HOPS - 1)];
 }
 
 /* The frame goes into router. in: the FDB entry whose MAC took it there, NULL where
@@ -345,18 +348,22 @@ static __always_inline int bridge(struct __sk_buff *skb, struct packet *p, enum 
 		return flood_net(skb, p, false);
 	if (unlikely(ep->kind == FDB_DROP))
 		return drop(ep->drop);
+	if (from == SOURCE_VLAN && ep->kind == FDB_HOST && !serves(p, ep))
+		return drop(DROP_HOST_UNREACHABLE);
+	if (from == SOURCE_FABRIC && unlikely(ep->kind == FDB_VLAN) && !served(p, ep))
+		return drop(DROP_FABRIC_HAIRPIN);
 	if (unlikely(!may_go(may, ep))) {
 		if (from == SOURCE_TUNNEL)
 			return drop(DROP_TUNNEL_HAIRPIN);
 		if (from != SOURCE_FABRIC)
-			return drop(ep->kind == FDB_HOST ? DROP_HOST_UNREACHABLE : DROP_HAIRPIN);
+			return drop(DROP_HAIRPIN);
 		ep = moved_here(p, ep);
 		if (!ep)
 			return drop(DROP_FABRIC_HAIRPIN);
 	}
 	if (likely(may & TO_ROUTER && ep->kind == FDB_ROUTER)) {
 		if (unlikely(eth->type == bpf_htons(ETH_P_ARP))) {
-			if (from == SOURCE_WORKLOAD && p->heard)
+			if ((from == SOURCE_WORKLOAD || from == SOURCE_VLAN) && p->heard)
 				return flood_net(skb, p, true); /* other hosts have this router, too */
 			return drop(DROP_ARP_TO_ROUTER);
 		}

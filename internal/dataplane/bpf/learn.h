@@ -240,8 +240,16 @@ static __always_inline struct learned_row *find_learned(const struct learned_key
 	return l;
 }
 
+/* Whether a port holds a MAC or an address by a pair. */
+static __always_inline bool held_by_port(const struct learned_key *k)
+{
+	struct learned_row *l = find_learned(k);
+
+	return l && !(l->port & LEARNER_VLAN);
+}
+
 /* The port that the learned MAC of p->fdb leads to, by the row of its own MAC, be it here or on another
- * host; or the VLAN. */
+ * host; or the VLAN. The host that serves the network's VLANs has the row of MAC 0. */
 static __noinline struct fdb_entry *learned_fdb_entry(struct packet *p)
 {
 	__u32 net = p->fdb.net;
@@ -252,7 +260,7 @@ static __noinline struct fdb_entry *learned_fdb_entry(struct packet *p)
 	l = find_learned(sender_mac(p, net, p->fdb.mac));
 	if (!l)
 		return NULL;
-	if (l->port & LEARNER_VLAN) {
+	if (l->port & LEARNER_VLAN && l->mac) {
 		struct vlan_key vk = {.ifindex = l->mac, .vlan = l->mac >> 32};
 
 		ep = bpf_map_lookup_elem(&vlans, &vk);
@@ -302,4 +310,52 @@ static __noinline __u64 learned_neighbor(struct packet *p)
 	mac_unpack(p->fdb.mac, mac);
 	p->fdb.other = 0;
 	return reachable(find_fdb_entry(p)) ? mac : 0;
+}
+
+/* A key of host_pairs of the network p->net and another host. */
+static __always_inline struct host_pair_key *host_pair_key(struct packet *p, const struct addr *host, __u8 kind)
+{
+	struct host_pair_key *k = &p->host_pair;
+
+	__builtin_memset(k, 0, sizeof(*k));
+	k->plen = HOST_PAIR_PLEN;
+	k->id = bpf_htonl(p->net);
+	addr_copy(&k->host, host);
+	k->kind = kind;
+	return k;
+}
+
+/* The port of the host that sent p->tunnel that may send from a MAC, or with it from an address, by a
+ * pair; or the stations of that host. */
+static __noinline struct host_pair *find_host_pair(struct packet *p, const void *mac, const struct addr *a)
+{
+	struct host_pair_key *k = host_pair_key(p, &p->tunnel.remote, a ? PAIR_ADDR : PAIR_MAC);
+
+	mac_copy(k->mac, mac);
+	if (a) {
+		k->plen += 128;
+		k->family = family_of(a);
+		addr_copy(&k->addr, a);
+	}
+	return bpf_map_lookup_elem(&host_pairs, k);
+}
+
+/* Whether another host has a VLAN of its own on the network p->net. */
+static __always_inline bool has_vlan(struct packet *p, const struct addr *host)
+{
+	struct host_pair *hp = bpf_map_lookup_elem(&host_pairs, host_pair_key(p, host, PAIR_VLAN));
+
+	return hp && !hp->port;
+}
+
+/* Whether what came from a VLAN may go to another host: this one serves the hosts that have none. */
+static __noinline bool serves(struct packet *p, const struct fdb_entry *ep)
+{
+	return ep && p->serves && !has_vlan(p, &ep->addr);
+}
+
+/* Whether what the fabric brought may go onto a VLAN: this host serves the one that sent it. */
+static __noinline bool served(struct packet *p, const struct fdb_entry *vlan)
+{
+	return vlan && vlan->flags & FDB_F_SERVES && !has_vlan(p, &p->tunnel.remote);
 }

@@ -72,7 +72,8 @@ struct packet {
 
 	/* What a stage works with. One at a time. */
 	struct eth eth;
-	__u16 pad2;
+	__u8 serves; /* SOURCE_VLAN: FDB_F_SERVES */
+	__u8 pad2;
 	union {
 		struct arp arp;
 		struct ipv4 ip;

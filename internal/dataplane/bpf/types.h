@@ -49,6 +49,7 @@ enum pair_kind {
 	PAIR_MAC = 1,  /* (port, MAC) */
 	PAIR_ADDR = 2, /* (port, MAC, prefix) */
 	PAIR_NET = 3,  /* (network, prefix): a port here may have it */
+	PAIR_VLAN = 4, /* host_pairs: the host has a VLAN of its own on the network */
 };
 #define PAIR_PLEN 96 /* of all before addr */
 struct pair_key {
@@ -63,17 +64,18 @@ struct pair_key {
 /* host_pairs: (network, a host's address on the fabric, MAC, prefix) → the port of that host that may send
  * from it by a pair; a longest-prefix trie. A hit is the permission. */
 #define HOST_PAIR_PLEN 224 /* of all before addr */
+#define HOST_PAIR_ANY 160  /* of all before mac: what the stations of the host's VLANs may be */
 struct host_pair_key {
-	__u32 plen; /* as in struct pair_key, with 224 for 96 */
+	__u32 plen; /* as in struct pair_key, with 224 for 96; PAIR_VLAN: 224; HOST_PAIR_ANY */
 	__be32 id; /* network, in network order as in route_key */
 	struct addr host;
 	__u8 mac[6];
-	__u8 kind;   /* PAIR_MAC, PAIR_ADDR */
+	__u8 kind;   /* PAIR_MAC, PAIR_ADDR, PAIR_VLAN */
 	__u8 family; /* as in struct pair_key */
 	struct addr addr;
 };
 struct host_pair {
-	__u32 port;        /* 0: one without port security, of which nothing is learned */
+	__u32 port;        /* 0: one without port security, of which nothing is learned; LEARNER_VLAN: a station */
 	__u32 learn_limit; /* as in struct port */
 	__u8 mac[6];       /* the port's own */
 	__u16 pad;
@@ -94,7 +96,7 @@ struct learned_key {
 struct learned_row {
 	__u64 mac;  /* SENDER_ADDR: of the address; SENDER_MAC: of the port itself.
 	               Little-endian: six bytes, then two of 0. SENDER_MAC on a VLAN:
-	               its key in vlans, the interface in the lower half */
+	               its key in vlans, the interface in the lower half; 0: one of another host */
 	__u64 seen; /* bpf_ktime_get_coarse_ns */
 	__u32 port; /* who holds it, and whose allowance it is charged to; with
 	               LEARNER_VLAN: the VLANs of that network */
@@ -130,6 +132,7 @@ enum fdb_kind {
 #define FDB_F_PEER 1   /* bpf_redirect_peer: a veth whose peer is in another namespace */
 #define FDB_F_KERNEL 2 /* FDB_REMOTE, FDB_HOST: by the kernel's output path, always */
 #define FDB_F_REMOTE 4 /* FDB_HOST: that host sends it to a remote VTEP */
+#define FDB_F_SERVES 8 /* FDB_VLAN: hosts without a VLAN of the network reach it by this one */
 #define OTHER_PLACE 1 /* of what is on the move from one host to another: its other place */
 struct fdb_key {
 	__u32 net;
@@ -172,16 +175,15 @@ enum destination {
 enum may_follow {
 	FROM_UPLINK = TO_STACK,
 	FROM_WORKLOAD = TO_PORT | TO_ROUTER | TO_REMOTE | TO_VLAN | TO_FABRIC | TO_COPIES | TO_VLAN_COPIES | TO_FABRIC_COPIES,
-	FROM_VLAN = TO_PORT | TO_ROUTER | TO_REMOTE | TO_COPIES,
+	FROM_VLAN = TO_PORT | TO_ROUTER | TO_REMOTE | TO_FABRIC | TO_COPIES | TO_FABRIC_COPIES, /* to hosts as serves() says */
 	FROM_TUNNEL = TO_PORT | TO_ROUTER | TO_VLAN | TO_FABRIC | TO_COPIES | TO_FABRIC_COPIES,
 	FROM_SLOW = TO_PORT | TO_ROUTER | TO_REMOTE | TO_VLAN | TO_FABRIC | TO_COPIES | TO_VLAN_COPIES | TO_FABRIC_COPIES,
-	/* It was routed where it entered the fabric, and crosses it once. A VLAN may be on several
-	 * hosts: each serves its own ports with it. */
-	FROM_FABRIC = TO_PORT | TO_REMOTE | TO_COPIES,
+	/* It was routed where it entered the fabric, and crosses it once. Copies to VLANs as onto_vlan() says. */
+	FROM_FABRIC = TO_PORT | TO_REMOTE | TO_VLAN | TO_COPIES | TO_VLAN_COPIES,
 };
 /* Of whose addresses ARP tells the others. A port's workload is told of all that are known. */
 enum may_ask {
-	ASK_VLAN = TO_PORT | TO_ROUTER,
+	ASK_VLAN = TO_PORT | TO_ROUTER | TO_FABRIC, /* of hosts as serves() says */
 	ASK_TUNNEL = TO_PORT | TO_ROUTER | TO_VLAN | TO_FABRIC,
 };
 
@@ -291,11 +293,13 @@ struct flood_key {
 	__u32 net; /* with FLOOD_HEARD: further hosts, which are not on it and route into it */
 	__u32 slot;
 };
+#define FLOOD_F_SERVES 1 /* a VLAN: as FDB_F_SERVES */
+#define FLOOD_F_VLAN 2   /* a host that has a VLAN of its own on the network */
 struct flood {
 	__u32 ifindex;
 	__u32 counter;
 	__u32 vlan; /* the tag to send with; 0: a port or a host */
-	__u32 pad;
+	__u32 flags;
 	struct addr addr; /* the host's, behind the fabric's device; 0: a port or a VLAN */
 };
 

@@ -8,14 +8,6 @@
 #include "l3.h"
 #include "learn.h"
 
-/* Whether a port holds a MAC or an address by a pair. */
-static __always_inline bool held_by_port(const struct learned_key *k)
-{
-	struct learned_row *l = find_learned(k);
-
-	return l && !(l->port & LEARNER_VLAN);
-}
-
 /* Whether an address is somebody's who is not on a VLAN. */
 static __always_inline bool addr_taken(struct packet *p, __u32 net, const struct addr *a)
 {
@@ -79,6 +71,7 @@ static __noinline __u32 vlan_check(struct __sk_buff *skb, struct packet *p, cons
 			return why;
 		if (__builtin_memcmp(a->sender_mac, p->eth.src, 6) || (a->sender_ip && !vlan_addr(p, vlan, a->sender_ip)))
 			return DROP_SPOOF_ARP;
+		p->heard = a->sender_ip && p->serves;
 	} else if (p->eth.type == bpf_htons(ETH_P_IP)) {
 		struct ipv4 *ip = &p->ip;
 
@@ -127,6 +120,7 @@ static __always_inline int from_trunk(struct __sk_buff *skb, struct packet *p)
 	count_rx(vlan->counter, skb->len);
 	p->from = SOURCE_VLAN;
 	p->net = vlan->id;
+	p->serves = vlan->flags & FDB_F_SERVES;
 	why = vlan_check(skb, p, vlan);
 	if (why)
 		return drop(why);

@@ -41,13 +41,13 @@ var branches = []string{
 	"route/hops", "route/hops-down", "route/hop-left", "route/local-icmp", "route/local-originator", "icmp", "no-icmp", "route/probe", "probe-failed",
 	"underlay/decapsulated", "underlay/kernel", "underlay/vouched", "underlay/unvouched", "underlay/not-ip", "underlay/gso-not-tcp", "underlay/rigid", "underlay/ecn-changed", "tunnel/peer-drop",
 	"fabric", "bridge/host", "bridge/vlan-host", "route/host", "flood/fabric", "bridge/fabric-remote", "flow from fabric", "flow into fabric",
-	"fabric/decapsulated", "fabric/router", "fabric/source-drop", "fabric/moving-source", "fabric/moving-port", "fabric/moving-too-big", "fabric/host-drop", "fabric/too-big", "fabric/too-big-port", "fabric/fragment", "underlay/fabric-kernel", "fabric/pair-mac", "fabric/heard", "fabric/unsecured", "fabric/heard-by-router", "bridge/router-heard", "flood/heard", "underlay/fabric-port", "vxlan/fabric",
+	"fabric/decapsulated", "fabric/router", "fabric/source-drop", "fabric/moving-source", "fabric/moving-port", "fabric/moving-too-big", "fabric/host-drop", "fabric/too-big", "fabric/too-big-port", "fabric/fragment", "underlay/fabric-kernel", "fabric/pair-mac", "fabric/heard", "fabric/unsecured", "fabric/heard-by-router", "bridge/router-heard", "flood/heard", "fabric/station", "fabric/station-heard", "flood/fabric-vlan", "bridge/fabric-vlan", "bridge/fabric-other-vlan", "underlay/fabric-port", "vxlan/fabric",
 	"vxlan/in", "vxlan/arp", "slow/route", "slow/bridge", "slow/bridge-router",
 }
 
 // rare are branches that need several things at once, such as a port of this host, what the fabric brings and a frame of a certain
 // size, or ARP by another host's pair: half as often is enough.
-var rare = map[string]bool{"fabric/moving-too-big": true, "fabric/too-big-port": true, "fabric/heard-by-router": true, "fabric/unsecured": true}
+var rare = map[string]bool{"fabric/moving-too-big": true, "fabric/too-big-port": true, "fabric/heard-by-router": true, "fabric/unsecured": true, "fabric/station-heard": true}
 
 // missing are the branches that were taken less often than that.
 func missing(r *Runner, least uint64) []string {

@@ -185,6 +185,9 @@ func (t *Topology) addFabricWays(r *rand.Rand, n uint64, own netip.Addr) {
 func (g *gen) fromHost(byDevice bool) (hoststate.PeerKey, []byte) {
 	o := pick(g.r, g.t.others)
 	n := &g.t.nets[g.r.IntN(4)]
+	if n.stationsAt.IsValid() && g.chance(6) {
+		return g.fromStation(n, byDevice)
+	}
 	if len(n.afar) > 0 && g.chance(4) {
 		return g.fromPairAfar(n, byDevice)
 	}
@@ -218,6 +221,11 @@ func (g *gen) fromHost(byDevice bool) (hoststate.PeerKey, []byte) {
 		f = g.bigBehindRouter(n, hoststate.FDBPort)
 	case 3, 4:
 		f = g.toPort(n, src)
+	case 6:
+		if n.serves {
+			h := station(n, g.r.IntN(stations))
+			f = g.ether(h.mac, src.mac, packet.TypeIPv4, g.ipv4(src.ip, h.ip))
+		}
 	}
 	if f != nil {
 		return key, f
@@ -252,7 +260,7 @@ func (g *gen) fromPairAfar(n *network, byDevice bool) (hoststate.PeerKey, []byte
 		}
 	case 4:
 		key.Remote = pick(g.r, g.t.others).addr
-	case 5: // a router, or another site behind that host, or behind both
+	case 5, 6: // a router, or another site behind that host, or behind both
 		src = pick(g.r, n.routes).mac
 		for _, h := range n.hosts {
 			if h.kind == hoststate.FDBRemote && (h.at == a.at && g.chance(2) || h.also == a.at) {
@@ -333,7 +341,12 @@ func (g *gen) toPort(n *network, src host) []byte {
 			if len(p.Pairs) > 0 && h.also.IsValid() && g.chance(2) {
 				h.mac = pick(g.r, p.Pairs).MAC
 			}
-			return g.ether(h.mac, src.mac, packet.TypeIPv4, g.ipv4(src.ip, h.ip))
+			c := Case{Data: g.ether(h.mac, src.mac, packet.TypeIPv4, g.ipv4(src.ip, h.ip))}
+			if h.also.IsValid() && len(c.Data) > packet.EthernetLen+packet.IPv4Len && g.chance(3) {
+				g.longer(&c)
+				g.sum(c.Data[packet.EthernetLen:])
+			}
+			return c.Data
 		}
 	}
 	return nil

@@ -104,7 +104,7 @@ func (f *Followed) Run(seed uint64, packets int) error {
 		if !ok {
 			return nil
 		}
-		w := &followedWay{Followed: f, index: uint64(i), tunnel: p.Interface == ""}
+		w := &followedWay{Followed: f, index: uint64(i), tunnel: p.Outer != nil}
 		if err := w.enter(p); err != nil {
 			return err
 		}
@@ -177,6 +177,9 @@ type followedWay struct {
 func (w *followedWay) enter(p spread.Packet) error {
 	if p.Interface != "" {
 		return w.at(p.Host, Case{Program: FromWorkload, Name: p.Interface, Data: p.Frame})
+	}
+	if p.Tagged != nil {
+		return w.at(p.Host, Case{Program: FromUnderlay, Data: p.Tagged})
 	}
 	return w.fromUnderlay(p.Host, p.Outer, Case{
 		Program: FromVXLAN, Data: p.Frame, Key: &trace.TunnelKey{Local: p.Local, Remote: p.Remote, VNI: p.VNI}})

@@ -31,7 +31,7 @@ func TestFollowed(t *testing.T) {
 			}
 		}
 		least := f.Total / 1000
-		for _, kind := range []string{"port over the fabric", "tunnel over the fabric", "flood over the fabric", "port", "tunnel", "flood", "slow", "reply", "drop"} {
+		for _, kind := range []string{"port over the fabric", "tunnel over the fabric", "flood over the fabric", "port", "tunnel", "flood", "slow", "reply", "drop", "tagged", "tagged over the fabric"} {
 			if f.Ends[kind] < least {
 				t.Errorf("%s: %d of %d packets: too few to see much", kind, f.Ends[kind], f.Total)
 			}

@@ -56,14 +56,16 @@ type Topology struct {
 
 // network is what the packet generator knows of a network.
 type network struct {
-	key    model.NetworkKey
-	prefix netip.Prefix
-	hosts  []host // all that the network's tables know
-	ports  []model.PortKey
-	routes []host // router interfaces
-	vlans  []hoststate.VLANKey
-	afar   []pairAfar
-	open   []pairAfar // ports of other hosts without port security
+	stationsAt netip.Addr // the other host that serves this one with the network's VLANs
+	serves     bool       // this one serves others
+	key        model.NetworkKey
+	prefix     netip.Prefix
+	hosts      []host // all that the network's tables know
+	ports      []model.PortKey
+	routes     []host // router interfaces
+	vlans      []hoststate.VLANKey
+	afar       []pairAfar
+	open       []pairAfar // ports of other hosts without port security
 }
 
 // pairAfar is a pair of a port of another host.
@@ -172,6 +174,7 @@ func NewTopology(seed uint64) *Topology {
 	t.addHops(rand.New(rand.NewPCG(seed, 0x686f7073)))
 	t.addWays(rand.New(rand.NewPCG(seed, 0x77617973)))
 	t.addFabric(rand.New(rand.NewPCG(seed, 0x66616272)), seed&0xffff/3)
+	t.addStations(rand.New(rand.NewPCG(seed, 0x73746174)))
 	return t
 }
 

@@ -29,7 +29,14 @@ type Site struct {
 	tunnels map[model.GatewayDeviceID]netip.Addr
 	places  map[model.GatewayDeviceID]model.HostName
 	keys    int
+	// VLANs of the interface Trunk of one host, and who is on them.
+	trunkAt  model.HostName
+	stations map[model.NetworkID][]*model.Port
+	tags     map[model.NetworkID]uint16
 }
+
+// Trunk is the interface of a site's VLANs.
+const Trunk = "up0"
 
 func subnetOf(i int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 0}), 24)
@@ -46,6 +53,7 @@ func New(seed uint64) *Site {
 	s := &Site{
 		r: rand.New(rand.NewPCG(seed, 1)), members: map[model.NetworkID][]*model.Port{}, conns: map[model.RemoteMACEntryID]model.NetworkID{},
 		tunnels: map[model.GatewayDeviceID]netip.Addr{}, places: map[model.GatewayDeviceID]model.HostName{},
+		stations: map[model.NetworkID][]*model.Port{}, tags: map[model.NetworkID]uint16{},
 	}
 	for i := range 2 + s.r.IntN(3) {
 		s.Hosts = append(s.Hosts, model.HostName(fmt.Sprintf("h%d", i)))
@@ -71,6 +79,9 @@ func New(seed uint64) *Site {
 	}
 	for i := range s.r.IntN(4) {
 		s.device(i)
+	}
+	if s.r.IntN(2) == 0 {
+		s.vlans()
 	}
 	return s
 }
@@ -162,6 +173,33 @@ func (s *Site) device(i int) {
 	}
 }
 
+// vlans puts some networks on VLANs of one host.
+func (s *Site) vlans() {
+	s.trunkAt = s.host()
+	up := &model.Network{ID: "uplink", Key: 90, AdminStateUp: true, MTU: 1500, Type: model.NetworkUplink}
+	name, _ := json.Marshal(Trunk)
+	trunk := &model.Port{
+		ID: "trunk", Key: 9000, NetworkID: up.ID, AdminStateUp: true, HostID: s.trunkAt, MAC: model.NamedMAC{MAC: model.MAC{2, 0, 0, 9, 0, 1}},
+		Profile: map[string]json.RawMessage{"interface_name": name},
+	}
+	dev := &model.GatewayDevice{ID: "vlans", ResourceID: string(up.ID), Type: model.NetworkVLAN}
+	s.objects = append(s.objects, up, trunk, dev)
+	for i, n := range s.nets {
+		if !n.AdminStateUp || s.r.IntN(3) == 0 {
+			continue
+		}
+		s.tags[n.ID] = uint16(100 + i)
+		gw := &model.L2Gateway{ID: model.L2GatewayID(fmt.Sprintf("vlan%d", i)), DeviceID: dev.ID, VNI: model.VNI(s.tags[n.ID])}
+		s.objects = append(s.objects, gw, &model.L2GatewayConnection{ID: model.L2GatewayConnectionID("c" + string(gw.ID)), L2GatewayID: gw.ID, NetworkID: n.ID})
+		for j := range 3 {
+			s.stations[n.ID] = append(s.stations[n.ID], &model.Port{
+				MAC:      model.NamedMAC{MAC: model.MAC{0x52, 0x54, 0, 0, byte(i), byte(j)}},
+				FixedIPs: []model.AddrPair{{IP: within(subnetOf(i), 200+j)}},
+			})
+		}
+	}
+}
+
 // States are what the site's hosts have. alone: the first of them has all ports and devices.
 func (s *Site) States(alone bool) map[model.HostName]hoststate.State {
 	t := hoststate.NewTopology()
@@ -192,10 +230,13 @@ func (s *Site) States(alone bool) map[model.HostName]hoststate.State {
 // frame is one that somebody of a network sends, to anybody or to all, in the network or beyond.
 func (s *Site) frame(net model.NetworkID, src *model.Port) []byte {
 	all := s.members[net]
+	if on := s.stations[net]; len(all) == 0 || len(on) > 0 && s.r.IntN(4) == 0 {
+		all = on
+	}
 	dst := all[s.r.IntN(len(all))]
 	mac, to := dst.MAC.MAC, dst.FixedIPs[0].IP
 	var far []*model.Port
-	for _, p := range all {
+	for _, p := range s.members[net] {
 		if p.DeviceOwner == model.OwnerRouterInterface {
 			far = append(far, p)
 		}
@@ -234,8 +275,9 @@ func (s *Site) frame(net model.NetworkID, src *model.Port) []byte {
 type Packet struct {
 	Host  model.HostName
 	Frame []byte
-	// Interface is the workload's that sends it; "": it comes out of a tunnel.
+	// Interface is the workload's that sends it; "": it comes out of a tunnel, or where Tagged is set by a VLAN of Trunk.
 	Interface string
+	Tagged    []byte // with the VLAN's tag
 	Outer     []byte // with the headers of the tunnel, an Ethernet header first
 	// The tunnel's two ends, this site's first, and its VNI.
 	Local, Remote netip.Addr
@@ -255,6 +297,10 @@ func (s *Site) Packet() (Packet, bool) {
 				return o, true
 			}
 		}
+	}
+	if n := s.nets[s.r.IntN(len(s.nets))]; len(s.stations[n.ID]) > 0 && s.r.IntN(2) == 0 {
+		f := s.frame(n.ID, s.stations[n.ID][s.r.IntN(3)])
+		return Packet{Host: s.trunkAt, Frame: f, Tagged: slices.Insert(slices.Clone(f), 12, 0x81, 0, byte(s.tags[n.ID]>>8), byte(s.tags[n.ID]))}, true
 	}
 	if len(s.ports) == 0 {
 		return Packet{}, false
