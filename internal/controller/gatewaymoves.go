@@ -59,6 +59,14 @@ func (h *hub) noteDeviceMove(id model.GatewayDeviceID, p *model.Placement, revis
 		delete(h.devices.moves, id)
 		return
 	}
+	if m, ok := h.devices.moves[id]; ok { // where it goes on to begins no stage
+		stage := m.stage
+		if stage.Next = p.Next; stage == *p {
+			m.stage = stage
+			h.devices.moves[id] = m
+			return
+		}
+	}
 	h.devices.moves[id] = deviceMove{stage: *p, revision: revision, since: time.Now()}
 	h.wakeMoves()
 }

@@ -18,6 +18,12 @@ func TestDeviceMoves(t *testing.T) {
 		{DeviceID: "dev", Host: "new", Other: "old", Stage: model.MoveSwitched, Epoch: 3},
 		{DeviceID: "dev", Host: "new", Other: "old", Stage: model.MoveLeft, Epoch: 3},
 		{DeviceID: "dev", Host: "new", Epoch: 3},
+		// On again, and turned back.
+		{DeviceID: "dev", Host: "new", Other: "old", Stage: model.MoveAccept, Epoch: 4},
+		{DeviceID: "dev", Host: "new", Other: "old", Stage: model.MoveBoth, Epoch: 4},
+		{DeviceID: "dev", Host: "new", Other: "old", Stage: model.MoveSwitched, Epoch: 5},
+		{DeviceID: "dev", Host: "new", Other: "old", Stage: model.MoveLeft, Epoch: 5},
+		{DeviceID: "dev", Host: "new", Epoch: 5},
 	}
 	topology := NewTopology()
 	for _, o := range []any{c.tenant, c.multi, c.tenantSubnet, c.multiSubnet, c.vm, c.gatewayPort, c.peerPort, c.remotePort, c.router, c.vtep, c.device, c.entry, c.gateway, c.conn} {

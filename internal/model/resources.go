@@ -218,6 +218,9 @@ type Placement struct {
 	// does not move. Stage is how far that has come.
 	Other HostName  `json:"other,omitempty"`
 	Stage MoveStage `json:"stage,omitempty"`
+	// Next is the host that the device is to go on to when this move is over; "": it stays. A host that has had the device still takes
+	// what was sent there, so one that is on its way to another host does not leave for a third one at once.
+	Next HostName `json:"next,omitempty"`
 }
 
 // Has tells whether a host has the device: its tunnel IP, and what is let in by it.

@@ -173,7 +173,7 @@ func (s *Site) placeOn(ctx context.Context, name model.HostName) error {
 // displaced tells whether a device is to leave its place: there is none, or a host of it is deleted or drained.
 func displaced(r store.Reader, p *model.Placement) bool {
 	there := func(h model.HostName) bool { return store.Get(r, store.Hosts, string(h)) != nil }
-	return p == nil || !there(p.Host) || p.Other != "" && !there(p.Other) || drained(r, bound(p))
+	return p == nil || !there(p.Host) || p.Other != "" && !there(p.Other) || p.Next != "" && !there(p.Next) || drained(r, bound(p))
 }
 
 func (s *Site) placeThose(ctx context.Context, which func(store.Reader, *model.GatewayDevice, *model.Placement) bool) error {

@@ -3,7 +3,9 @@ package site_test
 import (
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -240,29 +242,44 @@ func TestGatewayMove(t *testing.T) {
 	g.ok(g.bind(d, "h1")) // back, while h1 has it still
 	is("h2", "h1", model.MoveBoth, 4)
 	g.ok(g.bind(d, "h2")) // and stay
+	is("h2", "h1", model.MoveSwitched, 5)
+	next()
+	next()
 	is("h2", "", 0, 5)
 	g.ok(g.bind(d, "h1"))
 	next()
-	g.ok(g.bind(d, "h3")) // on to a third
-	is("h2", "h3", model.MoveAccept, 7)
+	g.ok(g.bind(d, "h3")) // on to a third, while h1 has it
+	waits := model.Placement{DeviceID: d.ID, Host: "h2", Other: "h1", Stage: model.MoveSwitched, Next: "h3", Epoch: 7}
+	if now := at(); now != waits {
+		t.Errorf("%+v, want %+v", now, waits)
+	}
+	if host, words := site.GatewayHost(g.view(), d); host != "h2" || !strings.Contains(words, "it goes on to host h3 then") {
+		t.Errorf("on its way: %q, %q", host, words)
+	}
+	g.ok(g.bind(d, "h2")) // not any more
+	is("h2", "h1", model.MoveSwitched, 7)
+	g.ok(g.bind(d, "h3"))
 	next()
 	next()
-	is("h3", "h2", model.MoveSwitched, 8)
+	is("h2", "h3", model.MoveAccept, 8)
+	next()
+	next()
+	is("h3", "h2", model.MoveSwitched, 9)
 	if host, words := site.GatewayHost(g.view(), d); host != "h3" || !strings.Contains(words, "from host h2 to host h3") {
 		t.Errorf("on its way: %q, %q", host, words)
 	}
 	next()
-	is("h3", "h2", model.MoveLeft, 8)
+	is("h3", "h2", model.MoveLeft, 9)
 	g.ok(g.bind(d, "h2")) // back, where it is gone already
-	is("h3", "h2", model.MoveAccept, 9)
+	is("h3", "h2", model.MoveAccept, 10)
 	g.ok(g.bind(d, "h3"))
-	is("h3", "", 0, 10)
+	is("h3", "", 0, 11)
 	g.ok(g.DeleteAgent(t.Context(), string(site.AgentID("h2")), true))
-	is("h3", "", 0, 10)
+	is("h3", "", 0, 11)
 	g.ok(g.bind(d, "h1"))
-	is("h3", "h1", model.MoveAccept, 11)
+	is("h3", "h1", model.MoveAccept, 12)
 	g.ok(g.DeleteAgent(t.Context(), string(site.AgentID("h3")), true))
-	is("h1", "", 0, 12)
+	is("h1", "", 0, 13)
 
 	// Nobody waits for a host that is gone, and uplinks are one host's.
 	g.come("h2", 50)
@@ -271,7 +288,47 @@ func TestGatewayMove(t *testing.T) {
 		t.Fatal(ok, err)
 	}
 	g.ok(g.bind(d, "h2"))
-	is("h2", "", 0, 13)
+	is("h2", "", 0, 14)
+}
+
+// TestGatewayHostsKeepWhatTheyHave: however a device is sent from host to host, and turned back, a host that has it loses it after the linger
+// alone, and frames from it are taken until then and a stage longer.
+func TestGatewayHostsKeepWhatTheyHave(t *testing.T) {
+	g := &gateways{fixture: newSite(t)}
+	hosts := []model.HostName{"h1", "h2", "h3"}
+	for _, h := range hosts {
+		g.come(h, 100)
+	}
+	d := g.device(g.router().ID, "200.0.0.1")
+	at := func() model.Placement { return *store.Get(g.view(), store.Placements, string(d.ID)) }
+	r, arrived := rand.New(rand.NewPCG(1, 1)), map[model.HostName]int{}
+	for i := range 2000 {
+		was := at()
+		switch what := r.IntN(10); {
+		case what < 3:
+			g.ok(g.bind(d, hosts[r.IntN(len(hosts))]))
+		case what < 4:
+			_, err := g.TurnBack(t.Context(), was)
+			g.ok(err)
+		default:
+			_, err := g.Advance(t.Context(), was)
+			g.ok(err)
+		}
+		now := at()
+		for _, h := range hosts {
+			if was.Has(h) && !slices.Contains(slices.Collect(now.Hosts), h) || was.Has(h) && !now.Has(h) && (was.Stage != model.MoveSwitched || now.Stage != model.MoveLeft) {
+				t.Fatalf("step %d: host %s had the device, and lets go without a linger: %+v after %+v", i, h, now, was)
+			}
+		}
+		if now.Other == "" {
+			arrived[now.Host]++
+		}
+	}
+	if len(arrived) != len(hosts) {
+		t.Errorf("the device has come to rest on %v", arrived)
+	}
+	g.ok(g.bind(d, "h2"))
+	g.on(d, "h2")
 }
 
 // goes has a host's agent be missed, and back has it report again.

@@ -19,6 +19,9 @@ import (
 // Other sites know the tunnel IP alone: what they send may come in at either
 // host from MoveBoth on.
 
+// A host that has had the device keeps it for a while, and what comes from it is taken, also where the device turns back or on to a third
+// host: see stay and towards.
+//
 // No device is handed to a host that does not answer: see Advance, TurnBack and putPlace.
 
 // deviceMoves tells whether some device moves.
@@ -33,10 +36,12 @@ func deviceMoves(r store.Reader) bool {
 
 // bound is the host that a device is at, or on its way to; "": none.
 func bound(p *model.Placement) model.HostName {
-	if p == nil {
+	switch {
+	case p == nil:
 		return ""
-	}
-	if p.Other != "" && p.Stage < model.MoveSwitched {
+	case p.Next != "":
+		return p.Next
+	case p.Other != "" && p.Stage < model.MoveSwitched:
 		return p.Other
 	}
 	return p.Host
@@ -50,10 +55,14 @@ func moving(p *model.Placement) string {
 	case model.MoveBoth:
 		return fmt.Sprintf("it moves from host %s to host %s, which takes the tunnel IP: the other hosts send to it next", p.Host, p.Other)
 	}
-	if p.Stage == model.MoveLeft {
-		return fmt.Sprintf("it moves from host %s to host %s: host %s lets go", p.Other, p.Host, p.Other)
+	then := ""
+	if p.Next != "" {
+		then = fmt.Sprintf("; it goes on to host %s then", p.Next)
 	}
-	return fmt.Sprintf("it moves from host %s to host %s: host %s has the tunnel IP for a while still, for what other sites have sent there", p.Other, p.Host, p.Other)
+	if p.Stage == model.MoveLeft {
+		return fmt.Sprintf("it moves from host %s to host %s: host %s lets go%s", p.Other, p.Host, p.Other, then)
+	}
+	return fmt.Sprintf("it moves from host %s to host %s: host %s has the tunnel IP for a while still, for what other sites have sent there%s", p.Other, p.Host, p.Other, then)
 }
 
 // withoutDeleted takes hosts that are no more out of a placement; nil: none is left.
@@ -63,16 +72,21 @@ func (t *tx) withoutDeleted(p *model.Placement) *model.Placement {
 	}
 	n := *p
 	there := func(h model.HostName) bool { return h != "" && store.Get(t, store.Hosts, string(h)) != nil }
+	if !there(p.Next) {
+		n.Next = ""
+	}
 	switch here, other := there(p.Host), there(p.Other); {
 	case here && (other || p.Other == ""):
-		return p
 	case here:
-		n.Other, n.Stage = "", 0
+		n.Other, n.Stage, n.Next = "", 0, ""
 	case other:
-		n.Host, n.Other, n.Stage, n.Epoch = p.Other, "", 0, p.Epoch+1
+		n.Host, n.Other, n.Stage, n.Next, n.Epoch = p.Other, "", 0, "", p.Epoch+1
 	default:
 		store.Delete(t, store.Placements, string(p.DeviceID))
 		return nil
+	}
+	if n == *p {
+		return p
 	}
 	store.Put(t, store.Placements, string(n.DeviceID), &n)
 	return &n
@@ -84,23 +98,47 @@ func (t *tx) putPlace(d *model.GatewayDevice, now *model.Placement, host model.H
 	next := model.Placement{DeviceID: d.ID, Host: host, Epoch: 1}
 	switch {
 	case now == nil:
-	case bound(now) == host:
+	case bound(now) == host || now.Host != host && t.answers(now.Host) && !t.answers(host):
 		return
-	case now.Host == host: // back before the others have been sent there
-		next.Epoch = now.Epoch + 1
-	case t.answers(now.Host) && !t.answers(host):
-		return
+	case now.Host == host:
+		next = stay(now)
 	default:
-		next.Epoch = now.Epoch + 1
-		if !t.movesInStages(d, now.Host, host) {
-			break
-		}
-		next.Host, next.Other, next.Stage = now.Host, host, model.MoveAccept
-		if now.Other == host && now.Stage == model.MoveSwitched { // it has all still
-			next.Stage = model.MoveBoth
-		}
+		next = t.towards(d, now, host)
 	}
 	store.Put(t, store.Placements, string(d.ID), &next)
+}
+
+// stay is the place of a device that is to stay where it is, or be again. A host that it was on its way to and that has it keeps it for
+// as long as a former host does.
+func stay(now *model.Placement) model.Placement {
+	next := *now
+	switch now.Stage {
+	case model.MoveSwitched, model.MoveLeft:
+		next.Next = ""
+	case model.MoveBoth:
+		next.Stage, next.Epoch = model.MoveSwitched, now.Epoch+1
+	default:
+		next.Other, next.Stage, next.Epoch = "", 0, now.Epoch+1
+	}
+	return next
+}
+
+// towards is the place of a device that is to go to another host than it is at. One that is on a third host too goes when that has let go.
+func (t *tx) towards(d *model.GatewayDevice, now *model.Placement, host model.HostName) model.Placement {
+	next := model.Placement{DeviceID: d.ID, Host: host, Epoch: now.Epoch + 1}
+	if !t.movesInStages(d, now.Host, host) {
+		return next
+	}
+	next.Host, next.Other, next.Stage = now.Host, host, model.MoveAccept
+	switch {
+	case now.Stage == 0 || now.Stage == model.MoveAccept:
+	case now.Other != host:
+		next = stay(now)
+		next.Next = host
+	case now.Stage == model.MoveSwitched: // it has all still
+		next.Stage = model.MoveBoth
+	}
+	return next
 }
 
 // answers tells whether a host is there and its agent is not away.
@@ -151,7 +189,7 @@ func (s *Site) Advance(ctx context.Context, seen model.Placement) (written bool,
 		case model.MoveSwitched:
 			next.Stage = model.MoveLeft
 		default:
-			next.Stage, next.Other = 0, ""
+			next = t.over(now)
 		}
 		store.Put(t, store.Placements, string(next.DeviceID), &next)
 		written = true
@@ -160,8 +198,19 @@ func (s *Site) Advance(ctx context.Context, seen model.Placement) (written bool,
 	return written && err == nil, err
 }
 
+// over is the place of a device whose move is over: it stays there, or begins to go on.
+func (t *tx) over(now *model.Placement) model.Placement {
+	next := *now
+	next.Stage, next.Other, next.Next = 0, "", ""
+	d := store.Get(t, store.GatewayDevices, string(now.DeviceID))
+	if now.Next == "" || d == nil || t.answers(now.Host) && !t.answers(now.Next) {
+		return next
+	}
+	return t.towards(d, &next, now.Next)
+}
+
 // TurnBack ends a device's move, if it is at the stage that was seen and the other hosts have not been sent to the new host yet:
-// the device stays where it is. written tells whether it did.
+// the device stays where it is. If the new host may have it, that lets go as a former host does. written tells whether it did.
 func (s *Site) TurnBack(ctx context.Context, seen model.Placement) (written bool, err error) {
 	err = s.update(ctx, func(t *tx) error {
 		written = false
@@ -169,7 +218,8 @@ func (s *Site) TurnBack(ctx context.Context, seen model.Placement) (written bool
 		if now == nil || *now != seen || now.Other == "" || now.Stage >= model.MoveSwitched {
 			return nil
 		}
-		store.Put(t, store.Placements, string(now.DeviceID), &model.Placement{DeviceID: now.DeviceID, Host: now.Host, Epoch: now.Epoch + 1})
+		next := stay(now)
+		store.Put(t, store.Placements, string(now.DeviceID), &next)
 		written = true
 		return nil
 	})
