@@ -233,8 +233,14 @@ interface_name. The port turns ACTIVE when the host has attached the interface.`
 	status := showing(&cobra.Command{
 		Use: "status PORT", Short: "Say how it stands with a port, and why it is not ACTIVE", Args: cobra.ExactArgs(1),
 		Long: `Say how it stands with a port: its host and interface, whether the host's agent is
-connected and since when, what it was sent and has applied, and in words why the port is not ACTIVE.`,
-	}, []string{"port_id", "status", "reason", "host", "interface", "host_alive", "agent_connected", "agent_since", "wanted_revision", "applied_revision"},
+connected and since when, what it was sent and has applied, and in words why the port is not ACTIVE.
+
+The host itself is asked whether the interface is there, and what has been counted of the port since it came
+to the host: traffic (rx: what the workload has sent; tx: what it was sent), and of what it has sent the packets that
+were dropped, by reason. Where the host does not answer, "unanswered" says why. host_state is alive, away (host_gone_since
+says since when), unknown (no agent of that name has ever connected) or unbound.`,
+	}, []string{"port_id", "status", "reason", "host", "interface", "host_state", "host_gone_since", "host_alive", "agent_connected", "agent_since",
+		"wanted_revision", "applied_revision", "interface_there", "traffic", "drops", "unanswered"},
 		func(ctx context.Context, c *client.Client, args []string) (any, error) {
 			id, err := c.Find(ctx, client.Ports, args[0])
 			if err != nil {

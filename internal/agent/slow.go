@@ -12,6 +12,7 @@ import (
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/pathmtu"
 	"github.com/causeway-net/causeway/internal/probe"
+	"github.com/causeway-net/causeway/internal/reason"
 	"github.com/causeway-net/causeway/internal/slowpath"
 )
 
@@ -71,11 +72,35 @@ func (a *Agent) Probe(ctx context.Context, r probe.Request) (probe.Result, error
 	if r.Paths {
 		return probe.Result{Paths: a.pathStates()}, nil
 	}
+	if r.Port != 0 {
+		s, err := a.portState(r.Port)
+		return probe.Result{Port: &s}, err
+	}
 	res, err := a.slow.prober.Run(ctx, r)
 	if k, s, ok := a.pathMTU.Toward(r.Router, func(t pathmtu.Target) bool { return t.Remote == r.Target }); ok {
 		res.Paths = []probe.PathState{a.pathState(k, s, res.Received == 0)}
 	}
 	return res, err
+}
+
+// portState is what the maps have of a port.
+func (a *Agent) portState(k model.PortKey) (probe.PortState, error) {
+	port, known, err := a.dp.Port(k)
+	if err != nil {
+		return probe.PortState{}, fmt.Errorf("read what is counted of a port: %w", err)
+	}
+	t := port.Traffic
+	s := probe.PortState{
+		Known: known, There: port.There, RxPackets: t.RxPackets, RxBytes: t.RxBytes, TxPackets: t.TxPackets, TxBytes: t.TxBytes,
+		Drops: map[string]uint64{},
+	}
+	s.WantedRevision, s.AppliedRevision = a.stats.revisions()
+	for why, n := range port.Drops {
+		if n > 0 {
+			s.Drops[reason.Reason(why).String()] = n
+		}
+	}
+	return s, nil
 }
 
 func (s *slowService) running() bool {

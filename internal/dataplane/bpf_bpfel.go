@@ -63,6 +63,11 @@ const (
 	bpfDestinationTO_STACK         bpfDestination = 1024
 )
 
+type bpfDropCounts struct {
+	_ structs.HostLayout
+	N [64]uint64
+}
+
 type bpfFdbEntry struct {
 	_       structs.HostLayout
 	Kind    uint8
@@ -393,6 +398,7 @@ const (
 	bpfMapPairs             = "pairs"
 	bpfMapPeers             = "peers"
 	bpfMapPortAddrs         = "port_addrs"
+	bpfMapPortDrops         = "port_drops"
 	bpfMapPorts             = "ports"
 	bpfMapRecords           = "records"
 	bpfMapRoutes            = "routes"
@@ -492,6 +498,7 @@ type bpfMapSpecs struct {
 	Pairs       *ebpf.MapSpec `ebpf:"pairs"`
 	Peers       *ebpf.MapSpec `ebpf:"peers"`
 	PortAddrs   *ebpf.MapSpec `ebpf:"port_addrs"`
+	PortDrops   *ebpf.MapSpec `ebpf:"port_drops"`
 	Ports       *ebpf.MapSpec `ebpf:"ports"`
 	Records     *ebpf.MapSpec `ebpf:"records"`
 	Routes      *ebpf.MapSpec `ebpf:"routes"`
@@ -559,6 +566,7 @@ type bpfMaps struct {
 	Pairs       *ebpf.Map `ebpf:"pairs"`
 	Peers       *ebpf.Map `ebpf:"peers"`
 	PortAddrs   *ebpf.Map `ebpf:"port_addrs"`
+	PortDrops   *ebpf.Map `ebpf:"port_drops"`
 	Ports       *ebpf.Map `ebpf:"ports"`
 	Records     *ebpf.Map `ebpf:"records"`
 	Routes      *ebpf.Map `ebpf:"routes"`
@@ -594,6 +602,7 @@ func (m *bpfMaps) Close() error {
 		m.Pairs,
 		m.Peers,
 		m.PortAddrs,
+		m.PortDrops,
 		m.Ports,
 		m.Records,
 		m.Routes,

@@ -55,6 +55,7 @@ func entries(l Limits) map[string]uint32 {
 		bpfMapLearned:     l.Learned,
 		bpfMapLearners:    l.Ports + l.VLANs,
 		bpfMapCounters:    l.Counters,
+		bpfMapPortDrops:   l.Ports,
 		bpfMapIcmpBuckets: l.Routers,
 	}
 	for _, t := range newTables(nil).all {

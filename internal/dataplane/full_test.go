@@ -125,6 +125,7 @@ func checkFullMaps(t *testing.T, dp *Dataplane, st hoststate.State, env Env) {
 	for i, x := range tested(dp.tables) {
 		x.check(t, p, now.all[i])
 	}
+	checkPortDrops(t, dp, st)
 	for k := range now.floods.have {
 		if k.Slot > 0 && !has(now.floods.have, bpfFloodKey{Net: k.Net, Slot: k.Slot - 1}) {
 			t.Errorf("floods has a gap before %v", k)

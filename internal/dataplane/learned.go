@@ -107,7 +107,7 @@ func (d *Dataplane) eachLearned(f func(bpfLearnedKey, bpfLearnedRow)) error {
 	return nil
 }
 
-// Forget removes what is too old of what was learned. Call it now and then: until
+// Forget removes what is too old of what was learned, and what was counted of ports that have gone. Call it now and then: until
 // then the programs do not use it, but it takes room.
 func (d *Dataplane) Forget(st hoststate.State, env Env) (err error) {
 	d.mu.Lock()
@@ -116,7 +116,8 @@ func (d *Dataplane) Forget(st hoststate.State, env Env) (err error) {
 	if !d.synced {
 		return nil
 	}
-	return d.forget(translator{st, env, d.tables.counters, d.forgotten, d.index.allowed, d.index.onFabric.own})
+	return errors.Join(d.tables.drops.rested(),
+		d.forget(translator{st, env, d.tables.counters, d.forgotten, d.index.allowed, d.index.onFabric.own}))
 }
 
 // forget removes rows that are too old, or that no pair allows any more.

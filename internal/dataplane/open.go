@@ -246,7 +246,7 @@ func (d *Dataplane) switchOver() error {
 	var carried error
 	if m.from != "" {
 		// Counters that cannot be read are no reason to stop.
-		carried = errors.Join(d.carry(m), d.carryLearned(m.from))
+		carried = errors.Join(d.carry(m), d.tables.drops.carry(m.from), d.carryLearned(m.from))
 	}
 	if err := d.updateLinks(); err != nil {
 		return errors.Join(carried, err)

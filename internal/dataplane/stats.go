@@ -52,25 +52,28 @@ type Counters struct {
 	VLANs   map[hoststate.VLANKey]Traffic
 }
 
+// traffic reads a counter.
+func (t *tables) traffic(i uint32) (Traffic, error) {
+	var sum Traffic
+	var perCPU []bpfCounter
+	if err := t.maps[bpfMapCounters].Lookup(i, &perCPU); err != nil {
+		return sum, fmt.Errorf("read map %s: %w", bpfMapCounters, err)
+	}
+	for _, n := range perCPU {
+		sum.RxPackets += n.RxPackets
+		sum.RxBytes += n.RxBytes
+		sum.TxPackets += n.TxPackets
+		sum.TxBytes += n.TxBytes
+	}
+	return sum, nil
+}
+
 // Counters reads all counters.
 func (d *Dataplane) Counters() (Counters, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := Counters{Ports: map[model.PortID]Traffic{}, Tunnels: map[Tunnel]Traffic{}, VLANs: map[hoststate.VLANKey]Traffic{}}
-	var perCPU []bpfCounter
-	read := func(i uint32) (Traffic, error) {
-		var t Traffic
-		if err := d.tables.maps[bpfMapCounters].Lookup(i, &perCPU); err != nil {
-			return t, fmt.Errorf("read map %s: %w", bpfMapCounters, err)
-		}
-		for _, n := range perCPU {
-			t.RxPackets += n.RxPackets
-			t.RxBytes += n.RxBytes
-			t.TxPackets += n.TxPackets
-			t.TxBytes += n.TxBytes
-		}
-		return t, nil
-	}
+	read := d.tables.traffic
 	for k, i := range d.tables.counters.ports {
 		id, ok := d.portIDs[k]
 		if !ok {
@@ -164,6 +167,7 @@ func (d *Dataplane) Maps() ([]MapUse, error) {
 	t := d.tables
 	uses, extra := t.uses()
 	uses[bpfMapLearned] = use{rows: d.learnedRows}
+	uses[bpfMapPortDrops] = use{rows: len(t.drops.rows)}
 	all := make([]MapUse, 0, len(t.maps))
 	for name, m := range t.maps {
 		info, err := m.Info()

@@ -39,6 +39,11 @@ func (d *Dataplane) Sync(st hoststate.State, env Env) (err error) {
 			d.tables.counters.freePort(k)
 		}
 	}
+	for k := range d.tables.drops.rows {
+		if _, ok := st.Ports[model.PortKey(k)]; !ok {
+			d.tables.drops.free(model.PortKey(k))
+		}
+	}
 	for k := range d.tables.counters.tunnels {
 		if d.index.tunnels[k] == 0 {
 			d.tables.counters.freeTunnel(k)
@@ -93,6 +98,7 @@ func (d *Dataplane) Update(delta hoststate.Delta, st hoststate.State, env Env) (
 			d.portIDs[k] = p.ID
 		} else {
 			delete(d.portIDs, k)
+			d.tables.drops.free(k)
 		}
 	}
 	return errors.Join(err, d.leftOut(tr))

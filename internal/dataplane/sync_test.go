@@ -274,6 +274,7 @@ func checkMaps(t *testing.T, dp *Dataplane, st hoststate.State, env Env) {
 			t.Errorf("rows of %s wait", x.mapName())
 		}
 	}
+	checkPortDrops(t, dp, st)
 	names := map[uint32]string{}
 	claim := func(i uint32, name string) {
 		if i == 0 || names[i] != "" {

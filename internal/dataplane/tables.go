@@ -35,6 +35,7 @@ type tables struct {
 	hostPairs   *table[bpfHostPairKey, bpfHostPair]
 
 	counters *counterIndex
+	drops    *portDrops
 	// crowded are the rows of networks with more of them than one may have.
 	crowded map[model.NetworkKey][]bpfFlood
 	// who finds the owners of rows while a plan is written.
@@ -46,6 +47,9 @@ func newTables(maps map[string]*ebpf.Map) *tables {
 	if m := maps[bpfMapCounters]; m != nil {
 		t.counters = newCounterIndex(m.MaxEntries())
 	}
+	if m := maps[bpfMapPortDrops]; m != nil {
+		t.drops = newPortDrops(m)
+	}
 	t.describe()
 	return t
 }
@@ -56,6 +60,9 @@ func (t *tables) load() error {
 		if err := x.load(); err != nil {
 			return err
 		}
+	}
+	if t.drops != nil {
+		return t.drops.load()
 	}
 	return nil
 }
@@ -283,6 +290,7 @@ func (t *tables) write(p *plan) error {
 			x.again(p, at, f)
 		}
 	}
+	f.add(t.countDrops(p))
 	return f.err()
 }
 

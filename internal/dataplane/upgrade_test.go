@@ -11,9 +11,12 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/causeway-net/causeway/internal/model"
+	"github.com/causeway-net/causeway/internal/reason"
 	"github.com/causeway-net/causeway/internal/testutil"
 )
 
@@ -75,6 +78,14 @@ func TestUpgrade(t *testing.T) {
 	if err := unix.Bind(sink, &unix.SockaddrInet4{Port: 9}); err != nil {
 		t.Fatal(err)
 	}
+	var port model.PortKey
+	for port = range l.sites["A"].st.Ports {
+	}
+	counted := bpfDropCounts{}
+	counted.N[reason.SpoofIP] = 5
+	if err := l.sites["A"].dp.tables.drops.m.Update(uint32(port), &counted, ebpf.UpdateExist); err != nil {
+		t.Fatal(err)
+	}
 	version := layoutVersion
 	for _, c := range []struct {
 		name    string
@@ -128,6 +139,9 @@ func TestUpgrade(t *testing.T) {
 					t.Errorf("site %s: the port's counter was not carried over: %+v, %d sent", s, p, sent)
 				}
 				l.onePinnedSet(s)
+			}
+			if p, _, err := l.sites["A"].dp.Port(port); err != nil || p.Drops[reason.SpoofIP] != 5 {
+				t.Errorf("the port's drops were not carried over: %d, %v", p.Drops[reason.SpoofIP], err)
 			}
 		})
 	}

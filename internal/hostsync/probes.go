@@ -145,6 +145,7 @@ func encodeProbe(id uint64, r probe.Request) *pb.Probe {
 		Id: id, Router: uint32(r.Router), Source: r.Source.AsSlice(), Target: r.Target.AsSlice(), Count: uint32(r.Count),
 		Size: uint32(r.Size), IntervalUs: uint32(r.Interval.Microseconds()), TimeoutUs: uint32(r.Timeout.Microseconds()),
 		PathMtu: r.PathMTU, MaxMtu: uint32(r.MaxMTU), Paths: r.Paths,
+		Port: uint32(r.Port),
 	}
 }
 
@@ -157,6 +158,7 @@ func decodeProbe(m *pb.Probe) probe.Request {
 		Router: model.RouterKey(m.Router), Source: source, Target: target, Count: small(m.Count), Size: small(m.Size),
 		Interval: time.Duration(m.IntervalUs) * time.Microsecond, Timeout: time.Duration(m.TimeoutUs) * time.Microsecond,
 		PathMTU: m.PathMtu, MaxMTU: small(m.MaxMtu), Paths: m.Paths,
+		Port: model.PortKey(m.Port),
 	}
 }
 
@@ -175,6 +177,9 @@ func encodeProbeResult(id uint64, r probe.Result, err error) *pb.ProbeResult {
 			TunnelIp: p.TunnelIP.AsSlice(), Vtep: p.VTEP.AsSlice(), Mtu: uint32(p.MTU), State: p.State, By: p.By, Why: p.Why, Problem: p.Problem,
 		})
 	}
+	if r.Port != nil {
+		m.Port = encodePortState(*r.Port)
+	}
 	switch {
 	case err == nil:
 		return m
@@ -190,19 +195,18 @@ func encodeProbeResult(id uint64, r probe.Result, err error) *pb.ProbeResult {
 }
 
 func decodeProbeResult(m *pb.ProbeResult) (probeAnswer, error) {
-	words := func(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxProbeWords)], "?") }
 	switch m.Code {
 	case pb.ProbeResult_DONE:
 	case pb.ProbeResult_REFUSED:
-		return probeAnswer{err: fmt.Errorf("%w, says the host: %s", probe.ErrRequest, words(m.Error))}, nil
+		return probeAnswer{err: fmt.Errorf("%w, says the host: %s", probe.ErrRequest, bounded(m.Error))}, nil
 	case pb.ProbeResult_BUSY:
 		return probeAnswer{err: probe.ErrBusy}, nil
 	default:
-		return probeAnswer{err: fmt.Errorf("%w: %s", errProbeFail, words(m.Error))}, nil
+		return probeAnswer{err: fmt.Errorf("%w: %s", errProbeFail, bounded(m.Error))}, nil
 	}
 	const longest = uint64(probe.MaxDuration)
 	if m.Sent > probe.MaxCount || m.Received > m.Sent || m.RttMinNs > longest || m.RttAvgNs > longest || m.RttMaxNs > longest ||
-		m.PathMtu > probe.MaxSize || len(m.Errors) > maxProbeErrors || len(m.Paths) > probe.MaxPaths {
+		m.PathMtu > probe.MaxSize || len(m.Errors) > maxProbeErrors || len(m.Paths) > probe.MaxPaths || len(m.Port.GetDrops()) > probe.MaxDrops {
 		return probeAnswer{}, fmt.Errorf("probe: result of %d packets sent, %d received, %d errors, path MTU %d", m.Sent, m.Received, len(m.Errors), m.PathMtu)
 	}
 	r := probe.Result{
@@ -214,7 +218,7 @@ func decodeProbeResult(m *pb.ProbeResult) (probeAnswer, error) {
 		if !ok && len(e.From) != 0 || e.Mtu > 1<<16 || e.Count > 1<<16 {
 			return probeAnswer{}, fmt.Errorf("probe: error from %x, MTU %d, %d times", e.From, e.Mtu, e.Count)
 		}
-		r.Errors = append(r.Errors, probe.Error{From: from, Reason: words(e.Reason), What: words(e.What), MTU: int(e.Mtu), Count: int(e.Count)})
+		r.Errors = append(r.Errors, probe.Error{From: from, Reason: bounded(e.Reason), What: bounded(e.What), MTU: int(e.Mtu), Count: int(e.Count)})
 	}
 	for _, p := range m.Paths {
 		local, ok := netip.AddrFromSlice(p.TunnelIp)
@@ -222,7 +226,35 @@ func decodeProbeResult(m *pb.ProbeResult) (probeAnswer, error) {
 		if !ok || !also || p.Mtu > 1<<16 {
 			return probeAnswer{}, fmt.Errorf("probe: path from %x to %x, MTU %d", p.TunnelIp, p.Vtep, p.Mtu)
 		}
-		r.Paths = append(r.Paths, probe.PathState{TunnelIP: local, VTEP: remote, MTU: int(p.Mtu), State: words(p.State), By: words(p.By), Why: words(p.Why), Problem: words(p.Problem)})
+		r.Paths = append(r.Paths, probe.PathState{TunnelIP: local, VTEP: remote, MTU: int(p.Mtu), State: bounded(p.State), By: bounded(p.By), Why: bounded(p.Why), Problem: bounded(p.Problem)})
+	}
+	if m.Port != nil {
+		r.Port = decodePortState(m.Port)
 	}
 	return probeAnswer{result: r}, nil
 }
+
+func encodePortState(s probe.PortState) *pb.PortState {
+	m := &pb.PortState{
+		Known: s.Known, There: s.There, WantedRevision: s.WantedRevision, AppliedRevision: s.AppliedRevision,
+		RxPackets: s.RxPackets, RxBytes: s.RxBytes, TxPackets: s.TxPackets, TxBytes: s.TxBytes,
+	}
+	for why, n := range s.Drops {
+		m.Drops = append(m.Drops, &pb.PortDrops{Reason: why, Packets: n})
+	}
+	return m
+}
+
+func decodePortState(m *pb.PortState) *probe.PortState {
+	s := &probe.PortState{
+		Known: m.Known, There: m.There, WantedRevision: m.WantedRevision, AppliedRevision: m.AppliedRevision,
+		RxPackets: m.RxPackets, RxBytes: m.RxBytes, TxPackets: m.TxPackets, TxBytes: m.TxBytes, Drops: map[string]uint64{},
+	}
+	for _, d := range m.Drops {
+		s.Drops[bounded(d.Reason)] += d.Packets
+	}
+	return s
+}
+
+// bounded is a text that an agent says, as far as it is taken.
+func bounded(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxProbeWords)], "?") }

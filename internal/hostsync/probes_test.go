@@ -49,6 +49,8 @@ func TestProbe(t *testing.T) {
 		Paths: []probe.PathState{{
 			TunnelIP: netip.MustParseAddr("200.200.0.1"), VTEP: netip.MustParseAddr("200.200.0.2"), MTU: 1450, State: "proven", By: "tunnel", Why: "an answer", Problem: "d",
 		}},
+		Port: &probe.PortState{Known: true, There: true, WantedRevision: 9, AppliedRevision: 8, RxPackets: 1, RxBytes: 2, TxPackets: 3, TxBytes: 4,
+			Drops: map[string]uint64{"spoof_ip": 5, "hairpin": 6}},
 	}
 	q, _ := probingHost(t, func(_ context.Context, r probe.Request) (probe.Result, error) {
 		if r != probeRequest() {
@@ -176,6 +178,7 @@ func TestBadProbeResults(t *testing.T) {
 		"a huge MTU":              {Sent: 1, PathMtu: 1 << 20},
 		"a huge time":             {Sent: 1, Received: 1, RttMaxNs: 1 << 62},
 		"too many paths":          {Paths: make([]*pb.PathState, probe.MaxPaths+1)},
+		"too many drops":          {Port: &pb.PortState{Drops: make([]*pb.PortDrops, probe.MaxDrops+1)}},
 		"a path of a huge MTU":    {Paths: []*pb.PathState{{TunnelIp: []byte{1, 2, 3, 4}, Vtep: []byte{1, 2, 3, 5}, Mtu: 1 << 20}}},
 		"a path to nowhere":       {Paths: []*pb.PathState{{TunnelIp: []byte{1, 2, 3, 4}}}},
 		"an address of 5 bytes":   {Sent: 1, Errors: []*pb.ProbeError{{From: []byte{1, 2, 3, 4, 5}}}},

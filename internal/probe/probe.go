@@ -52,6 +52,25 @@ type Request struct {
 	MaxMTU  int
 	// Paths: send nothing, and say what the host knows of all its paths.
 	Paths bool
+	// Port: send nothing, and say what the host has of that port; 0: no port is asked for.
+	Port model.PortKey
+}
+
+// MaxDrops bounds the reasons of a port's drops in a result.
+const MaxDrops = 256
+
+// PortState is what a host has of a port.
+type PortState struct {
+	// Known: it was told of the port.
+	Known bool
+	// There: the port's interface is there, and its packets are forwarded.
+	There bool
+	// The revision of the last change that the host was told of, and of the last that it has applied.
+	WantedRevision, AppliedRevision int64
+	// Received from the workload, and sent to it.
+	RxPackets, RxBytes, TxPackets, TxBytes uint64
+	// Drops are packets of the port's workload that were dropped, by the name of the reason.
+	Drops map[string]uint64
 }
 
 // MaxPaths bounds the paths in a result.
@@ -87,7 +106,7 @@ func (p PathState) String() string {
 
 // Check fills in the defaults and refuses what is out of bounds.
 func (r *Request) Check() error {
-	if r.Paths {
+	if r.Paths || r.Port != 0 {
 		return nil
 	}
 	bad := func(format string, args ...any) error {
@@ -151,6 +170,8 @@ type Result struct {
 	// Paths is the path that leads to the target, where that is a router beyond a tunnel; or
 	// all, where the request says so.
 	Paths []PathState
+	// Port is what the host has of the port that the request asks for.
+	Port *PortState
 }
 
 // Error is what came instead of an answer.

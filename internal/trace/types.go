@@ -161,6 +161,10 @@ type Result struct {
 	// Host is the host that it goes to over the fabric; "": it goes to another site.
 	Host model.HostName
 
+	// Sender is the port whose interface it came in by: Reason, and what Limited says, are among the drops of
+	// that port.
+	Sender model.PortKey
+
 	// Limited is how many things Memory had no room for.
 	Limited int
 

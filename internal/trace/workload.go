@@ -17,6 +17,7 @@ func (p *Pipeline) FromWorkload(iface string, f Frame) Result {
 	if !ok {
 		return r.drop(reason.PortUnbound, Object{Kind: "interface", Name: iface}, about{})
 	}
+	r.res.Sender = key
 	r.flow = !f.VLAN && hasFlow(r.frame)
 	port := p.st.Ports[key]
 	r.net, r.from = port.Network, iface

@@ -52,7 +52,7 @@ func named(t *testing.T, path, name string) []step {
 func TestEveryBlockIsRun(t *testing.T) {
 	run := map[string][]string{
 		"README.md":              {"demo", "demo-hosts", "test", "lab", "flags", "peer"},
-		"docs/operator-guide.md": {"guide-lab", "guide-site-a", "guide-site-b", "guide-steps", "guide-attach", "guide-check", "guide-trace", "guide-metrics", "guide-probe", "guide-lab-commands", "guide-tls", "guide-store", "guide-down", "guide-down-route", "guide-down-rest", "guide-lab-down", "peer-tenant", "peer-apply", "peer-attach", "peer-drift", "peer-destroy"},
+		"docs/operator-guide.md": {"guide-lab", "guide-site-a", "guide-site-b", "guide-steps", "guide-attach", "guide-check", "guide-trace", "guide-metrics", "guide-status", "guide-probe", "guide-lab-commands", "guide-tls", "guide-store", "guide-down", "guide-down-route", "guide-down-rest", "guide-lab-down", "peer-tenant", "peer-apply", "peer-attach", "peer-drift", "peer-destroy"},
 	}
 	// test/packages runs these, on a machine of their own.
 	run["docs/installation.md"] = []string{"install", "restart", "journal", "well", "reload", "upgrade", "remove", "purge"}
@@ -237,7 +237,7 @@ func TestOperatorGuide(t *testing.T) {
 	var steps []step
 	for _, name := range []string{
 		"guide-lab", "guide-site-a", "guide-steps", "guide-site-b", "guide-steps", "guide-attach", "guide-check",
-		"guide-site-a", "guide-trace", "guide-metrics", "guide-probe", "guide-lab-commands", "guide-down", "guide-down-route", "guide-down-rest",
+		"guide-site-a", "guide-trace", "guide-metrics", "guide-status", "guide-probe", "guide-lab-commands", "guide-down", "guide-down-route", "guide-down-rest",
 		"guide-site-b", "guide-down", "guide-down-route", "guide-down-rest", "guide-lab-down",
 	} {
 		steps = append(steps, named(t, guide, name)...)

@@ -23,7 +23,7 @@ int from_workload(struct __sk_buff *skb)
 	__u32 why = 0;
 
 	if (unlikely(!p))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	p->from = SOURCE_WORKLOAD;
 	p->ifindex = skb->ifindex;
 	pull(skb, WANT);
@@ -41,26 +41,26 @@ int from_workload(struct __sk_buff *skb)
 	}
 	port = bpf_map_lookup_elem(&ports, &p->ifindex);
 	if (unlikely(!port))
-		return drop(DROP_PORT_UNBOUND);
+		return drop(skb, DROP_PORT_UNBOUND);
 	if (unlikely(port->drop))
-		return drop(port->drop);
+		return drop(skb, port->drop);
 	p->rx = port->counter;
 	eth = DATA(skb);
 	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
-		return drop(DROP_FRAME_MALFORMED);
+		return drop(skb, DROP_FRAME_MALFORMED);
 	if (unlikely(VLAN(skb, eth))) {
 		why = untag(skb);
 		pull(skb, WANT);
 		eth = DATA(skb);
 		if (unlikely((void *)(eth + 1) > DATA_END(skb)))
-			return drop(DROP_INTERNAL);
+			return drop(skb, DROP_INTERNAL);
 	}
 	count_rx(port->counter, skb->len);
 	if (unlikely(why))
-		return drop(why);
+		return drop(skb, why);
 	if (port->flags & PORT_F_SECURITY && unlikely(!mac_equal(eth->src, port->mac))) {
 		if (!pair_mac(port, eth->src))
-			return drop(DROP_SPOOF_MAC);
+			return drop(skb, DROP_SPOOF_MAC);
 		other = true;
 	}
 	p->net = port->net;
@@ -76,30 +76,30 @@ int from_workload(struct __sk_buff *skb)
 			struct ipv4 *ip = (void *)(eth + 1);
 
 			if (unlikely((void *)(ip + 1) > DATA_END(skb) || ip->vihl >> 4 != 4))
-				return drop(DROP_FRAME_MALFORMED);
+				return drop(skb, DROP_FRAME_MALFORMED);
 			addr_v4(&p->addr, ip->src);
 			if (unlikely(other || !addr_allowed(port, &p->addr))) {
 				if (!pair_addr(port, eth->src, &p->addr))
-					return drop(DROP_SPOOF_IP);
+					return drop(skb, DROP_SPOOF_IP);
 				paired = true;
 			}
 			if (ip->protocol == PROTO_UDP && unlikely(dhcp_answer(skb, ip)))
-				return drop(DROP_DHCP_ANSWER);
+				return drop(skb, DROP_DHCP_ANSWER);
 		} else if (eth->type == bpf_htons(ETH_P_IPV6)) {
 			struct ipv6 *ip = (void *)(eth + 1);
 
 			if ((void *)(ip + 1) > DATA_END(skb) || (bpf_ntohl(ip->flow) >> 28) != 6)
-				return drop(DROP_FRAME_MALFORMED);
+				return drop(skb, DROP_FRAME_MALFORMED);
 			addr_copy(&p->addr, (void *)ip->src);
 			if ((other || !addr_allowed(port, &p->addr)) && !pair_addr(port, eth->src, &p->addr))
-				return drop(DROP_SPOOF_IP);
+				return drop(skb, DROP_SPOOF_IP);
 			if (ip->next != PROTO_TCP) {
 				why = guard6(skb);
 				if (unlikely(why))
-					return drop(why);
+					return drop(skb, why);
 			}
 		} else {
-			return drop(DROP_ETHERTYPE);
+			return drop(skb, DROP_ETHERTYPE);
 		}
 	}
 	if (unlikely(other))
@@ -255,11 +255,11 @@ static __always_inline __u32 ecn_decap(struct __sk_buff *skb, __u8 outer, __u32 
 /* A packet for our port is ours only if its destination is a tunnel IP. Rows of peers
  * are there for tunnel IPs alone, so that one that is accepted need not be asked;
  * all that is refused must be. One that is for our end of the fabric is ours. */
-static __always_inline int refuse(struct packet *p, __u32 why)
+static __always_inline int refuse(struct __sk_buff *skb, struct packet *p, __u32 why)
 {
 	if (p->from != SOURCE_FABRIC && !bpf_map_lookup_elem(&tunnel_ips, &p->tunnel.local))
 		return pass();
-	return drop(why);
+	return drop(skb, why);
 }
 
 static __always_inline bool tcp_inside(struct __sk_buff *skb, __be16 type)
@@ -330,7 +330,7 @@ int from_underlay(struct __sk_buff *skb)
 	__u64 flags;
 
 	if (unlikely(!p))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	p->from = SOURCE_UPLINK;
 	p->ifindex = skb->ifindex;
 	p->generation = 0;
@@ -355,20 +355,20 @@ int from_underlay(struct __sk_buff *skb)
 	addr_v4(&p->tunnel.local, ip->dst);
 
 	if (unlikely(ipv4_sum(ip) != 0xffff))
-		return refuse(p, DROP_VXLAN_MALFORMED);
+		return refuse(skb, p, DROP_VXLAN_MALFORMED);
 	p->size = bpf_ntohs(ip->tot_len);
 	if (likely(!skb->gso_size)) {
 		if (unlikely(p->size > skb->len - 14 || bpf_ntohs(udp->len) != p->size - 20 || p->size < OUTER_END - 14))
-			return refuse(p, DROP_VXLAN_MALFORMED);
+			return refuse(skb, p, DROP_VXLAN_MALFORMED);
 	} else {
 		p->size = skb->len - 14; /* the lengths are those of the segments, or none */
 	}
 	vxlan = DATA(skb) + OUTER_VXLAN;
 	inner = DATA(skb) + OUTER_INNER;
 	if (unlikely(DATA(skb) + OUTER_END > DATA_END(skb)))
-		return refuse(p, DROP_VXLAN_MALFORMED);
+		return refuse(skb, p, DROP_VXLAN_MALFORMED);
 	if (unlikely(!(vxlan->flags & VXLAN_FLAG_VNI)))
-		return refuse(p, DROP_VXLAN_FLAGS);
+		return refuse(skb, p, DROP_VXLAN_FLAGS);
 	addr_v4(&p->tunnel.remote, ip->src);
 	p->tunnel.vni = bpf_ntohl(vxlan->vni) >> 8;
 	known = flow_of_tunnel(skb, p, p->size - (OUTER_END - 14), udp->dst);
@@ -380,7 +380,7 @@ int from_underlay(struct __sk_buff *skb)
 		else
 			peer = peer_of(p, skb->ifindex, inner->src, &why);
 		if (unlikely(!peer))
-			return refuse(p, why);
+			return refuse(skb, p, why);
 		if (unlikely(peer->flags & PEER_F_KERNEL))
 			return vouch(skb);
 		p->rx = peer->counter;
@@ -395,24 +395,24 @@ int from_underlay(struct __sk_buff *skb)
 	/* The packet must fit its header where the outer length ends, too. */
 	if (unlikely(p->size - (OUTER_END - 14) <
 		     (p->eth.type == bpf_htons(ETH_P_IP) ? sizeof(struct ipv4) : sizeof(struct ipv6))))
-		return drop(DROP_FRAME_MALFORMED);
+		return drop(skb, DROP_FRAME_MALFORMED);
 	/* The helper leaves the mark of a tunnel on a GSO packet, which only the
 	 * segmentation of TCP does not look at (udp4_ufo_fragment does). */
 	if (unlikely(skb->gso_size) && !tcp_inside(skb, p->eth.type))
 		return vouch(skb);
 	why = ecn_decap(skb, ip->tos, OUTER_INNER, p->eth.type);
 	if (unlikely(why))
-		return drop(why);
+		return drop(skb, why);
 	if (unlikely(p->size < skb->len - 14) && bpf_skb_change_tail(skb, p->size + 14, 0))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	/* Refused for some kinds of segmentation: those go by the vxlan device. */
 	if (unlikely(bpf_skb_adjust_room(skb, -OUTER_LEN, BPF_ADJ_ROOM_MAC, flags)))
 		return vouch(skb);
 	if (unlikely(skb->vlan_present) && bpf_skb_vlan_pop(skb))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	eth = DATA(skb);
 	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	eth_copy(eth, &p->eth);
 	count_rx(p->rx, skb->len);
 	if (likely(known))
@@ -443,12 +443,12 @@ int from_vxlan(struct __sk_buff *skb)
 	bool fabric;
 
 	if (unlikely(!p))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	if (cfg_record) {
 		/* Test runs have no tunnel key: the addresses (host order), the VNI
 		 * and "present" stand in the control block. */
 		if (!control(skb, 3))
-			return drop(DROP_INTERNAL);
+			return drop(skb, DROP_INTERNAL);
 		addr_v4(&p->tunnel.local, bpf_htonl(control(skb, 0)));
 		addr_v4(&p->tunnel.remote, bpf_htonl(control(skb, 1)));
 		p->tunnel.vni = control(skb, 2);
@@ -456,7 +456,7 @@ int from_vxlan(struct __sk_buff *skb)
 		struct bpf_tunnel_key *key = &p->key;
 
 		if (bpf_skb_get_tunnel_key(skb, key, sizeof(*key), 0))
-			return drop(DROP_INTERNAL);
+			return drop(skb, DROP_INTERNAL);
 		addr_v4(&p->tunnel.local, bpf_htonl(key->local_ipv4));
 		addr_v4(&p->tunnel.remote, bpf_htonl(key->remote_ipv4));
 		p->tunnel.vni = key->tunnel_id;
@@ -464,25 +464,25 @@ int from_vxlan(struct __sk_buff *skb)
 	pull(skb, WANT);
 	eth = DATA(skb);
 	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
-		return drop(DROP_FRAME_MALFORMED);
+		return drop(skb, DROP_FRAME_MALFORMED);
 	fabric = cfg && cfg->fabric_ifindex && skb->ifindex == cfg->fabric_ifindex;
 	if (unlikely(fabric ? !addr_equal(&p->tunnel.local, &cfg->fabric_addr) : !bpf_map_lookup_elem(&tunnel_ips, &p->tunnel.local)))
-		return drop(DROP_TUNNEL_IP_UNKNOWN);
+		return drop(skb, DROP_TUNNEL_IP_UNKNOWN);
 	if (unlikely(!cfg || (skb->mark & cfg->mark) != cfg->mark))
-		return drop(DROP_NOT_UNDERLAY);
+		return drop(skb, DROP_NOT_UNDERLAY);
 	skb->mark &= ~cfg->mark;
 	peer = fabric ? host_of(p, 0, eth->src, &why) : peer_of(p, 0, eth->src, &why);
 	if (unlikely(!peer))
-		return drop(why);
+		return drop(skb, why);
 	/* The kernel has done what ecn_decap does elsewhere. */
 	if (eth->type == bpf_htons(ETH_P_IP) || eth->type == bpf_htons(ETH_P_IPV6)) {
 		why = ecn_decap(skb, 0, 0, eth->type);
 		if (unlikely(why))
-			return drop(why);
+			return drop(skb, why);
 	}
 	count_rx(peer->counter, skb->len);
 	if (unlikely(VLAN(skb, eth)))
-		return drop(DROP_VLAN_TAGGED);
+		return drop(skb, DROP_VLAN_TAGGED);
 	if (fabric)
 		return bridge_fabric(skb, p); /* ARP is answered where it comes from */
 	if (eth->type == bpf_htons(ETH_P_ARP)) {
@@ -503,10 +503,10 @@ static __always_inline int ask_ports(struct __sk_buff *skb, struct packet *p)
 	__be32 target;
 
 	if (bpf_skb_load_bytes(skb, 6, eth->src, sizeof(eth->src)))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	router = bpf_map_lookup_elem(&fdb, fdb_key(p, p->net, eth->src));
 	if (!router || router->kind != FDB_ROUTER)
-		return drop(DROP_L2_UNKNOWN);
+		return drop(skb, DROP_L2_UNKNOWN);
 	__builtin_memset(eth->dst, 255, sizeof(eth->dst));
 	eth->type = bpf_htons(ETH_P_ARP);
 	target = addr_to_v4(&p->slow.src);
@@ -522,7 +522,7 @@ static __always_inline int ask_ports(struct __sk_buff *skb, struct packet *p)
 	p->arp.target_ip = target;
 	if (bpf_skb_store_bytes(skb, 0, eth, sizeof(*eth), 0) ||
 	    bpf_skb_store_bytes(skb, sizeof(*eth), &p->arp, sizeof(p->arp), 0))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	return flood_net(skb, p, false);
 }
 
@@ -537,25 +537,25 @@ int from_slow(struct __sk_buff *skb)
 	__u64 flags;
 
 	if (!p)
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	h = &p->slow;
 	eth = DATA(skb);
 	if ((void *)(eth + 1) > DATA_END(skb) || bpf_skb_load_bytes(skb, sizeof(*eth), h, sizeof(*h)))
-		return drop(DROP_FRAME_MALFORMED);
+		return drop(skb, DROP_FRAME_MALFORMED);
 	if (eth->type == bpf_htons(ETH_P_IP))
 		least = sizeof(struct ipv4);
 	else if (eth->type == bpf_htons(ETH_P_IPV6))
 		least = sizeof(struct ipv6);
 	else
-		return drop(DROP_FRAME_MALFORMED);
+		return drop(skb, DROP_FRAME_MALFORMED);
 	if (h->kind == SLOW_ARP && least < sizeof(struct arp))
 		least = sizeof(struct arp);
 	if ((h->kind != SLOW_ROUTE && h->kind != SLOW_BRIDGE && h->kind != SLOW_ARP) ||
 	    skb->len < sizeof(*eth) + sizeof(*h) + least)
-		return drop(DROP_FRAME_MALFORMED);
+		return drop(skb, DROP_FRAME_MALFORMED);
 	flags = BPF_F_ADJ_ROOM_FIXED_GSO;
 	if (bpf_skb_adjust_room(skb, -(__s32)sizeof(*h), BPF_ADJ_ROOM_MAC, flags))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	pull(skb, WANT);
 	p->from = SOURCE_SLOW;
 	p->ifindex = 0;
@@ -566,15 +566,15 @@ int from_slow(struct __sk_buff *skb)
 		return route_frame(skb, p, NULL, h->router);
 	eth = DATA(skb);
 	if ((void *)(eth + 1) > DATA_END(skb))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	fdb_key(p, p->net, eth->dst);
 	ep = find_fdb_entry(p);
 	if (!ep)
-		return drop(DROP_L2_UNKNOWN);
+		return drop(skb, DROP_L2_UNKNOWN);
 	if (ep->kind == FDB_DROP)
-		return drop(ep->drop);
+		return drop(skb, ep->drop);
 	if (!may_go(may_follow(SOURCE_SLOW), ep))
-		return drop(DROP_HAIRPIN);
+		return drop(skb, DROP_HAIRPIN);
 	if (ep->kind == FDB_PORT)
 		return deliver(skb, p, ep);
 	if (ep->kind == FDB_REMOTE || ep->kind == FDB_HOST)
@@ -583,7 +583,7 @@ int from_slow(struct __sk_buff *skb)
 		return route_frame(skb, p, ep, ep->id);
 	if (ep->kind == FDB_VLAN)
 		return deliver_vlan(skb, ep);
-	return drop(DROP_INTERNAL);
+	return drop(skb, DROP_INTERNAL);
 }
 
 /* Has the generated Go code know these. */

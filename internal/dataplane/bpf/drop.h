@@ -4,6 +4,8 @@
 
 #include "maps.h"
 
+_Static_assert(DROP_COUNT <= PORT_DROPS, "port_drops has room for each reason");
+
 static __always_inline struct record *record_of(enum verdict v)
 {
 	__u32 zero = 0;
@@ -16,7 +18,7 @@ static __always_inline struct record *record_of(enum verdict v)
 	return r;
 }
 
-static __always_inline void count_drop(__u32 reason)
+static __always_inline void count_reason(__u32 reason)
 {
 	__u64 *n = bpf_map_lookup_elem(&drops, &reason);
 
@@ -24,9 +26,26 @@ static __always_inline void count_drop(__u32 reason)
 		(*n)++;
 }
 
-static __always_inline int drop(__u32 reason)
+/* Counts a drop of a packet that came in by an interface, for the interface's port too. A function
+ * of its own: what is not dropped pays nothing for it. */
+__noinline int count_drop(__u32 ifindex, __u32 reason)
 {
-	count_drop(reason);
+	struct drop_counts *d;
+	struct port *port;
+
+	count_reason(reason);
+	port = bpf_map_lookup_elem(&ports, &ifindex);
+	if (!port || reason >= PORT_DROPS)
+		return 0;
+	d = bpf_map_lookup_elem(&port_drops, &port->port);
+	if (d)
+		__sync_fetch_and_add(&d->n[reason], 1);
+	return 0;
+}
+
+static __always_inline int drop(struct __sk_buff *skb, __u32 reason)
+{
+	count_drop(skb->ifindex, reason);
 	if (cfg_record) {
 		struct record *r = record_of(VERDICT_DROP);
 

@@ -98,15 +98,15 @@ __noinline int bridge_fabric(struct __sk_buff *skb, struct packet *p)
 	__u32 why;
 
 	if (!p || (void *)(eth + 1) > DATA_END(skb))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	if (unlikely(eth->type == bpf_htons(ETH_P_ARP))) {
 		why = hear(skb, p);
 		if (why)
-			return drop(why);
+			return drop(skb, why);
 		if (p->heard) {
 			ep = bpf_map_lookup_elem(&fdb, fdb_key(p, p->net, p->eth.dst));
 			if (ep && ep->kind == FDB_ROUTER)
-				return drop(DROP_ARP_TO_ROUTER);
+				return drop(skb, DROP_ARP_TO_ROUTER);
 		}
 	}
 	return bridge(skb, p, SOURCE_FABRIC);

@@ -55,6 +55,6 @@ int local_icmp(struct bpf_nf_ctx *ctx)
 	addr_v4(&k.remote, m.quoted.dst);
 	if (!bpf_map_lookup_elem(&vteps, &k))
 		return NF_ACCEPT;
-	count_drop(DROP_PATH_ERROR);
+	count_reason(DROP_PATH_ERROR);
 	return NF_DROP;
 }

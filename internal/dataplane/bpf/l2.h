@@ -73,7 +73,7 @@ static __always_inline int deliver_known(struct __sk_buff *skb, const struct flo
 	struct ipv4 *ip = (void *)(eth + 1);
 
 	if (unlikely((void *)(ip + 1) > DATA_END(skb)))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	if (likely(r->turns)) {
 		mac_copy(eth->dst, r->dst);
 		mac_copy(eth->src, r->src);
@@ -87,7 +87,7 @@ static __always_inline int deliver_vlan(struct __sk_buff *skb, const struct fdb_
 {
 	count_tx(ep->counter, skb->len);
 	if (bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), ep->vni))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	if (cfg_record) {
 		struct record *r = record_of(VERDICT_VLAN);
 
@@ -276,7 +276,7 @@ __noinline int flood_net(struct __sk_buff *skb, struct packet *p, bool to_hosts)
 	__u64 who;
 
 	if (!p || bpf_skb_load_bytes(skb, 0, p->eth.dst, sizeof(p->eth.dst)))
-		return drop(DROP_FRAME_MALFORMED);
+		return drop(skb, DROP_FRAME_MALFORMED);
 	from = p->from;
 	who = flooder(skb, p);
 	fl.net = p->net;
@@ -286,7 +286,7 @@ __noinline int flood_net(struct __sk_buff *skb, struct packet *p, bool to_hosts)
 	if (to_hosts)
 		fl.may &= TO_FABRIC_COPIES | SERVED;
 	if (unlikely(!may_flood(fl.net, from, who)))
-		return drop(DROP_FLOOD_LIMITED);
+		return drop(skb, DROP_FLOOD_LIMITED);
 
 	bpf_loop(FLOOD_MAX, flood_slot, &fl, 0);
 	if (unlikely(p->heard && from != SOURCE_FABRIC)) {
@@ -295,7 +295,7 @@ __noinline int flood_net(struct __sk_buff *skb, struct packet *p, bool to_hosts)
 	}
 	copies = fl.copies;
 	if (!copies) /* ARP that this host's routers alone have use for */
-		return drop(to_hosts || (p->heard && from == SOURCE_FABRIC) ? DROP_ARP_TO_ROUTER : DROP_L2_UNKNOWN);
+		return drop(skb, to_hosts || (p->heard && from == SOURCE_FABRIC) ? DROP_ARP_TO_ROUTER : DROP_L2_UNKNOWN);
 	if (copies * packets_of(skb) > 1)
 		owe(fl.net, from, who, copies * packets_of(skb) - 1);
 	if (cfg_record) {
@@ -398,18 +398,18 @@ __noinline int answer_arp(struct __sk_buff *skb, struct packet *p, struct fdb_en
 	__be32 target;
 
 	if (!p)
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	a = &p->arp;
 	if (bpf_skb_load_bytes(skb, 0, &p->eth, sizeof(p->eth)) || bpf_skb_load_bytes(skb, sizeof(p->eth), a, sizeof(*a)))
-		return drop(DROP_FRAME_MALFORMED);
+		return drop(skb, DROP_FRAME_MALFORMED);
 	if (a->hardware != bpf_htons(1) || a->protocol != bpf_htons(ETH_P_IP) || a->hardware_len != 6 || a->protocol_len != 4)
-		return drop(DROP_FRAME_MALFORMED);
+		return drop(skb, DROP_FRAME_MALFORMED);
 	if (p->from == SOURCE_WORKLOAD) {
 		port = bpf_map_lookup_elem(&ports, &p->ifindex);
 		if (!port)
-			return drop(DROP_PORT_UNBOUND);
+			return drop(skb, DROP_PORT_UNBOUND);
 		if (port->flags & PORT_F_SECURITY && !arp_allowed(p, port))
-			return drop(DROP_SPOOF_ARP);
+			return drop(skb, DROP_SPOOF_ARP);
 	}
 	if (a->op != bpf_htons(ARP_REQUEST) || a->target_ip == a->sender_ip)
 		return ARP_BRIDGE;
@@ -418,7 +418,7 @@ __noinline int answer_arp(struct __sk_buff *skb, struct packet *p, struct fdb_en
 	if (mac_equal(p->learned.mac, a->sender_mac)) {
 		if (broadcast(p->eth.dst))
 			return ARP_BRIDGE;
-		return drop(DROP_HAIRPIN);
+		return drop(skb, DROP_HAIRPIN);
 	}
 	if (!port) {
 		fdb_key(p, p->net, p->learned.mac);
@@ -435,13 +435,13 @@ __noinline int answer_arp(struct __sk_buff *skb, struct packet *p, struct fdb_en
 	a->sender_ip = target;
 	if (bpf_skb_store_bytes(skb, 0, &p->eth, sizeof(p->eth), 0) ||
 	    bpf_skb_store_bytes(skb, sizeof(p->eth), a, sizeof(*a), 0))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	if (vlan)
 		return deliver_vlan(skb, vlan);
 	if (!port) {
 		ep = bpf_map_lookup_elem(&fdb, fdb_key(p, p->net, p->eth.dst));
 		if (!ep || ep->kind != FDB_REMOTE)
-			return drop(DROP_L2_UNKNOWN);
+			return drop(skb, DROP_L2_UNKNOWN);
 		return tunnel(skb, p, ep, true);
 	}
 	count_tx(port->counter, skb->len);

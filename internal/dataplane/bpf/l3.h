@@ -147,17 +147,17 @@ __noinline int route_frame(struct __sk_buff *skb, struct packet *p, struct fdb_e
 	union verdict_icmp why = {.type = ICMP_UNREACH};
 
 	if (unlikely(!p || (void *)(eth + 1) > DATA_END(skb)))
-		return drop(DROP_FRAME_MALFORMED);
+		return drop(skb, DROP_FRAME_MALFORMED);
 	if (in) {
 		__u32 refused = check_ip(skb, eth);
 
 		if (unlikely(refused))
-			return drop(refused);
+			return drop(skb, refused);
 	} else if (eth->type != bpf_htons(ETH_P_IP)) {
-		return drop(DROP_FRAME_MALFORMED);
+		return drop(skb, DROP_FRAME_MALFORMED);
 	}
 	if (unlikely((void *)(ip + 1) > DATA_END(skb)))
-		return drop(DROP_FRAME_MALFORMED);
+		return drop(skb, DROP_FRAME_MALFORMED);
 	p->router = router;
 	p->ttl = ip->ttl;
 	p->protocol = ip->protocol;
@@ -180,17 +180,17 @@ __noinline int route_frame(struct __sk_buff *skb, struct packet *p, struct fdb_e
 			goto punt;
 		}
 		if (unlikely(r->kind == ROUTE_DROP))
-			return drop(r->drop);
+			return drop(skb, r->drop);
 		if (unlikely(r->kind == ROUTE_LOCAL)) {
 			p->generation = 0; /* a reply */
 			if (!in)
-				return drop(DROP_TO_ROUTER);
+				return drop(skb, DROP_TO_ROUTER);
 			why.reason = DROP_TO_ROUTER;
 			if (p->protocol == PROTO_ICMP) {
 				int turned = turn_round(skb);
 
 				if (turned < 0)
-					return drop(DROP_INTERNAL);
+					return drop(skb, DROP_INTERNAL);
 				if (turned)
 					return punt_probe(skb, p);
 				/* The reply is a packet of this router. */
@@ -237,9 +237,9 @@ __noinline int route_frame(struct __sk_buff *skb, struct packet *p, struct fdb_e
 		}
 		ep = find_fdb_entry(p);
 		if (unlikely(!ep))
-			return drop(DROP_L2_UNKNOWN);
+			return drop(skb, DROP_L2_UNKNOWN);
 		if (unlikely(ep->kind == FDB_DROP))
-			return drop(ep->drop);
+			return drop(skb, ep->drop);
 		p->mtu = r->mtu;
 		if (ep->kind != FDB_ROUTER && ep->mtu < p->mtu)
 			p->mtu = ep->mtu;
@@ -258,13 +258,13 @@ __noinline int route_frame(struct __sk_buff *skb, struct packet *p, struct fdb_e
 		p->router = ep->id;
 		in = ep;
 	}
-	return drop(DROP_ROUTER_LOOP);
+	return drop(skb, DROP_ROUTER_LOOP);
 
 leave:
 	eth = DATA(skb);
 	ip = (void *)(eth + 1);
 	if (unlikely((void *)(ip + 1) > DATA_END(skb)))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	mac_copy(eth->dst, p->fdb.mac);
 	mac_copy(eth->src, r->mac);
 	set_ttl(ip, p->ttl);
@@ -276,7 +276,7 @@ leave:
 		return tunnel(skb, p, ep, false);
 	if (ep->kind == FDB_VLAN)
 		return deliver_vlan(skb, ep);
-	return drop(DROP_INTERNAL);
+	return drop(skb, DROP_INTERNAL);
 
 punt:
 	why.ttl = p->ttl;
@@ -295,15 +295,15 @@ __noinline int too_big_here(struct __sk_buff *skb, struct packet *p, __u32 mtu)
 	__u32 refused;
 
 	if (!p || (void *)(eth + 1) > DATA_END(skb) || eth->type != bpf_htons(ETH_P_IP))
-		return drop(DROP_MTU_EXCEEDED);
+		return drop(skb, DROP_MTU_EXCEEDED);
 	in = bpf_map_lookup_elem(&fdb, fdb_key(p, p->net, eth->src));
 	if (!in || in->kind != FDB_ROUTER)
-		return drop(DROP_MTU_EXCEEDED);
+		return drop(skb, DROP_MTU_EXCEEDED);
 	refused = check_ip(skb, eth);
 	if (refused)
-		return drop(refused);
+		return drop(skb, refused);
 	if ((void *)(ip + 1) > DATA_END(skb))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	p->router = in->id;
 	p->mtu = mtu;
 	if (!skb->gso_size && !(ip->frag & bpf_htons(IP_DF)))
@@ -341,40 +341,40 @@ static __always_inline int bridge(struct __sk_buff *skb, struct packet *p, enum 
 	struct fdb_entry *ep;
 
 	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
-		return drop(DROP_FRAME_MALFORMED);
+		return drop(skb, DROP_FRAME_MALFORMED);
 	fdb_key(p, p->net, eth->dst);
 	ep = find_fdb_entry(p);
 	if (unlikely(!ep))
 		return flood_net(skb, p, false);
 	if (unlikely(ep->kind == FDB_DROP))
-		return drop(ep->drop);
+		return drop(skb, ep->drop);
 	if (from == SOURCE_VLAN && ep->kind == FDB_HOST && !serves(p, ep))
-		return drop(DROP_HOST_UNREACHABLE);
+		return drop(skb, DROP_HOST_UNREACHABLE);
 	if (from == SOURCE_FABRIC && unlikely(ep->kind == FDB_VLAN) && !served(p, ep))
-		return drop(DROP_FABRIC_HAIRPIN);
+		return drop(skb, DROP_FABRIC_HAIRPIN);
 	if (unlikely(!may_go(may, ep))) {
 		if (from == SOURCE_TUNNEL)
-			return drop(DROP_TUNNEL_HAIRPIN);
+			return drop(skb, DROP_TUNNEL_HAIRPIN);
 		if (from != SOURCE_FABRIC)
-			return drop(DROP_HAIRPIN);
+			return drop(skb, DROP_HAIRPIN);
 		ep = moved_here(p, ep);
 		if (!ep)
-			return drop(DROP_FABRIC_HAIRPIN);
+			return drop(skb, DROP_FABRIC_HAIRPIN);
 	}
 	if (likely(may & TO_ROUTER && ep->kind == FDB_ROUTER)) {
 		if (unlikely(eth->type == bpf_htons(ETH_P_ARP))) {
 			if ((from == SOURCE_WORKLOAD || from == SOURCE_VLAN) && p->heard)
 				return flood_net(skb, p, true); /* other hosts have this router, too */
-			return drop(DROP_ARP_TO_ROUTER);
+			return drop(skb, DROP_ARP_TO_ROUTER);
 		}
 		return route_frame(skb, p, ep, ep->id);
 	}
 	if (ep->kind == FDB_PORT && ep->ifindex == p->ifindex)
-		return drop(DROP_HAIRPIN);
+		return drop(skb, DROP_HAIRPIN);
 	if (packet_len(skb) > ep->mtu) {
 		if (from == SOURCE_FABRIC)
 			return too_big_here(skb, p, ep->mtu);
-		return drop(DROP_MTU_EXCEEDED);
+		return drop(skb, DROP_MTU_EXCEEDED);
 	}
 	if (ep->kind == FDB_PORT)
 		return deliver(skb, p, ep);

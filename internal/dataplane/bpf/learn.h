@@ -192,7 +192,7 @@ __noinline int learn(struct packet *p, struct port *port, __u64 mac, __u32 moves
 				return 0;
 			discharge(port->port);
 		}
-		count_drop(DROP_LEARN_LIMITED);
+		count_drop(p->ifindex, DROP_LEARN_LIMITED);
 		return 0;
 	}
 	holder = l->port;
@@ -200,7 +200,7 @@ __noinline int learn(struct packet *p, struct port *port, __u64 mac, __u32 moves
 		if (!moves && within(now, l->seen, cfg->learn_hold))
 			return 0;
 		if (!charge(port, cfg)) {
-			count_drop(DROP_LEARN_LIMITED);
+			count_drop(p->ifindex, DROP_LEARN_LIMITED);
 			return 0;
 		}
 		if (__sync_val_compare_and_swap(&l->port, holder, port->port) != holder) {

@@ -41,6 +41,7 @@ HASH(floods, struct flood_key, struct flood);
 HASH(icmp_buckets, __u32, struct icmp_bucket);
 HASH(learned, struct learned_key, struct learned_row);
 HASH(learners, __u32, struct learner);
+HASH(port_drops, __u32, struct drop_counts);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);

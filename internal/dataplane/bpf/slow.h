@@ -51,10 +51,10 @@ static __always_inline int to_slow(struct __sk_buff *skb, const struct slow_head
 	/* The tap takes no GSO packets, and the kernel could not cut one with a
 	 * foreign header in it. An error quotes no more than this anyway. */
 	if (skb->gso_size && bpf_skb_change_tail(skb, skb->len < 14 + SLOW_GSO_KEEP ? skb->len : 14 + SLOW_GSO_KEEP, 0))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	if (bpf_skb_adjust_room(skb, sizeof(*h), BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_NO_CSUM_RESET) ||
 	    bpf_skb_store_bytes(skb, 14, h, sizeof(*h), 0))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	if (cfg_record) {
 		struct record *r = record_of(VERDICT_SLOW);
 
@@ -105,22 +105,22 @@ __noinline int punt_probe(struct __sk_buff *skb, struct packet *p)
 	struct ipv4 *ip;
 
 	if (!cfg || !p)
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	if (!of_probe(skb, false))
-		return drop(DROP_TO_ROUTER);
+		return drop(skb, DROP_TO_ROUTER);
 	if (!allowed(cfg, FOR_PROBE, p->router, source_of(skb, cfg), 1)) {
 		struct icmp_bucket *b = bpf_map_lookup_elem(&icmp_buckets, &p->router);
 
 		if (b)
 			__sync_fetch_and_add(&b->limited, 1);
-		count_drop(DROP_SLOW_PATH_LIMITED);
-		return drop(DROP_TO_ROUTER);
+		count_drop(skb->ifindex, DROP_SLOW_PATH_LIMITED);
+		return drop(skb, DROP_TO_ROUTER);
 	}
 	if (bpf_skb_pull_data(skb, 14 + sizeof(*ip)))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	ip = DATA(skb) + 14;
 	if ((void *)(ip + 1) > DATA_END(skb))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	if (ip->ttl != p->ttl)
 		set_ttl(ip, p->ttl);
 	slow_header(p, SLOW_PROBE, 0);
@@ -137,8 +137,8 @@ __noinline int punt_icmp(struct __sk_buff *skb, struct packet *p, struct fdb_ent
 	struct ipv4 *ip;
 
 	if (!cfg || !p)
-		return drop(DROP_INTERNAL);
-	count_drop(v.reason);
+		return drop(skb, DROP_INTERNAL);
+	count_drop(skb->ifindex, v.reason);
 	slow_header(p, SLOW_ICMP, v.reason);
 	p->slow.icmp_type = v.type;
 	p->slow.icmp_code = v.code;
@@ -151,14 +151,14 @@ __noinline int punt_icmp(struct __sk_buff *skb, struct packet *p, struct fdb_ent
 		return drop_quiet(v.reason);
 	addr_copy(&p->slow.src, &in->addr);
 	if (!allowed(cfg, v.reason == DROP_FRAGMENTATION_NEEDED ? FOR_TOO_BIG : FOR_ERROR, p->router, source_of(skb, cfg), 1)) {
-		count_drop(DROP_SLOW_PATH_LIMITED);
+		count_drop(skb->ifindex, DROP_SLOW_PATH_LIMITED);
 		return drop_quiet(v.reason);
 	}
 	if (bpf_skb_pull_data(skb, 14 + sizeof(*ip)))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	ip = DATA(skb) + 14;
 	if ((void *)(ip + 1) > DATA_END(skb))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	if (ip->ttl != v.ttl)
 		set_ttl(ip, v.ttl);
 	return to_slow(skb, &p->slow, cfg);
@@ -180,7 +180,7 @@ static __always_inline bool ask_now(struct __sk_buff *skb, const struct config *
 	if (!a || (a->net == net && addr_equal(&a->addr, addr) && now - a->at < 1000000000ULL))
 		return false;
 	if (!allowed(cfg, FOR_ARP, p->router, source_of(skb, cfg), 1)) {
-		count_drop(DROP_SLOW_PATH_LIMITED);
+		count_drop(skb->ifindex, DROP_SLOW_PATH_LIMITED);
 		return false;
 	}
 	a->at = now;
@@ -198,16 +198,16 @@ __noinline int punt_arp(struct __sk_buff *skb, struct packet *p, struct route *r
 	struct eth *eth;
 
 	if (!cfg || !p || !r)
-		return drop(DROP_INTERNAL);
-	count_drop(DROP_NEIGHBOR_RESOLVING);
+		return drop(skb, DROP_INTERNAL);
+	count_drop(skb->ifindex, DROP_NEIGHBOR_RESOLVING);
 	if (!ask_now(skb, cfg, p))
 		return drop_quiet(DROP_NEIGHBOR_RESOLVING);
 	if (bpf_skb_pull_data(skb, sizeof(*eth) + sizeof(*ip)))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	eth = DATA(skb);
 	ip = (void *)(eth + 1);
 	if ((void *)(ip + 1) > DATA_END(skb))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	mac_copy(eth->src, r->mac);
 	if (ip->ttl != p->ttl)
 		set_ttl(ip, p->ttl);
@@ -224,9 +224,9 @@ __noinline int punt_fragment(struct __sk_buff *skb, struct packet *p, __u32 net)
 	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
 
 	if (!cfg || !p || !p->mtu)
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	if (!allowed(cfg, FOR_FRAGMENT, net, source_of(skb, cfg), skb->len / p->mtu + 1))
-		return drop(DROP_SLOW_PATH_LIMITED);
+		return drop(skb, DROP_SLOW_PATH_LIMITED);
 	slow_header(p, SLOW_FRAGMENT, 0);
 	p->slow.router = 0;
 	p->slow.net = net;

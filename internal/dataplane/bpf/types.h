@@ -311,6 +311,14 @@ struct counter {
 	__u64 tx_bytes;
 };
 
+/* port_drops: port → what was dropped of the packets that its workload sent, by reason. The agent makes
+ * the rows, and takes them away with the port. Processors share a row: a port's packets come in by one
+ * or few of them, and a row for each would take as much memory as all the others together. */
+#define PORT_DROPS 64
+struct drop_counts {
+	__u64 n[PORT_DROPS];
+};
+
 /* What allowances are for: each purpose has its own, so that none starves another. */
 enum purpose {
 	FOR_ERROR = 0,   /* ICMP errors but these: */

@@ -110,24 +110,24 @@ static __always_inline int from_trunk(struct __sk_buff *skb, struct packet *p)
 	if (!vlan)
 		return pass();
 	if (unlikely(vlan->drop))
-		return drop(vlan->drop);
+		return drop(skb, vlan->drop);
 	if (bpf_skb_load_bytes(skb, skb->vlan_present ? 12 : 16, &inner, sizeof(inner)))
-		return drop(DROP_FRAME_MALFORMED);
+		return drop(skb, DROP_FRAME_MALFORMED);
 	if (inner == bpf_htons(ETH_P_8021Q) || inner == bpf_htons(ETH_P_8021AD))
-		return drop(DROP_VLAN_TAGGED);
+		return drop(skb, DROP_VLAN_TAGGED);
 	if (bpf_skb_vlan_pop(skb))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	count_rx(vlan->counter, skb->len);
 	p->from = SOURCE_VLAN;
 	p->net = vlan->id;
 	p->serves = vlan->flags & FDB_F_SERVES;
 	why = vlan_check(skb, p, vlan);
 	if (why)
-		return drop(why);
+		return drop(skb, why);
 	pull(skb, 14 + 40 + 8);
 	eth = DATA(skb);
 	if ((void *)(eth + 1) > DATA_END(skb))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	if (eth->type == bpf_htons(ETH_P_ARP)) {
 		int act = answer_arp(skb, p, vlan);
 

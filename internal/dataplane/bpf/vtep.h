@@ -103,7 +103,7 @@ static __always_inline int tunnel_by_device(struct __sk_buff *skb, struct packet
 	key->tunnel_ttl = 64;
 	key->local_ipv4 = bpf_ntohl(o->local);
 	if (bpf_skb_set_tunnel_key(skb, key, sizeof(*key), BPF_F_ZERO_CSUM_TX))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	count_tx(ep->counter, len);
 	ifindex = ep->kind == FDB_HOST ? cfg->fabric_ifindex : cfg->vxlan_ifindex;
 	if (cfg_record)
@@ -257,7 +257,7 @@ static __always_inline int to_next_hop(struct __sk_buff *skb, struct packet *p, 
 
 	if (likely(!fresh && next->known && !cfg_record)) {
 		if (unlikely((void *)(eth + 1) > DATA_END(skb)))
-			return drop(DROP_INTERNAL);
+			return drop(skb, DROP_INTERNAL);
 		mac_copy(eth->dst, next->dmac);
 		mac_copy(eth->src, next->smac);
 		return bpf_redirect(next->ifindex, 0);
@@ -281,7 +281,7 @@ __noinline int tunnel(struct __sk_buff *skb, struct packet *p, struct fdb_entry 
 	struct outer *o;
 
 	if (unlikely(!p || !ep || !cfg || (void *)(eth + 1) > DATA_END(skb)))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	flow = &p->flow;
 	flow_of(flow, eth, DATA_END(skb), cfg->hash_key);
 	eth_copy(&p->eth, eth);
@@ -294,12 +294,12 @@ __noinline int tunnel(struct __sk_buff *skb, struct packet *p, struct fdb_entry 
 	o->dport = ep->udp_port;
 	next = next_hop(skb, p, o, tick, &fresh);
 	if (unlikely(!next))
-		return drop(DROP_UNDERLAY_NO_ROUTE);
+		return drop(skb, DROP_UNDERLAY_NO_ROUTE);
 	if (unlikely(!flow->ip || by_device || ep->flags & FDB_F_KERNEL || !make_room(skb)))
 		return tunnel_by_device(skb, p, ep, flow->tos, cfg);
 	eth = DATA(skb) + OUTER_INNER;
 	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	write_outer(DATA(skb), o, flow->tos, len);
 	eth_copy(eth, &p->eth);
 	note_port(o, tick);
@@ -326,20 +326,20 @@ __noinline int tunnel_known(struct __sk_buff *skb, struct packet *p, struct flow
 	__u8 tos;
 
 	if (unlikely(!p || !r || (void *)(ip + 1) > DATA_END(skb)))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	o = &r->outer;
 	tos = ip->tos & ECN_MASK;
 	next = next_hop(skb, p, o, tick, &fresh);
 	if (unlikely(!next)) {
 		count_rx(r->rx, len);
-		return drop(DROP_UNDERLAY_NO_ROUTE);
+		return drop(skb, DROP_UNDERLAY_NO_ROUTE);
 	}
 	if (unlikely(!make_room(skb)))
 		return NO_ROOM;
 	eth = DATA(skb) + OUTER_INNER;
 	ip = (void *)(eth + 1);
 	if (unlikely((void *)(ip + 1) > DATA_END(skb)))
-		return drop(DROP_INTERNAL);
+		return drop(skb, DROP_INTERNAL);
 	write_outer(DATA(skb), o, tos, len);
 	mac_copy(eth->dst, r->dst);
 	mac_copy(eth->src, r->src);

@@ -21,6 +21,7 @@ type batch struct {
 	updated     bool
 	quiet, loud *trace.Pipeline
 	want        [reason.Count]uint64
+	drops       map[model.PortKey]*[reason.Count]uint64 // by the port that sent what was dropped
 	traffic     dataplane.Counters
 }
 
@@ -107,6 +108,10 @@ func (b *batch) send(index uint64, c Case) (dataplane.TestRecord, trace.Result, 
 	b.want[reason.LearnLimited] += uint64(res.Limited)
 	if res.Reason != reason.None {
 		b.want[res.Reason]++
+	}
+	if d := b.drops[res.Sender]; d != nil {
+		d[reason.LearnLimited] += uint64(res.Limited)
+		d[res.Reason]++
 	}
 	b.counted(res.Counts)
 	b.Total++

@@ -58,7 +58,7 @@ var flowMutants = []mutant{
 	{"the TTL of a known flow into a tunnel", "vtep.h", "set_ttl(ip, ip->ttl - r->turns);", ";"},
 	{"what a port's known flow counts", "vtep.h", "count_rx(r->rx, len);\n\tcount_tx", "count_rx(r->tx, len);\n\tcount_tx"},
 	{"what a known flow into a tunnel counts", "vtep.h", "count_tx(r->tx, len);", "count_tx(r->rx, len);"},
-	{"a known flow's packet that the kernel takes", "vtep.h", "return NO_ROOM;", "return drop(DROP_INTERNAL);"},
+	{"a known flow's packet that the kernel takes", "vtep.h", "return NO_ROOM;", "return drop(skb, DROP_INTERNAL);"},
 	{"which way a flow goes", "causeway.c", "if (known->ifindex) {", "if (1) {"},
 	{"flows from tunnel to tunnel", "vtep.h", "p->from == SOURCE_WORKLOAD && p->generation", "p->generation"},
 	{"replies", "l3.h", "p->generation = 0; /* a reply */", ""},

@@ -133,7 +133,7 @@ var localICMPMutants = []struct{ name, from, to string }{
 	{"any protocol", "if (validated(m.quoted.protocol))", "if (0)"},
 	{"whose packet", "if (!bpf_map_lookup_elem(&vteps, &k))", "if (0)"},
 	{"which end", "addr_v4(&k.local, m.quoted.src);\n	addr_v4(&k.remote, m.quoted.dst);", "addr_v4(&k.local, m.quoted.dst);\n	addr_v4(&k.remote, m.quoted.src);"},
-	{"what is counted", "count_drop(DROP_PATH_ERROR);", ""},
+	{"what is counted", "count_reason(DROP_PATH_ERROR);", ""},
 	{"what is dropped", "return NF_DROP;", "return NF_ACCEPT;"},
 }
 

@@ -54,8 +54,8 @@ var mutants = []mutant{
 	{"VLAN shut", "vlan.h", "unlikely(vlan->drop)", "0"},
 	{"frames for the link into VLANs", "l2.h", "if (link_local(p->eth.dst) ||", "if (link_local(p->eth.src) ||"},
 	{"priority bits of a VLAN", "vlan.h", "k.vlan = bpf_ntohs(inner) & VLAN_ID;", "k.vlan = bpf_ntohs(inner) & 0x1fff;"},
-	{"a tag that is cut off", "vlan.h", "return drop(DROP_FRAME_MALFORMED);\n	if (inner == ", "return pass();\n	if (inner == "},
-	{"no VLAN at all", "vlan.h", "if (bpf_skb_load_bytes(skb, 14, &inner, sizeof(inner)))\n			return pass();", "if (bpf_skb_load_bytes(skb, 14, &inner, sizeof(inner)))\n			return drop(DROP_FRAME_MALFORMED);"},
+	{"a tag that is cut off", "vlan.h", "return drop(skb, DROP_FRAME_MALFORMED);\n	if (inner == ", "return pass();\n	if (inner == "},
+	{"no VLAN at all", "vlan.h", "if (bpf_skb_load_bytes(skb, 14, &inner, sizeof(inner)))\n			return pass();", "if (bpf_skb_load_bytes(skb, 14, &inner, sizeof(inner)))\n			return drop(skb, DROP_FRAME_MALFORMED);"},
 	{"a service tag", "causeway.c", "skb->protocol == bpf_htons(ETH_P_8021Q)", "(skb->protocol == bpf_htons(ETH_P_8021Q) || skb->protocol == bpf_htons(ETH_P_8021AD))"},
 	{"a service tag in a tag", "vlan.h", "|| inner == bpf_htons(ETH_P_8021AD)", ""},
 	{"frames for the link from a VLAN", "vlan.h", "if (link_local(p->eth.dst))", "if (0)"},
@@ -82,7 +82,7 @@ var mutants = []mutant{
 	{"an authentication header's length", "guard.h", "off += (b[1] + 2) * 4;", "off += (b[1] + 1) * 8;"},
 	{"DHCPv6 answers", "guard.h", "b[2] == DHCP6_CLIENT >> 8 && b[3] == (DHCP6_CLIENT & 255) ? DROP_DHCP_ANSWER : 0", "0"},
 	{"how many extension headers", "guard.h", "#define EXTENSIONS 8", "#define EXTENSIONS 9"},
-	{"other EtherTypes", "causeway.c", "return drop(DROP_ETHERTYPE);", ";"},
+	{"other EtherTypes", "causeway.c", "return drop(skb, DROP_ETHERTYPE);", ";"},
 	{"packets beyond 64 KiB", "parse.h", "if (unlikely(!len && skb->gso_size && ip->protocol == PROTO_TCP))", "if (0)"},
 	{"a length of 0", "parse.h", "if (unlikely(!len && skb->gso_size && ip->protocol == PROTO_TCP))", "if (!len)"},
 	{"segments of a jumbogram", "parse.h", "b == PROTO_HOPOPTS && jumbo_tcp(skb, off + network)", "0"},
@@ -110,6 +110,7 @@ var mutants = []mutant{
 	{"who of several next hops has most weight", "l3.h", "if (i < several->count && weight >= most) {", "if (i < several->count && weight >= most && i < 4) {"},
 	{"how many next hops there are", "l3.h", "if (i < several->count && weight >= most) {", "if (weight >= most) {"},
 	{"which part of an address is the prefix", "l3.h", "a[i] &= bpf_htonl(~(~0U >> left));", "a[i] &= bpf_htonl(~(~0U >> left) | 0x100);"},
+	{"whose drop it is", "drop.h", "bpf_map_lookup_elem(&port_drops, &port->port)", "bpf_map_lookup_elem(&port_drops, &port->net)"},
 	{"congestion mark", "causeway.c", "return inner ? ECN_CE : -1;", "return ECN_CE;"},
 }
 

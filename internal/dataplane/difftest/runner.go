@@ -243,7 +243,11 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 	r.memory.Keep(loud)
 	quiet := loud.Quiet()
 	g := &gen{t: t, underlayMAC: r.uplink}
-	b := &batch{Runner: r, topology: topology, ports: t.State.Ports, updated: last != nil, quiet: quiet, loud: loud, traffic: traffic}
+	drops, err := r.portDrops(t)
+	if err != nil {
+		return err
+	}
+	b := &batch{Runner: r, drops: drops, topology: topology, ports: t.State.Ports, updated: last != nil, quiet: quiet, loud: loud, traffic: traffic}
 	if err := b.again(from); err != nil {
 		return err
 	}
@@ -266,6 +270,9 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 			return differ("topology %d: the programs counted %d drops for %s, the pipeline %d", topology, n, reason.Reason(why), want[why])
 		}
 		r.Reasons[why] += want[why]
+	}
+	if err := r.sameDrops(t, drops); err != nil {
+		return fmt.Errorf("topology %d: %w", topology, err)
 	}
 	trafficAfter, err := r.d.Counters()
 	if err != nil {
@@ -331,6 +338,36 @@ func add(t dataplane.Traffic, n trace.Count) dataplane.Traffic {
 		t.RxBytes += uint64(n.Bytes)
 	}
 	return t
+}
+
+// portDrops are the drops of each port so far, by reason.
+func (r *Runner) portDrops(t *Topology) (map[model.PortKey]*[reason.Count]uint64, error) {
+	drops := map[model.PortKey]*[reason.Count]uint64{}
+	for k := range t.State.Ports {
+		s, _, err := r.d.Port(k)
+		if err != nil {
+			return nil, err
+		}
+		drops[k] = &s.Drops
+	}
+	return drops, nil
+}
+
+// sameDrops compares the drops of ports with what they should have come to.
+func (r *Runner) sameDrops(t *Topology, want map[model.PortKey]*[reason.Count]uint64) error {
+	have, err := r.portDrops(t)
+	if err != nil {
+		return err
+	}
+	for k, drops := range want {
+		drops[reason.None] = 0
+		for why, n := range drops {
+			if have[k][why] != n {
+				return differ("port %d: the programs counted %d drops for %s, the pipeline %d", k, have[k][why], reason.Reason(why), n)
+			}
+		}
+	}
+	return nil
 }
 
 // sameTraffic compares what counters have risen by with what they should have.

@@ -794,6 +794,7 @@ type Probe struct {
 	PathMtu       bool                   `protobuf:"varint,9,opt,name=path_mtu,json=pathMtu,proto3" json:"path_mtu,omitempty"` // look for it
 	MaxMtu        uint32                 `protobuf:"varint,10,opt,name=max_mtu,json=maxMtu,proto3" json:"max_mtu,omitempty"`
 	Paths         bool                   `protobuf:"varint,11,opt,name=paths,proto3" json:"paths,omitempty"` // send nothing; say what is known of all paths
+	Port          uint32                 `protobuf:"varint,12,opt,name=port,proto3" json:"port,omitempty"`   // not 0: send nothing; say what there is of that port
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -905,6 +906,13 @@ func (x *Probe) GetPaths() bool {
 	return false
 }
 
+func (x *Probe) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
 type ProbeResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -918,6 +926,7 @@ type ProbeResult struct {
 	PathMtu       uint32                 `protobuf:"varint,9,opt,name=path_mtu,json=pathMtu,proto3" json:"path_mtu,omitempty"`
 	Errors        []*ProbeError          `protobuf:"bytes,10,rep,name=errors,proto3" json:"errors,omitempty"`
 	Paths         []*PathState           `protobuf:"bytes,11,rep,name=paths,proto3" json:"paths,omitempty"` // of all, or of the one that leads to the target
+	Port          *PortState             `protobuf:"bytes,12,opt,name=port,proto3" json:"port,omitempty"`   // of the one that was asked for
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1029,6 +1038,174 @@ func (x *ProbeResult) GetPaths() []*PathState {
 	return nil
 }
 
+func (x *ProbeResult) GetPort() *PortState {
+	if x != nil {
+		return x.Port
+	}
+	return nil
+}
+
+// PortState is what the host has of a port.
+type PortState struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Known           bool                   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"` // it was told of the port
+	There           bool                   `protobuf:"varint,2,opt,name=there,proto3" json:"there,omitempty"` // its interface is there, and its packets are forwarded
+	WantedRevision  int64                  `protobuf:"varint,3,opt,name=wanted_revision,json=wantedRevision,proto3" json:"wanted_revision,omitempty"`
+	AppliedRevision int64                  `protobuf:"varint,4,opt,name=applied_revision,json=appliedRevision,proto3" json:"applied_revision,omitempty"`
+	RxPackets       uint64                 `protobuf:"varint,5,opt,name=rx_packets,json=rxPackets,proto3" json:"rx_packets,omitempty"` // from the workload
+	RxBytes         uint64                 `protobuf:"varint,6,opt,name=rx_bytes,json=rxBytes,proto3" json:"rx_bytes,omitempty"`
+	TxPackets       uint64                 `protobuf:"varint,7,opt,name=tx_packets,json=txPackets,proto3" json:"tx_packets,omitempty"`
+	TxBytes         uint64                 `protobuf:"varint,8,opt,name=tx_bytes,json=txBytes,proto3" json:"tx_bytes,omitempty"`
+	Drops           []*PortDrops           `protobuf:"bytes,9,rep,name=drops,proto3" json:"drops,omitempty"` // of packets that the workload sent
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *PortState) Reset() {
+	*x = PortState{}
+	mi := &file_hostsync_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortState) ProtoMessage() {}
+
+func (x *PortState) ProtoReflect() protoreflect.Message {
+	mi := &file_hostsync_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortState.ProtoReflect.Descriptor instead.
+func (*PortState) Descriptor() ([]byte, []int) {
+	return file_hostsync_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PortState) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
+func (x *PortState) GetThere() bool {
+	if x != nil {
+		return x.There
+	}
+	return false
+}
+
+func (x *PortState) GetWantedRevision() int64 {
+	if x != nil {
+		return x.WantedRevision
+	}
+	return 0
+}
+
+func (x *PortState) GetAppliedRevision() int64 {
+	if x != nil {
+		return x.AppliedRevision
+	}
+	return 0
+}
+
+func (x *PortState) GetRxPackets() uint64 {
+	if x != nil {
+		return x.RxPackets
+	}
+	return 0
+}
+
+func (x *PortState) GetRxBytes() uint64 {
+	if x != nil {
+		return x.RxBytes
+	}
+	return 0
+}
+
+func (x *PortState) GetTxPackets() uint64 {
+	if x != nil {
+		return x.TxPackets
+	}
+	return 0
+}
+
+func (x *PortState) GetTxBytes() uint64 {
+	if x != nil {
+		return x.TxBytes
+	}
+	return 0
+}
+
+func (x *PortState) GetDrops() []*PortDrops {
+	if x != nil {
+		return x.Drops
+	}
+	return nil
+}
+
+type PortDrops struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"` // its name
+	Packets       uint64                 `protobuf:"varint,2,opt,name=packets,proto3" json:"packets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortDrops) Reset() {
+	*x = PortDrops{}
+	mi := &file_hostsync_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortDrops) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortDrops) ProtoMessage() {}
+
+func (x *PortDrops) ProtoReflect() protoreflect.Message {
+	mi := &file_hostsync_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortDrops.ProtoReflect.Descriptor instead.
+func (*PortDrops) Descriptor() ([]byte, []int) {
+	return file_hostsync_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PortDrops) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PortDrops) GetPackets() uint64 {
+	if x != nil {
+		return x.Packets
+	}
+	return 0
+}
+
 // PathState is what the agent knows of the path to a VTEP.
 type PathState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1045,7 +1222,7 @@ type PathState struct {
 
 func (x *PathState) Reset() {
 	*x = PathState{}
-	mi := &file_hostsync_proto_msgTypes[11]
+	mi := &file_hostsync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1057,7 +1234,7 @@ func (x *PathState) String() string {
 func (*PathState) ProtoMessage() {}
 
 func (x *PathState) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[11]
+	mi := &file_hostsync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1070,7 +1247,7 @@ func (x *PathState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathState.ProtoReflect.Descriptor instead.
 func (*PathState) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{11}
+	return file_hostsync_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PathState) GetTunnelIp() []byte {
@@ -1135,7 +1312,7 @@ type ProbeError struct {
 
 func (x *ProbeError) Reset() {
 	*x = ProbeError{}
-	mi := &file_hostsync_proto_msgTypes[12]
+	mi := &file_hostsync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1324,7 @@ func (x *ProbeError) String() string {
 func (*ProbeError) ProtoMessage() {}
 
 func (x *ProbeError) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[12]
+	mi := &file_hostsync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1337,7 @@ func (x *ProbeError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeError.ProtoReflect.Descriptor instead.
 func (*ProbeError) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{12}
+	return file_hostsync_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ProbeError) GetFrom() []byte {
@@ -1211,7 +1388,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_hostsync_proto_msgTypes[13]
+	mi := &file_hostsync_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1223,7 +1400,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[13]
+	mi := &file_hostsync_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1236,7 +1413,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{13}
+	return file_hostsync_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Welcome) GetProtocol() uint32 {
@@ -1318,7 +1495,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_hostsync_proto_msgTypes[14]
+	mi := &file_hostsync_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1330,7 +1507,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[14]
+	mi := &file_hostsync_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1343,7 +1520,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{14}
+	return file_hostsync_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Delta) GetRevision() int64 {
@@ -1602,7 +1779,7 @@ type PortRow struct {
 
 func (x *PortRow) Reset() {
 	*x = PortRow{}
-	mi := &file_hostsync_proto_msgTypes[15]
+	mi := &file_hostsync_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1614,7 +1791,7 @@ func (x *PortRow) String() string {
 func (*PortRow) ProtoMessage() {}
 
 func (x *PortRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[15]
+	mi := &file_hostsync_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1627,7 +1804,7 @@ func (x *PortRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRow.ProtoReflect.Descriptor instead.
 func (*PortRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{15}
+	return file_hostsync_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PortRow) GetKey() uint32 {
@@ -1710,7 +1887,7 @@ type PairRow struct {
 
 func (x *PairRow) Reset() {
 	*x = PairRow{}
-	mi := &file_hostsync_proto_msgTypes[16]
+	mi := &file_hostsync_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1722,7 +1899,7 @@ func (x *PairRow) String() string {
 func (*PairRow) ProtoMessage() {}
 
 func (x *PairRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[16]
+	mi := &file_hostsync_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1735,7 +1912,7 @@ func (x *PairRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairRow.ProtoReflect.Descriptor instead.
 func (*PairRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{16}
+	return file_hostsync_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PairRow) GetMac() []byte {
@@ -1765,7 +1942,7 @@ type NetworkRow struct {
 
 func (x *NetworkRow) Reset() {
 	*x = NetworkRow{}
-	mi := &file_hostsync_proto_msgTypes[17]
+	mi := &file_hostsync_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1777,7 +1954,7 @@ func (x *NetworkRow) String() string {
 func (*NetworkRow) ProtoMessage() {}
 
 func (x *NetworkRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[17]
+	mi := &file_hostsync_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1790,7 +1967,7 @@ func (x *NetworkRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkRow.ProtoReflect.Descriptor instead.
 func (*NetworkRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{17}
+	return file_hostsync_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *NetworkRow) GetKey() uint32 {
@@ -1840,7 +2017,7 @@ type RouterRow struct {
 
 func (x *RouterRow) Reset() {
 	*x = RouterRow{}
-	mi := &file_hostsync_proto_msgTypes[18]
+	mi := &file_hostsync_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1852,7 +2029,7 @@ func (x *RouterRow) String() string {
 func (*RouterRow) ProtoMessage() {}
 
 func (x *RouterRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[18]
+	mi := &file_hostsync_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1865,7 +2042,7 @@ func (x *RouterRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterRow.ProtoReflect.Descriptor instead.
 func (*RouterRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{18}
+	return file_hostsync_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RouterRow) GetKey() uint32 {
@@ -1918,7 +2095,7 @@ type FDBRow struct {
 
 func (x *FDBRow) Reset() {
 	*x = FDBRow{}
-	mi := &file_hostsync_proto_msgTypes[19]
+	mi := &file_hostsync_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1930,7 +2107,7 @@ func (x *FDBRow) String() string {
 func (*FDBRow) ProtoMessage() {}
 
 func (x *FDBRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[19]
+	mi := &file_hostsync_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1943,7 +2120,7 @@ func (x *FDBRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FDBRow.ProtoReflect.Descriptor instead.
 func (*FDBRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{19}
+	return file_hostsync_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *FDBRow) GetNetwork() uint32 {
@@ -2057,7 +2234,7 @@ type HostRow struct {
 
 func (x *HostRow) Reset() {
 	*x = HostRow{}
-	mi := &file_hostsync_proto_msgTypes[20]
+	mi := &file_hostsync_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2069,7 +2246,7 @@ func (x *HostRow) String() string {
 func (*HostRow) ProtoMessage() {}
 
 func (x *HostRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[20]
+	mi := &file_hostsync_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2082,7 +2259,7 @@ func (x *HostRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostRow.ProtoReflect.Descriptor instead.
 func (*HostRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{20}
+	return file_hostsync_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HostRow) GetName() string {
@@ -2124,7 +2301,7 @@ type MemberRow struct {
 
 func (x *MemberRow) Reset() {
 	*x = MemberRow{}
-	mi := &file_hostsync_proto_msgTypes[21]
+	mi := &file_hostsync_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2136,7 +2313,7 @@ func (x *MemberRow) String() string {
 func (*MemberRow) ProtoMessage() {}
 
 func (x *MemberRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[21]
+	mi := &file_hostsync_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2149,7 +2326,7 @@ func (x *MemberRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberRow.ProtoReflect.Descriptor instead.
 func (*MemberRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{21}
+	return file_hostsync_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *MemberRow) GetNetwork() uint32 {
@@ -2177,7 +2354,7 @@ type SpeakerRow struct {
 
 func (x *SpeakerRow) Reset() {
 	*x = SpeakerRow{}
-	mi := &file_hostsync_proto_msgTypes[22]
+	mi := &file_hostsync_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2189,7 +2366,7 @@ func (x *SpeakerRow) String() string {
 func (*SpeakerRow) ProtoMessage() {}
 
 func (x *SpeakerRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[22]
+	mi := &file_hostsync_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2202,7 +2379,7 @@ func (x *SpeakerRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpeakerRow.ProtoReflect.Descriptor instead.
 func (*SpeakerRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{22}
+	return file_hostsync_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SpeakerRow) GetDomain() uint32 {
@@ -2234,7 +2411,7 @@ type HostPairRow struct {
 
 func (x *HostPairRow) Reset() {
 	*x = HostPairRow{}
-	mi := &file_hostsync_proto_msgTypes[23]
+	mi := &file_hostsync_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2423,7 @@ func (x *HostPairRow) String() string {
 func (*HostPairRow) ProtoMessage() {}
 
 func (x *HostPairRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[23]
+	mi := &file_hostsync_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2436,7 @@ func (x *HostPairRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostPairRow.ProtoReflect.Descriptor instead.
 func (*HostPairRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{23}
+	return file_hostsync_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *HostPairRow) GetNetwork() uint32 {
@@ -2315,7 +2492,7 @@ type NeighborRow struct {
 
 func (x *NeighborRow) Reset() {
 	*x = NeighborRow{}
-	mi := &file_hostsync_proto_msgTypes[24]
+	mi := &file_hostsync_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2327,7 +2504,7 @@ func (x *NeighborRow) String() string {
 func (*NeighborRow) ProtoMessage() {}
 
 func (x *NeighborRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[24]
+	mi := &file_hostsync_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2340,7 +2517,7 @@ func (x *NeighborRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NeighborRow.ProtoReflect.Descriptor instead.
 func (*NeighborRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{24}
+	return file_hostsync_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *NeighborRow) GetNetwork() uint32 {
@@ -2379,7 +2556,7 @@ type RouteRow struct {
 
 func (x *RouteRow) Reset() {
 	*x = RouteRow{}
-	mi := &file_hostsync_proto_msgTypes[25]
+	mi := &file_hostsync_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2391,7 +2568,7 @@ func (x *RouteRow) String() string {
 func (*RouteRow) ProtoMessage() {}
 
 func (x *RouteRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[25]
+	mi := &file_hostsync_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2404,7 +2581,7 @@ func (x *RouteRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteRow.ProtoReflect.Descriptor instead.
 func (*RouteRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{25}
+	return file_hostsync_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RouteRow) GetRouter() uint32 {
@@ -2468,7 +2645,7 @@ type HopsRow struct {
 
 func (x *HopsRow) Reset() {
 	*x = HopsRow{}
-	mi := &file_hostsync_proto_msgTypes[26]
+	mi := &file_hostsync_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2480,7 +2657,7 @@ func (x *HopsRow) String() string {
 func (*HopsRow) ProtoMessage() {}
 
 func (x *HopsRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[26]
+	mi := &file_hostsync_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2493,7 +2670,7 @@ func (x *HopsRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HopsRow.ProtoReflect.Descriptor instead.
 func (*HopsRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{26}
+	return file_hostsync_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *HopsRow) GetRouter() uint32 {
@@ -2528,7 +2705,7 @@ type HopRow struct {
 
 func (x *HopRow) Reset() {
 	*x = HopRow{}
-	mi := &file_hostsync_proto_msgTypes[27]
+	mi := &file_hostsync_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2540,7 +2717,7 @@ func (x *HopRow) String() string {
 func (*HopRow) ProtoMessage() {}
 
 func (x *HopRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[27]
+	mi := &file_hostsync_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2553,7 +2730,7 @@ func (x *HopRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HopRow.ProtoReflect.Descriptor instead.
 func (*HopRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{27}
+	return file_hostsync_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *HopRow) GetNetwork() uint32 {
@@ -2588,7 +2765,7 @@ type VNIRow struct {
 
 func (x *VNIRow) Reset() {
 	*x = VNIRow{}
-	mi := &file_hostsync_proto_msgTypes[28]
+	mi := &file_hostsync_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2600,7 +2777,7 @@ func (x *VNIRow) String() string {
 func (*VNIRow) ProtoMessage() {}
 
 func (x *VNIRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[28]
+	mi := &file_hostsync_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2613,7 +2790,7 @@ func (x *VNIRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VNIRow.ProtoReflect.Descriptor instead.
 func (*VNIRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{28}
+	return file_hostsync_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *VNIRow) GetTunnelIp() []byte {
@@ -2651,7 +2828,7 @@ type PeerRow struct {
 
 func (x *PeerRow) Reset() {
 	*x = PeerRow{}
-	mi := &file_hostsync_proto_msgTypes[29]
+	mi := &file_hostsync_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2663,7 +2840,7 @@ func (x *PeerRow) String() string {
 func (*PeerRow) ProtoMessage() {}
 
 func (x *PeerRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[29]
+	mi := &file_hostsync_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2676,7 +2853,7 @@ func (x *PeerRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerRow.ProtoReflect.Descriptor instead.
 func (*PeerRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{29}
+	return file_hostsync_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PeerRow) GetTunnelIp() []byte {
@@ -2735,7 +2912,7 @@ type GatewayRow struct {
 
 func (x *GatewayRow) Reset() {
 	*x = GatewayRow{}
-	mi := &file_hostsync_proto_msgTypes[30]
+	mi := &file_hostsync_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2747,7 +2924,7 @@ func (x *GatewayRow) String() string {
 func (*GatewayRow) ProtoMessage() {}
 
 func (x *GatewayRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[30]
+	mi := &file_hostsync_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2760,7 +2937,7 @@ func (x *GatewayRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayRow.ProtoReflect.Descriptor instead.
 func (*GatewayRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{30}
+	return file_hostsync_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GatewayRow) GetId() string {
@@ -2820,7 +2997,7 @@ type VLANRow struct {
 
 func (x *VLANRow) Reset() {
 	*x = VLANRow{}
-	mi := &file_hostsync_proto_msgTypes[31]
+	mi := &file_hostsync_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2832,7 +3009,7 @@ func (x *VLANRow) String() string {
 func (*VLANRow) ProtoMessage() {}
 
 func (x *VLANRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[31]
+	mi := &file_hostsync_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2845,7 +3022,7 @@ func (x *VLANRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VLANRow.ProtoReflect.Descriptor instead.
 func (*VLANRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{31}
+	return file_hostsync_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *VLANRow) GetInterface() string {
@@ -2910,7 +3087,7 @@ type UplinkRow struct {
 
 func (x *UplinkRow) Reset() {
 	*x = UplinkRow{}
-	mi := &file_hostsync_proto_msgTypes[32]
+	mi := &file_hostsync_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2922,7 +3099,7 @@ func (x *UplinkRow) String() string {
 func (*UplinkRow) ProtoMessage() {}
 
 func (x *UplinkRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[32]
+	mi := &file_hostsync_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2935,7 +3112,7 @@ func (x *UplinkRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UplinkRow.ProtoReflect.Descriptor instead.
 func (*UplinkRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{32}
+	return file_hostsync_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *UplinkRow) GetPort() string {
@@ -2983,7 +3160,7 @@ type UnderlayRouteRow struct {
 
 func (x *UnderlayRouteRow) Reset() {
 	*x = UnderlayRouteRow{}
-	mi := &file_hostsync_proto_msgTypes[33]
+	mi := &file_hostsync_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2995,7 +3172,7 @@ func (x *UnderlayRouteRow) String() string {
 func (*UnderlayRouteRow) ProtoMessage() {}
 
 func (x *UnderlayRouteRow) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[33]
+	mi := &file_hostsync_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3008,7 +3185,7 @@ func (x *UnderlayRouteRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnderlayRouteRow.ProtoReflect.Descriptor instead.
 func (*UnderlayRouteRow) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{33}
+	return file_hostsync_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *UnderlayRouteRow) GetPrefix() *Prefix {
@@ -3035,7 +3212,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_hostsync_proto_msgTypes[34]
+	mi := &file_hostsync_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3047,7 +3224,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_hostsync_proto_msgTypes[34]
+	mi := &file_hostsync_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3060,7 +3237,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_hostsync_proto_rawDescGZIP(), []int{34}
+	return file_hostsync_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Prefix) GetAddr() []byte {
@@ -3131,7 +3308,7 @@ const file_hostsync_proto_rawDesc = "" +
 	"\awaiting\x18\x05 \x01(\v2\x1d.causeway.hostsync.v1.WaitingH\x00R\awaitingB\t\n" +
 	"\amessage\"!\n" +
 	"\aWaiting\x12\x16\n" +
-	"\x06before\x18\x01 \x01(\rR\x06before\"\x93\x02\n" +
+	"\x06before\x18\x01 \x01(\rR\x06before\"\xa7\x02\n" +
 	"\x05Probe\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06router\x18\x02 \x01(\rR\x06router\x12\x16\n" +
@@ -3146,7 +3323,8 @@ const file_hostsync_proto_rawDesc = "" +
 	"\bpath_mtu\x18\t \x01(\bR\apathMtu\x12\x17\n" +
 	"\amax_mtu\x18\n" +
 	" \x01(\rR\x06maxMtu\x12\x14\n" +
-	"\x05paths\x18\v \x01(\bR\x05paths\"\xba\x03\n" +
+	"\x05paths\x18\v \x01(\bR\x05paths\x12\x12\n" +
+	"\x04port\x18\f \x01(\rR\x04port\"\xef\x03\n" +
 	"\vProbeResult\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12:\n" +
 	"\x04code\x18\x02 \x01(\x0e2&.causeway.hostsync.v1.ProbeResult.CodeR\x04code\x12\x14\n" +
@@ -3162,13 +3340,29 @@ const file_hostsync_proto_rawDesc = "" +
 	"\bpath_mtu\x18\t \x01(\rR\apathMtu\x128\n" +
 	"\x06errors\x18\n" +
 	" \x03(\v2 .causeway.hostsync.v1.ProbeErrorR\x06errors\x125\n" +
-	"\x05paths\x18\v \x03(\v2\x1f.causeway.hostsync.v1.PathStateR\x05paths\"3\n" +
+	"\x05paths\x18\v \x03(\v2\x1f.causeway.hostsync.v1.PathStateR\x05paths\x123\n" +
+	"\x04port\x18\f \x01(\v2\x1f.causeway.hostsync.v1.PortStateR\x04port\"3\n" +
 	"\x04Code\x12\b\n" +
 	"\x04DONE\x10\x00\x12\v\n" +
 	"\aREFUSED\x10\x01\x12\b\n" +
 	"\x04BUSY\x10\x02\x12\n" +
 	"\n" +
-	"\x06FAILED\x10\x03\"\xa0\x01\n" +
+	"\x06FAILED\x10\x03\"\xb6\x02\n" +
+	"\tPortState\x12\x14\n" +
+	"\x05known\x18\x01 \x01(\bR\x05known\x12\x14\n" +
+	"\x05there\x18\x02 \x01(\bR\x05there\x12'\n" +
+	"\x0fwanted_revision\x18\x03 \x01(\x03R\x0ewantedRevision\x12)\n" +
+	"\x10applied_revision\x18\x04 \x01(\x03R\x0fappliedRevision\x12\x1d\n" +
+	"\n" +
+	"rx_packets\x18\x05 \x01(\x04R\trxPackets\x12\x19\n" +
+	"\brx_bytes\x18\x06 \x01(\x04R\arxBytes\x12\x1d\n" +
+	"\n" +
+	"tx_packets\x18\a \x01(\x04R\ttxPackets\x12\x19\n" +
+	"\btx_bytes\x18\b \x01(\x04R\atxBytes\x125\n" +
+	"\x05drops\x18\t \x03(\v2\x1f.causeway.hostsync.v1.PortDropsR\x05drops\"=\n" +
+	"\tPortDrops\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
+	"\apackets\x18\x02 \x01(\x04R\apackets\"\xa0\x01\n" +
 	"\tPathState\x12\x1b\n" +
 	"\ttunnel_ip\x18\x01 \x01(\fR\btunnelIp\x12\x12\n" +
 	"\x04vtep\x18\x02 \x01(\fR\x04vtep\x12\x10\n" +
@@ -3369,7 +3563,7 @@ func file_hostsync_proto_rawDescGZIP() []byte {
 }
 
 var file_hostsync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_hostsync_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_hostsync_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_hostsync_proto_goTypes = []any{
 	(ProbeResult_Code)(0),    // 0: causeway.hostsync.v1.ProbeResult.Code
 	(*FromAgent)(nil),        // 1: causeway.hostsync.v1.FromAgent
@@ -3383,30 +3577,32 @@ var file_hostsync_proto_goTypes = []any{
 	(*Waiting)(nil),          // 9: causeway.hostsync.v1.Waiting
 	(*Probe)(nil),            // 10: causeway.hostsync.v1.Probe
 	(*ProbeResult)(nil),      // 11: causeway.hostsync.v1.ProbeResult
-	(*PathState)(nil),        // 12: causeway.hostsync.v1.PathState
-	(*ProbeError)(nil),       // 13: causeway.hostsync.v1.ProbeError
-	(*Welcome)(nil),          // 14: causeway.hostsync.v1.Welcome
-	(*Delta)(nil),            // 15: causeway.hostsync.v1.Delta
-	(*PortRow)(nil),          // 16: causeway.hostsync.v1.PortRow
-	(*PairRow)(nil),          // 17: causeway.hostsync.v1.PairRow
-	(*NetworkRow)(nil),       // 18: causeway.hostsync.v1.NetworkRow
-	(*RouterRow)(nil),        // 19: causeway.hostsync.v1.RouterRow
-	(*FDBRow)(nil),           // 20: causeway.hostsync.v1.FDBRow
-	(*HostRow)(nil),          // 21: causeway.hostsync.v1.HostRow
-	(*MemberRow)(nil),        // 22: causeway.hostsync.v1.MemberRow
-	(*SpeakerRow)(nil),       // 23: causeway.hostsync.v1.SpeakerRow
-	(*HostPairRow)(nil),      // 24: causeway.hostsync.v1.HostPairRow
-	(*NeighborRow)(nil),      // 25: causeway.hostsync.v1.NeighborRow
-	(*RouteRow)(nil),         // 26: causeway.hostsync.v1.RouteRow
-	(*HopsRow)(nil),          // 27: causeway.hostsync.v1.HopsRow
-	(*HopRow)(nil),           // 28: causeway.hostsync.v1.HopRow
-	(*VNIRow)(nil),           // 29: causeway.hostsync.v1.VNIRow
-	(*PeerRow)(nil),          // 30: causeway.hostsync.v1.PeerRow
-	(*GatewayRow)(nil),       // 31: causeway.hostsync.v1.GatewayRow
-	(*VLANRow)(nil),          // 32: causeway.hostsync.v1.VLANRow
-	(*UplinkRow)(nil),        // 33: causeway.hostsync.v1.UplinkRow
-	(*UnderlayRouteRow)(nil), // 34: causeway.hostsync.v1.UnderlayRouteRow
-	(*Prefix)(nil),           // 35: causeway.hostsync.v1.Prefix
+	(*PortState)(nil),        // 12: causeway.hostsync.v1.PortState
+	(*PortDrops)(nil),        // 13: causeway.hostsync.v1.PortDrops
+	(*PathState)(nil),        // 14: causeway.hostsync.v1.PathState
+	(*ProbeError)(nil),       // 15: causeway.hostsync.v1.ProbeError
+	(*Welcome)(nil),          // 16: causeway.hostsync.v1.Welcome
+	(*Delta)(nil),            // 17: causeway.hostsync.v1.Delta
+	(*PortRow)(nil),          // 18: causeway.hostsync.v1.PortRow
+	(*PairRow)(nil),          // 19: causeway.hostsync.v1.PairRow
+	(*NetworkRow)(nil),       // 20: causeway.hostsync.v1.NetworkRow
+	(*RouterRow)(nil),        // 21: causeway.hostsync.v1.RouterRow
+	(*FDBRow)(nil),           // 22: causeway.hostsync.v1.FDBRow
+	(*HostRow)(nil),          // 23: causeway.hostsync.v1.HostRow
+	(*MemberRow)(nil),        // 24: causeway.hostsync.v1.MemberRow
+	(*SpeakerRow)(nil),       // 25: causeway.hostsync.v1.SpeakerRow
+	(*HostPairRow)(nil),      // 26: causeway.hostsync.v1.HostPairRow
+	(*NeighborRow)(nil),      // 27: causeway.hostsync.v1.NeighborRow
+	(*RouteRow)(nil),         // 28: causeway.hostsync.v1.RouteRow
+	(*HopsRow)(nil),          // 29: causeway.hostsync.v1.HopsRow
+	(*HopRow)(nil),           // 30: causeway.hostsync.v1.HopRow
+	(*VNIRow)(nil),           // 31: causeway.hostsync.v1.VNIRow
+	(*PeerRow)(nil),          // 32: causeway.hostsync.v1.PeerRow
+	(*GatewayRow)(nil),       // 33: causeway.hostsync.v1.GatewayRow
+	(*VLANRow)(nil),          // 34: causeway.hostsync.v1.VLANRow
+	(*UplinkRow)(nil),        // 35: causeway.hostsync.v1.UplinkRow
+	(*UnderlayRouteRow)(nil), // 36: causeway.hostsync.v1.UnderlayRouteRow
+	(*Prefix)(nil),           // 37: causeway.hostsync.v1.Prefix
 }
 var file_hostsync_proto_depIdxs = []int32{
 	2,  // 0: causeway.hostsync.v1.FromAgent.hello:type_name -> causeway.hostsync.v1.Hello
@@ -3416,57 +3612,59 @@ var file_hostsync_proto_depIdxs = []int32{
 	4,  // 4: causeway.hostsync.v1.Have.groups:type_name -> causeway.hostsync.v1.GroupDigest
 	5,  // 5: causeway.hostsync.v1.GroupDigest.group:type_name -> causeway.hostsync.v1.Group
 	7,  // 6: causeway.hostsync.v1.Report.ports:type_name -> causeway.hostsync.v1.PortReport
-	14, // 7: causeway.hostsync.v1.FromController.welcome:type_name -> causeway.hostsync.v1.Welcome
-	15, // 8: causeway.hostsync.v1.FromController.delta:type_name -> causeway.hostsync.v1.Delta
+	16, // 7: causeway.hostsync.v1.FromController.welcome:type_name -> causeway.hostsync.v1.Welcome
+	17, // 8: causeway.hostsync.v1.FromController.delta:type_name -> causeway.hostsync.v1.Delta
 	10, // 9: causeway.hostsync.v1.FromController.probe:type_name -> causeway.hostsync.v1.Probe
 	9,  // 10: causeway.hostsync.v1.FromController.waiting:type_name -> causeway.hostsync.v1.Waiting
 	0,  // 11: causeway.hostsync.v1.ProbeResult.code:type_name -> causeway.hostsync.v1.ProbeResult.Code
-	13, // 12: causeway.hostsync.v1.ProbeResult.errors:type_name -> causeway.hostsync.v1.ProbeError
-	12, // 13: causeway.hostsync.v1.ProbeResult.paths:type_name -> causeway.hostsync.v1.PathState
-	5,  // 14: causeway.hostsync.v1.Delta.replaced:type_name -> causeway.hostsync.v1.Group
-	16, // 15: causeway.hostsync.v1.Delta.ports:type_name -> causeway.hostsync.v1.PortRow
-	18, // 16: causeway.hostsync.v1.Delta.networks:type_name -> causeway.hostsync.v1.NetworkRow
-	19, // 17: causeway.hostsync.v1.Delta.routers:type_name -> causeway.hostsync.v1.RouterRow
-	20, // 18: causeway.hostsync.v1.Delta.fdb:type_name -> causeway.hostsync.v1.FDBRow
-	25, // 19: causeway.hostsync.v1.Delta.neighbors:type_name -> causeway.hostsync.v1.NeighborRow
-	26, // 20: causeway.hostsync.v1.Delta.routes:type_name -> causeway.hostsync.v1.RouteRow
-	29, // 21: causeway.hostsync.v1.Delta.vnis:type_name -> causeway.hostsync.v1.VNIRow
-	30, // 22: causeway.hostsync.v1.Delta.peers:type_name -> causeway.hostsync.v1.PeerRow
-	31, // 23: causeway.hostsync.v1.Delta.gateways:type_name -> causeway.hostsync.v1.GatewayRow
-	32, // 24: causeway.hostsync.v1.Delta.vlans:type_name -> causeway.hostsync.v1.VLANRow
-	27, // 25: causeway.hostsync.v1.Delta.hops:type_name -> causeway.hostsync.v1.HopsRow
-	21, // 26: causeway.hostsync.v1.Delta.hosts:type_name -> causeway.hostsync.v1.HostRow
-	22, // 27: causeway.hostsync.v1.Delta.members:type_name -> causeway.hostsync.v1.MemberRow
-	23, // 28: causeway.hostsync.v1.Delta.speakers:type_name -> causeway.hostsync.v1.SpeakerRow
-	24, // 29: causeway.hostsync.v1.Delta.host_pairs:type_name -> causeway.hostsync.v1.HostPairRow
-	20, // 30: causeway.hostsync.v1.Delta.gone_fdb:type_name -> causeway.hostsync.v1.FDBRow
-	25, // 31: causeway.hostsync.v1.Delta.gone_neighbors:type_name -> causeway.hostsync.v1.NeighborRow
-	26, // 32: causeway.hostsync.v1.Delta.gone_routes:type_name -> causeway.hostsync.v1.RouteRow
-	29, // 33: causeway.hostsync.v1.Delta.gone_vnis:type_name -> causeway.hostsync.v1.VNIRow
-	30, // 34: causeway.hostsync.v1.Delta.gone_peers:type_name -> causeway.hostsync.v1.PeerRow
-	32, // 35: causeway.hostsync.v1.Delta.gone_vlans:type_name -> causeway.hostsync.v1.VLANRow
-	27, // 36: causeway.hostsync.v1.Delta.gone_hops:type_name -> causeway.hostsync.v1.HopsRow
-	22, // 37: causeway.hostsync.v1.Delta.gone_members:type_name -> causeway.hostsync.v1.MemberRow
-	23, // 38: causeway.hostsync.v1.Delta.gone_speakers:type_name -> causeway.hostsync.v1.SpeakerRow
-	24, // 39: causeway.hostsync.v1.Delta.gone_host_pairs:type_name -> causeway.hostsync.v1.HostPairRow
-	17, // 40: causeway.hostsync.v1.PortRow.pairs:type_name -> causeway.hostsync.v1.PairRow
-	35, // 41: causeway.hostsync.v1.PairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	35, // 42: causeway.hostsync.v1.HostPairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	35, // 43: causeway.hostsync.v1.RouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	35, // 44: causeway.hostsync.v1.HopsRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	28, // 45: causeway.hostsync.v1.HopsRow.hops:type_name -> causeway.hostsync.v1.HopRow
-	33, // 46: causeway.hostsync.v1.GatewayRow.uplinks:type_name -> causeway.hostsync.v1.UplinkRow
-	34, // 47: causeway.hostsync.v1.GatewayRow.routes:type_name -> causeway.hostsync.v1.UnderlayRouteRow
-	35, // 48: causeway.hostsync.v1.VLANRow.prefixes:type_name -> causeway.hostsync.v1.Prefix
-	35, // 49: causeway.hostsync.v1.UplinkRow.addr:type_name -> causeway.hostsync.v1.Prefix
-	35, // 50: causeway.hostsync.v1.UnderlayRouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	1,  // 51: causeway.hostsync.v1.HostSync.Connect:input_type -> causeway.hostsync.v1.FromAgent
-	8,  // 52: causeway.hostsync.v1.HostSync.Connect:output_type -> causeway.hostsync.v1.FromController
-	52, // [52:53] is the sub-list for method output_type
-	51, // [51:52] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	15, // 12: causeway.hostsync.v1.ProbeResult.errors:type_name -> causeway.hostsync.v1.ProbeError
+	14, // 13: causeway.hostsync.v1.ProbeResult.paths:type_name -> causeway.hostsync.v1.PathState
+	12, // 14: causeway.hostsync.v1.ProbeResult.port:type_name -> causeway.hostsync.v1.PortState
+	13, // 15: causeway.hostsync.v1.PortState.drops:type_name -> causeway.hostsync.v1.PortDrops
+	5,  // 16: causeway.hostsync.v1.Delta.replaced:type_name -> causeway.hostsync.v1.Group
+	18, // 17: causeway.hostsync.v1.Delta.ports:type_name -> causeway.hostsync.v1.PortRow
+	20, // 18: causeway.hostsync.v1.Delta.networks:type_name -> causeway.hostsync.v1.NetworkRow
+	21, // 19: causeway.hostsync.v1.Delta.routers:type_name -> causeway.hostsync.v1.RouterRow
+	22, // 20: causeway.hostsync.v1.Delta.fdb:type_name -> causeway.hostsync.v1.FDBRow
+	27, // 21: causeway.hostsync.v1.Delta.neighbors:type_name -> causeway.hostsync.v1.NeighborRow
+	28, // 22: causeway.hostsync.v1.Delta.routes:type_name -> causeway.hostsync.v1.RouteRow
+	31, // 23: causeway.hostsync.v1.Delta.vnis:type_name -> causeway.hostsync.v1.VNIRow
+	32, // 24: causeway.hostsync.v1.Delta.peers:type_name -> causeway.hostsync.v1.PeerRow
+	33, // 25: causeway.hostsync.v1.Delta.gateways:type_name -> causeway.hostsync.v1.GatewayRow
+	34, // 26: causeway.hostsync.v1.Delta.vlans:type_name -> causeway.hostsync.v1.VLANRow
+	29, // 27: causeway.hostsync.v1.Delta.hops:type_name -> causeway.hostsync.v1.HopsRow
+	23, // 28: causeway.hostsync.v1.Delta.hosts:type_name -> causeway.hostsync.v1.HostRow
+	24, // 29: causeway.hostsync.v1.Delta.members:type_name -> causeway.hostsync.v1.MemberRow
+	25, // 30: causeway.hostsync.v1.Delta.speakers:type_name -> causeway.hostsync.v1.SpeakerRow
+	26, // 31: causeway.hostsync.v1.Delta.host_pairs:type_name -> causeway.hostsync.v1.HostPairRow
+	22, // 32: causeway.hostsync.v1.Delta.gone_fdb:type_name -> causeway.hostsync.v1.FDBRow
+	27, // 33: causeway.hostsync.v1.Delta.gone_neighbors:type_name -> causeway.hostsync.v1.NeighborRow
+	28, // 34: causeway.hostsync.v1.Delta.gone_routes:type_name -> causeway.hostsync.v1.RouteRow
+	31, // 35: causeway.hostsync.v1.Delta.gone_vnis:type_name -> causeway.hostsync.v1.VNIRow
+	32, // 36: causeway.hostsync.v1.Delta.gone_peers:type_name -> causeway.hostsync.v1.PeerRow
+	34, // 37: causeway.hostsync.v1.Delta.gone_vlans:type_name -> causeway.hostsync.v1.VLANRow
+	29, // 38: causeway.hostsync.v1.Delta.gone_hops:type_name -> causeway.hostsync.v1.HopsRow
+	24, // 39: causeway.hostsync.v1.Delta.gone_members:type_name -> causeway.hostsync.v1.MemberRow
+	25, // 40: causeway.hostsync.v1.Delta.gone_speakers:type_name -> causeway.hostsync.v1.SpeakerRow
+	26, // 41: causeway.hostsync.v1.Delta.gone_host_pairs:type_name -> causeway.hostsync.v1.HostPairRow
+	19, // 42: causeway.hostsync.v1.PortRow.pairs:type_name -> causeway.hostsync.v1.PairRow
+	37, // 43: causeway.hostsync.v1.PairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	37, // 44: causeway.hostsync.v1.HostPairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	37, // 45: causeway.hostsync.v1.RouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	37, // 46: causeway.hostsync.v1.HopsRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	30, // 47: causeway.hostsync.v1.HopsRow.hops:type_name -> causeway.hostsync.v1.HopRow
+	35, // 48: causeway.hostsync.v1.GatewayRow.uplinks:type_name -> causeway.hostsync.v1.UplinkRow
+	36, // 49: causeway.hostsync.v1.GatewayRow.routes:type_name -> causeway.hostsync.v1.UnderlayRouteRow
+	37, // 50: causeway.hostsync.v1.VLANRow.prefixes:type_name -> causeway.hostsync.v1.Prefix
+	37, // 51: causeway.hostsync.v1.UplinkRow.addr:type_name -> causeway.hostsync.v1.Prefix
+	37, // 52: causeway.hostsync.v1.UnderlayRouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	1,  // 53: causeway.hostsync.v1.HostSync.Connect:input_type -> causeway.hostsync.v1.FromAgent
+	8,  // 54: causeway.hostsync.v1.HostSync.Connect:output_type -> causeway.hostsync.v1.FromController
+	54, // [54:55] is the sub-list for method output_type
+	53, // [53:54] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_hostsync_proto_init() }
@@ -3493,7 +3691,7 @@ func file_hostsync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hostsync_proto_rawDesc), len(file_hostsync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   35,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
