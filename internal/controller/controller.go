@@ -46,8 +46,9 @@ type Config struct {
 	// files are read again, and that the controller lives.
 	Service *systemd.Service
 
-	onStore func(store.Store) // for tests: the store, once open
-	letGo   time.Duration     // for tests: in place of letGoAfter
+	onStore      func(store.Store) // for tests: the store, once open
+	letGo        time.Duration     // for tests: in place of letGoAfter
+	questionWait time.Duration     // for tests: in place of takeTimeout
 }
 
 // Addresses are where a controller listens; nil where it does not.

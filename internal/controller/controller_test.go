@@ -44,6 +44,11 @@ func start(t testing.TB, dir string) *lab {
 
 func startWith(t testing.TB, dir string, change func(*config.Controller)) *lab {
 	t.Helper()
+	return startConfig(t, dir, func(c *Config) { change(&c.Controller) })
+}
+
+func startConfig(t testing.TB, dir string, change func(*Config)) *lab {
+	t.Helper()
 	l := &lab{t: t, dir: dir, metrics: filepath.Join(dir, "m.sock")}
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, done := make(chan Addresses, 1), make(chan error, 1)
@@ -55,7 +60,7 @@ func startWith(t testing.TB, dir string, change func(*config.Controller)) *lab {
 		Version: "test", Logger: slog.New(slog.DiscardHandler), OnReady: func(a Addresses) { ready <- a },
 		onStore: func(st store.Store) { l.st = st }, letGo: 500 * time.Millisecond,
 	}
-	change(&cfg.Controller)
+	change(&cfg)
 	go func() { done <- Run(ctx, cfg) }()
 	l.stop = sync.OnceValue(func() error {
 		cancel()

@@ -333,6 +333,7 @@ func (h *hub) attach(ctx context.Context, name model.HostName, session uint64, a
 	}
 	h.pushed(name, host)
 	h.counts.HostConnected(string(name), true)
+	h.questions.came()
 	return host.queue, nil
 }
 

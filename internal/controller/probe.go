@@ -296,10 +296,10 @@ func hostTowards(snap store.Reader, network model.NetworkID, ip netip.Addr) mode
 
 // probe has a host serve a request, through the controller that has it.
 func (h *hub) probe(ctx context.Context, name model.HostName, r probe.Request) (probe.Result, error) {
-	if !h.has(name) {
-		return h.askElsewhere(ctx, name, r)
+	if res, err := h.probeHere(ctx, name, r); !errors.Is(err, hostsync.ErrHostLeft) {
+		return res, err
 	}
-	return h.probeHere(ctx, name, r)
+	return h.askElsewhere(ctx, name, r)
 }
 
 // probeHere is probe for a host that is connected here.

@@ -32,7 +32,7 @@ func (a probingAgent) Probe(_ context.Context, r probe.Request) (probe.Result, e
 	return a.serve(r)
 }
 
-func (l *lab) probingAgent(serve func(probe.Request) (probe.Result, error)) {
+func (l *lab) probingAgent(serve func(probe.Request) (probe.Result, error)) (stop func()) {
 	l.t.Helper()
 	c, err := hostsync.NewClient(hostsync.ClientOptions{
 		Targets: []string{"unix://" + filepath.Join(l.dir, "run", "a.sock")}, Logger: slog.New(slog.DiscardHandler),
@@ -47,11 +47,13 @@ func (l *lab) probingAgent(serve func(probe.Request) (probe.Result, error)) {
 		defer close(done)
 		_ = c.Run(ctx, a)
 	}()
-	l.t.Cleanup(sync.OnceFunc(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		testutil.Receive(l.t, "the agent's end", done)
-	}))
+	})
+	l.t.Cleanup(stop)
 	waitMetric(l.t, l, `causeway_controller_host_connected{host="h0"} 1`)
+	return stop
 }
 
 // router makes a router on 10.0.0.0/24 and 192.168.0.0/24, with a route to 10.0.1.0/24 by the latter.

@@ -25,6 +25,8 @@ const (
 	// takeTimeout is how long a question may wait for a controller that has its host: the agent may be on its
 	// way from one to another.
 	takeTimeout = 3 * time.Second
+	// leftPause is how long a question is kept whose host has left, before another controller, or this one, may take it.
+	leftPause = 100 * time.Millisecond
 	// questionLife is when a question is dropped whose asker has ended: longer than any is waited for.
 	questionLife = 2 * time.Minute
 	// dropTimeout bounds the end of a question whose caller has gone.
@@ -37,11 +39,15 @@ type questions struct {
 	put    map[string]chan *model.HostQuestion // capacity 1: the newest state
 	stops  map[string]context.CancelFunc       // of those being answered
 	seen   map[string]time.Time                // all that there are
+	open   map[string]*model.HostQuestion      // those that no controller has taken
+	come   chan struct{}                       // capacity 1: a host has connected, which some may be to
+	wait   time.Duration                       // takeTimeout, or more in tests
 	serves sync.WaitGroup
 }
 
 func newQuestions() *questions {
-	return &questions{put: map[string]chan *model.HostQuestion{}, stops: map[string]context.CancelFunc{}, seen: map[string]time.Time{}}
+	return &questions{put: map[string]chan *model.HostQuestion{}, stops: map[string]context.CancelFunc{}, seen: map[string]time.Time{},
+		open: map[string]*model.HostQuestion{}, come: make(chan struct{}, 1), wait: takeTimeout}
 }
 
 // hostAnswer is an answer as it is written down.
@@ -89,14 +95,15 @@ type answerError struct {
 func (e answerError) Error() string { return e.words }
 func (e answerError) Unwrap() error { return e.kind }
 
-// askElsewhere has the controller that has a host put a request to it.
+// askElsewhere has the controller that has a host put a request to it. The agent may be on its way from one to another, this one
+// included: who has it next takes the question.
 func (h *hub) askElsewhere(ctx context.Context, name model.HostName, r probe.Request) (probe.Result, error) {
 	snap, err := h.rules.View(ctx)
 	if err != nil {
 		return probe.Result{}, err
 	}
 	x := store.Get(snap, store.Hosts, string(name))
-	if x == nil || x.Gone || x.Controller == "" || x.Controller == h.id {
+	if x == nil || x.Gone || x.Controller == "" {
 		return probe.Result{}, hostsync.ErrHostLeft
 	}
 	request, err := json.Marshal(r)
@@ -122,13 +129,13 @@ func (h *hub) askElsewhere(ctx context.Context, name model.HostName, r probe.Req
 	if err := h.rules.Ask(ctx, q); err != nil {
 		return probe.Result{}, err
 	}
-	untaken := time.NewTimer(takeTimeout)
+	untaken := time.NewTimer(h.questions.wait)
 	defer untaken.Stop()
 	for {
 		select {
 		case now := <-news:
-			if now.Taken {
-				untaken.Stop()
+			if untaken.Stop(); !now.Taken {
+				untaken.Reset(h.questions.wait)
 			}
 			if len(now.Answer) == 0 {
 				continue
@@ -157,24 +164,49 @@ func (h *hub) watchQuestions(ctx context.Context) error {
 			for q := range store.All(snap, store.HostQuestions) {
 				h.noteQuestion(ctx, q.ID, q)
 			}
-			for b := range feed {
-				for _, c := range b.Changes {
-					if c.Kind == store.HostQuestions.Kind() {
-						q, _ := c.Object.(*model.HostQuestion)
-						h.noteQuestion(ctx, c.ID, q)
-					}
-				}
-			}
+			h.followQuestions(ctx, feed)
 		}
 		_ = pause.For(ctx, 100*time.Millisecond)
 	}
 	return nil
 }
 
+// followQuestions takes in what becomes of questions, and looks at those that wait when a host connects, until the feed ends.
+func (h *hub) followQuestions(ctx context.Context, feed <-chan store.Batch) {
+	for {
+		select {
+		case b, ok := <-feed:
+			if !ok {
+				return
+			}
+			for _, c := range b.Changes {
+				if c.Kind == store.HostQuestions.Kind() {
+					q, _ := c.Object.(*model.HostQuestion)
+					h.noteQuestion(ctx, c.ID, q)
+				}
+			}
+		case <-h.questions.come:
+			h.questions.mu.Lock()
+			for _, q := range h.questions.open {
+				h.serve(ctx, q)
+			}
+			h.questions.mu.Unlock()
+		}
+	}
+}
+
+// came says that a host has connected.
+func (q *questions) came() {
+	select {
+	case q.come <- struct{}{}:
+	default:
+	}
+}
+
 func (q *questions) begin() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.seen = map[string]time.Time{}
+	q.seen, q.open = map[string]time.Time{}, map[string]*model.HostQuestion{}
 }
 
 // noteQuestion takes in what has become of a question; nil: it is no more.
@@ -184,6 +216,7 @@ func (h *hub) noteQuestion(ctx context.Context, id string, q *model.HostQuestion
 	defer p.mu.Unlock()
 	if q == nil {
 		delete(p.seen, id)
+		delete(p.open, id)
 		if stop := p.stops[id]; stop != nil {
 			stop()
 		}
@@ -198,9 +231,19 @@ func (h *hub) noteQuestion(ctx context.Context, id string, q *model.HostQuestion
 		default:
 		}
 		news <- q
+	}
+	if q.Taken {
+		delete(p.open, id)
 		return
 	}
-	if q.Taken || p.stops[id] != nil || !h.has(q.Host) {
+	p.open[id] = q
+	h.serve(ctx, q)
+}
+
+// serve begins to answer a question if its host is connected here. It needs questions.mu.
+func (h *hub) serve(ctx context.Context, q *model.HostQuestion) {
+	p, id := h.questions, q.ID
+	if p.stops[id] != nil || !h.has(q.Host) {
 		return
 	}
 	serving, stop := context.WithTimeout(ctx, settleTimeout+probe.MaxDuration)
@@ -211,6 +254,7 @@ func (h *hub) noteQuestion(ctx context.Context, id string, q *model.HostQuestion
 			p.mu.Lock()
 			delete(p.stops, id)
 			p.mu.Unlock()
+			p.came() // the host may have, meanwhile
 		}()
 		h.answer(serving, q)
 	})
@@ -238,6 +282,11 @@ func (h *hub) answer(ctx context.Context, q *model.HostQuestion) {
 	}
 	if ctx.Err() != nil {
 		return // nobody waits any more
+	}
+	if errors.Is(err, hostsync.ErrHostLeft) && pause.For(ctx, leftPause) == nil {
+		if err := h.rules.Answer(ctx, q.ID, func(q *model.HostQuestion) { q.Taken = false }); err == nil {
+			return // another controller may have the host by now
+		}
 	}
 	b, merr := json.Marshal(answerOf(res, err))
 	if merr == nil {

@@ -6,8 +6,8 @@ import (
 	"net/http"
 	"path/filepath"
 	"testing"
+	"time"
 
-	"github.com/causeway-net/causeway/internal/config"
 	"github.com/causeway-net/causeway/internal/probe"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
@@ -18,19 +18,7 @@ import (
 // TestProbeThroughAnotherController: a probe is answered by whichever controller is asked, and what was asked by the
 // store is there no more afterwards.
 func TestProbeThroughAnotherController(t *testing.T) {
-	dir := socketDir(t)
-	socket := filepath.Join(dir, "etcd.sock")
-	etcd, err := etcdstore.Open(t.Context(), etcdstore.Options{
-		DataDir: filepath.Join(dir, "etcd"), ClientSocket: socket, Migrations: site.Migrations(), Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { etcd.Close() })
-	on := func() *lab {
-		return startWith(t, socketDir(t), func(c *config.Controller) { c.EtcdEndpoints, c.EtcdPrefix = []string{"unix://" + socket}, "/causeway/" })
-	}
-	has, other := on(), on()
+	has, other := twoControllers(t)
 	outcome := make(chan error, 1)
 	has.probingAgent(func(r probe.Request) (probe.Result, error) {
 		if err := <-outcome; err != nil {
@@ -64,4 +52,59 @@ func TestProbeThroughAnotherController(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// twoControllers are those of one site.
+func twoControllers(t *testing.T) (one, two *lab) {
+	t.Helper()
+	dir := socketDir(t)
+	socket := filepath.Join(dir, "etcd.sock")
+	etcd, err := etcdstore.Open(t.Context(), etcdstore.Options{
+		DataDir: filepath.Join(dir, "etcd"), ClientSocket: socket, Migrations: site.Migrations(), Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { etcd.Close() })
+	on := func() *lab {
+		t.Helper()
+		return startConfig(t, socketDir(t), func(c *Config) {
+			c.EtcdEndpoints, c.EtcdPrefix = []string{"unix://" + socket}, "/causeway/"
+			c.questionWait = time.Minute
+		})
+	}
+	return on(), on()
+}
+
+// TestProbeWhileAgentMoves: a probe that is asked for while the host's agent is on its way from one controller to another is served by the one
+// that has it next: another, or that which was asked.
+func TestProbeWhileAgentMoves(t *testing.T) {
+	one, two := twoControllers(t)
+	serve := func(probe.Request) (probe.Result, error) { return probe.Result{Sent: 4, Received: 4}, nil }
+	router := one.router()
+	at := one
+	stop := at.probingAgent(serve)
+	for i, way := range []struct{ asked, next *lab }{{two, two}, {two, one}, {one, two}, {two, two}} {
+		stop()
+		waitMetric(t, at, `causeway_controller_host_connected{host="h0"} 0`)
+		answers := make(chan m, 1)
+		go func() {
+			answers <- way.asked.do("POST", "/v2.0/routers/"+router+"/probe", m{"probe": m{"target": "192.168.0.2"}}, http.StatusOK)
+		}()
+		testutil.Eventually(t, "the question waits", func() bool {
+			snap, err := one.st.View(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range store.All(snap, store.HostQuestions) {
+				return true
+			}
+			return false
+		})
+		at = way.next
+		stop = at.probingAgent(serve)
+		if got := testutil.Receive(t, "the answer", answers)["probe"].(m); got["received"] != 4.0 {
+			t.Errorf("way %d: %v", i, got)
+		}
+	}
 }

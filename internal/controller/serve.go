@@ -57,6 +57,9 @@ func (p *parts) run(ctx context.Context, st countedStore, begin time.Time) error
 	if cfg.letGo != 0 {
 		hub.proofs = proofs{pause: cfg.letGo / 8, letGo: cfg.letGo}
 	}
+	if cfg.questionWait != 0 {
+		hub.questions.wait = cfg.questionWait
+	}
 	if cfg.GatewayLinger != 0 {
 		hub.devices.linger = cfg.GatewayLinger
 	}
