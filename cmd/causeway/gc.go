@@ -15,10 +15,17 @@ const (
 	gcLeast = 25       // percent
 	gcMost  = 200
 	gcPause = time.Second
+	// While much is allocated, as when all agents of a large site come at once, collecting takes more than the work:
+	// then about gcMarked bytes a second are marked, as far as gcBusyRoom between collections lets it be.
+	gcMarked   = 256 << 20
+	gcBusyRoom = 256 << 20
 )
 
-func gcPercent(live uint64) int {
-	return int(min(max(gcRoom*100/max(live, 1), gcLeast), gcMost))
+// gcPercent is the target where so many bytes are live, and so many were allocated in the last second.
+func gcPercent(live, allocated uint64) int {
+	live = max(live, 1)
+	busy := min(allocated*100/gcMarked, gcBusyRoom*100/live)
+	return int(min(max(gcRoom*100/live, busy, gcLeast), gcMost))
 }
 
 // tuneGC keeps the target right until ctx ends, and gives memory back when there is
@@ -27,13 +34,14 @@ func tuneGC(ctx context.Context) {
 	tick := time.NewTicker(gcPause)
 	defer tick.Stop()
 	var r rest
-	for set := 0; ; {
+	for set, before := 0, uint64(0); ; {
 		h := readHeap()
 		// A change stops all goroutines for a moment: not for little.
-		if want := gcPercent(h.live); want*10 < set*9 || want*10 > set*11 {
+		if want := gcPercent(h.live, h.allocated-before); want*10 < set*9 || want*10 > set*11 {
 			debug.SetGCPercent(want)
 			set = want
 		}
+		before = h.allocated
 		if r.over(h) {
 			debug.FreeOSMemory()
 		}

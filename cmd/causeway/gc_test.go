@@ -4,8 +4,16 @@ import "testing"
 
 func TestGCPercent(t *testing.T) {
 	for live, want := range map[uint64]int{0: 200, 5 << 20: 200, 16 << 20: 150, 48 << 20: 50, 96 << 20: 25, 400 << 20: 25} {
-		if got := gcPercent(live); got != want {
+		if got := gcPercent(live, 0); got != want {
 			t.Errorf("%d MiB live: %d %%, want %d", live>>20, got, want)
+		}
+	}
+	for _, x := range []struct {
+		live, allocated uint64 // MiB
+		want            int
+	}{{400, 32, 25}, {400, 128, 50}, {400, 1024, 64}, {1024, 1024, 25}, {100, 256, 100}, {100, 4096, 200}} {
+		if got := gcPercent(x.live<<20, x.allocated<<20); got != x.want {
+			t.Errorf("%d MiB live, %d MiB allocated: %d %%, want %d", x.live, x.allocated, got, x.want)
 		}
 	}
 }

@@ -63,8 +63,9 @@ func (h *hub) deliver(ctx context.Context) error {
 		}
 		again = nil
 		taken, spent := h.takeReports()
+		forgotten := h.forgetOthers(ctx, taken)
 		for _, d := range taken {
-			rest, err := h.write(ctx, d)
+			rest, err := h.write(ctx, d, forgotten)
 			if err != nil {
 				if ctx.Err() != nil {
 					return nil
@@ -153,13 +154,26 @@ func (h *hub) wakeDelivery() {
 	}
 }
 
-// write brings a delivery to the store, and returns what the host's budget does not
-// reach for.
-func (h *hub) write(ctx context.Context, d delivery) (rest map[model.PortID]hostsync.PortReport, err error) {
-	if d.fresh {
-		if err := h.rules.ForgetOthers(ctx, d.name); err != nil {
-			return nil, err
+// forgetOthers forgets what hosts said before they connected of ports that are not theirs: once for all that
+// have come, as it costs what all ports' states do.
+func (h *hub) forgetOthers(ctx context.Context, taken []delivery) error {
+	var fresh []model.HostName
+	for _, d := range taken {
+		if d.fresh {
+			fresh = append(fresh, d.name)
 		}
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	return h.rules.ForgetOthers(ctx, fresh...)
+}
+
+// write brings a delivery to the store, and returns what the host's budget does not
+// reach for. forgotten is what became of forgetOthers.
+func (h *hub) write(ctx context.Context, d delivery, forgotten error) (rest map[model.PortID]hostsync.PortReport, err error) {
+	if d.fresh && forgotten != nil {
+		return nil, forgotten
 	}
 	snap, err := h.rules.View(ctx)
 	if err != nil {

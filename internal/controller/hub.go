@@ -39,16 +39,18 @@ type hub struct {
 	interest *hoststate.Interest // of the connected hosts
 	forms    hostsync.Forms      // of what compiler has
 	revision int64               // that topology is at
-	hosts    map[model.HostName]*host
-	budgets  map[model.HostName]*allowance // of what hosts have written
-	inboxes  map[model.HostName]struct{}   // that have something since the host has reported, or may
-	wake     chan struct{}                 // capacity 1: there are reports to deliver
-	sessions uint64                        // that have begun
-	line     *line
-	vouching chan struct{} // capacity 1: keys wait, and hosts may have passed
-	life     signs
-	moves    moves
-	proofs   proofs
+	// reach and rows are counted up with each change that may concern what hosts want, and with each change of rows.
+	reach, rows uint64
+	hosts       map[model.HostName]*host
+	budgets     map[model.HostName]*allowance // of what hosts have written
+	inboxes     map[model.HostName]struct{}   // that have something since the host has reported, or may
+	wake        chan struct{}                 // capacity 1: there are reports to deliver
+	sessions    uint64                        // that have begun
+	line        *line
+	vouching    chan struct{} // capacity 1: keys wait, and hosts may have passed
+	life        signs
+	moves       moves
+	proofs      proofs
 
 	standings standings
 	questions *questions
@@ -151,6 +153,7 @@ func (h *hub) start(t *hoststate.Topology, revision int64, also func()) {
 	first := h.topology == nil
 	before, wanted := h.compiler, h.interest
 	h.topology, h.compiler, h.interest, h.revision = t, compiler, interest, revision
+	h.reach, h.rows = h.reach+1, h.rows+1
 	also()
 	h.wakeSettled()
 	h.counts.Revision(h.revision)
@@ -208,6 +211,10 @@ func (h *hub) change(changes []hoststate.Change) map[model.HostName][]hostsync.C
 		return out
 	}
 	rows, moves := h.compiler.Apply(touched), h.interest.Update(touched)
+	h.rows++
+	if touched.Reach() {
+		h.reach++
+	}
 	for g, d := range rows {
 		h.forms.Drop(g)
 		for name := range h.interest.Hosts(g) {
@@ -292,12 +299,34 @@ func (h *hub) digests(groups map[hoststate.Group]struct{}, older bool) hoststate
 	return h.compiler.Digests(groups)
 }
 
+// outlook is what a host is to have, and at which states of the hub that was so.
+type outlook struct {
+	wanted      hoststate.Wanted
+	digests     hoststate.Digests // nil: not asked for
+	total       hoststate.Digest
+	reach, rows uint64
+}
+
+// outlook works it out beside whatever else reads.
+func (h *hub) outlook(name model.HostName, older, digests bool) outlook {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	o := outlook{wanted: h.interest.Look(name, older), reach: h.reach, rows: h.rows}
+	if digests {
+		o.digests = h.digests(o.wanted.Groups, older)
+		o.total = o.digests.Total()
+	}
+	return o
+}
+
 // attach makes an agent's queue. One that has nothing or all gets that; of another, what differs is
 // asked for.
 func (h *hub) attach(ctx context.Context, name model.HostName, session uint64, agent hostsync.Agent) (*hostsync.Queue, error) {
+	older := !agent.KnowsFabric
+	seen := h.outlook(name, older, agent.Digest != nil)
 	var have hoststate.Digests
 	var err error
-	if agent.Digest != nil && *agent.Digest != h.total(name, !agent.KnowsFabric) {
+	if agent.Digest != nil && *agent.Digest != seen.total {
 		if have, err = agent.Have(ctx); err != nil {
 			return nil, fmt.Errorf("ask what rows the agent has: %w", err)
 		}
@@ -316,17 +345,23 @@ func (h *hub) attach(ctx context.Context, name model.HostName, session uint64, a
 		h.log.Warn("a second connection of the host; the first one ends", "host", name)
 		old.queue.Close(errReplaced)
 	}
-	host := &host{queue: hostsync.NewQueue(h.source(name), &h.forms), session: session, older: !agent.KnowsFabric, inbox: inbox{fresh: true}}
+	host := &host{queue: hostsync.NewQueue(h.source(name), &h.forms), session: session, older: older, inbox: inbox{fresh: true}}
 	h.hosts[name] = host
-	wanted := add(h.interest, name, host.older)
+	if seen.reach != h.reach {
+		seen.wanted, seen.rows = h.interest.Look(name, older), 0
+	}
+	wanted := h.interest.AddAs(name, older, seen.wanted)
 	h.noteCut(name, host, wanted.Cut)
-	now := h.digests(wanted.Groups, host.older)
+	if agent.Digest != nil && seen.rows != h.rows {
+		seen.digests = h.digests(wanted.Groups, older)
+		seen.total = seen.digests.Total()
+	}
 	switch {
 	case agent.Digest == nil:
 		host.queue.PushAll(h.revision)
 	case have != nil:
-		host.queue.Push(h.revision, differing(name, have, now)...)
-	case *agent.Digest == now.Total():
+		host.queue.Push(h.revision, differing(name, have, seen.digests)...)
+	case *agent.Digest == seen.total:
 		host.queue.Push(h.revision)
 	default:
 		host.queue.PushAll(h.revision) // something has changed since it was compared
@@ -335,17 +370,6 @@ func (h *hub) attach(ctx context.Context, name model.HostName, session uint64, a
 	h.counts.HostConnected(string(name), true)
 	h.questions.came()
 	return host.queue, nil
-}
-
-// total is the digest of what a host is to have.
-func (h *hub) total(name model.HostName, older bool) hoststate.Digest {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	wanted := hoststate.Wants(h.topology, name, hoststate.MaxGroups)
-	if older {
-		wanted = wanted.WithoutFabric()
-	}
-	return h.digests(wanted.Groups, older).Total()
 }
 
 // differing are the groups in which what a host has differs from what it is to have.

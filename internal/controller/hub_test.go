@@ -183,7 +183,7 @@ func TestHostileReports(t *testing.T) {
 		h.Report("h", queueOf(h, "h"), r)
 		taken, _ := h.takeReports()
 		for _, d := range taken {
-			rest, err := h.write(t.Context(), d)
+			rest, err := h.write(t.Context(), d, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -149,15 +149,31 @@ func (i *Interest) Add(host model.HostName) Wanted { return i.add(host, false) }
 func (i *Interest) AddOlder(host model.HostName) Wanted { return i.add(host, true) }
 
 func (i *Interest) add(host model.HostName, older bool) Wanted {
-	w := i.hosts[host]
-	if w == nil || w.older != older {
-		if w == nil {
-			w = &wanting{host: host}
-			i.hosts[host] = w
-		}
-		w.older = older
-		i.renew(w)
+	if w := i.hosts[host]; w != nil && w.older == older {
+		return w.Wanted
 	}
+	return i.AddAs(host, older, i.Look(host, older))
+}
+
+// Look works out what a host wants, without looking at it from now on. Several may call it at once while the
+// Topology does not change.
+func (i *Interest) Look(host model.HostName, older bool) Wanted {
+	w := Wants(i.t, host, i.most)
+	if older {
+		w = w.WithoutFabric()
+	}
+	return w
+}
+
+// AddAs is Add for a host of which Look has said what it wants, since when Touched.Reach has told of no change.
+func (i *Interest) AddAs(host model.HostName, older bool, now Wanted) Wanted {
+	w := i.hosts[host]
+	if w == nil {
+		w = &wanting{host: host}
+		i.hosts[host] = w
+	}
+	w.older = older
+	i.put(w, now)
 	return w.Wanted
 }
 
@@ -192,6 +208,9 @@ func (i *Interest) Hosts(g Group) func(yield func(model.HostName) bool) {
 	}
 }
 
+// Reach tells whether a change may concern what hosts want.
+func (d Touched) Reach() bool { return len(d.hosts)+len(d.around) > 0 }
+
 // Update works out anew what those hosts want that a change of the Topology may concern.
 func (i *Interest) Update(touched Touched) map[model.HostName]Move {
 	look := map[*wanting]struct{}{}
@@ -212,12 +231,11 @@ func (i *Interest) Update(touched Touched) map[model.HostName]Move {
 	return moves
 }
 
-func (i *Interest) renew(w *wanting) Move {
+func (i *Interest) renew(w *wanting) Move { return i.put(w, i.Look(w.host, w.older)) }
+
+func (i *Interest) put(w *wanting, now Wanted) Move {
 	before := w.Wanted
-	w.Wanted = Wants(i.t, w.host, i.most)
-	if w.older {
-		w.Wanted = w.Wanted.WithoutFabric()
-	}
+	w.Wanted = now
 	m := Move{Cut: w.Cut}
 	for g := range before.Groups {
 		if _, still := w.Groups[g]; !still {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -37,6 +39,9 @@ type Change struct {
 const (
 	// A group of which more rows wait than this, and than half of it has, is sent whole.
 	groupSlack = 64
+	// sitePause is the least time between two updates of nothing but the hosts of the site: where all hosts of a
+	// large site come at once, each would be told of each other one by one.
+	sitePause = 200 * time.Millisecond
 	// maxWaiting bounds the groups that wait: with more, all are sent whole.
 	maxWaiting = 2 * hoststate.MaxGroups
 )
@@ -54,7 +59,10 @@ type Queue struct {
 
 	mu      sync.Mutex
 	waiting bool
-	full    bool // everything is to be sent, and the rest forgotten
+	// hosts: what waits is of nothing but the hosts of the site; toldHosts is when such an update was taken last.
+	hosts     bool
+	toldHosts time.Time
+	full      bool // everything is to be sent, and the rest forgotten
 	// ungrouped: the agent is of a release that takes no whole groups; it gets everything instead.
 	ungrouped bool
 	revision  int64
@@ -88,6 +96,8 @@ func (q *Queue) hasFirst(sent bool) {
 func (q *Queue) Push(revision int64, changes ...Change) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	isHosts := func(c Change) bool { return c.Group.Kind == hoststate.GroupSite }
+	q.hosts = len(changes) > 0 && (q.hosts || !q.waiting) && !slices.ContainsFunc(changes, func(c Change) bool { return !isHosts(c) })
 	q.revision, q.waiting = revision, true
 	if !q.full {
 		for _, c := range changes {
@@ -104,7 +114,7 @@ func (q *Queue) Push(revision int64, changes ...Change) {
 func (q *Queue) PushAll(revision int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.revision, q.waiting = revision, true
+	q.revision, q.waiting, q.hosts = revision, true, false
 	q.all()
 	q.signal()
 }
@@ -164,8 +174,12 @@ func (q *Queue) next(ctx context.Context) (u *update, messages []*pb.FromControl
 	for {
 		q.mu.Lock()
 		isDelta, err := q.waiting, q.err
-		if !isDelta {
+		pause := q.pause()
+		switch {
+		case !isDelta:
 			messages = q.probes.take()
+		case pause > 0:
+			isDelta = false
 		}
 		q.mu.Unlock()
 		if err == nil && isDelta {
@@ -174,12 +188,25 @@ func (q *Queue) next(ctx context.Context) (u *update, messages []*pb.FromControl
 		if err != nil || len(messages) > 0 {
 			return nil, messages, err
 		}
+		var over <-chan time.Time // of the pause; nil: there is none
+		if pause > 0 {
+			over = time.After(pause)
+		}
 		select {
 		case <-q.wake:
+		case <-over:
 		case <-ctx.Done():
 			return nil, nil, ctx.Err()
 		}
 	}
+}
+
+// pause is how long what waits is to wait on. It needs mu.
+func (q *Queue) pause() time.Duration {
+	if !q.waiting || !q.hosts || len(q.probes.out) > 0 {
+		return 0
+	}
+	return sitePause - time.Since(q.toldHosts)
 }
 
 // Take takes out what waits, if anything does, as the agent gets it.
@@ -252,6 +279,9 @@ func (q *Queue) take(of Groups) *update {
 	}
 	u.Delta = hoststate.Join(parts)
 	u.Revision, u.Full, u.Replaced = q.revision, q.full, replaced
-	q.waiting, q.full, q.groups = false, false, map[hoststate.Group]*waiting{}
+	if q.hosts {
+		q.toldHosts = time.Now()
+	}
+	q.waiting, q.hosts, q.full, q.groups = false, false, false, map[hoststate.Group]*waiting{}
 	return u
 }

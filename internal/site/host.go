@@ -106,16 +106,20 @@ func (t *tx) setOtherState(st model.PortState) {
 	}
 }
 
-// ForgetOthers forgets what a host has said of ports that are not bound to it: an agent
-// that connects says anew which of them lack something.
-func (s *Site) ForgetOthers(ctx context.Context, host model.HostName) error {
+// ForgetOthers forgets what hosts have said of ports that are not bound to them: an agent
+// that connects says anew which of them lack something. It goes through the states of all ports once.
+func (s *Site) ForgetOthers(ctx context.Context, hosts ...model.HostName) error {
+	of := make(map[model.HostName]bool, len(hosts))
+	for _, h := range hosts {
+		of[h] = true
+	}
 	snap, err := s.st.View(ctx)
 	if err != nil {
 		return err
 	}
 	var ids []model.PortID
 	for st := range store.All(snap, store.PortStates) {
-		if st.Host != host || st.Status != model.PortError {
+		if st.Status != model.PortError || !of[st.Host] {
 			continue
 		}
 		if p := store.Get(snap, store.Ports, string(st.PortID)); p != nil && p.HostID == "" {
@@ -127,7 +131,7 @@ func (s *Site) ForgetOthers(ctx context.Context, host model.HostName) error {
 			for _, id := range chunk {
 				p := store.Get(t, store.Ports, string(id))
 				st := store.Get(t, store.PortStates, string(id))
-				if p != nil && p.HostID == "" && st != nil && st.Host == host {
+				if p != nil && p.HostID == "" && st != nil && of[st.Host] {
 					store.Delete(t, store.PortStates, string(id))
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -184,9 +185,9 @@ func (a *agent) Have(context.Context) (hostsync.Have, bool) {
 	}
 	if a.skims != nil {
 		have := a.skims.Seen().Digests
-		return hostsync.Have{Digests: have, Names: hoststate.State{Ports: a.state.Clone().Ports}}, have != nil
+		return hostsync.Have{Digests: have, Names: hoststate.State{Ports: maps.Clone(a.state.Ports)}}, have != nil
 	}
-	return hostsync.Have{Digests: a.digests.Digests(&a.state), Names: hoststate.State{Ports: a.state.Clone().Ports}}, true
+	return hostsync.Have{Digests: a.digests.Digests(&a.state), Names: hoststate.State{Ports: maps.Clone(a.state.Ports)}}, true
 }
 
 // Update implements hostsync.Sink.
