@@ -73,7 +73,7 @@ var fabricMutants = []mutant{
 	{"what is heard of stations", "vlan.h", "p->heard = a->sender_ip && p->serves;", ""},
 	{"what may be cut behind another host's router", "l3.h", "if (!skb->gso_size && !(ip->frag & bpf_htons(IP_DF)))\n\t\treturn punt_fragment(skb, p, p->net);", ""},
 	{"what is not to be cut behind another host's router", "l3.h", "if (!skb->gso_size && !(ip->frag & bpf_htons(IP_DF)))\n\t\treturn punt_fragment", "if (!skb->gso_size)\n\t\treturn punt_fragment"},
-	{"a header of another host's router", "l3.h", "refused = check_ip(skb, eth);\n\tif (refused)\n\t\treturn drop(refused);\n\tif ((void *)(ip + 1)", "if ((void *)(ip + 1)"},
+	{"a header of another host's router", "l3.h", "refused = check_ip(skb, eth);\n\tif (refused)\n\t\treturn drop(skb, refused);\n\tif ((void *)(ip + 1)", "if ((void *)(ip + 1)"},
 	{"the port of the fabric's packets", "vtep.h", "udp->dst = bpf_htons(o->dport);", "udp->dst = bpf_htons(VXLAN_PORT);"},
 	{"the device of the fabric's packets", "vtep.h", "ep->kind == FDB_HOST ? cfg->fabric_ifindex : cfg->vxlan_ifindex", "cfg->vxlan_ifindex"},
 	{"whether a key is the fabric's", "flows.h", "p->tunnel.vni | (__u64)port << 32", "p->tunnel.vni"},
