@@ -16,9 +16,9 @@ const (
 	gcMost  = 200
 	gcPause = time.Second
 	// While much is allocated, as when all agents of a large site come at once, collecting takes more than the work:
-	// then about gcMarked bytes a second are marked, as far as gcBusyRoom between collections lets it be.
-	gcMarked   = 256 << 20
-	gcBusyRoom = 256 << 20
+	// then what is live is marked as often as gcMarked bytes a second come to, or gcBusyRoom bytes have been allocated.
+	gcMarked   = 32 << 20
+	gcBusyRoom = 384 << 20
 )
 
 // gcPercent is the target where so many bytes are live, and so many were allocated in the last second.

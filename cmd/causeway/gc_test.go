@@ -11,7 +11,7 @@ func TestGCPercent(t *testing.T) {
 	for _, x := range []struct {
 		live, allocated uint64 // MiB
 		want            int
-	}{{400, 32, 25}, {400, 128, 50}, {400, 1024, 64}, {1024, 1024, 25}, {100, 256, 100}, {100, 4096, 200}} {
+	}{{400, 4, 25}, {400, 16, 50}, {400, 1024, 96}, {1024, 1024, 37}, {100, 32, 100}, {100, 4096, 200}} {
 		if got := gcPercent(x.live<<20, x.allocated<<20); got != x.want {
 			t.Errorf("%d MiB live, %d MiB allocated: %d %%, want %d", x.live, x.allocated, got, x.want)
 		}
