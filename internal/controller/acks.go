@@ -37,21 +37,26 @@ func (h *hub) begin(ctx context.Context, name model.HostName, agent hostsync.Age
 	if err != nil {
 		return 0, err
 	}
+	return session, h.catchUp(ctx)
+}
+
+// catchUp waits until the hub has seen all that is in the store by now.
+func (h *hub) catchUp(ctx context.Context) error {
 	snap, err := h.rules.View(ctx)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	for {
 		h.mu.Lock()
 		moved, reached := h.moved, h.topology != nil && h.revision >= snap.Revision()
 		h.mu.Unlock()
 		if reached {
-			return session, nil
+			return nil
 		}
 		select {
 		case <-moved:
 		case <-ctx.Done():
-			return 0, fmt.Errorf("the controller has not read its store: %w", ctx.Err())
+			return fmt.Errorf("the controller has not read its store: %w", ctx.Err())
 		}
 	}
 }

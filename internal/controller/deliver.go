@@ -155,7 +155,7 @@ func (h *hub) wakeDelivery() {
 }
 
 // forgetOthers forgets what hosts said before they connected of ports that are not theirs: once for all that
-// have come, as it costs what all ports' states do.
+// have come.
 func (h *hub) forgetOthers(ctx context.Context, taken []delivery) error {
 	var fresh []model.HostName
 	for _, d := range taken {
@@ -166,7 +166,11 @@ func (h *hub) forgetOthers(ctx context.Context, taken []delivery) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	return h.rules.ForgetOthers(ctx, fresh...)
+	// What they have said before may be written this moment.
+	if err := h.catchUp(ctx); err != nil {
+		return err
+	}
+	return h.rules.ForgetOthers(ctx, h.erringAt(fresh...), fresh...)
 }
 
 // write brings a delivery to the store, and returns what the host's budget does not

@@ -53,6 +53,7 @@ type hub struct {
 	proofs      proofs
 
 	standings standings
+	erring    erring
 	questions *questions
 	turnMu    sync.Mutex
 	turns     chan struct{} // of the goroutine that waits for mu; nil: none does
@@ -95,7 +96,7 @@ func newHub(st store.Store, rules *site.Site, counts *metrics.Controller, log *s
 		st: st, rules: rules, counts: counts, log: log, ready: make(chan struct{}),
 		hosts: map[model.HostName]*host{}, budgets: map[model.HostName]*allowance{}, inboxes: map[model.HostName]struct{}{}, wake: make(chan struct{}, 1),
 		line: newLine(max(leastTurns, 2*runtime.GOMAXPROCS(0))),
-		id:   uuid.NewString(), vouching: make(chan struct{}, 1), life: newSigns(), standings: newStandings(), moves: newMoves(), moved: make(chan struct{}),
+		id:   uuid.NewString(), vouching: make(chan struct{}, 1), life: newSigns(), standings: newStandings(), erring: erring{}, moves: newMoves(), moved: make(chan struct{}),
 		proofs: proofs{pause: proofPause, letGo: letGoAfter}, questions: newQuestions(),
 		devices: newDeviceMoves(),
 	}
@@ -143,7 +144,13 @@ func topologyOf(r store.Reader) *hoststate.Topology {
 
 // reset starts from a snapshot. Hosts get what differs from what they had.
 func (h *hub) reset(snap store.Snapshot) {
-	h.start(topologyOf(snap), snap.Revision(), func() { h.readHosts(snap); h.readStandings(snap); h.readMoves(snap); h.readDeviceMoves(snap) })
+	h.start(topologyOf(snap), snap.Revision(), func() {
+		h.readHosts(snap)
+		h.readStandings(snap)
+		h.readErring(snap)
+		h.readMoves(snap)
+		h.readDeviceMoves(snap)
+	})
 }
 
 func (h *hub) start(t *hoststate.Topology, revision int64, also func()) {
@@ -190,6 +197,7 @@ func (h *hub) apply(b store.Batch) {
 	begin := time.Now()
 	h.revision = b.Revision
 	h.noteHosts(b)
+	h.noteErring(b)
 	h.noteMoves(b)
 	h.noteDeviceMoves(b)
 	defer h.wakeSettled()

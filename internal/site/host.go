@@ -107,31 +107,18 @@ func (t *tx) setOtherState(st model.PortState) {
 }
 
 // ForgetOthers forgets what hosts have said of ports that are not bound to them: an agent
-// that connects says anew which of them lack something. It goes through the states of all ports once.
-func (s *Site) ForgetOthers(ctx context.Context, hosts ...model.HostName) error {
+// that connects says anew which of them lack something. erring are all ports of which the hosts have said that they are in status ERROR.
+func (s *Site) ForgetOthers(ctx context.Context, erring []model.PortID, hosts ...model.HostName) error {
 	of := make(map[model.HostName]bool, len(hosts))
 	for _, h := range hosts {
 		of[h] = true
 	}
-	snap, err := s.st.View(ctx)
-	if err != nil {
-		return err
-	}
-	var ids []model.PortID
-	for st := range store.All(snap, store.PortStates) {
-		if st.Status != model.PortError || !of[st.Host] {
-			continue
-		}
-		if p := store.Get(snap, store.Ports, string(st.PortID)); p != nil && p.HostID == "" {
-			ids = append(ids, st.PortID)
-		}
-	}
-	for chunk := range slices.Chunk(ids, stateChunk) {
+	for chunk := range slices.Chunk(erring, stateChunk) {
 		err := s.update(ctx, func(t *tx) error {
 			for _, id := range chunk {
 				p := store.Get(t, store.Ports, string(id))
 				st := store.Get(t, store.PortStates, string(id))
-				if p != nil && p.HostID == "" && st != nil && of[st.Host] {
+				if p != nil && p.HostID == "" && st != nil && of[st.Host] && st.Status == model.PortError {
 					store.Delete(t, store.PortStates, string(id))
 				}
 			}

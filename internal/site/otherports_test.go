@@ -54,11 +54,11 @@ func TestOtherPortsOfAHost(t *testing.T) {
 	say(model.PortActive, "", p.MAC.MAC)
 	want(model.PortActive, "")
 	say(model.PortError, "map routes is full", p.MAC.MAC)
-	if err := f.ForgetOthers(ctx, "host0", "host2"); err != nil {
+	if err := f.ForgetOthers(ctx, []model.PortID{p.ID}, "host0", "host2"); err != nil {
 		t.Fatal(err)
 	}
 	want(model.PortError, "map routes is full")
-	if err := f.ForgetOthers(ctx, "host0", "host1"); err != nil {
+	if err := f.ForgetOthers(ctx, []model.PortID{p.ID}, "host0", "host1"); err != nil {
 		t.Fatal(err)
 	}
 	want(model.PortActive, "")
