@@ -32,7 +32,7 @@ func newAgentCommand() *cobra.Command {
 The agent keeps eBPF programs and maps, two network devices (cw-vxlan, cw-slow; with
 --fabric-address a third, cw-fabric), tunnel addresses and, for VTEP routers with uplinks,
 routing tables and rules. All of it stays when the agent ends, is killed or is replaced, and
-packets go on flowing; "causeway agent cleanup" takes it away. It ends cleanly on SIGTERM and
+packets go on flowing (for how long, --stop-after says); "causeway agent cleanup" takes it away. It ends cleanly on SIGTERM and
 SIGINT.
 SIGHUP does not end it: the files of --tls-* are read for each connection to the
 controller, settings at the start only.
@@ -99,7 +99,7 @@ func agentConfig(c config.Agent, log *slog.Logger) agent.Config {
 		PinDir: c.PinDir, StateDir: c.StateDir,
 		UnderlayInterfaces: c.UnderlayInterfaces, WorkloadInterfaces: c.WorkloadInterfaces,
 		AnyUnderlay: c.ReversePath == config.ReversePathOff, UnderlayMark: mark,
-		KernelOutput: c.Output == config.OutputKernel, Fabric: fabricOf(c),
+		StopAfter: c.StopAfter, KernelOutput: c.Output == config.OutputKernel, Fabric: fabricOf(c),
 		ICMPRate: c.ICMPRate, ICMPBurst: c.ICMPBurst, FloodRate: c.FloodRate, FloodBurst: c.FloodBurst, Limits: c.Limits,
 		PathMTU:       pathmtu.Settings{Fixed: c.PathMTU, Floor: c.PathMTUFloor, Interval: c.PathMTUInterval},
 		MetricsListen: c.MetricsListen, Log: log,

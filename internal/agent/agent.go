@@ -35,6 +35,8 @@ type Config struct {
 	KernelOutput bool
 	// UnderlayMark are bits of skb->mark; 0: dataplane.DefaultMark.
 	UnderlayMark uint32
+	// StopAfter is for how long the host forwards on once the agent is dead; 0: for good.
+	StopAfter time.Duration
 	// Fabric is this host's address on the fabric of its site, and the UDP port; zero: it is on none.
 	Fabric   hostenv.Fabric
 	grace    time.Duration // 0: wayGrace
@@ -230,7 +232,7 @@ func start(ctx context.Context, cfg Config, ctl Controller) (_ *Agent, err error
 	tap.Close()
 	a.dp, err = dataplane.Open(dataplane.Config{PinDir: cfg.PinDir, ICMPRate: cfg.ICMPRate, ICMPBurst: cfg.ICMPBurst,
 		ProbeRate: dataplane.DefaultProbeRate, FragmentRate: dataplane.DefaultFragmentRate,
-		FloodRate: cfg.FloodRate, FloodBurst: cfg.FloodBurst, Limits: cfg.Limits, Mark: cfg.UnderlayMark})
+		FloodRate: cfg.FloodRate, FloodBurst: cfg.FloodBurst, Limits: cfg.Limits, Mark: cfg.UnderlayMark, StopAfter: cfg.StopAfter})
 	if err != nil {
 		return nil, fmt.Errorf("open the dataplane: %w", err)
 	}
@@ -324,6 +326,11 @@ func (a *Agent) run(ctx context.Context, cancel context.CancelCauseFunc) (err er
 	defer due.Stop()
 	forget := time.NewTicker(forgetEvery)
 	defer forget.Stop()
+	vouch := time.NewTicker(vouchEvery)
+	defer vouch.Stop()
+	if a.cfg.StopAfter == 0 {
+		vouch.Stop()
+	}
 	for {
 		if at, ok := a.objs.set.Next(); ok {
 			due.Reset(max(0, time.Until(at)))
@@ -352,6 +359,10 @@ func (a *Agent) run(ctx context.Context, cancel context.CancelCauseFunc) (err er
 			hostnet.Settle(ctx)
 			a.notice(a.watcher.Take())
 			a.reconcile(ctx)
+		case <-vouch.C:
+			if err := a.dp.Vouch(); err != nil {
+				a.log.Error("the host will stop forwarding, as the agent cannot say that it lives", "stop_after", a.cfg.StopAfter, "err", err)
+			}
 		case <-a.pulse:
 		case <-a.policed:
 			a.objs.policies.Soon(single{})
@@ -371,6 +382,10 @@ func (a *Agent) run(ctx context.Context, cancel context.CancelCauseFunc) (err er
 
 // forgetEvery is how often room is made of addresses that nobody has used for long.
 const forgetEvery = 10 * time.Second
+
+// vouchEvery is how often the agent says that it lives where the host is to stop otherwise: by the loop, so
+// that one that hangs says nothing.
+const vouchEvery = time.Second
 
 // Update takes what the controller says; it returns when it is applied, or has
 // been tried.

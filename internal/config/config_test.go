@@ -142,6 +142,8 @@ func TestAgent(t *testing.T) {
 		{[]string{"--path-mtu", "500"}, "--path-mtu: 500 is neither 0 nor in 576…65535"},
 		{[]string{"--path-mtu", "1400", "--path-mtu-floor", "1300", "--path-mtu-interval", "10s"}, ""},
 		{[]string{"--path-mtu-floor", "0"}, "--path-mtu-floor: 0 is not in 576…65535"},
+		{[]string{"--stop-after", "5m"}, ""},
+		{[]string{"--stop-after", "5s"}, "--stop-after: 5s is neither 0 nor in 15s…720h0m0s"},
 		{[]string{"--path-mtu-interval", "10ms"}, "--path-mtu-interval: 10ms is not in 1s…1h"},
 		{[]string{"--max-routes", "0"}, "--max-routes: 0 is not in 1…"},
 		{[]string{"--max-endpoints", "4000000000"}, "--max-endpoints: 4000000000 is not in 1…"},

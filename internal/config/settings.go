@@ -272,9 +272,10 @@ type Agent struct {
 	FabricAddress      string // see Fabric
 	FabricPort         uint16
 	Gateway            bool
-	GatewayPriority    int      // see Priority
-	Output             string   // OutputDirect or OutputKernel
-	WorkloadInterfaces []string // patterns
+	GatewayPriority    int           // see Priority
+	Output             string        // OutputDirect or OutputKernel
+	WorkloadInterfaces []string      // patterns
+	StopAfter          time.Duration // 0: never
 	MetricsListen      string
 	ICMPRate           uint32
 	ICMPBurst          uint32
@@ -293,6 +294,13 @@ const (
 	OutputKernel      = "kernel"
 	ReversePathStrict = "strict"
 	ReversePathOff    = "off"
+)
+
+// MinStopAfter is longer than an agent that works may take to write the largest state; MaxStopAfter, a month, than any
+// outage.
+const (
+	MinStopAfter = 15 * time.Second
+	MaxStopAfter = 30 * 24 * time.Hour
 )
 
 // DefaultGatewayPriority is the middle of 1 to 255.
@@ -341,6 +349,7 @@ func (a *Agent) Bind(s *Set) {
 	f.BoolVar(&a.Gateway, "gateway", false, "this host may serve gateway devices; where no host of the site says so, each of them may")
 	f.IntVar(&a.GatewayPriority, "gateway-priority", DefaultGatewayPriority, "`N`, 1 to 255: of the hosts with --gateway those with the highest are chosen first for a gateway device that is bound to none")
 	f.StringSliceVar(&a.WorkloadInterfaces, "workload-interface", nil, "`PATTERN` of interfaces that belong to workloads, such as 'tap*': what they send before a port is bound to them is dropped; repeatable")
+	f.DurationVar(&a.StopAfter, "stop-after", 0, "for how long the host forwards on once its agent is dead (ended, killed or hanging), 15s at least, such as 5m; then it forwards nothing for workloads and tunnels until the agent runs again; 0: for good")
 	f.StringVar(&a.MetricsListen, "metrics-listen", "127.0.0.1:9698", "`ADDRESS` of /metrics, or unix:PATH; empty: none")
 	f.Uint32Var(&a.ICMPRate, "icmp-rate", 100, "ICMP errors a second that a router sends about one workload's packets, and as many that say that a packet is too big; 0: no limit")
 	f.Uint32Var(&a.ICMPBurst, "icmp-burst", 50, "ICMP errors that a router sends about one workload's packets at once")
@@ -428,6 +437,9 @@ func (a *Agent) Finish(s *Set) error {
 	}
 	if a.PathMTUFloor < minPathMTU || a.PathMTUFloor > 65535 {
 		add(fmt.Errorf("%s: %d is not in %d…65535", s.Name("path-mtu-floor"), a.PathMTUFloor, minPathMTU))
+	}
+	if a.StopAfter != 0 && (a.StopAfter < MinStopAfter || a.StopAfter > MaxStopAfter) {
+		add(fmt.Errorf("%s: %v is neither 0 nor in %v…%v", s.Name("stop-after"), a.StopAfter, MinStopAfter, MaxStopAfter))
 	}
 	if a.PathMTUInterval < time.Second || a.PathMTUInterval > time.Hour {
 		add(fmt.Errorf("%s: %v is not in 1s…1h", s.Name("path-mtu-interval"), a.PathMTUInterval))

@@ -408,6 +408,7 @@ const (
 	bpfMapTunnelIps         = "tunnel_ips"
 	bpfMapVlans             = "vlans"
 	bpfMapVnis              = "vnis"
+	bpfMapVouched           = "vouched"
 	bpfMapVteps             = "vteps"
 	bpfProgFromSlow         = "from_slow"
 	bpfProgFromUnderlay     = "from_underlay"
@@ -417,6 +418,7 @@ const (
 	bpfVarCfgFlowBits       = "cfg_flow_bits"
 	bpfVarCfgFlowSeed       = "cfg_flow_seed"
 	bpfVarCfgRecord         = "cfg_record"
+	bpfVarCfgStop           = "cfg_stop"
 	bpfVarGeneration        = "generation"
 	bpfVarUnusedDestination = "unused_destination"
 	bpfVarUnusedMayAsk      = "unused_may_ask"
@@ -508,6 +510,7 @@ type bpfMapSpecs struct {
 	TunnelIps   *ebpf.MapSpec `ebpf:"tunnel_ips"`
 	Vlans       *ebpf.MapSpec `ebpf:"vlans"`
 	Vnis        *ebpf.MapSpec `ebpf:"vnis"`
+	Vouched     *ebpf.MapSpec `ebpf:"vouched"`
 	Vteps       *ebpf.MapSpec `ebpf:"vteps"`
 }
 
@@ -518,6 +521,7 @@ type bpfVariableSpecs struct {
 	CfgFlowBits       *ebpf.VariableSpec `ebpf:"cfg_flow_bits"`
 	CfgFlowSeed       *ebpf.VariableSpec `ebpf:"cfg_flow_seed"`
 	CfgRecord         *ebpf.VariableSpec `ebpf:"cfg_record"`
+	CfgStop           *ebpf.VariableSpec `ebpf:"cfg_stop"`
 	Generation        *ebpf.VariableSpec `ebpf:"generation"`
 	UnusedDestination *ebpf.VariableSpec `ebpf:"unused_destination"`
 	UnusedMayAsk      *ebpf.VariableSpec `ebpf:"unused_may_ask"`
@@ -576,6 +580,7 @@ type bpfMaps struct {
 	TunnelIps   *ebpf.Map `ebpf:"tunnel_ips"`
 	Vlans       *ebpf.Map `ebpf:"vlans"`
 	Vnis        *ebpf.Map `ebpf:"vnis"`
+	Vouched     *ebpf.Map `ebpf:"vouched"`
 	Vteps       *ebpf.Map `ebpf:"vteps"`
 }
 
@@ -612,6 +617,7 @@ func (m *bpfMaps) Close() error {
 		m.TunnelIps,
 		m.Vlans,
 		m.Vnis,
+		m.Vouched,
 		m.Vteps,
 	)
 }
@@ -623,6 +629,7 @@ type bpfVariables struct {
 	CfgFlowBits       *ebpf.Variable `ebpf:"cfg_flow_bits"`
 	CfgFlowSeed       *ebpf.Variable `ebpf:"cfg_flow_seed"`
 	CfgRecord         *ebpf.Variable `ebpf:"cfg_record"`
+	CfgStop           *ebpf.Variable `ebpf:"cfg_stop"`
 	Generation        *ebpf.Variable `ebpf:"generation"`
 	UnusedDestination *ebpf.Variable `ebpf:"unused_destination"`
 	UnusedMayAsk      *ebpf.Variable `ebpf:"unused_may_ask"`

@@ -36,6 +36,8 @@ type Config struct {
 	// Limits bounds the maps. Other limits than those of the pinned maps make
 	// new maps, as another layout does.
 	Limits Limits
+	// StopAfter: the programs forward only while Vouch is called at least so often; 0: for good.
+	StopAfter time.Duration
 	// Record has the programs note each packet's verdict, and send no copies of
 	// flooded frames, for TestRun.
 	Record bool

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
@@ -46,6 +47,8 @@ type Dataplane struct {
 	config     bpfConfig
 	configured bool // the map holds config
 	localICMP  bool // this process's local_icmp runs
+
+	stopAfter time.Duration // as in Config
 
 	// pending: the maps are new and the links run other programs with other
 	// maps, until the first Sync.
@@ -93,10 +96,15 @@ func open(cfg Config, version int) (*Dataplane, error) {
 			return nil, fmt.Errorf("set %s: %w", bpfVarCfgRecord, err)
 		}
 	}
+	if cfg.StopAfter > 0 {
+		if err := spec.Variables[bpfVarCfgStop].Set(uint8(1)); err != nil {
+			return nil, fmt.Errorf("set %s: %w", bpfVarCfgStop, err)
+		}
+	}
 	if err := sizeFlows(spec); err != nil {
 		return nil, err
 	}
-	d := &Dataplane{dir: cfg.PinDir, index: newIndex(), portIDs: map[model.PortKey]model.PortID{}, forgotten: map[model.PortKey]uint32{}}
+	d := &Dataplane{dir: cfg.PinDir, stopAfter: cfg.StopAfter, index: newIndex(), portIDs: map[model.PortKey]model.PortID{}, forgotten: map[model.PortKey]uint32{}}
 	if err := d.open(cfg, spec, layoutOf(spec, version)); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -142,6 +150,10 @@ func (d *Dataplane) open(cfg Config, spec *ebpf.CollectionSpec, layout string) e
 		return err
 	}
 	if err := d.configure(cfg); err != nil {
+		return err
+	}
+	// Before any of the programs runs. Those that run now go on with the maps they have, for as long as it takes.
+	if err := d.vouch(); err != nil {
 		return err
 	}
 	// From here on the programs remember.

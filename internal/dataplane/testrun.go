@@ -117,6 +117,16 @@ func (d *Dataplane) TestRun(t *TestRun) (TestRecord, error) {
 	return out, nil
 }
 
+// TestVouch has the agent vouch for what is forwarded, for long, or no more.
+func (d *Dataplane) TestVouch(alive bool) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if alive {
+		return d.vouch()
+	}
+	return d.tables.maps[bpfMapVouched].Put(uint32(0), uint64(1))
+}
+
 // TestRunLocalICMP tells whether local_icmp keeps an IPv4 packet from the host's stack.
 func (d *Dataplane) TestRunLocalICMP(ip []byte) (drop bool, err error) {
 	d.mu.Lock()

@@ -66,6 +66,7 @@ const (
 	FabricSourceMAC
 	FabricHairpin
 	FabricSourceIP
+	AgentDead
 	// Count is one more than the last reason.
 	Count
 )
@@ -132,6 +133,7 @@ var infos = [Count]Info{
 	FabricSourceMAC:     {"fabric_source_mac", "the inner source MAC is not one that the host that sent the fabric packet may send from"},
 	FabricHairpin:       {"fabric_hairpin", "a frame from the fabric is neither routed nor sent into the fabric again or onto a VLAN"},
 	FabricSourceIP:      {"fabric_source_ip", "the ARP sender has an address of allowed address pairs, and the host that sent it has no port with such a pair"},
+	AgentDead:           {"agent_dead", "the host's agent has been dead for longer than its --stop-after: nobody vouches any more for what the host would forward"},
 }
 
 // Info of r. Unknown numbers get a name that shows the number.

@@ -111,6 +111,13 @@ func (p *Pipeline) Quiet() *Pipeline {
 	return &q
 }
 
+// WithDeadAgent is the same pipeline on a host whose agent vouches for nothing any more.
+func (p *Pipeline) WithDeadAgent() *Pipeline {
+	q := *p
+	q.env.AgentDead = true
+	return &q
+}
+
 // link is the interface of a port; false: it is not there.
 func (p *Pipeline) link(port hoststate.Port) (Link, bool) {
 	if p.env.Links == nil {

@@ -36,6 +36,9 @@ func SlowRouteFrame(router model.RouterKey, ip []byte) []byte {
 func (p *Pipeline) FromSlow(f Frame) Result {
 	r := p.start(f, SourceSlow)
 	at := Object{Kind: "slow path"}
+	if p.env.AgentDead {
+		return r.drop(reason.AgentDead, at, about{})
+	}
 	const least = packet.EthernetLen + packet.SlowHeaderLen
 	if len(r.frame) < least {
 		return r.drop(reason.FrameMalformed, at, about{})

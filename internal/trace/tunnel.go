@@ -117,6 +117,9 @@ func (p *Pipeline) FromUnderlay(f Frame) Result {
 	if v.Flags&packet.VXLANFlagI == 0 {
 		return r.drop(reason.VXLANFlags, at, about{})
 	}
+	if p.env.AgentDead {
+		return r.drop(reason.AgentDead, at, about{})
+	}
 	key.VNI = v.VNI
 	if res, bad := r.admit(at, key, f.Interface, model.MAC(inner[6:12])); bad {
 		return res
@@ -225,6 +228,9 @@ func (p *Pipeline) FromFabric(f Frame, key *TunnelKey) Result {
 func (p *Pipeline) fromDevice(f Frame, key *TunnelKey, from Source) Result {
 	r := p.start(f, from)
 	at := Object{Kind: "host"}
+	if p.env.AgentDead {
+		return r.drop(reason.AgentDead, at, about{})
+	}
 	if key == nil {
 		return r.drop(reason.Internal, at, about{})
 	}

@@ -45,6 +45,8 @@ type Env struct {
 	// Other is the pipeline of another host of the site, to follow a traced packet over the fabric; nil,
 	// or nil of a host: it is followed no further.
 	Other func(model.HostName) *Pipeline
+	// AgentDead: the host's agent vouches for nothing any more, and the host forwards nothing.
+	AgentDead bool
 	// Names are what people call ports and gateway devices, by id. Where there
 	// is none, the id is shown.
 	Names map[string]string

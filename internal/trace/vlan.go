@@ -67,6 +67,9 @@ func (r *run) fromTrunk(iface string) Result {
 	}
 	at := r.p.networkObject(v.Network)
 	r.net, r.source, r.vlan = v.Network, SourceVLAN, k
+	if r.p.env.AgentDead {
+		return r.drop(reason.AgentDead, at, about{})
+	}
 	if v.Drop != reason.None {
 		return r.drop(v.Drop, at, about{net: v.Network})
 	}

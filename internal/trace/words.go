@@ -135,6 +135,8 @@ func (p *Pipeline) explain(why reason.Reason, at Object, a about) (found, remedy
 		return "port security: " + at.String() + " may not answer as a DHCP server", "switch port security off where the workload is one: `openstack port set --disable-port-security " + at.name() + "`"
 	case reason.EtherType:
 		return fmt.Sprintf("port security: EtherType 0x%04x is neither ARP nor IPv4 nor IPv6", uint16(a.ethertype)), "switch port security off where the workload needs it: `openstack port set --disable-port-security " + at.name() + "`"
+	case reason.AgentDead:
+		return why.Text(), "start the agent of that host: `systemctl start causeway-agent`"
 	case reason.FloodLimited:
 		return why.Text(), "look what the workload sends; a network that needs more wants a higher `--flood-rate` of the agent"
 	case reason.HostUnreachable:

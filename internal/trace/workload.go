@@ -14,6 +14,10 @@ import (
 func (p *Pipeline) FromWorkload(iface string, f Frame) Result {
 	r := p.start(f, SourceWorkload)
 	key, ok := p.ifaces[iface]
+	if p.env.AgentDead {
+		r.res.Sender = key
+		return r.drop(reason.AgentDead, Object{Kind: "interface", Name: iface}, about{})
+	}
 	if !ok {
 		return r.drop(reason.PortUnbound, Object{Kind: "interface", Name: iface}, about{})
 	}

@@ -6,9 +6,6 @@
 #include "l3.h"
 #include "vlan.h"
 
-#define VLAN(skb, eth) \
-	((skb)->vlan_present || (eth)->type == bpf_htons(ETH_P_8021Q) || (eth)->type == bpf_htons(ETH_P_8021AD))
-
 /* Headers that the programs read: Ethernet, IPv6, ports. */
 #define WANT (14 + 40 + 8)
 
@@ -24,6 +21,8 @@ int from_workload(struct __sk_buff *skb)
 
 	if (unlikely(!p))
 		return drop(skb, DROP_INTERNAL);
+	if (unlikely(agent_dead()))
+		return drop(skb, DROP_AGENT_DEAD);
 	p->from = SOURCE_WORKLOAD;
 	p->ifindex = skb->ifindex;
 	pull(skb, WANT);
@@ -369,6 +368,8 @@ int from_underlay(struct __sk_buff *skb)
 		return refuse(skb, p, DROP_VXLAN_MALFORMED);
 	if (unlikely(!(vxlan->flags & VXLAN_FLAG_VNI)))
 		return refuse(skb, p, DROP_VXLAN_FLAGS);
+	if (unlikely(agent_dead()))
+		return refuse(skb, p, DROP_AGENT_DEAD);
 	addr_v4(&p->tunnel.remote, ip->src);
 	p->tunnel.vni = bpf_ntohl(vxlan->vni) >> 8;
 	known = flow_of_tunnel(skb, p, p->size - (OUTER_END - 14), udp->dst);
@@ -444,6 +445,8 @@ int from_vxlan(struct __sk_buff *skb)
 
 	if (unlikely(!p))
 		return drop(skb, DROP_INTERNAL);
+	if (unlikely(agent_dead()))
+		return drop(skb, DROP_AGENT_DEAD);
 	if (cfg_record) {
 		/* Test runs have no tunnel key: the addresses (host order), the VNI
 		 * and "present" stand in the control block. */
@@ -538,6 +541,8 @@ int from_slow(struct __sk_buff *skb)
 
 	if (!p)
 		return drop(skb, DROP_INTERNAL);
+	if (unlikely(agent_dead()))
+		return drop(skb, DROP_AGENT_DEAD);
 	h = &p->slow;
 	eth = DATA(skb);
 	if ((void *)(eth + 1) > DATA_END(skb) || bpf_skb_load_bytes(skb, sizeof(*eth), h, sizeof(*h)))

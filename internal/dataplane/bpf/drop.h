@@ -74,6 +74,18 @@ static __always_inline int pass(void)
 	return TCX_NEXT;
 }
 
+/* Whether the agent has been dead for longer than it may be. */
+static __always_inline bool agent_dead(void)
+{
+	__u32 zero = 0;
+	__u64 *until;
+
+	if (!cfg_stop)
+		return false;
+	until = bpf_map_lookup_elem(&vouched, &zero);
+	return !until || bpf_ktime_get_coarse_ns() > *(volatile __u64 *)until;
+}
+
 static __always_inline void count_tx(__u32 index, __u32 len)
 {
 	struct counter *c = bpf_map_lookup_elem(&counters, &index);

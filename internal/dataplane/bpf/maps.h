@@ -74,9 +74,11 @@ ARRAY(shares, BPF_MAP_TYPE_ARRAY, __u64, 1 << SHARES_BITS);
 ARRAY(hosts, BPF_MAP_TYPE_ARRAY, __u64, PURPOSES);
 ARRAY(askeds, BPF_MAP_TYPE_ARRAY, struct asked, ASKED);
 ARRAY(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u64, DROP_COUNT);
+ARRAY(vouched, BPF_MAP_TYPE_ARRAY, __u64, 1);
 ARRAY(records, BPF_MAP_TYPE_ARRAY, struct record, 1);
 ARRAY(configs, BPF_MAP_TYPE_ARRAY, struct config, 1);
 
 /* Set by the loader before the programs are verified; what is false then is dead
  * code that the verifier removes. */
 const volatile __u8 cfg_record = 0; /* keep record; make no flood copies */
+const volatile __u8 cfg_stop = 0;   /* forward nothing once the agent vouches for it no more */

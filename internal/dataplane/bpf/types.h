@@ -431,6 +431,9 @@ struct flow_row {
 	__u64 pad;
 };
 
+/* vouched: one row, until when the agent vouches for what is forwarded: ns of bpf_ktime_get_coarse_ns.
+ * ~0: for good. The agent writes it, and the programs look where cfg_stop is set. */
+
 /* configs: one row */
 struct config {
 	__u64 hash_key;      /* of the outer source port's hash */

@@ -8,6 +8,9 @@
 #include "l3.h"
 #include "learn.h"
 
+#define VLAN(skb, eth) \
+	((skb)->vlan_present || (eth)->type == bpf_htons(ETH_P_8021Q) || (eth)->type == bpf_htons(ETH_P_8021AD))
+
 /* Whether an address is somebody's who is not on a VLAN. */
 static __always_inline bool addr_taken(struct packet *p, __u32 net, const struct addr *a)
 {
@@ -109,6 +112,8 @@ static __always_inline int from_trunk(struct __sk_buff *skb, struct packet *p)
 	vlan = bpf_map_lookup_elem(&vlans, &k);
 	if (!vlan)
 		return pass();
+	if (unlikely(agent_dead()))
+		return drop(skb, DROP_AGENT_DEAD);
 	if (unlikely(vlan->drop))
 		return drop(skb, vlan->drop);
 	if (bpf_skb_load_bytes(skb, skb->vlan_present ? 12 : 16, &inner, sizeof(inner)))

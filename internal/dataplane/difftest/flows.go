@@ -91,6 +91,27 @@ func (b *batch) flow(g *gen, index uint64, c Case) error {
 	return nil
 }
 
+// deadOften is how often a packet comes once more while the agent is dead: one in so many.
+const deadOften = 16
+
+// dead sends a packet, which may be of a flow that is remembered, while the agent vouches for nothing.
+func (b *batch) dead(index uint64, c Case) error {
+	if err := b.d.TestVouch(false); err != nil {
+		return err
+	}
+	quiet, loud := b.quiet, b.loud
+	b.quiet, b.loud = quiet.WithDeadAgent(), loud.WithDeadAgent()
+	got, _, err := b.send(index, c)
+	b.quiet, b.loud = quiet, loud
+	if err == nil && got.Known {
+		err = differ("packet %d went by a flow's row, and the agent is dead", index)
+	}
+	if err != nil {
+		return err
+	}
+	return b.d.TestVouch(true)
+}
+
 // send sends one packet through both.
 func (b *batch) send(index uint64, c Case) (dataplane.TestRecord, trace.Result, error) {
 	got, err := b.d.TestRun(b.testRun(c))

@@ -110,6 +110,11 @@ var mutants = []mutant{
 	{"who of several next hops has most weight", "l3.h", "if (i < several->count && weight >= most) {", "if (i < several->count && weight >= most && i < 4) {"},
 	{"how many next hops there are", "l3.h", "if (i < several->count && weight >= most) {", "if (weight >= most) {"},
 	{"which part of an address is the prefix", "l3.h", "a[i] &= bpf_htonl(~(~0U >> left));", "a[i] &= bpf_htonl(~(~0U >> left) | 0x100);"},
+	{"workloads of a dead agent", "causeway.c", "\tif (unlikely(agent_dead()))\n\t\treturn drop(skb, DROP_AGENT_DEAD);\n\tp->from = SOURCE_WORKLOAD;", "\tp->from = SOURCE_WORKLOAD;"},
+	{"the kernel's tunnel packets of a dead agent", "causeway.c", "\tif (unlikely(agent_dead()))\n\t\treturn drop(skb, DROP_AGENT_DEAD);\n\tif (cfg_record) {", "\tif (cfg_record) {"},
+	{"the slow path of a dead agent", "causeway.c", "\tif (unlikely(agent_dead()))\n\t\treturn drop(skb, DROP_AGENT_DEAD);\n\th = &p->slow;", "\th = &p->slow;"},
+	{"VLANs of a dead agent", "vlan.h", "\tif (unlikely(agent_dead()))\n\t\treturn drop(skb, DROP_AGENT_DEAD);\n\tif (unlikely(vlan->drop))", "\tif (unlikely(vlan->drop))"},
+	{"tunnels of a dead agent", "causeway.c", "return refuse(skb, p, DROP_AGENT_DEAD);", ";"},
 	{"whose drop it is", "drop.h", "bpf_map_lookup_elem(&port_drops, &port->port)", "bpf_map_lookup_elem(&port_drops, &port->net)"},
 	{"congestion mark", "causeway.c", "return inner ? ECN_CE : -1;", "return ECN_CE;"},
 }

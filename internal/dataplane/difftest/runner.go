@@ -85,7 +85,7 @@ func (r *Runner) open(cfg dataplane.Config) (err error) {
 	r.out, r.Coverage = make([]byte, maxFrame+512), map[string]uint64{}
 	cfg.Record, cfg.HashKey = true, hashKey
 	// As if no time passed: trace.Memory has no clock.
-	cfg.LearnHold, cfg.LearnAge = 1000*time.Hour, 1000*time.Hour
+	cfg.LearnHold, cfg.LearnAge, cfg.StopAfter = 1000*time.Hour, 1000*time.Hour, 1000*time.Hour
 	r.memory = trace.NewMemory(dataplane.LearnPerPort, dataplane.LearnPerNetwork)
 	if r.d, err = dataplane.Open(cfg); err != nil {
 		return fmt.Errorf("open the dataplane: %w", err)
@@ -255,6 +255,11 @@ func (r *Runner) Run(seed, topology, from, to uint64) error {
 		c := g.Case(seed<<16^topology, i)
 		if err := b.flow(g, i, c); err != nil {
 			return err
+		}
+		if i%deadOften == 0 {
+			if err := b.dead(i, c); err != nil {
+				return err
+			}
 		}
 	}
 	want := b.want
