@@ -128,7 +128,7 @@ func topologyKinds() []store.Kind {
 	return []store.Kind{
 		store.Networks.Kind(), store.Subnets.Kind(), store.Routers.Kind(), store.Ports.Kind(), store.GatewayDevices.Kind(),
 		store.Placements.Kind(), store.RemoteMACEntries.Kind(), store.L2Gateways.Kind(), store.L2GatewayConnections.Kind(),
-		store.LearnedMACs.Kind(), store.Hosts.Kind(),
+		store.LearnedMACs.Kind(), store.Hosts.Kind(), store.RBACPolicies.Kind(),
 	}
 }
 

@@ -49,7 +49,7 @@ func ip(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i / 8), b
 
 func (s *site) draw() (string, any) {
 	id := fmt.Sprint(s.pick("id", 3))
-	kind := rapid.SampledFrom([]string{"net", "subnet", "port", "port", "port", "router", "device", "place", "entry", "entry", "gateway", "conn", "learned", "host"}).Draw(s.t, "kind")
+	kind := rapid.SampledFrom([]string{"net", "subnet", "port", "port", "port", "router", "device", "place", "entry", "entry", "gateway", "conn", "learned", "host", "policy"}).Draw(s.t, "kind")
 	ref := kind + id
 	old := s.live[ref]
 	net := model.NetworkID(fmt.Sprint(s.pick("network", 3)))
@@ -72,6 +72,9 @@ func (s *site) draw() (string, any) {
 			}))
 		}
 		return ref, n
+	case "policy":
+		target := model.ProjectID(id) // an object has one policy for each
+		return ref, &model.RBACPolicy{ID: model.RBACPolicyID(id), ObjectType: "network", ObjectID: string(net), Target: target}
 	case "subnet":
 		bits := 24 + s.pick("bits", 2)
 		return ref, &model.Subnet{ID: model.SubnetID(id), NetworkID: net, CIDR: netip.PrefixFrom(ip(8*s.pick("cidr", 2)), bits)}

@@ -15,18 +15,45 @@ type domain struct {
 	networks map[model.NetworkID]struct{}
 }
 
-// heads orders networks by which of them gives a domain its name: shared ones first, the oldest first. Domains of several
-// tenants hang together by shared networks, which operators make: so nobody else can have a large domain renamed, which
-// costs a row for each of its routers and hosts at each of its hosts, by joining it or leaving it. Who joins is younger than
-// who is there, or not shared. It needs no memory: all controllers come to the same name.
-func heads(a, b *model.Network) int {
-	if a.Shared != b.Shared {
-		if a.Shared {
-			return -1
-		}
+// heads orders networks by which of them gives a domain its name: first those shared with everybody, then those shared with other
+// projects by RBAC, then the rest; of each the oldest first. Domains of several tenants hang together by shared networks. Operators
+// alone share with everybody: so nobody else can have a domain that hangs together by such a network renamed, which costs a row for each
+// of its routers and hosts at each of its hosts, by joining it or leaving it. Who joins is younger than who is there, or less shared. It needs no memory: all controllers come to the same name.
+func (t *Topology) heads(a, b *model.Network) int {
+	return cmp.Or(cmp.Compare(t.sharing(b), t.sharing(a)), a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.Key, b.Key), cmp.Compare(a.ID, b.ID))
+}
+
+// sharing is how widely a network is shared: with its own project alone, with others, or with everybody.
+func (t *Topology) sharing(n *model.Network) int {
+	if n.Shared {
+		return 2
+	}
+	with := t.sharedWith[n.ID]
+	if _, own := with[n.ProjectID]; len(with) > 1 || len(with) == 1 && !own {
 		return 1
 	}
-	return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.Key, b.Key), cmp.Compare(a.ID, b.ID))
+	return 0
+}
+
+// changePolicy takes in with which projects a network is shared.
+func (t *Topology) changePolicy(old, p *model.RBACPolicy, d Touched) {
+	for _, of := range []struct {
+		p   *model.RBACPolicy
+		now bool
+	}{{old, false}, {p, true}} {
+		if of.p == nil || of.p.ObjectType != "network" {
+			continue
+		}
+		id := model.NetworkID(of.p.ObjectID)
+		if of.now {
+			t.sharedWith.add(id, of.p.Target, struct{}{})
+		} else {
+			t.sharedWith.remove(id, of.p.Target)
+		}
+		if overlay(t.networks[id]) {
+			t.renameFor(id, d)
+		}
+	}
 }
 
 // domains are kept as interfaces come and go. A merge moves what is in the smaller domain; a split
@@ -133,7 +160,7 @@ func (t *Topology) join(e edge, d Touched) {
 		a.networks[e.network] = struct{}{}
 		ds.ofNetwork[e.network] = a
 		t.touchSpeakers(e.network, a.name, d)
-		if a.head == "" || heads(t.networks[e.network], t.networks[a.head]) < 0 {
+		if a.head == "" || t.heads(t.networks[e.network], t.networks[a.head]) < 0 {
 			t.rename(a, e.network, d)
 		}
 	case a != b:
@@ -143,7 +170,7 @@ func (t *Topology) join(e edge, d Touched) {
 
 // merge makes one domain of two, of which one has networks at least.
 func (t *Topology) merge(a, b *domain, d Touched) {
-	if a.head == "" || b.head != "" && heads(t.networks[b.head], t.networks[a.head]) < 0 {
+	if a.head == "" || b.head != "" && t.heads(t.networks[b.head], t.networks[a.head]) < 0 {
 		a, b = b, a
 	}
 	head := a.head
@@ -177,7 +204,7 @@ func (t *Topology) rename(x *domain, head model.NetworkID, d Touched) {
 // headOf is the network that goes before all others of a domain; "": it has none.
 func (t *Topology) headOf(x *domain) (head model.NetworkID) {
 	for id := range x.networks {
-		if head == "" || heads(t.networks[id], t.networks[head]) < 0 {
+		if head == "" || t.heads(t.networks[id], t.networks[head]) < 0 {
 			head = id
 		}
 	}

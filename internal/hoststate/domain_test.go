@@ -98,3 +98,43 @@ func TestDomainOfNoNetwork(t *testing.T) {
 		t.Errorf("r0 is in %d, the others are in %d", name, top.domains.nameOf("lone"))
 	}
 }
+
+// TestDomainOfSharedByRBAC: a network that is shared with other projects by RBAC gives the domain its name before those that are not shared, and after
+// those that are shared with everybody.
+func TestDomainOfSharedByRBAC(t *testing.T) {
+	top, port := sharedDomain(2)
+	top.Apply(Change{New: port})
+	named := func(want model.NetworkKey) {
+		t.Helper()
+		if name := top.domains.nameOf("r0"); name != want {
+			t.Errorf("it is named by network %d, not %d", name, want)
+		}
+	}
+	own := *top.networks["shared"]
+	own.Shared, own.ProjectID = false, "owner"
+	top.Apply(Change{Old: top.networks["shared"], New: &own})
+	named(1)
+	share := func(id model.NetworkID, with model.ProjectID) *model.RBACPolicy {
+		p := &model.RBACPolicy{ID: model.RBACPolicyID(string(id) + string(with)), ObjectType: "network", ObjectID: string(id), Action: "access_as_shared", Target: with}
+		top.Apply(Change{New: p})
+		return p
+	}
+	share("shared", "owner")
+	named(1)
+	policy := share("shared", "another")
+	named(1 << 20)
+	other := *policy
+	other.Target = "third"
+	top.Apply(Change{Old: policy, New: &other})
+	named(1 << 20)
+	everybody := *top.networks["n1"]
+	everybody.Shared = true
+	top.Apply(Change{Old: top.networks["n1"], New: &everybody})
+	named(2)
+	private := everybody
+	private.Shared = false
+	top.Apply(Change{Old: &everybody, New: &private})
+	named(1 << 20)
+	top.Apply(Change{Old: &other})
+	named(1)
+}

@@ -27,8 +27,11 @@ func domainsOf(t *Topology) map[model.RouterID]model.NetworkKey {
 func floodDomains(live map[string]any) map[model.RouterID]model.NetworkKey {
 	names, nets := map[model.RouterID]*model.Network{}, map[model.NetworkID]*model.Network{}
 	var edges []edge
+	shares := NewTopology()
 	for _, o := range live {
 		switch o := o.(type) {
+		case *model.RBACPolicy:
+			shares.sharedWith.add(model.NetworkID(o.ObjectID), o.Target, struct{}{})
 		case *model.Router:
 			names[o.ID] = nil
 		case *model.Network:
@@ -49,9 +52,9 @@ func floodDomains(live map[string]any) map[model.RouterID]model.NetworkKey {
 	for again := true; again; {
 		again = false
 		for _, e := range edges {
-			if r := names[e.router]; r == nil || heads(best[e.network], r) < 0 {
+			if r := names[e.router]; r == nil || shares.heads(best[e.network], r) < 0 {
 				names[e.router], again = best[e.network], true
-			} else if heads(r, best[e.network]) < 0 {
+			} else if shares.heads(r, best[e.network]) < 0 {
 				best[e.network], again = r, true
 			}
 		}

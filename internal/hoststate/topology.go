@@ -52,6 +52,7 @@ type Topology struct {
 	hostsOfNetwork  group[model.NetworkID, model.HostName, struct{}]
 	networksOfHost  group[model.HostName, model.NetworkID, struct{}]
 	placedOnHost    group[model.HostName, model.GatewayDeviceID, *model.Placement]
+	sharedWith      group[model.NetworkID, model.ProjectID, struct{}] // by RBAC
 
 	remoteOfNetwork  group[model.NetworkID, model.PortID, *port] // remote-site ports
 	ifacesOfNetwork  group[model.NetworkID, model.PortID, *port] // router interfaces
@@ -163,6 +164,7 @@ func NewTopology() *Topology {
 		hostsOfNetwork:  group[model.NetworkID, model.HostName, struct{}]{},
 		networksOfHost:  group[model.HostName, model.NetworkID, struct{}]{},
 		placedOnHost:    group[model.HostName, model.GatewayDeviceID, *model.Placement]{},
+		sharedWith:      group[model.NetworkID, model.ProjectID, struct{}]{},
 
 		portsOfNetwork:   group[model.NetworkID, *port, struct{}]{},
 		remoteOfNetwork:  group[model.NetworkID, model.PortID, *port]{},
@@ -222,6 +224,8 @@ func (t *Topology) Apply(changes ...Change) Touched {
 			t.changeConn(o.ID, as[model.L2GatewayConnection](c.New), touched)
 		case *model.Host:
 			t.changeHost(o.Name, as[model.Host](c.New), touched)
+		case *model.RBACPolicy:
+			t.changePolicy(as[model.RBACPolicy](c.Old), as[model.RBACPolicy](c.New), touched)
 		case *model.LearnedMACs:
 			t.changeLearned(o.ConnectionID, as[model.LearnedMACs](c.New))
 		}
@@ -271,7 +275,7 @@ func (t *Topology) changeNetwork(id model.NetworkID, n *model.Network, d Touched
 		switch {
 		case overlay(n) && !overlay(old):
 			t.joinNetwork(id, d)
-		case overlay(n) && (heads(n, old) != 0 || n.Key != old.Key):
+		case overlay(n) && (t.heads(n, old) != 0 || n.Key != old.Key):
 			t.renameFor(id, d)
 		}
 		d.networks.add(ofNetwork(n.Key))
