@@ -27,9 +27,6 @@ const (
 	mtuRate, mtuBurst = 1, 8
 	// reportPause is when a host whose budget is spent is looked at again.
 	reportPause = 250 * time.Millisecond
-	// forgetPause is the least time between two rounds of hosts that have come: each of these goes through all ports'
-	// states, and those that come meanwhile go into one.
-	forgetPause = 250 * time.Millisecond
 )
 
 // allowance is what a host may have written in its name.
@@ -99,8 +96,6 @@ func (h *hub) deliver(ctx context.Context) error {
 func (h *hub) takeReports() (out []delivery, spent bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := time.Now()
-	tooSoon, begun := now.Sub(h.forgot) < forgetPause, false
 	for name := range h.inboxes {
 		host := h.hosts[name]
 		begins := host != nil && host.fresh && h.life.reports[name] == host // what it says first
@@ -108,7 +103,7 @@ func (h *hub) takeReports() (out []delivery, spent bool) {
 			delete(h.inboxes, name)
 			continue
 		}
-		if now.Before(host.notBefore) || begins && tooSoon {
+		if time.Now().Before(host.notBefore) {
 			spent = true
 			continue
 		}
@@ -127,14 +122,10 @@ func (h *hub) takeReports() (out []delivery, spent bool) {
 			continue
 		}
 		out = append(out, delivery{name, host, budget.bytes, host.mtu, host.fabric, writes, host.fresh, host.ports})
-		begun = begun || host.fresh
 		host.writes, host.fresh, host.ports = late, false, nil
 		if !late {
 			delete(h.inboxes, name)
 		}
-	}
-	if begun {
-		h.forgot = now
 	}
 	return out, spent
 }

@@ -45,7 +45,6 @@ type hub struct {
 	budgets     map[model.HostName]*allowance // of what hosts have written
 	inboxes     map[model.HostName]struct{}   // that have something since the host has reported, or may
 	wake        chan struct{}                 // capacity 1: there are reports to deliver
-	forgot      time.Time                     // when the reports of hosts that have come were taken last: see forgetOthers
 	sessions    uint64                        // that have begun
 	line        *line
 	vouching    chan struct{} // capacity 1: keys wait, and hosts may have passed

@@ -3,11 +3,9 @@ package controller
 import (
 	"fmt"
 	"log/slog"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -112,44 +110,6 @@ func TestReportsAreBounded(t *testing.T) {
 	if len(ho.ports) != maxWaiting || ho.ports["mine"].Status != model.PortDown {
 		t.Errorf("%d reports wait; mine is %+v", len(ho.ports), ho.ports["mine"])
 	}
-}
-
-// TestHostsThatComeAreTakenTogether: what a host that has come says is taken at once, and what those say that come soon
-// after, a while later in one round. Others wait for none of them.
-func TestHostsThatComeAreTakenTogether(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h, _ := hubWith(t, "old")
-		comes := func(name model.HostName) {
-			h.hosts[name] = &host{queue: hostsync.NewQueue(h.source(name), &h.forms), inbox: inbox{fresh: true}}
-			h.Report(name, queueOf(h, name), report(5, "a", "ACTIVE"))
-		}
-		taken := func(want ...model.HostName) {
-			t.Helper()
-			got, spent := h.takeReports()
-			var names []model.HostName
-			for _, d := range got {
-				names = append(names, d.name)
-			}
-			slices.Sort(names)
-			if !slices.Equal(names, want) || spent != (len(h.inboxes) > 0) {
-				t.Errorf("%v are taken, not %v; there is more: %v", names, want, spent)
-			}
-		}
-		comes("1")
-		taken("1")
-		comes("2")
-		h.Report("1", queueOf(h, "1"), report(5, "b", "ACTIVE"))
-		taken("1")
-		time.Sleep(forgetPause / 2)
-		comes("3")
-		h.Report("1", queueOf(h, "1"), report(5, "c", "ACTIVE"))
-		taken("1")
-		time.Sleep(forgetPause / 2)
-		taken("2", "3")
-		time.Sleep(forgetPause)
-		comes("4")
-		taken("4")
-	})
 }
 
 // TestReportsHaveABudget: what a host has written in its name is bounded in time; what
