@@ -24,11 +24,25 @@ func (t *Topology) changeHost(name model.HostName, h *model.Host, d Touched) {
 		return
 	}
 	d.siteHosts.add(hostAt(name))
+	t.touchServing(name, d)
 	if now == (Host{}) {
 		delete(t.fabric, name)
 		return
 	}
 	t.fabric[name] = now
+}
+
+// touchServing has the networks whose VLANs a host may have find who serves them anew.
+func (t *Topology) touchServing(host model.HostName, d Touched) {
+	for uplink := range t.networksOfHost[host] {
+		for dev := range t.devicesOfUplink[uplink] {
+			for gw := range t.gatewaysOfDevice[dev] {
+				for _, c := range t.connsOfGateway[gw] {
+					d.serving.add(c.NetworkID)
+				}
+			}
+		}
+	}
 }
 
 // touchMember touches whether a host is on a network.
@@ -81,21 +95,40 @@ func (v view) member(k at[MemberKey]) (Member, bool) {
 	return Member{}, overlay(n) && (v.hasPorts(n, k.key.Host) || v.servesStations(n, k.key.Host))
 }
 
-// stationsHost is the host that others without a VLAN of the network reach its stations by: the first by name
-// that has one; "": none has.
-func (v view) stationsHost(n *model.Network) (first model.HostName) {
-	for uplink := range v.t.uplinksOf(n.ID) {
-		for h := range v.t.hostsOfNetwork[uplink] {
-			if (first == "" || h < first) && v.hasVLAN(n, h) {
-				first = h
+// stationsHost is the host that others without a VLAN of the network reach its stations by: of those on the fabric that have
+// one the first by name; "": none has.
+func (v view) stationsHost(n *model.Network) model.HostName { return v.t.stationsHosts[n.ID] }
+
+func (v view) servesStations(n *model.Network, host model.HostName) bool {
+	return host != "" && v.stationsHost(n) == host
+}
+
+// elect finds the host that serves a network's stations anew, once for all changes that may have led to another, and touches
+// what follows from it.
+func (t *Topology) elect(id model.NetworkID, d Touched) {
+	n, first := t.networks[id], model.HostName("")
+	if overlay(n) {
+		for uplink := range t.uplinksOf(id) {
+			for h := range t.hostsOfNetwork[uplink] {
+				if _, on := t.fabric[h]; on && (first == "" || h < first) && (view{t}).hasVLAN(n, h) {
+					first = h
+				}
 			}
 		}
 	}
-	return first
-}
-
-func (v view) servesStations(n *model.Network, host model.HostName) bool {
-	return v.hasVLAN(n, host) && v.stationsHost(n) == host
+	was := t.stationsHosts[id]
+	if was == first {
+		return
+	}
+	if t.stationsHosts[id] = first; first == "" {
+		delete(t.stationsHosts, id)
+	}
+	for _, h := range []model.HostName{was, first} {
+		if n != nil && h != "" {
+			t.touchStations(n, h, d)
+			t.touchMember(id, h, d)
+		}
+	}
 }
 
 // uplinksOf are the uplink networks with whose VLANs a network is connected, some of them twice.
@@ -115,7 +148,7 @@ func (v view) stations(n *model.Network, k HostPairKey) (pair HostPair, ok bool)
 	if !v.hasVLAN(n, k.Host) {
 		return pair, false
 	}
-	serves := v.stationsHost(n) == k.Host
+	serves := v.servesStations(n, k.Host)
 	if serves {
 		pair.Port = StationsPort(n.Key)
 	}
@@ -130,29 +163,8 @@ func (v view) stations(n *model.Network, k HostPairKey) (pair HostPair, ok bool)
 	return pair, false
 }
 
-// touchStations touches what follows from whether a host has a VLAN of a network, and what follows for the one that serves
-// others, or will.
-func (t *Topology) touchStations(id model.NetworkID, host model.HostName, d Touched) {
-	n := t.networks[id]
-	if n == nil {
-		return
-	}
-	first := model.HostName("")
-	for uplink := range t.uplinksOf(id) {
-		for h := range t.hostsOfNetwork[uplink] {
-			if h != host && (first == "" || h < first) && (view{t}).hasVLAN(n, h) {
-				first = h
-			}
-		}
-	}
-	t.touchStationsAt(n, host, d)
-	if first != "" {
-		t.touchStationsAt(n, first, d)
-		t.touchMember(id, first, d)
-	}
-}
-
-func (t *Topology) touchStationsAt(n *model.Network, host model.HostName, d Touched) {
+// touchStations touches what follows from whether a host has a VLAN of a network, and whether it serves others.
+func (t *Topology) touchStations(n *model.Network, host model.HostName, d Touched) {
 	d.fdb.add(inGroup(FDBKey{Network: n.Key}))
 	d.hostPairs.add(inGroup(StationsKey(n.Key, host)))
 	for _, s := range t.subnetsOfNetwork[n.ID] {

@@ -124,7 +124,7 @@ func checkFabric(t *rapid.T, s Site, live map[string]any) {
 	for _, k := range announced(live, nets) {
 		wantMembers[k], enters[k] = Member{}, true
 	}
-	checkStations(t, s, onVLAN, wantMembers)
+	checkStations(t, s, onVLAN, wantMembers, wantHosts)
 	wantSpeakers := map[SpeakerKey]Speaker{}
 	for k := range enters {
 		if d := domain[k.Network]; d != 0 {
@@ -137,11 +137,12 @@ func checkFabric(t *rapid.T, s Site, live map[string]any) {
 }
 
 // checkStations holds the rows of who is on VLANs to the VLANs of the hosts, whose subnets onVLAN has, and notes who serves others.
-func checkStations(t *rapid.T, s Site, onVLAN map[MemberKey][]netip.Prefix, members map[MemberKey]Member) {
+func checkStations(t *rapid.T, s Site, onVLAN map[MemberKey][]netip.Prefix, members map[MemberKey]Member, onFabric map[model.HostName]Host) {
 	t.Helper()
 	serves := map[model.NetworkKey]model.HostName{}
 	for k := range onVLAN {
-		if first, ok := serves[k.Network]; !ok || k.Host < first {
+		_, on := onFabric[k.Host]
+		if first, ok := serves[k.Network]; on && (!ok || k.Host < first) {
 			serves[k.Network] = k.Host
 		}
 	}

@@ -35,8 +35,10 @@ type Topology struct {
 	portByKey    map[model.PortKey]*port
 	routerByKey  map[model.RouterKey]*model.Router
 
-	fabric  map[model.HostName]Host // hosts that are on it
-	domains domains
+	fabric map[model.HostName]Host // hosts that are on it
+	// stationsHosts are the hosts by which others reach the stations of networks' VLANs.
+	stationsHosts map[model.NetworkID]model.HostName
+	domains       domains
 
 	// Small sets, in order of id.
 	portsByMAC   map[networkMAC][]*port
@@ -153,8 +155,10 @@ func NewTopology() *Topology {
 		portByKey:    map[model.PortKey]*port{},
 		routerByKey:  map[model.RouterKey]*model.Router{},
 
-		fabric:  map[model.HostName]Host{},
-		domains: newDomains(),
+		fabric: map[model.HostName]Host{},
+
+		stationsHosts: map[model.NetworkID]model.HostName{},
+		domains:       newDomains(),
 
 		portsByMAC:   map[networkMAC][]*port{},
 		portsByIP:    map[networkIP][]*port{},
@@ -233,6 +237,9 @@ func (t *Topology) Apply(changes ...Change) Touched {
 		for id := range relearn {
 			t.relearn(id, touched)
 		}
+	}
+	for id := range touched.serving {
+		t.elect(id, touched)
 	}
 	return touched
 }

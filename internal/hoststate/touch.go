@@ -20,6 +20,7 @@ type Touched struct {
 	members   set[at[MemberKey]]
 	speakers  set[at[SpeakerKey]]
 	hostPairs set[at[HostPairKey]]
+	serving   set[model.NetworkID] // by whom their stations are reached may have changed
 
 	// What hosts want may have changed: of these, and of those that have these groups.
 	hosts  set[model.HostName]
@@ -31,7 +32,7 @@ type set[K comparable] map[K]struct{}
 func (s set[K]) add(k K) { s[k] = struct{}{} }
 
 func newTouched() Touched {
-	d := Touched{hosts: set[model.HostName]{}, around: set[Group]{}}
+	d := Touched{hosts: set[model.HostName]{}, around: set[Group]{}, serving: set[model.NetworkID]{}}
 	for _, t := range tables {
 		t.resetTouched(&d)
 	}

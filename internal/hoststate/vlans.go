@@ -51,7 +51,10 @@ func (t *Topology) touchTrunk(id model.NetworkID, host model.HostName, d Touched
 					t.touchTrunked(seg, d)
 					for _, c := range t.connsOfSegment[seg] {
 						t.touchMember(c.NetworkID, host, d)
-						t.touchStations(c.NetworkID, host, d)
+						if n := t.networks[c.NetworkID]; n != nil {
+							t.touchStations(n, host, d)
+						}
+						d.serving.add(c.NetworkID)
 					}
 				}
 			}
@@ -67,10 +70,11 @@ func (t *Topology) touchVLAN(seg segment, d Touched) {
 	if dev := t.vlanDevices[seg.device]; dev != nil {
 		t.touchTrunked(seg, d)
 		for _, c := range t.connsOfSegment[seg] {
+			d.serving.add(c.NetworkID)
 			for h := range t.hostsOfNetwork[dev.UplinkID()] {
 				t.touchMember(c.NetworkID, h, d)
 				if n := t.networks[c.NetworkID]; n != nil {
-					t.touchStationsAt(n, h, d)
+					t.touchStations(n, h, d)
 				}
 			}
 		}
