@@ -117,11 +117,17 @@ func TestFabricFollows(t *testing.T) {
 		if seed%8 == 7 {
 			env.Fabric = hostenv.Fabric{}
 		}
+		env.Trunks = map[string]Link{"up0": {Index: 200, MTU: 1500}}
 		st := drawState(r)
+		drawVLANs(r, &st)
 		m := newInMemory(limits, env)
 		m.sync(t, st)
 		for range 40 {
 			now := mix(r, st, drawState(r))
+			if r.IntN(2) == 0 {
+				drawVLANs(r, &now)
+			}
+			keepPairs(r, st, now)
 			d := hoststate.Diff(st, now)
 			if r.IntN(3) == 0 {
 				d.Set.Hosts = namedHosts(r, now, &m.env, d.Set.Hosts)
@@ -141,7 +147,9 @@ func TestFabricFollows(t *testing.T) {
 				"host_pairs":   {fresh.t.hostPairs.have, m.t.hostPairs.have},
 				"pairs":        {fresh.t.pairs.have, m.t.pairs.have},
 				"vteps":        {fresh.t.vteps.have, m.t.vteps.have},
+				"vlans":        {fresh.t.vlans.have, m.t.vlans.have},
 				"floods":       {floodSets(fresh.t), floodSets(m.t)},
+				"who hears":    {fresh.index.allowed.pairedHere, m.index.allowed.pairedHere},
 			} {
 				if d := cmp.Diff(rows[0], rows[1]); d != "" {
 					t.Fatalf("seed %d: %s (- of the state, + after the change):\n%s", seed, what, d)
@@ -149,6 +157,11 @@ func TestFabricFollows(t *testing.T) {
 			}
 			for _, e := range m.t.fdb.have {
 				seen[fmt.Sprintf("kind %d flags %d drop %s", e.Kind, e.Flags&^fdbPeer, reason.Reason(e.Drop))]++
+			}
+			for _, e := range m.t.vlans.have {
+				if e.Flags&fdbServes != 0 {
+					seen["VLANs that serve"]++
+				}
 			}
 			for _, f := range m.t.floods.have {
 				if f.Addr != (bpfAddr{}) {
@@ -166,12 +179,44 @@ func TestFabricFollows(t *testing.T) {
 		}
 	}
 	for _, what := range []string{
-		"copies", "speakers", "host_pairs", "hearers", fmt.Sprintf("kind %d flags 0 drop none", fdbHost), fmt.Sprintf("kind %d flags %d drop none", fdbHost, fdbViaHost),
+		"copies", "speakers", "host_pairs", "hearers", "VLANs that serve", fmt.Sprintf("kind %d flags 0 drop none", fdbHost), fmt.Sprintf("kind %d flags %d drop none", fdbHost, fdbViaHost),
 		fmt.Sprintf("kind %d flags %d drop none", fdbHost, fdbKernel|fdbViaHost), fmt.Sprintf("kind %d flags 0 drop host_unreachable", fdbDrop),
 		fmt.Sprintf("kind %d flags 0 drop underlay_policy", fdbDrop), fmt.Sprintf("kind %d flags 0 drop destination_unbound", fdbDrop),
 	} {
 		if seen[what] < 8 {
 			t.Errorf("%d rows of %s: the test sees too little; it saw %v", seen[what], what, seen)
+		}
+	}
+}
+
+// drawVLANs puts some networks on VLANs.
+func drawVLANs(r *rand.Rand, st *hoststate.State) {
+	st.VLANs = map[hoststate.VLANKey]hoststate.VLAN{}
+	for i := range 3 {
+		if r.IntN(2) == 0 {
+			st.VLANs[hoststate.VLANKey{Interface: "up0", ID: uint16(10 + i)}] = hoststate.VLAN{
+				Network: model.NetworkKey(1 + r.IntN(3)), Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")},
+			}
+		}
+	}
+}
+
+// keepPairs has most rows of HostPairs stay as they were.
+func keepPairs(r *rand.Rand, was, now hoststate.State) {
+	keys := map[hoststate.HostPairKey]bool{}
+	for k := range was.HostPairs {
+		keys[k] = true
+	}
+	for k := range now.HostPairs {
+		keys[k] = true
+	}
+	for k := range keys {
+		if v, had := was.HostPairs[k]; r.IntN(4) == 0 {
+			continue
+		} else if had {
+			now.HostPairs[k] = v
+		} else {
+			delete(now.HostPairs, k)
 		}
 	}
 }

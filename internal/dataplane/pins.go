@@ -17,7 +17,7 @@ import (
 
 // layoutVersion stands for what rows mean. Raise it when a program reads a row
 // otherwise than its predecessor did, though the row's size is the same.
-const layoutVersion = 2
+const layoutVersion = 3
 
 const (
 	mapsPrefix = "maps-"

@@ -31,7 +31,7 @@ func (t translator) stations(k hoststate.HostPairKey, v hoststate.HostPair, h ho
 	key := bpfHostPairKey{Plen: hostPairAny, Id: bigEndian(uint32(k.Network)), Host: addrRow(h.Addr)}
 	own := t.own != "" && t.onVLAN(k.Network, t.own)
 	switch {
-	case own && !k.Prefix.IsValid():
+	case own && t.serves(k.Network) && !k.Prefix.IsValid():
 		key.Plen, key.Kind = hostPairPlen, pairVLAN
 		return key, bpfHostPair{}, true
 	case own || v.Port == 0:
@@ -84,18 +84,36 @@ func (a *allowed) stationsAfar(net model.NetworkKey) bool {
 	return false
 }
 
-// touchStations adds to what a delta touches what depends on which hosts have VLANs of the networks that it names.
+// touchStations adds to what a delta touches what depends on which hosts have VLANs of the networks that it names. On
+// whether this host has one, and serves others, the rows of all others depend.
 func (x *hostIndex) touchStations(t touched) {
 	nets := map[model.NetworkKey]bool{}
 	for k := range t.pairs {
 		if k.Stations() {
-			nets[k.Network] = true
+			t.nets[k.Network] = true
+			nets[k.Network] = nets[k.Network] || x.mayBeOwn(k.Host, t)
 		}
 	}
-	for net := range nets {
-		t.nets[net] = true
-		for k := range x.stations[net] {
-			t.pairs[k] = true
+	for net, own := range nets {
+		if own {
+			for k := range x.stations[net] {
+				t.pairs[k] = true
+			}
 		}
 	}
+}
+
+// mayBeOwn tells whether a name may be this host's, before or after a delta.
+func (x *hostIndex) mayBeOwn(name model.HostName, t touched) bool {
+	return name == x.own || x.own == "" || t.hosts[name]
+}
+
+// ownStations tells whether a delta may change which VLANs of this host serve others.
+func (x *hostIndex) ownStations(t touched) bool {
+	for k := range t.pairs {
+		if k.Stations() && x.mayBeOwn(k.Host, t) {
+			return true
+		}
+	}
+	return false
 }

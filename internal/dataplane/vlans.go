@@ -65,10 +65,8 @@ func (x *index) vlansTouched(d hoststate.Delta, t touched) bool {
 	if len(d.Set.VLANs) > 0 || len(d.Unset.VLANs) > 0 {
 		return true
 	}
-	for k := range t.pairs {
-		if k.Stations() {
-			return true // whom the VLANs serve
-		}
+	if x.onFabric.ownStations(t) {
+		return true // whom the VLANs serve
 	}
 	for net := range keysOf(d.Set.Networks, d.Unset.Networks) {
 		if x.vlanNets[net] {

@@ -46,7 +46,7 @@ func (l *Limits) Each(fn func(value *uint32, flag string, def uint32, of, counts
 	fn(&l.Floods, "max-floods", 65536, "floods", "ports, VLANs and other hosts that get broadcasts and frames to unknown MAC addresses, network by network")
 	fn(&l.FabricHosts, "max-fabric-hosts", 2048, "fabric_hosts", "other hosts of the site on the fabric")
 	fn(&l.Speakers, "max-speakers", 65536, "speakers", "other hosts that may send for routers: each once for each domain of routers that hang together")
-	fn(&l.HostPairs, "max-host-pairs", 65536, "host_pairs", "allowed address pairs of ports of other hosts, up to two rows each; ports without port security have one")
+	fn(&l.HostPairs, "max-host-pairs", 65536, "host_pairs", "allowed address pairs of ports of other hosts, up to two rows each; ports without port security have one; and which of them have a network's VLAN")
 	fn(&l.Counters, "max-counters", 16384, "counters", "ports and remote VTEPs (of each VNI) that are counted apart; the first row is for all others")
 }
 

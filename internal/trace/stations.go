@@ -26,7 +26,7 @@ func (r *run) mayReach(e fdbEntry) bool {
 
 // stationMAC tells whether a MAC that no row knows may be of a station that a host serves, and learns it.
 func (r *run) stationMAC(host model.HostName, mac model.MAC) bool {
-	if host != r.p.stationsAt[r.net] || mac.IsZero() || r.heldByPort(Sender{Network: r.net, MAC: mac}) {
+	if host != r.p.stationsAt[r.net] || mac.IsZero() || mac[0]&1 != 0 || r.heldByPort(Sender{Network: r.net, MAC: mac}) {
 		return false
 	}
 	r.learn(Sender{Network: r.net, MAC: mac}, held{}, true, false)
@@ -43,7 +43,8 @@ func (r *run) mayCopy() Destination {
 		return may
 	}
 	src, ok := r.p.fixedEntry(r.net, model.MAC(r.frame[6:12]))
-	if !r.p.serves(r.net) || r.p.onVLAN(r.net, r.host) || ok && src.Kind == fdbHost && src.remote {
+	elsewhere := ok && (src.Kind == hoststate.FDBRemote || src.Kind == fdbHost && src.remote) // another site's
+	if !r.p.serves(r.net) || r.p.onVLAN(r.net, r.host) || elsewhere {
 		may &^= ToVLANCopies
 	}
 	return may

@@ -42,7 +42,7 @@ static __noinline bool host_pair_mac(struct packet *p)
 {
 	struct host_pair *hp = find_host_pair(p, p->fdb.mac, NULL);
 
-	if (!hp || (hp->port & LEARNER_VLAN && (!mac_pack(p->fdb.mac) || held_by_port(sender_mac(p, p->net, p->fdb.mac)))))
+	if (!hp || (hp->port & LEARNER_VLAN && (!mac_pack(p->fdb.mac) || p->fdb.mac[0] & 1 || held_by_port(sender_mac(p, p->net, p->fdb.mac)))))
 		return false;
 	learn_mac(p, host_station(p, hp), p->fdb.mac);
 	return true;

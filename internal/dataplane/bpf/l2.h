@@ -247,7 +247,7 @@ static __noinline bool onto_vlan(struct __sk_buff *skb, struct packet *p)
 	if (bpf_skb_load_bytes(skb, 6, p->eth.src, sizeof(p->eth.src)))
 		return false;
 	ep = bpf_map_lookup_elem(&fdb, fdb_key(p, p->net, p->eth.src));
-	if (ep && ep->flags & FDB_F_REMOTE)
+	if (ep && (ep->kind == FDB_REMOTE || ep->flags & FDB_F_REMOTE))
 		return false;
 	return !has_vlan(p, &p->tunnel.remote);
 }

@@ -171,11 +171,11 @@ enum destination {
 	TO_FABRIC_COPIES = 1 << 9, /* to other hosts that are on it */
 	TO_STACK = 1 << 10,        /* the host's own */
 };
-/* An FDB entry with FDB_F_REMOTE is two of these: TO_FABRIC and TO_REMOTE. */
+/* An FDB entry with FDB_F_REMOTE is two of these: TO_FABRIC and TO_REMOTE. From a VLAN serves() says to which hosts. */
 enum may_follow {
 	FROM_UPLINK = TO_STACK,
 	FROM_WORKLOAD = TO_PORT | TO_ROUTER | TO_REMOTE | TO_VLAN | TO_FABRIC | TO_COPIES | TO_VLAN_COPIES | TO_FABRIC_COPIES,
-	FROM_VLAN = TO_PORT | TO_ROUTER | TO_REMOTE | TO_FABRIC | TO_COPIES | TO_FABRIC_COPIES, /* to hosts as serves() says */
+	FROM_VLAN = TO_PORT | TO_ROUTER | TO_REMOTE | TO_FABRIC | TO_COPIES | TO_FABRIC_COPIES,
 	FROM_TUNNEL = TO_PORT | TO_ROUTER | TO_VLAN | TO_FABRIC | TO_COPIES | TO_FABRIC_COPIES,
 	FROM_SLOW = TO_PORT | TO_ROUTER | TO_REMOTE | TO_VLAN | TO_FABRIC | TO_COPIES | TO_VLAN_COPIES | TO_FABRIC_COPIES,
 	/* It was routed where it entered the fabric, and crosses it once. Copies to VLANs as onto_vlan() says. */
@@ -183,7 +183,7 @@ enum may_follow {
 };
 /* Of whose addresses ARP tells the others. A port's workload is told of all that are known. */
 enum may_ask {
-	ASK_VLAN = TO_PORT | TO_ROUTER | TO_FABRIC, /* of hosts as serves() says */
+	ASK_VLAN = TO_PORT | TO_ROUTER | TO_FABRIC,
 	ASK_TUNNEL = TO_PORT | TO_ROUTER | TO_VLAN | TO_FABRIC,
 };
 

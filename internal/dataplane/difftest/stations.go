@@ -49,6 +49,8 @@ func (g *gen) fromStation(n *network, byDevice bool) (hoststate.PeerKey, []byte)
 		src = pick(g.r, n.hosts).mac
 	case 2:
 		src = model.MAC{}
+	case 13, 14:
+		src = newMAC(g.r)
 	case 3:
 		ip = pick(g.r, n.hosts).ip
 	case 4, 7, 8:
