@@ -35,9 +35,8 @@ type Topology struct {
 	portByKey    map[model.PortKey]*port
 	routerByKey  map[model.RouterKey]*model.Router
 
-	fabric map[model.HostName]Host // hosts that are on it
-	// stationsHosts are the hosts by which others reach the stations of networks' VLANs.
-	stationsHosts map[model.NetworkID]model.HostName
+	fabric        map[model.HostName]Host            // hosts that are on it
+	stationsHosts map[model.NetworkID]model.HostName // by whom others reach the stations of VLANs
 	domains       domains
 
 	// Small sets, in order of id.
@@ -247,15 +246,6 @@ func (t *Topology) Apply(changes ...Change) Touched {
 func as[T any](o any) *T {
 	p, _ := o.(*T)
 	return p
-}
-
-// routerVTEP is dev if it is of that type. A hw_vtep is no device of any host: it
-// forwards by itself.
-func routerVTEP(dev *model.GatewayDevice) *model.GatewayDevice {
-	if dev == nil || dev.Type != model.RouterVTEP {
-		return nil
-	}
-	return dev
 }
 
 // Each change touches rows twice: those that the old index leads to, and, after

@@ -19,6 +19,15 @@ func networkVLAN(dev *model.GatewayDevice) *model.GatewayDevice {
 	return dev
 }
 
+// routerVTEP is dev if it is of that type. A hw_vtep is no device of any host: it
+// forwards by itself.
+func routerVTEP(dev *model.GatewayDevice) *model.GatewayDevice {
+	if dev == nil || dev.Type != model.RouterVTEP {
+		return nil
+	}
+	return dev
+}
+
 func (t *Topology) changeVLANDevice(id model.GatewayDeviceID, dev *model.GatewayDevice, d Touched) {
 	if old := t.vlanDevices[id]; old != nil {
 		t.touchUplink(old.UplinkID(), d)
