@@ -160,6 +160,7 @@ func (h *hub) start(t *hoststate.Topology, revision int64, also func()) {
 	first := h.topology == nil
 	before, wanted := h.compiler, h.interest
 	h.topology, h.compiler, h.interest, h.revision = t, compiler, interest, revision
+	h.forms.Clear() // also those of groups that are no more; and that digests are equal is no proof that rows are
 	h.reach, h.rows = h.reach+1, h.rows+1
 	also()
 	h.wakeSettled()

@@ -2,7 +2,9 @@ package controller
 
 import (
 	"fmt"
+	"iter"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -96,6 +98,32 @@ func TestReplaced(t *testing.T) {
 	h.Disconnect("h", newer.queue)
 	if len(h.hosts) != 0 {
 		t.Error("the host is still there")
+	}
+}
+
+// rowsOf is a group with its rows.
+type rowsOf struct {
+	group hoststate.Group
+	rows  *hoststate.GroupRows
+}
+
+func (r rowsOf) All() iter.Seq[hoststate.Group] { return slices.Values([]hoststate.Group{r.group}) }
+
+func (r rowsOf) Rows(hoststate.Group) *hoststate.GroupRows { return r.rows }
+
+// TestNoOldForm: after a new start hosts get the rows that there are, even where rows from before have the same digest.
+func TestNoOldForm(t *testing.T) {
+	h, _ := hubWith(t, "h")
+	now := rowsOf{group: hoststate.Group{Kind: hoststate.GroupNetwork, Key: 1}}
+	q := hostsync.NewQueue(func(read func(hostsync.Groups)) { read(now) }, &h.forms)
+	for _, name := range []string{"before", "after"} {
+		now.rows = &hoststate.GroupRows{State: hoststate.NewState(), Digest: hoststate.Digest{7}}
+		now.rows.Networks[1] = hoststate.Network{Name: name}
+		h.start(hoststate.NewTopology(), h.revision+1, func() {})
+		q.PushAll(h.revision)
+		if d, _ := q.Take(); d.Set.Networks[1].Name != name {
+			t.Errorf("%q is sent for %q", d.Set.Networks[1].Name, name)
+		}
 	}
 }
 

@@ -101,6 +101,13 @@ func (f *Forms) Drop(g hoststate.Group) {
 	f.drop(g)
 }
 
+// Clear lets go of all forms: other rows may have come in their place.
+func (f *Forms) Clear() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.of, f.size = nil, 0
+}
+
 // drop needs mu.
 func (f *Forms) drop(g hoststate.Group) {
 	if x := f.of[g]; x != nil {

@@ -94,6 +94,11 @@ func TestEncodedOnce(t *testing.T) {
 	if len(forms.of) != 0 || forms.size != 0 {
 		t.Errorf("%d forms, %d bytes are kept of what has changed", len(forms.of), forms.size)
 	}
+	take()
+	if forms.Clear(); len(forms.of) != 0 || forms.size != 0 {
+		t.Errorf("%d forms, %d bytes are kept of what there was before", len(forms.of), forms.size)
+	}
+	take() // and they can be used again
 }
 
 // TestFormsAreBounded: what is kept does not grow beyond its bound, and what is sent is whole all the same.
