@@ -75,7 +75,7 @@ func (h *hub) noteDeviceMove(id model.GatewayDeviceID, p *model.Placement, revis
 // move. It needs mu.
 func (h *hub) dueDevices(now time.Time, passed int64) (due []deviceMove) {
 	for id, m := range h.devices.moves {
-		if m.passed.IsZero() {
+		if m.passed.IsZero() || m.stage.Stage < model.MoveSwitched { // its new host may be gone since
 			h.judge(&m, now, passed)
 			h.devices.moves[id] = m
 		}
@@ -90,12 +90,13 @@ func (h *hub) dueDevices(now time.Time, passed int64) (due []deviceMove) {
 // another controller is that controller's to give up. It needs mu.
 func (h *hub) judge(m *deviceMove, now time.Time, passed int64) {
 	waited, wait := now.Sub(m.since), h.devices.wait
+	m.passed, m.back = time.Time{}, false
 	m.missed = passed < m.revision
 	if m.missed && waited <= wait {
 		return
 	}
 	if m.stage.Stage >= model.MoveSwitched || h.hasPassed(m.stage.Other, m.revision) {
-		m.passed, m.back = now, false
+		m.passed = now
 		return
 	}
 	if x := h.life.hosts[m.stage.Other]; x != nil && !x.Gone && x.Controller != h.id {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/model"
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/store"
@@ -115,4 +116,91 @@ func TestDeviceMovesOnInWords(t *testing.T) {
 	}
 	m.patience(0)
 	testutil.Eventually(t, "words", func() bool { return said.has("packets of some may be lost") })
+}
+
+// declareGone has another controller find that a host is gone.
+func (m *manyHosts) declareGone(name model.HostName) {
+	m.t.Helper()
+	h := store.Get(m.view(), store.Hosts, string(name))
+	ok, err := m.rules.HostGone(m.t.Context(), site.Signs{
+		Host: h.Name, Controller: h.Controller, Session: h.Session, Beat: store.Get(m.view(), store.Controllers, h.Controller).Beat,
+	})
+	if !ok || err != nil {
+		m.t.Error("gone", ok, err)
+	}
+}
+
+// TestDeviceTurnsBackFromHostThatGoes: a device whose new host is found gone after the stage was over, and before that was written,
+// turns back in time.
+func TestDeviceTurnsBackFromHostThatGoes(t *testing.T) {
+	m := startHub(t, openStore(t))
+	m.patience(time.Hour)
+	m.setPace(pace{})
+	m.connect(0, "h0000", "h0001")
+	d := m.deviceOn("h0000")
+	m.settle("h0000", "h0001")
+	m.bindDevice(d, "h0001")
+	m.settle("h0000", "h0001")
+	testutil.Eventually(t, "the new host is to have it", func() bool { return m.placement(d).Stage == model.MoveBoth })
+	m.settle("h0000")
+	m.mu.Lock()
+	host := m.hosts["h0001"]
+	host.acked = host.sent
+	m.place("h0001")
+	now := time.Now()
+	due := m.dueDevices(now, m.passed(now).all)
+	m.declareGone("h0001")
+	m.mu.Unlock()
+	if len(due) != 1 || due[0].back {
+		t.Fatalf("%+v", due)
+	}
+	if err := m.take(t.Context(), due[0]); err != nil {
+		t.Fatal(err)
+	}
+	if p := m.placement(d); p.Stage != model.MoveBoth {
+		t.Fatalf("the host is gone, and the device is at %+v", p)
+	}
+	m.patience(0)
+	testutil.Eventually(t, "the device turns back", func() bool { return m.placement(d).Host == "h0000" && m.placement(d).Stage != model.MoveBoth })
+}
+
+// TestMarkIsNotOfHostsThatWereGone: what a controller has said of its hosts while one of them was gone, with its present session in the store
+// already, says nothing of that one when it is back: no device is handed to it before it has applied what it was told.
+func TestMarkIsNotOfHostsThatWereGone(t *testing.T) {
+	st := openStore(t)
+	one, two := startHub(t, st), startHub(t, st)
+	for _, m := range []*manyHosts{one, two} {
+		m.patience(time.Hour)
+		m.setPace(pace{wait: time.Hour, attach: time.Hour, hold: time.Hour})
+	}
+	one.connect(0, "h0000")
+	two.connect(0, "h0001", "h0002")
+	d := one.deviceOn("h0000")
+	settle := func(of2 ...model.HostName) {
+		t.Helper()
+		one.settle("h0000")
+		two.settle(of2...)
+	}
+	settle("h0001", "h0002")
+	one.bindDevice(d, "h0001")
+	settle("h0001", "h0002")
+	testutil.Eventually(t, "the new host is to have it", func() bool { return one.placement(d).Stage == model.MoveBoth })
+	one.declareGone("h0001") // and has not applied that
+	settle("h0002")
+	two.connect(0, "h0001")
+	two.connect(0, "h0002")
+	settle("h0002")
+	testutil.Eventually(t, "a mark beyond the session of the host that is gone", func() bool {
+		c := store.Get(two.view(), store.Controllers, two.id)
+		return c.LiveSessions >= store.Get(two.view(), store.Hosts, "h0002").Session
+	})
+	two.Report("h0001", queueOf(two.hub, "h0001"), hostsync.Report{UnderlayMTU: 1500})
+	testutil.Eventually(t, "the host is back", func() bool { return !store.Get(two.view(), store.Hosts, "h0001").Gone })
+	settle("h0002")
+	one.lookOnce()
+	if p := one.placement(d); p.Stage != model.MoveBoth {
+		t.Fatalf("the hosts send to h0001, which has applied nothing: %+v", p)
+	}
+	settle("h0001", "h0002")
+	testutil.Eventually(t, "the hosts send to it once it has applied all", func() bool { return one.placement(d).Host == "h0001" })
 }

@@ -92,6 +92,7 @@ func (s *Site) HostBack(ctx context.Context, session Session) (written bool, err
 		h := *old
 		h.Gone, h.GoneAt, h.Returned, h.HeardAt, written = false, time.Time{}, false, t.now, true
 		store.Put(t, store.Hosts, string(h.Name), &h)
+		t.takeBackMark(&h)
 		return nil
 	})
 	if written && err == nil {

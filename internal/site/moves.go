@@ -59,6 +59,17 @@ func hasApplied(r store.Reader, h *model.Host, revision int64, applied map[model
 	return vouched(r, h) >= revision || ok && a.Session == h.Session && a.Revision >= revision
 }
 
+// takeBackMark lowers what a controller has said that its hosts have applied to what one of them has that was gone meanwhile: it was said
+// without regard to that one.
+func (t *tx) takeBackMark(h *model.Host) {
+	c, known := t.controller(h.Controller), vouched(t, h)
+	if h.Session > c.LiveSessions || c.LiveRevision <= known {
+		return
+	}
+	c.LiveRevision = known
+	store.Put(t, store.Controllers, c.ID, &c)
+}
+
 // VouchLive writes that all hosts of a controller that keep up have applied a revision, if that is so and other controllers do not know
 // of it.
 func (s *Site) VouchLive(ctx context.Context, controller string, revision int64, applied map[model.HostName]Applied) error {
