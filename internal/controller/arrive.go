@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/model"
 )
@@ -17,8 +18,9 @@ const (
 	leastTurns = 8
 	// turnTime is how long one of them keeps others waiting at most, whatever it waits for itself.
 	turnTime = 10 * time.Second
-	// hostTime is how long it does so at most from when the controller waits for nothing but the agent. Then
-	// the stream goes on without a turn, and the host counts as slow until it has taken what it was sent in time.
+	// hostTime is how long it does so at most while the controller waits for nothing but the agent: for its word of what
+	// it has, and then until it has taken what it is sent. Then the stream goes on without a turn, and the host counts as
+	// slow until it has taken what it was sent in time.
 	hostTime = 2 * time.Second
 	// slowTurns is how many turns slow hosts have together at most; and while others wait, they have one.
 	slowTurns = leastTurns / 2
@@ -39,7 +41,9 @@ type line struct {
 	of      map[model.HostName]*arrival // that wait or have a turn
 	waiting [2][]*arrival               // in the order in which they came; those of slow hosts apart
 	turns   [2]int                      // that are taken, likewise
-	slow    map[model.HostName]bool
+	// slow has an entry for a host that did not take what it was sent, while nothing else was waited for. true: it is slow,
+	// for it had its time, or it was not the first such turn in a row. false: its stream may have broken.
+	slow map[model.HostName]bool
 }
 
 // arrival is an agent that waits for its turn or has it.
@@ -52,8 +56,11 @@ type arrival struct {
 	over   chan struct{} // closed when it neither waits nor has a turn
 
 	// Of mu of the line.
-	state arrivalState
-	hosts bool // the controller waits for nothing but the agent
+	state   arrivalState
+	hosts   bool        // the controller waits for nothing but the agent
+	since   time.Time   // when that began
+	timer   *time.Timer // of ranOut; nil: it has not begun
+	excused bool        // whatever comes of it is not the host's doing
 }
 
 type arrivalState uint8
@@ -117,20 +124,42 @@ func (a *arrival) before() int {
 	return max(0, slices.Index(l.waiting[a.class], a))
 }
 
-// forHost notes that the controller waits for nothing but the agent from now on.
-func (a *arrival) forHost() {
-	a.line.mu.Lock()
-	a.hosts = true
-	a.line.mu.Unlock()
-	time.AfterFunc(a.line.hostTime, func() { a.end(false) })
-}
-
-// end ends its turn, or takes it out of the line. Who has not taken what it was sent, when there was nothing else to wait
-// for, is slow. It may be called more than once; the first time counts.
-func (a *arrival) end(taken bool) {
+// forHost notes whether the controller waits for nothing but the agent from now on.
+func (a *arrival) forHost(hosts bool) {
 	l := a.line
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+	a.hosts, a.since = hosts, time.Now()
+	if hosts {
+		a.timer = time.AfterFunc(l.hostTime, a.ranOut)
+	}
+}
+
+// late tells whether the host has had its time. It needs mu.
+func (a *arrival) late() bool { return a.hosts && time.Since(a.since) >= a.line.hostTime }
+
+// ranOut ends its turn for the host's time.
+func (a *arrival) ranOut() {
+	a.line.mu.Lock()
+	defer a.line.mu.Unlock()
+	if a.late() { // else the timer was stopped just now
+		a.endNow(false)
+	}
+}
+
+// end ends its turn, or takes it out of the line. It may be called more than once; the first time counts.
+func (a *arrival) end(taken bool) {
+	a.line.mu.Lock()
+	defer a.line.mu.Unlock()
+	a.endNow(taken)
+}
+
+// endNow needs mu.
+func (a *arrival) endNow(taken bool) {
+	l := a.line
 	switch a.state {
 	case arrivalIsOver:
 		return
@@ -143,8 +172,10 @@ func (a *arrival) end(taken bool) {
 	switch {
 	case taken:
 		delete(l.slow, a.host)
-	case a.hosts:
-		l.slow[a.host] = true
+	case a.hosts && !a.excused:
+		// Otherwise who opens its stream anew before its time is over would keep its turn for good.
+		_, again := l.slow[a.host]
+		l.slow[a.host] = again || a.late()
 	}
 	if l.of[a.host] == a {
 		delete(l.of, a.host)
@@ -158,7 +189,7 @@ func (l *line) refuse(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range l.of {
-		a.hosts = false // whatever comes of it is not the host's doing
+		a.excused = true
 		a.refuse(err)
 	}
 }
@@ -212,18 +243,29 @@ func (h *hub) Connect(ctx context.Context, name model.HostName, agent hostsync.A
 	q, err := h.takeIn(turn, name, agent, a.forHost)
 	if err != nil {
 		a.end(false)
+		h.forgetUnknown(name)
 		if why := context.Cause(turn); why != nil {
 			return nil, fmt.Errorf("%w: %w", why, err)
 		}
 		return nil, err
 	}
+	a.forHost(true)
 	q.OnFirst(a.end)
 	context.AfterFunc(turn, func() { a.end(false) })
 	return q, nil
 }
 
-// takeIn takes in an agent whose turn it is. It calls forHost when it waits for nothing but the agent.
-func (h *hub) takeIn(ctx context.Context, name model.HostName, agent hostsync.Agent, forHost func()) (*hostsync.Queue, error) {
+// forgetUnknown drops what is known of a host that was deleted while its agent was taken in: nothing else would.
+func (h *hub) forgetUnknown(name model.HostName) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.life.hosts[name] == nil {
+		h.line.forget(name)
+	}
+}
+
+// takeIn takes in an agent whose turn it is. forHost hears whether it waits for nothing but the agent.
+func (h *hub) takeIn(ctx context.Context, name model.HostName, agent hostsync.Agent, forHost func(bool)) (*hostsync.Queue, error) {
 	if err := h.cutOff(); err != nil {
 		return nil, err // since it began to wait
 	}
@@ -231,6 +273,15 @@ func (h *hub) takeIn(ctx context.Context, name model.HostName, agent hostsync.Ag
 	if err != nil {
 		return nil, err
 	}
-	forHost()
+	if ask := agent.Have; ask != nil {
+		agent.Have = func(ctx context.Context) (hoststate.Digests, error) {
+			forHost(true)
+			have, err := ask(ctx)
+			if err == nil {
+				forHost(false)
+			}
+			return have, err
+		}
+	}
 	return h.attach(ctx, name, session, agent)
 }

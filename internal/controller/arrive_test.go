@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"math"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hostsync"
 	"github.com/causeway-net/causeway/internal/metrics"
 	"github.com/causeway-net/causeway/internal/model"
@@ -98,6 +101,15 @@ func hasTurn(a *arrival) bool {
 	return a.state == arrivalHasTurn
 }
 
+// timeOver has a host have had its time.
+func timeOver(a *arrival) {
+	a.forHost(true)
+	a.line.mu.Lock()
+	a.since = a.since.Add(-a.line.hostTime)
+	a.line.mu.Unlock()
+	a.ranOut()
+}
+
 // TestSlowHosts: hosts that do not take what they are sent lose their turns, and from then on have one turn together while
 // others wait, and never all.
 func TestSlowHosts(t *testing.T) {
@@ -109,8 +121,7 @@ func TestSlowHosts(t *testing.T) {
 		if len(l.waiting[0]) > 0 {
 			t.Fatal("it does not have its turn")
 		}
-		a.forHost()
-		a.end(false) // as it does by itself, after hostTime
+		timeOver(a)
 	}
 	var slow []*arrival
 	for _, name := range names[:24] {
@@ -162,9 +173,7 @@ func TestTurnsEnd(t *testing.T) {
 			l.turnTime, l.hostTime = time.Nanosecond, time.Hour
 		}
 		a := came(l, "h")
-		if hosts {
-			a.forHost()
-		}
+		a.forHost(hosts)
 		testutil.Receive(t, "the end of the turn", a.over)
 		if l.slow["h"] != hosts {
 			t.Errorf("it waited for %s, and the host is slow: %v", name, l.slow["h"])
@@ -264,17 +273,119 @@ func TestArriveWithoutStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.forHost()
+	a.forHost(true)
+	_, other, err := h.arrive(t.Context(), "other", nil) // its turn has only begun
+	if err != nil {
+		t.Fatal(err)
+	}
 	h.noteProof(time.Now(), errors.New("away")) // last is zero: it has been away for long
 	testutil.Receive(t, "the end of the turn", turn.Done())
 	if err := context.Cause(turn); !errors.Is(err, errCutOff) {
 		t.Errorf("it ends for %v", err)
 	}
 	a.end(false)
-	if h.line.slow["h"] {
-		t.Error("the host counts as slow")
+	timeOver(other)
+	if len(h.line.slow) != 0 {
+		t.Errorf("hosts count as slow: %v", h.line.slow)
 	}
-	if _, err := h.takeIn(t.Context(), "h", hostsync.Agent{}, func() {}); !errors.Is(err, errCutOff) {
+	if _, err := h.takeIn(t.Context(), "h", hostsync.Agent{}, func(bool) {}); !errors.Is(err, errCutOff) {
 		t.Errorf("taken in: %v", err)
 	}
+}
+
+// TestBrokenIsNotSlow: a host whose stream breaks, or is opened anew, before the host has had its time is not slow; one that
+// does so again is, until it takes what it is sent.
+func TestBrokenIsNotSlow(t *testing.T) {
+	l := newLine(8)
+	l.hostTime = time.Hour
+	for i, slow := range []bool{false, true, true} {
+		a := came(l, "h")
+		a.forHost(true)
+		a.end(false)
+		if l.slow["h"] != slow {
+			t.Errorf("after %d: slow %v", i+1, l.slow["h"])
+		}
+	}
+	a := came(l, "h")
+	a.forHost(true)
+	a.end(true)
+	a = came(l, "h")
+	a.forHost(true)
+	a.forHost(false) // the controller waits for something else
+	a.ranOut()       // it fired before it was stopped
+	if !hasTurn(a) {
+		t.Error("its time goes on while the controller waits for something else")
+	}
+	a.end(false)
+	if len(l.slow) != 0 {
+		t.Errorf("slow: %v", l.slow)
+	}
+}
+
+// TestInnocentHosts: what the controller waits for itself is not the time of the host that is taken in.
+func TestInnocentHosts(t *testing.T) {
+	m := startHub(t, openStore(t))
+	m.line.hostTime = time.Hour
+	agent := hostsync.Agent{KnowsFabric: true, Digest: &hoststate.Digest{1}}
+	waitsFor := func(name model.HostName) bool {
+		m.line.mu.Lock()
+		defer m.line.mu.Unlock()
+		return m.line.of[name].hosts
+	}
+	broken := errors.New("broken")
+	for i, c := range []struct {
+		deleted, replaced bool // meanwhile
+		err               error
+		slow              map[model.HostName]bool // afterwards
+	}{
+		{deleted: true},
+		{deleted: true, err: broken},
+		{replaced: true},
+		{},
+		{err: broken, slow: map[model.HostName]bool{"h0004": false}},
+	} {
+		name := hostNames(5)[i]
+		agent.Fabric = fabricEnd(name)
+		agent.Have = func(context.Context) (hoststate.Digests, error) {
+			if !waitsFor(name) {
+				t.Errorf("%+v: it does not wait for the agent's word", c)
+			}
+			if c.deleted {
+				m.forgetNow(name)
+			}
+			if c.replaced {
+				m.mu.Lock()
+				m.hosts[name] = &host{session: math.MaxUint64}
+				m.mu.Unlock()
+			}
+			return nil, c.err
+		}
+		q, err := m.Connect(t.Context(), name, agent)
+		if (err == nil) != (c.err == nil && !c.deleted && !c.replaced) {
+			t.Errorf("%+v: %v", c, err)
+		}
+		if err == nil && !waitsFor(name) {
+			t.Errorf("%+v: it does not wait until the agent has read", c)
+		}
+		if err == nil {
+			m.Disconnect(name, q)
+		}
+		if c.replaced {
+			m.mu.Lock()
+			delete(m.hosts, name)
+			m.mu.Unlock()
+		}
+		m.line.mu.Lock()
+		if !maps.Equal(m.line.slow, c.slow) {
+			t.Errorf("%+v: slow: %v", c, m.line.slow)
+		}
+		m.line.mu.Unlock()
+	}
+}
+
+// forgetNow has the hub know nothing of a host that the site has.
+func (m *manyHosts) forgetNow(name model.HostName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.dropHost(name)
 }
