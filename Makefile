@@ -23,7 +23,8 @@ race:
 mutants:
 	@scripts/test -timeout 60m -run 'Mutants|TestRules|TestFollowed' ./internal/dataplane/difftest -difftest.mutants 1 -difftest.followed 1000000
 
-# Controllers, etcd members and agents of a lab fail in pairs, under writes and traffic.
+# Controllers, etcd members and agents of a lab fail in pairs, under writes and traffic. After each pair, and at
+# the end, the hosts' rows are compared with what all of the state comes to.
 soak:
 	@scripts/test -timeout 24h -run TestControllersAndEtcdMembers ./test/scenario -scenario.soak $(or $(DURATION),30m)
 

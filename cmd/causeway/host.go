@@ -3,13 +3,17 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/causeway-net/causeway/internal/cli"
 	"github.com/causeway-net/causeway/internal/client"
 	"github.com/causeway-net/causeway/internal/pause"
 )
@@ -18,7 +22,7 @@ func newHostCommand() *cobra.Command {
 	k := client.Agents
 	columns := []string{"id", "host", "alive", "admin_state_up", "heartbeat_timestamp", "configurations", "description"}
 	return needSubcommand("host", "The site's hosts: who is alive, who takes gateway devices", "",
-		newListCommand(k, columns), newShowCommand(k, columns), newDrainCommand(columns), newHostDeleteCommand())
+		newListCommand(k, columns), newShowCommand(k, columns), newDrainCommand(columns), newHostDeleteCommand(), newHostVerifyCommand())
 }
 
 func newDrainCommand(columns []string) *cobra.Command {
@@ -115,4 +119,89 @@ back as a new one.`,
 	})
 	remove.Flags().BoolVar(&off, "off", false, "the hosts are switched off: delete them even if they were heard lately")
 	return remove
+}
+
+func newHostVerifyCommand() *cobra.Command {
+	var report reportFlags
+	cmd := &cobra.Command{
+		Use: "verify [HOST...]", Short: "Compare the rows that hosts have with those that they should have",
+		Long: `Compare the rows that hosts have with those that they should have: of the hosts that are named, or of all. A controller works
+out anew, from all resources of the site, what rows a host is to have, and its agent what it has. Nothing is changed, and packets are
+not touched. Each host costs a controller what working out the rows of the whole site costs; a controller does one at
+a time. This is for administrators.
+
+The exit code is 0 where all rows agree and are in the hosts' maps, 1 otherwise: also where a host is not alive or could
+not be asked, which its line says. A host whose rows differ gets them anew when its agent starts anew (packets go on
+meanwhile); please report it.`,
+		Example: `  causeway host verify
+  causeway host verify a1 a2 -f json`,
+	}
+	report.register(cmd)
+	return siteCommand(cmd, func(ctx context.Context, c *client.Client, args []string) error {
+		hosts, err := hostsToVerify(ctx, c, args)
+		if err != nil {
+			return err
+		}
+		list := []client.HostRows{}
+		agree := true
+		for _, a := range hosts {
+			r, err := rowsOf(ctx, c, a, len(args) > 0)
+			if err != nil {
+				return err
+			}
+			list = append(list, r)
+			agree = agree && r.Agrees
+		}
+		err = report.write(cmd.OutOrStdout(), list, func(w io.Writer) error { return hostRowsText(w, list) })
+		if err == nil && !agree {
+			err = cli.Exit(cli.ExitFailure)
+		}
+		return err
+	})
+}
+
+// hostsToVerify are the agents of some hosts; of all where none is named.
+func hostsToVerify(ctx context.Context, c *client.Client, names []string) (agents []client.Attrs, err error) {
+	for _, name := range names {
+		id, err := c.Find(ctx, client.Agents, name)
+		if err != nil {
+			return nil, err
+		}
+		a, err := c.Get(ctx, client.Agents, id)
+		if err != nil {
+			return nil, err
+		}
+		agents = append(agents, a)
+	}
+	if len(names) > 0 {
+		return agents, nil
+	}
+	return c.List(ctx, client.Agents, url.Values{"sort_key": {"host"}, "sort_dir": {"asc"}})
+}
+
+// rowsOf has the rows of an agent's host compared; of one that is not alive only where it is named. What keeps one host from being
+// compared does not keep others.
+func rowsOf(ctx context.Context, c *client.Client, agent client.Attrs, named bool) (client.HostRows, error) {
+	name := client.Str(agent, "host")
+	if alive, _ := agent["alive"].(bool); !alive && !named {
+		return client.HostRows{Host: name, Differing: []string{}, Reason: "not compared: the host is not alive"}, nil
+	}
+	r, err := c.HostRows(ctx, client.ID(agent))
+	var refused *client.APIError
+	if errors.As(err, &refused) && (refused.Status == http.StatusServiceUnavailable || refused.Status == http.StatusBadRequest) {
+		return client.HostRows{Host: name, Differing: []string{}, Reason: "not compared: " + refused.Message}, nil
+	}
+	return r, err
+}
+
+func hostRowsText(w io.Writer, list []client.HostRows) error {
+	rows := make([][]string, 0, len(list))
+	for _, r := range list {
+		agree := "agree"
+		if !r.Agrees {
+			agree = strings.Join(append([]string{r.Reason}, r.Differing...), "; ")
+		}
+		rows = append(rows, []string{cli.Plain(r.Host), fmt.Sprint(r.Groups), fmt.Sprint(r.Revision), cli.Plain(agree)})
+	}
+	return cli.Table(w, []string{"Host", "Groups", "Revision", "Rows"}, rows)
 }

@@ -56,6 +56,8 @@ func evilSite(t *testing.T, refuse func(w http.ResponseWriter) bool) string {
 			answer["probe"] = probe
 		case last == "causeway_status":
 			answer["causeway_status"] = resource
+		case last == "causeway_rows":
+			answer["causeway_rows"] = map[string]any{"host": evil, "agrees": false, "groups": 1, "differing": []string{evil}, "reason": evil}
 		case last == "switch":
 			answer["switch"] = resource
 		case last == "tags":
@@ -86,7 +88,7 @@ func calls() map[string]string {
 		"remote-mac list":   "--gateway-device x", "remote-mac show": "y --gateway-device x", "remote-mac delete": "y z --gateway-device x",
 		"l2-gateway create": "x --gateway-device y", "l2-gateway list": "", "l2-gateway show": "x", "l2-gateway delete": "x",
 		"l2-gateway-connection create": "x y", "l2-gateway-connection list": "", "l2-gateway-connection show": "x", "l2-gateway-connection delete": "x y",
-		"host list": "", "host show": "x", "host drain": "x", "host delete": "x y --off",
+		"host list": "", "host show": "x", "host drain": "x", "host verify": "x", "host delete": "x y --off",
 		"trace": "--port x --to 10.0.0.1 --headers", "probe": "--router x --to 10.0.0.1",
 		"peer plan": "--file FILE", "peer apply": "--file FILE --yes --wait 0s", "peer status": "--file FILE", "peer verify": "--file FILE",
 		"peer destroy": "--file FILE --yes --wait 0s", "peer adopt": "--file FILE --yes --wait 0s", "peer render": "--file FILE",

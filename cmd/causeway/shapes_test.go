@@ -21,7 +21,7 @@ var shapes = map[string]string{
 	"remote-mac create": "object", "remote-mac list": "list", "remote-mac show": "object",
 	"l2-gateway create": "object", "l2-gateway list": "list", "l2-gateway show": "object",
 	"l2-gateway-connection create": "object", "l2-gateway-connection list": "list", "l2-gateway-connection show": "object",
-	"host list": "list", "host show": "object", "host drain": "object",
+	"host list": "list", "host show": "object", "host drain": "object", "host verify": "list",
 	"trace": "list", "probe": "object",
 	"peer plan": "list", "peer status": "list", "peer verify": "list",
 	"testbed status": "object", "testbed list": "list", "agent status": "object", "pki list": "list",
@@ -33,6 +33,7 @@ var what = map[string]string{
 	"peer plan": "one plan for each peering", "peer status": "one state for each peering", "peer verify": "one result for each peering, with all traces",
 	"port status":           "how it stands with the port",
 	"gateway-device status": "how it stands with the switch",
+	"host verify":           "for each host whether its rows agree, and what differs",
 	"pki list":              "the certificates that were signed",
 	"agent status":          "revisions, counts, and the objects that are not as wanted",
 }

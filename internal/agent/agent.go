@@ -80,6 +80,7 @@ type Agent struct {
 
 	updates chan updateRequest
 	asked   chan chan<- hostsync.Have // what rows there are
+	audits  chan chan<- hostsync.Rows // the same, worked out anew
 	pathMTU *pathMTU
 	trouble troubles
 	policed chan struct{} // IPsec policies have changed
@@ -195,6 +196,7 @@ func start(ctx context.Context, cfg Config, ctl Controller) (_ *Agent, err error
 		cfg: cfg, log: cfg.Log, ctl: ctl, host: host,
 		updates: make(chan updateRequest),
 		asked:   make(chan chan<- hostsync.Have),
+		audits:  make(chan chan<- hostsync.Rows),
 		policed: make(chan struct{}, 1),
 		pulse:   make(chan struct{}),
 		journal: journal.In(cfg.StateDir, life),
@@ -346,6 +348,8 @@ func (a *Agent) run(ctx context.Context, cancel context.CancelCauseFunc) (err er
 			close(u.done)
 		case r := <-a.asked:
 			r <- a.rows()
+		case r := <-a.audits:
+			r <- hostsync.Rows{Digests: a.state.Digests(), Revision: a.want, Applied: a.have}
 		case _, ok := <-a.watcher.Ready():
 			if !ok {
 				if ctx.Err() != nil {

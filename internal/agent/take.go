@@ -70,6 +70,22 @@ func (a *Agent) rows() hostsync.Have {
 	}
 }
 
+// Rows implements hostsync.RowTeller. The digests are worked out anew, at the cost of all rows.
+func (a *Agent) Rows(ctx context.Context) (hostsync.Rows, error) {
+	r := make(chan hostsync.Rows, 1)
+	select {
+	case a.audits <- r:
+	case <-ctx.Done():
+		return hostsync.Rows{}, ctx.Err()
+	}
+	select {
+	case rows := <-r:
+		return rows, nil
+	case <-ctx.Done():
+		return hostsync.Rows{}, ctx.Err()
+	}
+}
+
 // adopt takes over a full state in place of another.
 func (a *Agent) adopt(before hoststate.State) {
 	for k, old := range before.Ports {

@@ -12,12 +12,12 @@ import (
 // Description is the OpenAPI document of the API that a controller serves, as it
 // gives it at /openapi.json.
 func Description() []byte {
-	return neutronapi.New(nil, neutronapi.Options{Extra: extra(tracer{}, prober{}, switches{}, portStatuses{})}).Description()
+	return neutronapi.New(nil, neutronapi.Options{Extra: extra(tracer{}, prober{}, switches{}, portStatuses{}, hostRows{})}).Description()
 }
 
 // extra is what the API serves beside the resources.
-func extra(t tracer, p prober, s switches, ports portStatuses) []neutronapi.Extra {
-	return append(append(t.extra(), p.extra(), ports.extra()), s.extra()...)
+func extra(t tracer, p prober, s switches, ports portStatuses, rows hostRows) []neutronapi.Extra {
+	return append(append(t.extra(), p.extra(), ports.extra(), rows.extra()), s.extra()...)
 }
 
 // keyed describes a body, which has one key.

@@ -52,13 +52,14 @@ type hub struct {
 	moves       moves
 	proofs      proofs
 
-	standings standings
-	erring    erring
-	questions *questions
-	turnMu    sync.Mutex
-	turns     chan struct{} // of the goroutine that waits for mu; nil: none does
-	moved     chan struct{} // closed, and made anew, when revision or a host's acked has changed
-	devices   deviceMoves
+	standings   standings
+	erring      erring
+	questions   *questions
+	comparisons *comparisons
+	turnMu      sync.Mutex
+	turns       chan struct{} // of the goroutine that waits for mu; nil: none does
+	moved       chan struct{} // closed, and made anew, when revision or a host's acked has changed
+	devices     deviceMoves
 }
 
 // host is a connected host.
@@ -97,7 +98,7 @@ func newHub(st store.Store, rules *site.Site, counts *metrics.Controller, log *s
 		hosts: map[model.HostName]*host{}, budgets: map[model.HostName]*allowance{}, inboxes: map[model.HostName]struct{}{}, wake: make(chan struct{}, 1),
 		line: newLine(max(leastTurns, 2*runtime.GOMAXPROCS(0))),
 		id:   uuid.NewString(), vouching: make(chan struct{}, 1), life: newSigns(), standings: newStandings(), erring: erring{}, moves: newMoves(), moved: make(chan struct{}),
-		proofs: proofs{pause: proofPause, letGo: letGoAfter}, questions: newQuestions(),
+		proofs: proofs{pause: proofPause, letGo: letGoAfter}, questions: newQuestions(), comparisons: newComparisons(),
 		devices: newDeviceMoves(),
 	}
 }

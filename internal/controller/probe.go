@@ -299,7 +299,11 @@ func (h *hub) probe(ctx context.Context, name model.HostName, r probe.Request) (
 	if res, err := h.probeHere(ctx, name, r); !errors.Is(err, hostsync.ErrHostLeft) {
 		return res, err
 	}
-	return h.askElsewhere(ctx, name, r)
+	a, err := h.askElsewhere(ctx, name, hostRequest{Request: r})
+	if err != nil {
+		return probe.Result{}, err
+	}
+	return a.outcome()
 }
 
 // probeHere is probe for a host that is connected here.

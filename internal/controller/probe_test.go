@@ -34,13 +34,19 @@ func (a probingAgent) Probe(_ context.Context, r probe.Request) (probe.Result, e
 
 func (l *lab) probingAgent(serve func(probe.Request) (probe.Result, error)) (stop func()) {
 	l.t.Helper()
+	return l.runAgent(func(a *agent) hostsync.Sink { return probingAgent{a, serve} })
+}
+
+// runAgent runs an agent with a sink of the test's until it is stopped, or the test ends.
+func (l *lab) runAgent(sink func(*agent) hostsync.Sink) (stop func()) {
+	l.t.Helper()
 	c, err := hostsync.NewClient(hostsync.ClientOptions{
 		Targets: []string{"unix://" + filepath.Join(l.dir, "run", "a.sock")}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	a := probingAgent{&agent{Client: c, updates: make(chan received, 1000)}, serve}
+	a := sink(&agent{Client: c, updates: make(chan received, 1000)})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

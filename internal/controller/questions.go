@@ -50,19 +50,26 @@ func newQuestions() *questions {
 		open: map[string]*model.HostQuestion{}, come: make(chan struct{}, 1), wait: takeTimeout}
 }
 
+// hostRequest is a question as it is written down.
+type hostRequest struct {
+	probe.Request
+	Rows bool `json:"rows,omitempty"` // send nothing, and compare the host's rows
+}
+
 // hostAnswer is an answer as it is written down.
 type hostAnswer struct {
 	Result probe.Result `json:"result"`
+	Rows   *rowsReport  `json:"rows,omitempty"`
 	Kind   string       `json:"kind,omitempty"` // of an error
 	Error  string       `json:"error,omitempty"`
 }
 
 // answerKinds are the errors that the asker tells apart.
-var answerKinds = map[string]error{"request": probe.ErrRequest, "none": hostsync.ErrNoProbes, "left": hostsync.ErrHostLeft, "busy": probe.ErrBusy}
+var answerKinds = map[string]error{"request": probe.ErrRequest, "none": hostsync.ErrNoProbes, "left": hostsync.ErrHostLeft, "busy": probe.ErrBusy, "no rows": hostsync.ErrNoRows}
 
-func answerOf(res probe.Result, err error) hostAnswer {
+func answerOf(res probe.Result, rows *rowsReport, err error) hostAnswer {
 	if err == nil {
-		return hostAnswer{Result: res}
+		return hostAnswer{Result: res, Rows: rows}
 	}
 	a := hostAnswer{Kind: "other", Error: err.Error()}
 	for kind, e := range answerKinds {
@@ -97,18 +104,18 @@ func (e answerError) Unwrap() error { return e.kind }
 
 // askElsewhere has the controller that has a host put a request to it. The agent may be on its way from one to another, this one
 // included: who has it next takes the question.
-func (h *hub) askElsewhere(ctx context.Context, name model.HostName, r probe.Request) (probe.Result, error) {
+func (h *hub) askElsewhere(ctx context.Context, name model.HostName, r hostRequest) (hostAnswer, error) {
 	snap, err := h.rules.View(ctx)
 	if err != nil {
-		return probe.Result{}, err
+		return hostAnswer{}, err
 	}
 	x := store.Get(snap, store.Hosts, string(name))
 	if x == nil || x.Gone || x.Controller == "" {
-		return probe.Result{}, hostsync.ErrHostLeft
+		return hostAnswer{}, hostsync.ErrHostLeft
 	}
 	request, err := json.Marshal(r)
 	if err != nil {
-		return probe.Result{}, err
+		return hostAnswer{}, err
 	}
 	q := model.HostQuestion{ID: uuid.NewString(), Host: name, Revision: snap.Revision(), Request: request}
 	news := make(chan *model.HostQuestion, 1)
@@ -127,7 +134,7 @@ func (h *hub) askElsewhere(ctx context.Context, name model.HostName, r probe.Req
 		}
 	}()
 	if err := h.rules.Ask(ctx, q); err != nil {
-		return probe.Result{}, err
+		return hostAnswer{}, err
 	}
 	untaken := time.NewTimer(h.questions.wait)
 	defer untaken.Stop()
@@ -142,13 +149,13 @@ func (h *hub) askElsewhere(ctx context.Context, name model.HostName, r probe.Req
 			}
 			var a hostAnswer
 			if err := json.Unmarshal(now.Answer, &a); err != nil {
-				return probe.Result{}, fmt.Errorf("the answer of the host's controller: %w", err)
+				return hostAnswer{}, fmt.Errorf("the answer of the host's controller: %w", err)
 			}
-			return a.outcome()
+			return a, nil
 		case <-untaken.C:
-			return probe.Result{}, hostsync.ErrHostLeft
+			return hostAnswer{}, hostsync.ErrHostLeft
 		case <-ctx.Done():
-			return probe.Result{}, ctx.Err()
+			return hostAnswer{}, ctx.Err()
 		}
 	}
 }
@@ -269,16 +276,21 @@ func (h *hub) has(name model.HostName) bool {
 // answer serves a question to a host of this controller.
 func (h *hub) answer(ctx context.Context, q *model.HostQuestion) {
 	err := h.rules.Answer(ctx, q.ID, func(q *model.HostQuestion) { q.Taken = true })
-	var r probe.Request
+	var r hostRequest
 	if err == nil {
 		err = json.Unmarshal(q.Request, &r)
 	}
 	var res probe.Result
-	if err == nil {
+	var rows *rowsReport
+	switch {
+	case err != nil:
+	case r.Rows:
+		rows, err = h.hostRowsHere(ctx, q.Host)
+	default:
 		settle, stop := context.WithTimeout(ctx, settleTimeout)
 		h.settled(settle, q.Host, q.Revision)
 		stop()
-		res, err = h.probeHere(ctx, q.Host, r)
+		res, err = h.probeHere(ctx, q.Host, r.Request)
 	}
 	if ctx.Err() != nil {
 		return // nobody waits any more
@@ -288,7 +300,7 @@ func (h *hub) answer(ctx context.Context, q *model.HostQuestion) {
 			return // another controller may have the host by now
 		}
 	}
-	b, merr := json.Marshal(answerOf(res, err))
+	b, merr := json.Marshal(answerOf(res, rows, err))
 	if merr == nil {
 		merr = h.rules.Answer(ctx, q.ID, func(q *model.HostQuestion) { q.Answer = b })
 	}

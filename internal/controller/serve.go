@@ -132,7 +132,7 @@ func (p *parts) api(rules *site.Site, hub *hub) (http.Handler, error) {
 	cfg := p.cfg
 	tracer := tracer{rules: rules, hub: hub, local: model.HostName(cfg.LocalHost)}
 	o := neutronapi.Options{
-		Logger: p.log, Extra: extra(tracer, prober{rules, hub, p.log}, switches{rules}, portStatuses{rules, hub}),
+		Logger: p.log, Extra: extra(tracer, prober{rules, hub, p.log}, switches{rules}, portStatuses{rules, hub}, hostRows{rules, hub}),
 		MaxBody: cfg.API.MaxBody, Limiter: ratelimit.New(cfg.API.Rate, cfg.API.Burst, nil),
 		Heard:   hub.lastHeard,
 		Observe: observer{p.counts, p.log, p.audit}.see,

@@ -35,6 +35,7 @@ type probes struct {
 
 type probeAnswer struct {
 	result probe.Result
+	rows   Rows
 	err    error
 }
 
@@ -68,20 +69,26 @@ func (q *Queue) Probe(ctx context.Context, r probe.Request) (probe.Result, error
 	if err := r.Check(); err != nil {
 		return probe.Result{}, err
 	}
-	id, got, err := q.ask(r)
+	a, err := q.answer(ctx, func(id uint64) *pb.Probe { return encodeProbe(id, r) })
+	return a.result, err
+}
+
+// answer puts a question to the agent and waits for what it says.
+func (q *Queue) answer(ctx context.Context, question func(id uint64) *pb.Probe) (probeAnswer, error) {
+	id, got, err := q.ask(question)
 	if err != nil {
-		return probe.Result{}, err
+		return probeAnswer{}, err
 	}
 	select {
 	case a := <-got:
-		return a.result, a.err
+		return a, a.err
 	case <-ctx.Done():
 		q.cancel(id)
-		return probe.Result{}, ctx.Err()
+		return probeAnswer{}, ctx.Err()
 	}
 }
 
-func (q *Queue) ask(r probe.Request) (uint64, <-chan probeAnswer, error) {
+func (q *Queue) ask(question func(id uint64) *pb.Probe) (uint64, <-chan probeAnswer, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	p := &q.probes
@@ -99,7 +106,7 @@ func (q *Queue) ask(r probe.Request) (uint64, <-chan probeAnswer, error) {
 	p.last++
 	got := make(chan probeAnswer, 1)
 	p.waiting[p.last] = got
-	p.out = append(p.out, &pb.FromController{Message: &pb.FromController_Probe{Probe: encodeProbe(p.last, r)}})
+	p.out = append(p.out, &pb.FromController{Message: &pb.FromController_Probe{Probe: question(p.last)}})
 	q.signal()
 	return p.last, got, nil
 }
@@ -162,9 +169,9 @@ func decodeProbe(m *pb.Probe) probe.Request {
 	}
 }
 
-func encodeProbeResult(id uint64, r probe.Result, err error) *pb.ProbeResult {
+func encodeProbeResult(r probe.Result) *pb.ProbeResult {
 	m := &pb.ProbeResult{
-		Id: id, Sent: uint32(r.Sent), Received: uint32(r.Received), PathMtu: uint32(r.PathMTU),
+		Sent: uint32(r.Sent), Received: uint32(r.Received), PathMtu: uint32(r.PathMTU),
 		RttMinNs: uint64(r.RTTMin), RttAvgNs: uint64(r.RTTAvg), RttMaxNs: uint64(r.RTTMax),
 	}
 	for _, e := range r.Errors {
@@ -180,9 +187,14 @@ func encodeProbeResult(id uint64, r probe.Result, err error) *pb.ProbeResult {
 	if r.Port != nil {
 		m.Port = encodePortState(*r.Port)
 	}
+	return m
+}
+
+// noteProbeError says in an answer why there is none.
+func noteProbeError(m *pb.ProbeResult, err error) {
 	switch {
 	case err == nil:
-		return m
+		return
 	case errors.Is(err, probe.ErrRequest):
 		m.Code = pb.ProbeResult_REFUSED
 	case errors.Is(err, probe.ErrBusy):
@@ -191,7 +203,6 @@ func encodeProbeResult(id uint64, r probe.Result, err error) *pb.ProbeResult {
 		m.Code = pb.ProbeResult_FAILED
 	}
 	m.Error = strings.ToValidUTF8(err.Error(), "?")
-	return m
 }
 
 func decodeProbeResult(m *pb.ProbeResult) (probeAnswer, error) {
@@ -231,7 +242,8 @@ func decodeProbeResult(m *pb.ProbeResult) (probeAnswer, error) {
 	if m.Port != nil {
 		r.Port = decodePortState(m.Port)
 	}
-	return probeAnswer{result: r}, nil
+	rows, err := decodeRows(m)
+	return probeAnswer{result: r, rows: rows}, err
 }
 
 func encodePortState(s probe.PortState) *pb.PortState {

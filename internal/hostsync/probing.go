@@ -19,6 +19,7 @@ type Prober interface {
 type probing struct {
 	ctx     context.Context // of the stream
 	prober  Prober          // nil: it does not
+	teller  RowTeller       // nil: it does not say what rows it has
 	out     *sender
 	workers *sync.WaitGroup
 
@@ -29,6 +30,7 @@ type probing struct {
 func newProbing(ctx context.Context, sink Sink, out *sender, workers *sync.WaitGroup) *probing {
 	p := &probing{ctx: ctx, out: out, workers: workers, ids: map[uint64]context.CancelFunc{}}
 	p.prober, _ = sink.(Prober)
+	p.teller, _ = sink.(RowTeller)
 	return p
 }
 
@@ -51,12 +53,12 @@ func (p *probing) take(m *pb.FromController) bool {
 	defer p.mu.Unlock()
 	if _, twice := p.ids[r.Id]; twice || len(p.ids) >= maxProbes {
 		cancel()
-		p.workers.Go(func() { p.answer(r.Id, probe.Result{}, probe.ErrBusy) })
+		p.workers.Go(func() { p.answer(r.Id, nil, probe.ErrBusy) })
 		return true
 	}
 	p.ids[r.Id] = cancel
 	p.workers.Go(func() {
-		res, err := p.prober.Probe(ctx, decodeProbe(r))
+		res, err := p.serve(ctx, r)
 		cancelled := ctx.Err() != nil
 		p.mu.Lock()
 		delete(p.ids, r.Id)
@@ -69,7 +71,20 @@ func (p *probing) take(m *pb.FromController) bool {
 	return true
 }
 
+func (p *probing) serve(ctx context.Context, r *pb.Probe) (*pb.ProbeResult, error) {
+	if r.Rows {
+		return p.tellRows(ctx)
+	}
+	res, err := p.prober.Probe(ctx, decodeProbe(r))
+	return encodeProbeResult(res), err
+}
+
 // answer's error is that the stream is over, and with it the question.
-func (p *probing) answer(id uint64, r probe.Result, err error) {
-	_ = p.out.Send(&pb.FromAgent{Message: &pb.FromAgent_Probe{Probe: encodeProbeResult(id, r, err)}})
+func (p *probing) answer(id uint64, m *pb.ProbeResult, err error) {
+	if m == nil {
+		m = &pb.ProbeResult{}
+	}
+	m.Id = id
+	noteProbeError(m, err)
+	_ = p.out.Send(&pb.FromAgent{Message: &pb.FromAgent_Probe{Probe: m}})
 }

@@ -49,7 +49,8 @@ func (w *writer) count() int {
 
 // TestControllersAndEtcdMembers: a site of three controllers on three etcd members. Under writes through all
 // controllers and traffic, a controller and a member are killed, and a controller is cut off: no acknowledged write is
-// lost, no packet is lost, and probes of both hosts are answered through each controller, before and after.
+// lost, no packet is lost, and probes of both hosts are answered through each controller, before and after. In the end, and in
+// make soak after each pair of faults, each host has the rows that it should have.
 func TestControllersAndEtcdMembers(t *testing.T) {
 	testutil.RequireRoot(t)
 	testutil.RequireKernel(t, 6, 6)
@@ -169,11 +170,13 @@ func TestControllersAndEtcdMembers(t *testing.T) {
 		}
 		goOn(when+", all mended", 0, 1, 2)
 		s.awaitHosts(3)
+		s.rowsAgree()
 		t.Log(when)
 	}
 	stop()
 	testutil.Wait(t, "the writers", writing.Wait)
 	probes()
+	s.rowsAgree()
 	do(ping.Process.Signal(syscall.SIGINT))
 	do(testutil.Exit(t, ping))
 	if !strings.Contains(pinged.String(), " 0% packet loss") {

@@ -88,6 +88,18 @@ func (s *site) awaitHosts(n int) {
 	})
 }
 
+// rowsAgree waits until each host that is alive has the rows that all of the site's resources, worked out anew, come to for it.
+func (s *site) rowsAgree() {
+	s.lab.t.Helper()
+	testutil.Succeeds(s.lab.t, "the rows of the hosts of "+s.name, func() error {
+		out, err := s.lab.tryCauseway(s, "host", "verify")
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+}
+
 // attachOn makes a port with an address on a network, and a workload on it at a host.
 func (s *site) attachOn(host, name, network, address string) {
 	s.lab.t.Helper()

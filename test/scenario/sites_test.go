@@ -210,7 +210,7 @@ func TestSites(t *testing.T) {
 }
 
 // faults kills an etcd member, a controller and an agent of site A under traffic, none of which needs them; has a workload
-// come meanwhile, and all back.
+// come meanwhile, and all back. Then each host has the rows that it should have.
 func (w *wholeSites) faults(t *testing.T) {
 	dead := []string{"a-e2", "a-c2", "a2"}
 	var ends []func() (sent, received int)
@@ -244,4 +244,7 @@ func (w *wholeSites) faults(t *testing.T) {
 	}
 	w.allPairs(append(w.routed(), late))
 	w.allPairs(w.flat())
+	for _, s := range w.sites {
+		s.rowsAgree()
+	}
 }

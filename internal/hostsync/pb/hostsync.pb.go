@@ -795,6 +795,7 @@ type Probe struct {
 	MaxMtu        uint32                 `protobuf:"varint,10,opt,name=max_mtu,json=maxMtu,proto3" json:"max_mtu,omitempty"`
 	Paths         bool                   `protobuf:"varint,11,opt,name=paths,proto3" json:"paths,omitempty"` // send nothing; say what is known of all paths
 	Port          uint32                 `protobuf:"varint,12,opt,name=port,proto3" json:"port,omitempty"`   // not 0: send nothing; say what there is of that port
+	Rows          bool                   `protobuf:"varint,13,opt,name=rows,proto3" json:"rows,omitempty"`   // send nothing; say what rows the host has
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -913,20 +914,31 @@ func (x *Probe) GetPort() uint32 {
 	return 0
 }
 
+func (x *Probe) GetRows() bool {
+	if x != nil {
+		return x.Rows
+	}
+	return false
+}
+
 type ProbeResult struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Code          ProbeResult_Code       `protobuf:"varint,2,opt,name=code,proto3,enum=causeway.hostsync.v1.ProbeResult_Code" json:"code,omitempty"`
-	Error         string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"` // in words, where code is not DONE
-	Sent          uint32                 `protobuf:"varint,4,opt,name=sent,proto3" json:"sent,omitempty"`
-	Received      uint32                 `protobuf:"varint,5,opt,name=received,proto3" json:"received,omitempty"`
-	RttMinNs      uint64                 `protobuf:"varint,6,opt,name=rtt_min_ns,json=rttMinNs,proto3" json:"rtt_min_ns,omitempty"`
-	RttAvgNs      uint64                 `protobuf:"varint,7,opt,name=rtt_avg_ns,json=rttAvgNs,proto3" json:"rtt_avg_ns,omitempty"`
-	RttMaxNs      uint64                 `protobuf:"varint,8,opt,name=rtt_max_ns,json=rttMaxNs,proto3" json:"rtt_max_ns,omitempty"`
-	PathMtu       uint32                 `protobuf:"varint,9,opt,name=path_mtu,json=pathMtu,proto3" json:"path_mtu,omitempty"`
-	Errors        []*ProbeError          `protobuf:"bytes,10,rep,name=errors,proto3" json:"errors,omitempty"`
-	Paths         []*PathState           `protobuf:"bytes,11,rep,name=paths,proto3" json:"paths,omitempty"` // of all, or of the one that leads to the target
-	Port          *PortState             `protobuf:"bytes,12,opt,name=port,proto3" json:"port,omitempty"`   // of the one that was asked for
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Id       uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Code     ProbeResult_Code       `protobuf:"varint,2,opt,name=code,proto3,enum=causeway.hostsync.v1.ProbeResult_Code" json:"code,omitempty"`
+	Error    string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"` // in words, where code is not DONE
+	Sent     uint32                 `protobuf:"varint,4,opt,name=sent,proto3" json:"sent,omitempty"`
+	Received uint32                 `protobuf:"varint,5,opt,name=received,proto3" json:"received,omitempty"`
+	RttMinNs uint64                 `protobuf:"varint,6,opt,name=rtt_min_ns,json=rttMinNs,proto3" json:"rtt_min_ns,omitempty"`
+	RttAvgNs uint64                 `protobuf:"varint,7,opt,name=rtt_avg_ns,json=rttAvgNs,proto3" json:"rtt_avg_ns,omitempty"`
+	RttMaxNs uint64                 `protobuf:"varint,8,opt,name=rtt_max_ns,json=rttMaxNs,proto3" json:"rtt_max_ns,omitempty"`
+	PathMtu  uint32                 `protobuf:"varint,9,opt,name=path_mtu,json=pathMtu,proto3" json:"path_mtu,omitempty"`
+	Errors   []*ProbeError          `protobuf:"bytes,10,rep,name=errors,proto3" json:"errors,omitempty"`
+	Paths    []*PathState           `protobuf:"bytes,11,rep,name=paths,proto3" json:"paths,omitempty"` // of all, or of the one that leads to the target
+	Port     *PortState             `protobuf:"bytes,12,opt,name=port,proto3" json:"port,omitempty"`   // of the one that was asked for
+	// The rows that the host has, worked out anew, the revision that they are at, and that of what is in the maps.
+	Rows          []*GroupDigest `protobuf:"bytes,13,rep,name=rows,proto3" json:"rows,omitempty"`
+	Revision      int64          `protobuf:"varint,14,opt,name=revision,proto3" json:"revision,omitempty"`
+	Applied       int64          `protobuf:"varint,15,opt,name=applied,proto3" json:"applied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1043,6 +1055,27 @@ func (x *ProbeResult) GetPort() *PortState {
 		return x.Port
 	}
 	return nil
+}
+
+func (x *ProbeResult) GetRows() []*GroupDigest {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *ProbeResult) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ProbeResult) GetApplied() int64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
 }
 
 // PortState is what the host has of a port.
@@ -3308,7 +3341,7 @@ const file_hostsync_proto_rawDesc = "" +
 	"\awaiting\x18\x05 \x01(\v2\x1d.causeway.hostsync.v1.WaitingH\x00R\awaitingB\t\n" +
 	"\amessage\"!\n" +
 	"\aWaiting\x12\x16\n" +
-	"\x06before\x18\x01 \x01(\rR\x06before\"\xa7\x02\n" +
+	"\x06before\x18\x01 \x01(\rR\x06before\"\xbb\x02\n" +
 	"\x05Probe\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06router\x18\x02 \x01(\rR\x06router\x12\x16\n" +
@@ -3324,7 +3357,8 @@ const file_hostsync_proto_rawDesc = "" +
 	"\amax_mtu\x18\n" +
 	" \x01(\rR\x06maxMtu\x12\x14\n" +
 	"\x05paths\x18\v \x01(\bR\x05paths\x12\x12\n" +
-	"\x04port\x18\f \x01(\rR\x04port\"\xef\x03\n" +
+	"\x04port\x18\f \x01(\rR\x04port\x12\x12\n" +
+	"\x04rows\x18\r \x01(\bR\x04rows\"\xdc\x04\n" +
 	"\vProbeResult\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12:\n" +
 	"\x04code\x18\x02 \x01(\x0e2&.causeway.hostsync.v1.ProbeResult.CodeR\x04code\x12\x14\n" +
@@ -3341,7 +3375,10 @@ const file_hostsync_proto_rawDesc = "" +
 	"\x06errors\x18\n" +
 	" \x03(\v2 .causeway.hostsync.v1.ProbeErrorR\x06errors\x125\n" +
 	"\x05paths\x18\v \x03(\v2\x1f.causeway.hostsync.v1.PathStateR\x05paths\x123\n" +
-	"\x04port\x18\f \x01(\v2\x1f.causeway.hostsync.v1.PortStateR\x04port\"3\n" +
+	"\x04port\x18\f \x01(\v2\x1f.causeway.hostsync.v1.PortStateR\x04port\x125\n" +
+	"\x04rows\x18\r \x03(\v2!.causeway.hostsync.v1.GroupDigestR\x04rows\x12\x1a\n" +
+	"\brevision\x18\x0e \x01(\x03R\brevision\x12\x18\n" +
+	"\aapplied\x18\x0f \x01(\x03R\aapplied\"3\n" +
 	"\x04Code\x12\b\n" +
 	"\x04DONE\x10\x00\x12\v\n" +
 	"\aREFUSED\x10\x01\x12\b\n" +
@@ -3620,51 +3657,52 @@ var file_hostsync_proto_depIdxs = []int32{
 	15, // 12: causeway.hostsync.v1.ProbeResult.errors:type_name -> causeway.hostsync.v1.ProbeError
 	14, // 13: causeway.hostsync.v1.ProbeResult.paths:type_name -> causeway.hostsync.v1.PathState
 	12, // 14: causeway.hostsync.v1.ProbeResult.port:type_name -> causeway.hostsync.v1.PortState
-	13, // 15: causeway.hostsync.v1.PortState.drops:type_name -> causeway.hostsync.v1.PortDrops
-	5,  // 16: causeway.hostsync.v1.Delta.replaced:type_name -> causeway.hostsync.v1.Group
-	18, // 17: causeway.hostsync.v1.Delta.ports:type_name -> causeway.hostsync.v1.PortRow
-	20, // 18: causeway.hostsync.v1.Delta.networks:type_name -> causeway.hostsync.v1.NetworkRow
-	21, // 19: causeway.hostsync.v1.Delta.routers:type_name -> causeway.hostsync.v1.RouterRow
-	22, // 20: causeway.hostsync.v1.Delta.fdb:type_name -> causeway.hostsync.v1.FDBRow
-	27, // 21: causeway.hostsync.v1.Delta.neighbors:type_name -> causeway.hostsync.v1.NeighborRow
-	28, // 22: causeway.hostsync.v1.Delta.routes:type_name -> causeway.hostsync.v1.RouteRow
-	31, // 23: causeway.hostsync.v1.Delta.vnis:type_name -> causeway.hostsync.v1.VNIRow
-	32, // 24: causeway.hostsync.v1.Delta.peers:type_name -> causeway.hostsync.v1.PeerRow
-	33, // 25: causeway.hostsync.v1.Delta.gateways:type_name -> causeway.hostsync.v1.GatewayRow
-	34, // 26: causeway.hostsync.v1.Delta.vlans:type_name -> causeway.hostsync.v1.VLANRow
-	29, // 27: causeway.hostsync.v1.Delta.hops:type_name -> causeway.hostsync.v1.HopsRow
-	23, // 28: causeway.hostsync.v1.Delta.hosts:type_name -> causeway.hostsync.v1.HostRow
-	24, // 29: causeway.hostsync.v1.Delta.members:type_name -> causeway.hostsync.v1.MemberRow
-	25, // 30: causeway.hostsync.v1.Delta.speakers:type_name -> causeway.hostsync.v1.SpeakerRow
-	26, // 31: causeway.hostsync.v1.Delta.host_pairs:type_name -> causeway.hostsync.v1.HostPairRow
-	22, // 32: causeway.hostsync.v1.Delta.gone_fdb:type_name -> causeway.hostsync.v1.FDBRow
-	27, // 33: causeway.hostsync.v1.Delta.gone_neighbors:type_name -> causeway.hostsync.v1.NeighborRow
-	28, // 34: causeway.hostsync.v1.Delta.gone_routes:type_name -> causeway.hostsync.v1.RouteRow
-	31, // 35: causeway.hostsync.v1.Delta.gone_vnis:type_name -> causeway.hostsync.v1.VNIRow
-	32, // 36: causeway.hostsync.v1.Delta.gone_peers:type_name -> causeway.hostsync.v1.PeerRow
-	34, // 37: causeway.hostsync.v1.Delta.gone_vlans:type_name -> causeway.hostsync.v1.VLANRow
-	29, // 38: causeway.hostsync.v1.Delta.gone_hops:type_name -> causeway.hostsync.v1.HopsRow
-	24, // 39: causeway.hostsync.v1.Delta.gone_members:type_name -> causeway.hostsync.v1.MemberRow
-	25, // 40: causeway.hostsync.v1.Delta.gone_speakers:type_name -> causeway.hostsync.v1.SpeakerRow
-	26, // 41: causeway.hostsync.v1.Delta.gone_host_pairs:type_name -> causeway.hostsync.v1.HostPairRow
-	19, // 42: causeway.hostsync.v1.PortRow.pairs:type_name -> causeway.hostsync.v1.PairRow
-	37, // 43: causeway.hostsync.v1.PairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	37, // 44: causeway.hostsync.v1.HostPairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	37, // 45: causeway.hostsync.v1.RouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	37, // 46: causeway.hostsync.v1.HopsRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	30, // 47: causeway.hostsync.v1.HopsRow.hops:type_name -> causeway.hostsync.v1.HopRow
-	35, // 48: causeway.hostsync.v1.GatewayRow.uplinks:type_name -> causeway.hostsync.v1.UplinkRow
-	36, // 49: causeway.hostsync.v1.GatewayRow.routes:type_name -> causeway.hostsync.v1.UnderlayRouteRow
-	37, // 50: causeway.hostsync.v1.VLANRow.prefixes:type_name -> causeway.hostsync.v1.Prefix
-	37, // 51: causeway.hostsync.v1.UplinkRow.addr:type_name -> causeway.hostsync.v1.Prefix
-	37, // 52: causeway.hostsync.v1.UnderlayRouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
-	1,  // 53: causeway.hostsync.v1.HostSync.Connect:input_type -> causeway.hostsync.v1.FromAgent
-	8,  // 54: causeway.hostsync.v1.HostSync.Connect:output_type -> causeway.hostsync.v1.FromController
-	54, // [54:55] is the sub-list for method output_type
-	53, // [53:54] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	4,  // 15: causeway.hostsync.v1.ProbeResult.rows:type_name -> causeway.hostsync.v1.GroupDigest
+	13, // 16: causeway.hostsync.v1.PortState.drops:type_name -> causeway.hostsync.v1.PortDrops
+	5,  // 17: causeway.hostsync.v1.Delta.replaced:type_name -> causeway.hostsync.v1.Group
+	18, // 18: causeway.hostsync.v1.Delta.ports:type_name -> causeway.hostsync.v1.PortRow
+	20, // 19: causeway.hostsync.v1.Delta.networks:type_name -> causeway.hostsync.v1.NetworkRow
+	21, // 20: causeway.hostsync.v1.Delta.routers:type_name -> causeway.hostsync.v1.RouterRow
+	22, // 21: causeway.hostsync.v1.Delta.fdb:type_name -> causeway.hostsync.v1.FDBRow
+	27, // 22: causeway.hostsync.v1.Delta.neighbors:type_name -> causeway.hostsync.v1.NeighborRow
+	28, // 23: causeway.hostsync.v1.Delta.routes:type_name -> causeway.hostsync.v1.RouteRow
+	31, // 24: causeway.hostsync.v1.Delta.vnis:type_name -> causeway.hostsync.v1.VNIRow
+	32, // 25: causeway.hostsync.v1.Delta.peers:type_name -> causeway.hostsync.v1.PeerRow
+	33, // 26: causeway.hostsync.v1.Delta.gateways:type_name -> causeway.hostsync.v1.GatewayRow
+	34, // 27: causeway.hostsync.v1.Delta.vlans:type_name -> causeway.hostsync.v1.VLANRow
+	29, // 28: causeway.hostsync.v1.Delta.hops:type_name -> causeway.hostsync.v1.HopsRow
+	23, // 29: causeway.hostsync.v1.Delta.hosts:type_name -> causeway.hostsync.v1.HostRow
+	24, // 30: causeway.hostsync.v1.Delta.members:type_name -> causeway.hostsync.v1.MemberRow
+	25, // 31: causeway.hostsync.v1.Delta.speakers:type_name -> causeway.hostsync.v1.SpeakerRow
+	26, // 32: causeway.hostsync.v1.Delta.host_pairs:type_name -> causeway.hostsync.v1.HostPairRow
+	22, // 33: causeway.hostsync.v1.Delta.gone_fdb:type_name -> causeway.hostsync.v1.FDBRow
+	27, // 34: causeway.hostsync.v1.Delta.gone_neighbors:type_name -> causeway.hostsync.v1.NeighborRow
+	28, // 35: causeway.hostsync.v1.Delta.gone_routes:type_name -> causeway.hostsync.v1.RouteRow
+	31, // 36: causeway.hostsync.v1.Delta.gone_vnis:type_name -> causeway.hostsync.v1.VNIRow
+	32, // 37: causeway.hostsync.v1.Delta.gone_peers:type_name -> causeway.hostsync.v1.PeerRow
+	34, // 38: causeway.hostsync.v1.Delta.gone_vlans:type_name -> causeway.hostsync.v1.VLANRow
+	29, // 39: causeway.hostsync.v1.Delta.gone_hops:type_name -> causeway.hostsync.v1.HopsRow
+	24, // 40: causeway.hostsync.v1.Delta.gone_members:type_name -> causeway.hostsync.v1.MemberRow
+	25, // 41: causeway.hostsync.v1.Delta.gone_speakers:type_name -> causeway.hostsync.v1.SpeakerRow
+	26, // 42: causeway.hostsync.v1.Delta.gone_host_pairs:type_name -> causeway.hostsync.v1.HostPairRow
+	19, // 43: causeway.hostsync.v1.PortRow.pairs:type_name -> causeway.hostsync.v1.PairRow
+	37, // 44: causeway.hostsync.v1.PairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	37, // 45: causeway.hostsync.v1.HostPairRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	37, // 46: causeway.hostsync.v1.RouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	37, // 47: causeway.hostsync.v1.HopsRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	30, // 48: causeway.hostsync.v1.HopsRow.hops:type_name -> causeway.hostsync.v1.HopRow
+	35, // 49: causeway.hostsync.v1.GatewayRow.uplinks:type_name -> causeway.hostsync.v1.UplinkRow
+	36, // 50: causeway.hostsync.v1.GatewayRow.routes:type_name -> causeway.hostsync.v1.UnderlayRouteRow
+	37, // 51: causeway.hostsync.v1.VLANRow.prefixes:type_name -> causeway.hostsync.v1.Prefix
+	37, // 52: causeway.hostsync.v1.UplinkRow.addr:type_name -> causeway.hostsync.v1.Prefix
+	37, // 53: causeway.hostsync.v1.UnderlayRouteRow.prefix:type_name -> causeway.hostsync.v1.Prefix
+	1,  // 54: causeway.hostsync.v1.HostSync.Connect:input_type -> causeway.hostsync.v1.FromAgent
+	8,  // 55: causeway.hostsync.v1.HostSync.Connect:output_type -> causeway.hostsync.v1.FromController
+	55, // [55:56] is the sub-list for method output_type
+	54, // [54:55] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_hostsync_proto_init() }
