@@ -36,6 +36,7 @@ const (
 type line struct {
 	most               int // turns at a time
 	turnTime, hostTime time.Duration
+	count              func(waiting int) // hears of each change; nil: nobody does
 
 	mu      sync.Mutex
 	of      map[model.HostName]*arrival // that wait or have a turn
@@ -99,6 +100,9 @@ func (a *arrival) wait() {
 
 // next gives turns to those whose it is. It needs mu.
 func (l *line) next() {
+	if l.count != nil {
+		defer func() { l.count(len(l.waiting[0]) + len(l.waiting[1])) }()
+	}
 	for l.turns[0]+l.turns[1] < l.most {
 		class := 0
 		switch {

@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"maps"
 	"math"
+	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -202,9 +204,19 @@ func TestWaitingIsTold(t *testing.T) {
 	if n := testutil.Receive(t, "word", told); n != 1 {
 		t.Errorf("%d are before it", n)
 	}
+	shown := func(line string) {
+		t.Helper()
+		w := httptest.NewRecorder()
+		h.counts.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		if !strings.Contains(w.Body.String(), "\ncauseway_controller_agents_waiting "+line+"\n") {
+			t.Errorf("the metrics do not show %s waiting", line)
+		}
+	}
+	shown("2")
 	first.end(true)
 	second.end(true)
 	testutil.Receive(t, "its turn", in).end(true)
+	shown("0")
 	// Who is not there any more is not waited for.
 	last := came(h.line, "last")
 	gone := errors.New("gone")

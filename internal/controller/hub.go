@@ -93,7 +93,7 @@ type inbox struct {
 }
 
 func newHub(st store.Store, rules *site.Site, counts *metrics.Controller, log *slog.Logger) *hub {
-	return &hub{
+	h := &hub{
 		st: st, rules: rules, counts: counts, log: log, ready: make(chan struct{}),
 		hosts: map[model.HostName]*host{}, budgets: map[model.HostName]*allowance{}, inboxes: map[model.HostName]struct{}{}, wake: make(chan struct{}, 1),
 		line: newLine(max(leastTurns, 2*runtime.GOMAXPROCS(0))),
@@ -101,6 +101,8 @@ func newHub(st store.Store, rules *site.Site, counts *metrics.Controller, log *s
 		proofs: proofs{pause: proofPause, letGo: letGoAfter}, questions: newQuestions(), comparisons: newComparisons(),
 		devices: newDeviceMoves(),
 	}
+	h.line.count = counts.AgentsWaiting
+	return h
 }
 
 // watch follows the store until ctx ends. When the feed breaks it begins anew.

@@ -34,6 +34,7 @@ type Controller struct {
 	cached    *prometheus.CounterVec
 	policies  *prometheus.CounterVec
 	probes    *prometheus.CounterVec
+	waiting   prometheus.Gauge
 	switches  *switches
 }
 
@@ -86,7 +87,9 @@ func NewController(version string) *Controller {
 		"API requests turned away because their client sends more than --api-rate.")))
 	c.unaudited = prometheus.NewCounter(prometheus.CounterOpts(controllerDesc("audit_failures_total",
 		"Lines of the audit log that could not be written.")))
-	c.registry.MustRegister(c.limited, c.unaudited)
+	c.waiting = prometheus.NewGauge(prometheus.GaugeOpts(controllerDesc("agents_waiting",
+		"Agents that wait until the controller has taken in others that came before.")))
+	c.registry.MustRegister(c.limited, c.unaudited, c.waiting)
 	c.probes = prometheus.NewCounterVec(prometheus.CounterOpts(controllerDesc("probes_total",
 		"Probes that were asked for, by what came of them.")), []string{"result"})
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts(controllerDesc("build_info",
@@ -136,6 +139,9 @@ func (c *Controller) HostConnected(host string, connected bool) {
 	}
 	c.connected.WithLabelValues(host).Set(v)
 }
+
+// AgentsWaiting notes how many agents wait for their turn to be taken in.
+func (c *Controller) AgentsWaiting(n int) { c.waiting.Set(float64(n)) }
 
 // HostAlive notes whether the site takes a host for alive.
 func (c *Controller) HostAlive(host string, alive bool) {
