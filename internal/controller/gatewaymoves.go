@@ -46,10 +46,14 @@ func (h *hub) noteDeviceMoves(b store.Batch) {
 	}
 }
 
-// readDeviceMoves takes them from a snapshot. It needs mu.
+// readDeviceMoves takes them from a snapshot, as readMoves does. It needs mu.
 func (h *hub) readDeviceMoves(snap store.Snapshot) {
+	had := h.devices.moves
 	h.devices.moves = map[model.GatewayDeviceID]deviceMove{}
 	for p := range store.All(snap, store.Placements) {
+		if m, ok := had[p.DeviceID]; ok {
+			h.devices.moves[p.DeviceID] = m
+		}
 		h.noteDeviceMove(p.DeviceID, p, snap.Revision())
 	}
 }

@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"errors"
-	"maps"
 	"time"
 
 	"github.com/causeway-net/causeway/internal/hoststate"
@@ -33,6 +32,9 @@ type stage struct {
 	seen     time.Time // by this process
 }
 
+// portsALook is how many ports are brought on by one look at most.
+const portsALook = 64
+
 // pace bounds how long a stage lasts.
 type pace struct {
 	wait   time.Duration // for hosts that have not applied it
@@ -47,10 +49,15 @@ func newMoves() moves {
 	}
 }
 
-// readMoves takes the ports on the move from a snapshot. It needs mu.
+// readMoves takes the ports on the move from a snapshot. A stage that was seen before goes on: feeds may break more often than one may
+// last. It needs mu.
 func (h *hub) readMoves(r store.Snapshot) {
-	clear(h.moves.ports)
+	had := h.moves.ports
+	h.moves.ports = map[model.PortID]stage{}
 	for p := range store.All(r, store.Ports) {
+		if s, ok := had[p.ID]; ok {
+			h.moves.ports[p.ID] = s // kept where it is the same
+		}
 		h.noteMove(p, r.Revision())
 	}
 }
@@ -146,7 +153,8 @@ func (h *hub) advance(ctx context.Context) error {
 }
 
 // advanceAll begins the next stage of each port and device whose stage has ended, and tells other controllers what they wait for:
-// the highest revision that all hosts of this one have applied, which they pass however fast stages follow each other.
+// the highest revision that all hosts of this one have applied, which they pass however fast stages follow each other. The ports come last, and
+// not all of them in one look: where thousands move, neither other controllers nor devices wait for them.
 func (h *hub) advanceAll(ctx context.Context) error {
 	snap, err := h.rules.View(ctx)
 	if err != nil {
@@ -154,26 +162,16 @@ func (h *hub) advanceAll(ctx context.Context) error {
 	}
 	now := time.Now()
 	h.mu.Lock()
-	passed, pace := h.passed(now), h.moves.pace
-	ports, devices := maps.Clone(h.moves.ports), h.dueDevices(now, passed.all)
-	own := passed.ownPrompt
-	if len(h.devices.moves) > 0 { // a device must not go to a host that does not keep up
-		own = passed.ownAll
-	}
+	passed := h.passed(now)
+	ports, devices := h.duePorts(snap, now, passed.prompt), h.dueDevices(now, passed.all)
 	var applied map[model.HostName]site.Applied // nil: nobody waits for it
-	if h.markDue(own) {
+	if h.markDue(passed) {
 		applied = h.keepUp(now)
 	}
 	h.mu.Unlock()
 	var errs []error
-	for id, s := range ports {
-		if !pace.over(snap, id, s, now, passed.prompt) {
-			continue
-		}
-		if err := h.rules.AdvanceMove(ctx, id, s.move); err != nil {
-			errs = append(errs, err)
-			break // the store may be away
-		}
+	if applied != nil {
+		errs = append(errs, h.rules.VouchLive(ctx, h.id, site.Live{All: passed.ownAll, Prompt: passed.ownPrompt}, applied))
 	}
 	for _, m := range devices {
 		if err := h.take(ctx, m); err != nil {
@@ -181,10 +179,27 @@ func (h *hub) advanceAll(ctx context.Context) error {
 			break
 		}
 	}
-	if applied != nil {
-		errs = append(errs, h.rules.VouchLive(ctx, h.id, own, applied))
+	for id, s := range ports {
+		if err := h.rules.AdvanceMove(ctx, id, s.move); err != nil {
+			errs = append(errs, err)
+			break // the store may be away
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// duePorts are ports whose stage has ended, as many as are brought on by one look. It needs mu.
+func (h *hub) duePorts(r store.Reader, now time.Time, passed int64) map[model.PortID]stage {
+	due := map[model.PortID]stage{}
+	for id, s := range h.moves.ports {
+		if len(due) == portsALook {
+			break
+		}
+		if h.moves.over(r, id, s, now, passed) {
+			due[id] = s
+		}
+	}
+	return due
 }
 
 // over tells whether a stage has ended.

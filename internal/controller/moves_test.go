@@ -227,3 +227,53 @@ func TestBackWhereItIs(t *testing.T) {
 		t.Errorf("a host that has said how a port is is asked for %+v", rows)
 	}
 }
+
+// TestLookBringsOnSomePorts: where many ports move, a look brings some of them on and not all, so that devices and other controllers
+// do not wait for all.
+func TestLookBringsOnSomePorts(t *testing.T) {
+	h := emptyHub()
+	h.moves.pace = pace{}
+	for i := range 3 * portsALook {
+		h.noteMove(&model.Port{ID: model.PortID(fmt.Sprint(i)), Move: &model.Move{Host: "h0000", Stage: model.MoveAccept}}, 1)
+	}
+	snap, err := h.rules.View(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := len(h.duePorts(snap, time.Now(), 1)); got != portsALook {
+		t.Errorf("a look brings on %d ports, not %d", got, portsALook)
+	}
+}
+
+// TestStagesOutlastTheFeed: a stage does not begin anew where the feed of changes does; one that is another does.
+func TestStagesOutlastTheFeed(t *testing.T) {
+	m := startHub(t, openStore(t))
+	m.patience(time.Hour)
+	m.setPace(pace{wait: time.Hour, attach: time.Hour, hold: time.Hour})
+	m.connect(0, "h0000", "h0001", "h0002")
+	d, p := m.deviceOn("h0000"), m.portOn(m.network(), "h0000", "a")
+	m.bindDevice(d, "h0001")
+	m.bind(p, "h0001", "a")
+	type seen struct {
+		port   stage
+		device deviceMove
+	}
+	look := func() seen {
+		m.settle()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return seen{m.moves.ports[p.ID], m.devices.moves[d.ID]}
+	}
+	before := look()
+	m.reset(m.view())
+	if now := look(); now != before || now.port.seen.IsZero() || now.device.since.IsZero() {
+		t.Errorf("after a break of the feed the stages are %+v, and they were %+v", now, before)
+	}
+	m.stop()
+	m.bind(p, "h0002", "a")
+	m.bindDevice(d, "h0000")
+	m.reset(m.view())
+	if now := look(); !now.port.seen.After(before.port.seen) || now.port.move == before.port.move || now.device != (deviceMove{}) {
+		t.Errorf("after the port was bound on and the device stayed, the stages are %+v, and they were %+v", now, before)
+	}
+}

@@ -120,7 +120,7 @@ func (h *hub) readStandings(r store.Reader) {
 
 // passed are the revisions that hosts have applied.
 type passed struct {
-	prompt int64 // all but those of this controller that do not keep up
+	prompt int64 // all but those that do not keep up
 	all    int64
 	// Those of this controller: the same two.
 	ownPrompt, ownAll int64
@@ -151,7 +151,11 @@ func (h *hub) passed(now time.Time) passed {
 		for name := range f.apart {
 			others = min(others, h.passedBy(f.hosts[name]))
 		}
-		p.all, p.prompt = min(p.all, others), min(p.prompt, others)
+		p.all = min(p.all, others)
+		if c := h.standings.controllers[id]; c != nil && c.PromptSessions >= f.sessions {
+			others = min(h.revision, max(others, c.PromptRevision))
+		}
+		p.prompt = min(p.prompt, others)
 	}
 	return p
 }
@@ -189,7 +193,7 @@ func (h *hub) late(x *model.Host, now time.Time) bool {
 
 // markDue tells whether other controllers may wait to hear what this one's hosts have applied: those have all passed a revision,
 // and with it a stage of what moves, and the mark does not say so. It needs mu.
-func (h *hub) markDue(own int64) bool {
+func (h *hub) markDue(p passed) bool {
 	f := h.standings.fellows[h.id]
 	if f == nil || len(h.standings.fellows) == 1 {
 		return false
@@ -198,16 +202,13 @@ func (h *hub) markDue(own int64) bool {
 	if known := h.standings.controllers[h.id]; known != nil {
 		c = *known
 	}
-	waits := func(revision int64) bool {
-		return revision <= own && (revision > c.LiveRevision || f.sessions > c.LiveSessions)
-	}
 	for _, s := range h.moves.ports {
-		if waits(s.revision) {
+		if s.revision <= p.ownPrompt && (s.revision > c.PromptRevision || f.sessions > c.PromptSessions) {
 			return true
 		}
 	}
 	for _, m := range h.devices.moves {
-		if waits(m.revision) {
+		if m.revision <= p.ownAll && (m.revision > c.LiveRevision || f.sessions > c.LiveSessions) {
 			return true
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/causeway-net/causeway/internal/site"
 	"github.com/causeway-net/causeway/internal/site/sitetest"
 	"github.com/causeway-net/causeway/internal/store"
+	"github.com/causeway-net/causeway/internal/testutil"
 )
 
 // emptyHub is a hub of a site in which there is nothing.
@@ -50,8 +51,12 @@ func (h *hub) walked(now time.Time) passed {
 			late = host.acked < host.sent && now.Sub(host.heard) > h.moves.wait
 		}
 		p.all = min(p.all, at)
+		prompt := at
+		if x.Controller != h.id && c != nil && x.Session <= c.PromptSessions {
+			prompt = max(at, c.PromptRevision)
+		}
 		if !late {
-			p.prompt = min(p.prompt, at)
+			p.prompt = min(p.prompt, prompt)
 		}
 		if x.Controller != h.id {
 			continue
@@ -102,9 +107,12 @@ func (h *hub) drawn(r *rand.Rand, names []model.HostName) {
 		if old := h.standings.controllers[id]; old != nil {
 			c = *old
 		}
-		if r.IntN(2) == 0 {
+		switch r.IntN(3) {
+		case 0:
 			c.LiveRevision, c.LiveSessions = h.revision, h.sessions
-		} else {
+		case 1:
+			c.PromptRevision, c.PromptSessions = h.revision, h.sessions
+		default:
 			c.AckedRevision, c.Sessions = h.revision, h.sessions
 		}
 		batch(store.Controllers.Kind(), id, &c)
@@ -195,6 +203,46 @@ func TestMarksUnderSteadyMoves(t *testing.T) {
 	}
 	one.comes(first, model.MoveBoth)
 	one.stays(next, model.MoveAccept, "nobody has applied it")
+}
+
+// TestLateHostHoldsNoPorts: a host that does not keep up does not hold ports while a device moves, which waits for it. Other controllers hear
+// of the other hosts.
+func TestLateHostHoldsNoPorts(t *testing.T) {
+	st := openStore(t)
+	one, two := startHub(t, st), startHub(t, st)
+	for _, m := range []*manyHosts{one, two} {
+		m.patience(time.Hour)
+		m.setPace(pace{wait: time.Hour, attach: time.Hour, hold: time.Hour})
+	}
+	one.connect(0, "h0000", "h0001")
+	two.connect(0, "h0002", "h0003")
+	n, d := one.network(), one.deviceOn("h0000")
+	p := one.portOn(n, "h0000", "a")
+	one.portOn(n, "h0002", "b")
+	one.portOn(n, "h0003", "c")
+	one.settle("h0000", "h0001")
+	two.settle("h0002", "h0003")
+	one.bind(p, "h0001", "a")
+	begun := one.view().Revision()
+	one.bindDevice(d, "h0001")
+	one.settle("h0000", "h0001")
+	two.settle("h0002")
+	two.mu.Lock()
+	two.hosts["h0003"].heard = time.Now().Add(-2 * time.Hour)
+	two.mu.Unlock()
+	one.comes(p, model.MoveBoth)
+	testutil.Eventually(t, "one hears of the hosts of two that keep up", func() bool {
+		one.mu.Lock()
+		defer one.mu.Unlock()
+		return one.passed(time.Now()).prompt >= begun
+	})
+	c := store.Get(two.view(), store.Controllers, two.id)
+	if c == nil || c.PromptRevision < begun || c.LiveRevision >= begun {
+		t.Errorf("a host of two has not applied %d: the marks are %+v", begun, c)
+	}
+	if got := one.placement(d); got.Stage != model.MoveAccept {
+		t.Errorf("a host has not applied it, and the device is at %+v", got)
+	}
 }
 
 // BenchmarkLookAtMoves is a look at a hundred ports that move, after one host has been sent something, in sites of different sizes.

@@ -292,10 +292,13 @@ type Controller struct {
 	ID            string `json:"id"`
 	Sessions      uint64 `json:"sessions"`
 	AckedRevision int64  `json:"acked_revision"`
-	// LiveRevision is what all hosts of this run have applied that are there and keep up; it says so of sessions
+	// LiveRevision is what all hosts of this run have applied that are not gone; it says so of sessions
 	// up to LiveSessions. It is written while something moves, and other controllers have hosts too.
 	LiveRevision int64  `json:"live_revision,omitempty"`
 	LiveSessions uint64 `json:"live_sessions,omitempty"`
+	// PromptRevision and PromptSessions are the same of those hosts that keep up. Earlier versions do not have them.
+	PromptRevision int64  `json:"prompt_revision,omitempty"`
+	PromptSessions uint64 `json:"prompt_sessions,omitempty"`
 	// Beat is raised from time to time while there is another controller, which else takes
 	// this one's hosts for gone.
 	Beat uint64 `json:"beat,omitempty"`

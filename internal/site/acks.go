@@ -49,7 +49,7 @@ func (t *tx) begin(h *model.Host, s Session) error {
 	if h.Controller == s.Controller && h.Session > s.Number {
 		return errSessionOver(h.Name)
 	}
-	if c := store.Get(t, store.Controllers, s.Controller); c != nil && s.Number <= max(c.Sessions, c.LiveSessions) {
+	if c := store.Get(t, store.Controllers, s.Controller); c != nil && s.Number <= max(c.Sessions, c.LiveSessions, c.PromptSessions) {
 		return ErrSessionLate
 	}
 	n := *h

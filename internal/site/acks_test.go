@@ -277,9 +277,46 @@ func TestLiveMarkStays(t *testing.T) {
 		if s.session > 1 {
 			f.join("h1", "c1", s.session, 0)
 		}
-		f.ok(f.VouchLive(t.Context(), "c1", s.applied, map[model.HostName]site.Applied{"h1": {Session: s.session, Revision: s.applied}}))
+		f.ok(f.VouchLive(t.Context(), "c1", site.Live{All: s.applied, Prompt: s.applied}, map[model.HostName]site.Applied{"h1": {Session: s.session, Revision: s.applied}}))
 		if c := store.Get(f.view(), store.Controllers, "c1"); c == nil || c.LiveRevision != s.revision || c.LiveSessions != s.sessions {
 			t.Errorf("session %d has applied %d of %d: the mark is %+v", s.session, s.applied, high, c)
 		}
+	}
+}
+
+// TestLiveMarkOfHostsThatDoNotKeepUp: what is said of the hosts that keep up does not wait for one that does not; what is said of all does.
+// A host that is back from being gone is spoken for by neither, as far as it has not applied that.
+func TestLiveMarkOfHostsThatDoNotKeepUp(t *testing.T) {
+	f := newSite(t)
+	f.with(map[model.HostName]string{"h1": "c1", "h2": "c1", "h3": "c2"})
+	high := f.view().Revision() + 100
+	says := func(what string, live site.Live, h2 site.Applied, all, prompt int64) {
+		t.Helper()
+		h2.Session = store.Get(f.view(), store.Hosts, "h2").Session
+		h1 := site.Applied{Session: store.Get(f.view(), store.Hosts, "h1").Session, Revision: high + 1}
+		f.ok(f.VouchLive(t.Context(), "c1", live, map[model.HostName]site.Applied{"h1": h1, "h2": h2}))
+		if c := store.Get(f.view(), store.Controllers, "c1"); c == nil || c.LiveRevision != all || c.PromptRevision != prompt {
+			t.Errorf("%s: the marks are %+v, want %d of all and %d of those that keep up", what, c, all, prompt)
+		}
+	}
+	says("all have applied it", site.Live{All: high - 1, Prompt: high - 1}, site.Applied{Revision: high - 1}, high-1, high-1)
+	says("one is late", site.Live{All: high - 1, Prompt: high}, site.Applied{Revision: high - 1, Late: true}, high-1, high)
+	says("one is behind, and not late", site.Live{All: high - 1, Prompt: high + 1}, site.Applied{Revision: high - 1}, high-1, high)
+	h := store.Get(f.view(), store.Hosts, "h2")
+	var beat uint64
+	if c := store.Get(f.view(), store.Controllers, "c1"); c != nil {
+		beat = c.Beat
+	}
+	gone, err := f.HostGone(t.Context(), site.Signs{Host: "h2", Controller: "c1", Session: h.Session, Beat: beat})
+	if f.ok(err); !gone {
+		t.Fatal("the host is not gone")
+	}
+	back, err := f.HostBack(t.Context(), site.Session{Host: "h2", Controller: "c1", Number: h.Session})
+	if f.ok(err); !back {
+		t.Fatal("the host is not back")
+	}
+	c := store.Get(f.view(), store.Controllers, "c1")
+	if known := site.Vouched(h, c); h.Session > c.LiveSessions || c.LiveRevision > known || c.PromptRevision > known {
+		t.Errorf("the host is back and has applied %d: the marks are %+v", known, c)
 	}
 }

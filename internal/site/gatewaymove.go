@@ -24,16 +24,6 @@ import (
 //
 // No device is handed to a host that does not answer: see Advance, TurnBack and putPlace.
 
-// deviceMoves tells whether some device moves.
-func deviceMoves(r store.Reader) bool {
-	for p := range store.All(r, store.Placements) {
-		if p.Other != "" {
-			return true
-		}
-	}
-	return false
-}
-
 // bound is the host that a device is at, or on its way to; "": none.
 func bound(p *model.Placement) model.HostName {
 	switch {

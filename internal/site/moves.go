@@ -48,9 +48,9 @@ func (t *tx) onFabric(name model.HostName) bool {
 	return h != nil && !h.Gone && h.Fabric.On()
 }
 
-func late(h *model.Host, controller string, applied map[model.HostName]Applied) bool {
+func late(h *model.Host, applied map[model.HostName]Applied) bool {
 	a, ok := applied[h.Name]
-	return ok && a.Late && h.Controller == controller && a.Session == h.Session
+	return ok && a.Late && a.Session == h.Session
 }
 
 // hasApplied tells whether a host of a controller has applied a revision.
@@ -62,57 +62,87 @@ func hasApplied(r store.Reader, h *model.Host, revision int64, applied map[model
 // takeBackMark lowers what a controller has said that its hosts have applied to what one of them has that was gone meanwhile: it was said
 // without regard to that one.
 func (t *tx) takeBackMark(h *model.Host) {
-	c, known := t.controller(h.Controller), vouched(t, h)
-	if h.Session > c.LiveSessions || c.LiveRevision <= known {
-		return
+	was, known := t.controller(h.Controller), vouched(t, h)
+	c := was
+	if h.Session <= c.LiveSessions {
+		c.LiveRevision = min(c.LiveRevision, known)
 	}
-	c.LiveRevision = known
-	store.Put(t, store.Controllers, c.ID, &c)
+	if h.Session <= c.PromptSessions {
+		c.PromptRevision = min(c.PromptRevision, known)
+	}
+	if c != was {
+		store.Put(t, store.Controllers, c.ID, &c)
+	}
 }
 
-// VouchLive writes that all hosts of a controller that keep up have applied a revision, if that is so and other controllers do not know
-// of it.
-func (s *Site) VouchLive(ctx context.Context, controller string, revision int64, applied map[model.HostName]Applied) error {
+// Live are revisions that hosts of a controller have applied.
+type Live struct {
+	All    int64 // those that are not gone
+	Prompt int64 // those of them that keep up
+}
+
+// VouchLive writes what all hosts of a controller have applied, and what all that keep up have, if that is so and other controllers
+// do not know of it.
+func (s *Site) VouchLive(ctx context.Context, controller string, live Live, applied map[model.HostName]Applied) error {
 	snap, err := s.st.View(ctx)
 	if err != nil {
 		return err
 	}
-	if _, _, ok := liveMark(snap, controller, revision, applied); !ok {
+	if _, news := liveMarks(snap, controller, live, applied); !news {
 		return nil
 	}
 	return s.update(ctx, func(t *tx) error {
-		mark, sessions, ok := liveMark(t, controller, revision, applied)
-		if !ok {
-			return nil
+		if c, news := liveMarks(t, controller, live, applied); news {
+			store.Put(t, store.Controllers, controller, &c)
 		}
-		c := t.controller(controller)
-		c.LiveRevision, c.LiveSessions = mark, sessions
-		store.Put(t, store.Controllers, controller, &c)
 		return nil
 	})
 }
 
-// liveMark is a revision that a controller's hosts have applied, no less than it said before, and the last session that this
-// speaks for; false: there is nothing to say, or nobody to say it to. While a gateway
-// device moves, it does not speak for hosts that do not keep up: the device must not go to one of them.
-func liveMark(r store.Reader, controller string, revision int64, applied map[model.HostName]Applied) (mark int64, sessions uint64, ok bool) {
-	c := store.Get(r, store.Controllers, controller)
-	if c != nil {
-		revision = max(revision, c.LiveRevision)
+// liveMarks is a controller with the marks that it may write. news: there is something to say, and somebody to say it to.
+func liveMarks(r store.Reader, controller string, live Live, applied map[model.HostName]Applied) (c model.Controller, news bool) {
+	c.ID = controller
+	if old := store.Get(r, store.Controllers, controller); old != nil {
+		c = *old
 	}
-	others, device := false, deviceMoves(r)
+	var own []*model.Host
+	others := false
 	for h := range store.All(r, store.Hosts) {
 		switch {
 		case h.Gone:
-		case h.Controller != controller:
-			others = true
-		case (device || !late(h, controller, applied)) && !hasApplied(r, h, revision, applied):
-			return 0, 0, false
+		case h.Controller == controller:
+			own = append(own, h)
 		default:
-			sessions = max(sessions, h.Session)
+			others = true
 		}
 	}
-	return revision, sessions, others && sessions > 0 && (c == nil || c.LiveRevision < revision || c.LiveSessions < sessions)
+	if !others {
+		return c, false
+	}
+	for _, m := range []struct {
+		revision *int64
+		sessions *uint64
+		applied  int64
+		prompt   bool
+	}{{&c.LiveRevision, &c.LiveSessions, live.All, false}, {&c.PromptRevision, &c.PromptSessions, live.Prompt, true}} {
+		revision := max(m.applied, *m.revision)
+		sessions, ok := spokenFor(r, own, revision, applied, m.prompt)
+		if ok && (*m.revision < revision || *m.sessions < sessions) {
+			*m.revision, *m.sessions, news = revision, sessions, true
+		}
+	}
+	return c, news
+}
+
+// spokenFor is the last session of a controller's hosts if they all have applied a revision, or all that keep up.
+func spokenFor(r store.Reader, own []*model.Host, revision int64, applied map[model.HostName]Applied, prompt bool) (sessions uint64, ok bool) {
+	for _, h := range own {
+		if !(prompt && late(h, applied)) && !hasApplied(r, h, revision, applied) {
+			return 0, false
+		}
+		sessions = max(sessions, h.Session)
+	}
+	return sessions, sessions > 0
 }
 
 // AdvanceMove begins the stage of a port's move that follows on one, if it is still in that; after the last one the port is in
