@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -115,11 +116,21 @@ func fabricOf(c config.Agent) hostenv.Fabric {
 	return hostenv.Fabric{Addr: ip, Port: c.FabricPort}
 }
 
+// goesOn is for how long packets go on without the agent.
+func goesOn(stopAfter time.Duration) string {
+	if stopAfter <= 0 {
+		return ""
+	}
+	return ", for " + stopAfter.String() + " at most"
+}
+
 func runAgent(ctx context.Context, c config.Agent) (err error) {
 	defer survivePipe()()
 	log := c.Log.Logger()
 	slog.SetDefault(log)
-	defer func() { log.Info("agent ended; packets go on as they were told", endOf(ctx, err)...) }()
+	defer func() {
+		log.Info("agent ended; packets go on as they were told"+goesOn(c.StopAfter), endOf(ctx, err)...)
+	}()
 	service := systemd.New(log)
 	defer context.AfterFunc(ctx, service.Stopping)()
 	defer tellHangups(ctx, service, log)()

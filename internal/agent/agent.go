@@ -91,6 +91,7 @@ type Agent struct {
 	journal journal.Journal
 	digests hoststate.DigestKeeper // of state
 	watcher *hostnet.Watcher
+	vouched bool            // it has been seen to work since it began: the host may forward on
 	known   bool            // state is what the controller said, lately or before a restart
 	state   hoststate.State // to be true on this host; never changed in place
 	want    int64           // revision of state
@@ -364,9 +365,8 @@ func (a *Agent) run(ctx context.Context, cancel context.CancelCauseFunc) (err er
 			a.notice(a.watcher.Take())
 			a.reconcile(ctx)
 		case <-vouch.C:
-			if err := a.dp.Vouch(); err != nil {
-				a.log.Error("the host will stop forwarding, as the agent cannot say that it lives", "stop_after", a.cfg.StopAfter, "err", err)
-			}
+			a.vouched = true
+			a.vouch()
 		case <-a.pulse:
 		case <-a.policed:
 			a.objs.policies.Soon(single{})
@@ -381,6 +381,17 @@ func (a *Agent) run(ctx context.Context, cancel context.CancelCauseFunc) (err er
 			a.objs.learned.Due(single{})
 			a.reconcile(ctx)
 		}
+	}
+}
+
+// vouch has the host forward on, where it is to stop without the agent. Before the maps were written once, or the loop came
+// round, the agent does not say that it lives.
+func (a *Agent) vouch() {
+	if a.cfg.StopAfter <= 0 || !a.vouched {
+		return
+	}
+	if err := a.dp.Vouch(); err != nil {
+		a.log.Error("the host will stop forwarding, as the agent cannot say that it lives", "stop_after", a.cfg.StopAfter, "err", err)
 	}
 }
 

@@ -116,7 +116,10 @@ func (a *Agent) reconcile(ctx context.Context) {
 		a.reconcileGateways()
 		a.reconcileTrunks()
 		a.reconcileVTEPs()
+		a.vouch() // what comes may take long
 		written = a.reconcileRows()
+		a.vouched = a.vouched || written
+		a.vouch()
 		a.reconcileLearned()
 	}
 	attached := attaching()

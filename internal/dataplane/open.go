@@ -153,7 +153,7 @@ func (d *Dataplane) open(cfg Config, spec *ebpf.CollectionSpec, layout string) e
 		return err
 	}
 	// Before any of the programs runs. Those that run now go on with the maps they have, for as long as it takes.
-	if err := d.vouch(); err != nil {
+	if err := d.vouchAtStart(); err != nil {
 		return err
 	}
 	// From here on the programs remember.

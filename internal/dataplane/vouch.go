@@ -45,6 +45,23 @@ func (d *Dataplane) vouch() error {
 	return nil
 }
 
+// vouchAtStart leaves until when an earlier agent has vouched: that one has begun says nothing yet of an agent that ends each time
+// before it has written the maps. Where nobody has vouched, or nothing was to stop, it vouches.
+func (d *Dataplane) vouchAtStart() error {
+	m := d.tables.maps[bpfMapVouched]
+	var until uint64
+	if err := m.Lookup(uint32(0), &until); err != nil {
+		return fmt.Errorf("read map %s: %w", bpfMapVouched, err)
+	}
+	if d.stopAfter > 0 && until != 0 && until != math.MaxUint64 {
+		return nil
+	}
+	if err := m.Put(uint32(0), d.vouchedUntil()); err != nil {
+		return fmt.Errorf("write map %s: %w", bpfMapVouched, err)
+	}
+	return nil
+}
+
 // vouchedUntil is a time of the monotonic clock, whose coarse form the programs read at little cost. It stands still
 // while the machine sleeps, when nothing is forwarded.
 func (d *Dataplane) vouchedUntil() uint64 {

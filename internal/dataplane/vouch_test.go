@@ -57,6 +57,10 @@ func TestVouch(t *testing.T) {
 		return second > first
 	})
 	l.exec("vA", "ping -c 1 -W 5 -q 10.0.1.3")
+	l.open("A", layoutVersion)
+	if v := until(dir()); v != second {
+		t.Errorf("a start alone vouches until %d, and before until %d", v, second)
+	}
 	// A new layout: the programs that run have the maps before it until the first Sync.
 	l.open("A", layoutVersion+1)
 	if err := site.dp.Vouch(); err != nil {
