@@ -92,7 +92,7 @@ func (a *Agent) portState(k model.PortKey) (probe.PortState, error) {
 	t := port.Traffic
 	s := probe.PortState{
 		Known: known, There: port.There, RxPackets: t.RxPackets, RxBytes: t.RxBytes, TxPackets: t.TxPackets, TxBytes: t.TxBytes,
-		Drops: map[string]uint64{},
+		Drops: map[string]uint64{}, TrafficUncounted: known && !port.TrafficCounted, DropsUncounted: known && !port.DropsCounted,
 	}
 	s.WantedRevision, s.AppliedRevision = a.stats.revisions()
 	for why, n := range port.Drops {

@@ -50,7 +50,7 @@ type portStatus struct {
 	InterfaceThere *bool        `json:"interface_there"`
 	Traffic        *portTraffic `json:"traffic"`
 	Drops          []portDrop   `json:"drops"`
-	// Unanswered is why the host has not said; empty: it has.
+	// Unanswered is why the host has not said, or what it does not count; empty: it has said all.
 	Unanswered string `json:"unanswered"`
 }
 
@@ -182,7 +182,15 @@ func (v *portStatus) take(s *probe.PortState) {
 		v.Unanswered = fmt.Sprintf("host %s has not been told of the port yet", v.Host)
 		return
 	}
-	v.Traffic = &portTraffic{s.RxPackets, s.RxBytes, s.TxPackets, s.TxBytes}
+	if s.TrafficUncounted {
+		v.Unanswered = fmt.Sprintf("host %s has no room to count the port's traffic (--max-counters)", v.Host)
+	} else {
+		v.Traffic = &portTraffic{s.RxPackets, s.RxBytes, s.TxPackets, s.TxBytes}
+	}
+	if s.DropsUncounted {
+		v.Unanswered = fmt.Sprintf("host %s has no room to count the port's drops (--max-ports)", v.Host)
+		return
+	}
 	v.Drops = []portDrop{}
 	for _, name := range slices.Sorted(maps.Keys(s.Drops)) {
 		d := portDrop{Reason: name, Packets: s.Drops[name]}

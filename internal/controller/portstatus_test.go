@@ -65,6 +65,10 @@ func TestPortStatusAsksTheHost(t *testing.T) {
 			t.Errorf("%s is %v, want %v", k, s[k], v)
 		}
 	}
+	says <- probe.Result{Port: &probe.PortState{Known: true, There: true, TrafficUncounted: true}}
+	if s := status(port); s["traffic"] != nil || s["drops"] == nil || s["unanswered"] != "host h0 has no room to count the port's traffic (--max-counters)" {
+		t.Errorf("of a port that is not counted: %v", s)
+	}
 	says <- probe.Result{Port: &probe.PortState{}}
 	if s := status(port); s["interface_there"] != false || s["unanswered"] != "host h0 has not been told of the port yet" || s["traffic"] != nil {
 		t.Errorf("of a port that the host does not know: %v", s)

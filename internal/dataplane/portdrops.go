@@ -152,6 +152,8 @@ type PortState struct {
 	There   bool // its interface is there, and has its row
 	Traffic Traffic
 	Drops   [reason.Count]uint64 // of packets that its workload sent
+	// Whether the maps had room for what counts them.
+	TrafficCounted, DropsCounted bool
 }
 
 // Port reads what the host has of a port; false: it has nothing of it.
@@ -172,12 +174,15 @@ func (d *Dataplane) Port(k model.PortKey) (PortState, bool, error) {
 		if s.Traffic, err = d.tables.traffic(i); err != nil {
 			return s, true, err
 		}
+		s.TrafficCounted = true
 	}
 	var counts bpfDropCounts
 	switch err := d.tables.drops.m.Lookup(uint32(k), &counts); {
 	case errors.Is(err, ebpf.ErrKeyNotExist):
 	case err != nil:
 		return s, true, fmt.Errorf("read map %s: %w", bpfMapPortDrops, err)
+	default:
+		s.DropsCounted = true
 	}
 	copy(s.Drops[:], counts.N[:])
 	return s, true, nil

@@ -250,6 +250,7 @@ func encodePortState(s probe.PortState) *pb.PortState {
 	m := &pb.PortState{
 		Known: s.Known, There: s.There, WantedRevision: s.WantedRevision, AppliedRevision: s.AppliedRevision,
 		RxPackets: s.RxPackets, RxBytes: s.RxBytes, TxPackets: s.TxPackets, TxBytes: s.TxBytes,
+		TrafficUncounted: s.TrafficUncounted, DropsUncounted: s.DropsUncounted,
 	}
 	for why, n := range s.Drops {
 		m.Drops = append(m.Drops, &pb.PortDrops{Reason: why, Packets: n})
@@ -261,6 +262,7 @@ func decodePortState(m *pb.PortState) *probe.PortState {
 	s := &probe.PortState{
 		Known: m.Known, There: m.There, WantedRevision: m.WantedRevision, AppliedRevision: m.AppliedRevision,
 		RxPackets: m.RxPackets, RxBytes: m.RxBytes, TxPackets: m.TxPackets, TxBytes: m.TxBytes, Drops: map[string]uint64{},
+		TrafficUncounted: m.TrafficUncounted, DropsUncounted: m.DropsUncounted,
 	}
 	for _, d := range m.Drops {
 		s.Drops[bounded(d.Reason)] += d.Packets

@@ -49,7 +49,7 @@ func TestProbe(t *testing.T) {
 		Paths: []probe.PathState{{
 			TunnelIP: netip.MustParseAddr("200.200.0.1"), VTEP: netip.MustParseAddr("200.200.0.2"), MTU: 1450, State: "proven", By: "tunnel", Why: "an answer", Problem: "d",
 		}},
-		Port: &probe.PortState{Known: true, There: true, WantedRevision: 9, AppliedRevision: 8, RxPackets: 1, RxBytes: 2, TxPackets: 3, TxBytes: 4,
+		Port: &probe.PortState{Known: true, There: true, WantedRevision: 9, AppliedRevision: 8, RxPackets: 1, RxBytes: 2, TxPackets: 3, TxBytes: 4, TrafficUncounted: true, DropsUncounted: true,
 			Drops: map[string]uint64{"spoof_ip": 5, "hairpin": 6}},
 	}
 	q, _ := probingHost(t, func(_ context.Context, r probe.Request) (probe.Result, error) {

@@ -71,6 +71,8 @@ type PortState struct {
 	RxPackets, RxBytes, TxPackets, TxBytes uint64
 	// Drops are packets of the port's workload that were dropped, by the name of the reason.
 	Drops map[string]uint64
+	// TrafficUncounted and DropsUncounted: the host has no room to count them for this port.
+	TrafficUncounted, DropsUncounted bool
 }
 
 // MaxPaths bounds the paths in a result.

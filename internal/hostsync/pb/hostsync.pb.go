@@ -1080,18 +1080,20 @@ func (x *ProbeResult) GetApplied() int64 {
 
 // PortState is what the host has of a port.
 type PortState struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	Known           bool                   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"` // it was told of the port
-	There           bool                   `protobuf:"varint,2,opt,name=there,proto3" json:"there,omitempty"` // its interface is there, and its packets are forwarded
-	WantedRevision  int64                  `protobuf:"varint,3,opt,name=wanted_revision,json=wantedRevision,proto3" json:"wanted_revision,omitempty"`
-	AppliedRevision int64                  `protobuf:"varint,4,opt,name=applied_revision,json=appliedRevision,proto3" json:"applied_revision,omitempty"`
-	RxPackets       uint64                 `protobuf:"varint,5,opt,name=rx_packets,json=rxPackets,proto3" json:"rx_packets,omitempty"` // from the workload
-	RxBytes         uint64                 `protobuf:"varint,6,opt,name=rx_bytes,json=rxBytes,proto3" json:"rx_bytes,omitempty"`
-	TxPackets       uint64                 `protobuf:"varint,7,opt,name=tx_packets,json=txPackets,proto3" json:"tx_packets,omitempty"`
-	TxBytes         uint64                 `protobuf:"varint,8,opt,name=tx_bytes,json=txBytes,proto3" json:"tx_bytes,omitempty"`
-	Drops           []*PortDrops           `protobuf:"bytes,9,rep,name=drops,proto3" json:"drops,omitempty"` // of packets that the workload sent
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Known            bool                   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"` // it was told of the port
+	There            bool                   `protobuf:"varint,2,opt,name=there,proto3" json:"there,omitempty"` // its interface is there, and its packets are forwarded
+	WantedRevision   int64                  `protobuf:"varint,3,opt,name=wanted_revision,json=wantedRevision,proto3" json:"wanted_revision,omitempty"`
+	AppliedRevision  int64                  `protobuf:"varint,4,opt,name=applied_revision,json=appliedRevision,proto3" json:"applied_revision,omitempty"`
+	RxPackets        uint64                 `protobuf:"varint,5,opt,name=rx_packets,json=rxPackets,proto3" json:"rx_packets,omitempty"` // from the workload
+	RxBytes          uint64                 `protobuf:"varint,6,opt,name=rx_bytes,json=rxBytes,proto3" json:"rx_bytes,omitempty"`
+	TxPackets        uint64                 `protobuf:"varint,7,opt,name=tx_packets,json=txPackets,proto3" json:"tx_packets,omitempty"`
+	TxBytes          uint64                 `protobuf:"varint,8,opt,name=tx_bytes,json=txBytes,proto3" json:"tx_bytes,omitempty"`
+	Drops            []*PortDrops           `protobuf:"bytes,9,rep,name=drops,proto3" json:"drops,omitempty"`                                                 // of packets that the workload sent
+	TrafficUncounted bool                   `protobuf:"varint,10,opt,name=traffic_uncounted,json=trafficUncounted,proto3" json:"traffic_uncounted,omitempty"` // the host has no room to count it
+	DropsUncounted   bool                   `protobuf:"varint,11,opt,name=drops_uncounted,json=dropsUncounted,proto3" json:"drops_uncounted,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *PortState) Reset() {
@@ -1185,6 +1187,20 @@ func (x *PortState) GetDrops() []*PortDrops {
 		return x.Drops
 	}
 	return nil
+}
+
+func (x *PortState) GetTrafficUncounted() bool {
+	if x != nil {
+		return x.TrafficUncounted
+	}
+	return false
+}
+
+func (x *PortState) GetDropsUncounted() bool {
+	if x != nil {
+		return x.DropsUncounted
+	}
+	return false
 }
 
 type PortDrops struct {
@@ -3384,7 +3400,7 @@ const file_hostsync_proto_rawDesc = "" +
 	"\aREFUSED\x10\x01\x12\b\n" +
 	"\x04BUSY\x10\x02\x12\n" +
 	"\n" +
-	"\x06FAILED\x10\x03\"\xb6\x02\n" +
+	"\x06FAILED\x10\x03\"\x8c\x03\n" +
 	"\tPortState\x12\x14\n" +
 	"\x05known\x18\x01 \x01(\bR\x05known\x12\x14\n" +
 	"\x05there\x18\x02 \x01(\bR\x05there\x12'\n" +
@@ -3396,7 +3412,10 @@ const file_hostsync_proto_rawDesc = "" +
 	"\n" +
 	"tx_packets\x18\a \x01(\x04R\ttxPackets\x12\x19\n" +
 	"\btx_bytes\x18\b \x01(\x04R\atxBytes\x125\n" +
-	"\x05drops\x18\t \x03(\v2\x1f.causeway.hostsync.v1.PortDropsR\x05drops\"=\n" +
+	"\x05drops\x18\t \x03(\v2\x1f.causeway.hostsync.v1.PortDropsR\x05drops\x12+\n" +
+	"\x11traffic_uncounted\x18\n" +
+	" \x01(\bR\x10trafficUncounted\x12'\n" +
+	"\x0fdrops_uncounted\x18\v \x01(\bR\x0edropsUncounted\"=\n" +
 	"\tPortDrops\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\apackets\x18\x02 \x01(\x04R\apackets\"\xa0\x01\n" +
