@@ -127,7 +127,7 @@ func TestCostFollowsChange(t *testing.T) {
 func TestOutput(t *testing.T) {
 	t.Parallel()
 	o := options{
-		binary: causeway, dir: t.TempDir(), ports: 100, hosts: 10, smallPorts: 40, smallHosts: 9, rounds: 2, changes: 2, count: 3, deletes: 1, attacks: true,
+		binary: causeway, dir: t.TempDir(), ports: 100, hosts: 10, smallPorts: 40, smallHosts: 9, rounds: 2, changes: 2, count: 3, deletes: 1, attacks: true, whole: 5,
 	}
 	out, err := bench(context.Background(), o)
 	if err != nil {

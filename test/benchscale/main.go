@@ -64,6 +64,9 @@ func main() {
 
 func bench(ctx context.Context, o options) (out *output, err error) {
 	started := time.Now()
+	if o.whole < 1 {
+		return nil, errors.New("-whole is to be 1 at least: an agent that comes again has to have its rows")
+	}
 	dir, err := os.MkdirTemp(o.dir, "bench-scale-")
 	if err != nil {
 		return nil, err
