@@ -152,7 +152,7 @@ func (r *Exporter) Entries(ctx context.Context, begin func(rev int64) error, add
 	for {
 		opts := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithLimit(listPage)}
 		if rev != 0 {
-			opts = append(opts, clientv3.WithRev(rev), clientv3.WithSerializable())
+			opts = append(opts, clientv3.WithRev(rev)) // as in Store.list
 		}
 		pageCtx, cancel := context.WithTimeout(ctx, r.opt.RequestTimeout)
 		resp, err := r.client.Get(pageCtx, from, opts...)

@@ -28,7 +28,8 @@ func (s *Store) list(ctx context.Context) (kvs []*mvccpb.KeyValue, rev int64, er
 	for {
 		opts := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithLimit(s.listPage)}
 		if rev != 0 {
-			opts = append(opts, clientv3.WithRev(rev), clientv3.WithSerializable())
+			// Not serializable: a member that has just come back may not have the revision yet.
+			opts = append(opts, clientv3.WithRev(rev))
 		}
 		pageCtx, cancel := context.WithTimeout(ctx, s.opt.RequestTimeout)
 		resp, err := s.client.Get(pageCtx, from, opts...)
