@@ -1,9 +1,11 @@
 package etcdstore
 
 import (
+	"context"
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/causeway-net/causeway/internal/model"
@@ -184,7 +186,18 @@ func TestListingBehindTheMirror(t *testing.T) {
 	}
 }
 
-// TestListingByPages: a listing of several pages is whole, and of one revision.
+// lagging is a member that has just come back: it does not have the revision yet of which it is asked without a
+// quorum.
+type lagging struct{ clientv3.KV }
+
+func (l lagging) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	if op := clientv3.OpGet(key, opts...); op.IsSerializable() && op.Rev() != 0 {
+		return nil, rpctypes.ErrFutureRev
+	}
+	return l.KV.Get(ctx, key, opts...)
+}
+
+// TestListingByPages: a listing of several pages is whole, and of one revision, also where a member lags.
 func TestListingByPages(t *testing.T) {
 	s := openAt(t, Options{DataDir: t.TempDir()})
 	for _, id := range []string{"a", "b", "c"} {
@@ -194,6 +207,7 @@ func TestListingByPages(t *testing.T) {
 	if err != nil || len(whole) != 7 { // the head, and for each the network and its name
 		t.Fatalf("%d keys: %v", len(whole), err)
 	}
+	s.client.KV = lagging{s.client.KV}
 	for s.listPage = 1; s.listPage < 9; s.listPage++ {
 		kvs, at, err := s.list(t.Context())
 		if err != nil || at != rev || len(kvs) != len(whole) {
