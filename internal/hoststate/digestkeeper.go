@@ -60,7 +60,9 @@ func (t *Table[K, V]) digestChange(k *DigestKeeper, of tunnels, s *State, d *Del
 		}
 	}
 	for key, v := range *t.Rows(&d.Set) {
-		drop(key)
+		if _, dropped := gone[key]; !dropped {
+			drop(key)
+		}
 		k.move(t.group(of, key, v), t.digest(&k.h, key, v), true)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/hoststate"
 	"github.com/causeway-net/causeway/internal/hoststate/statetest"
+	"github.com/causeway-net/causeway/internal/model"
 )
 
 // TestDigestKeeper: after any changes it has what working the digests out anew gives.
@@ -30,5 +31,21 @@ func TestDigestKeeper(t *testing.T) {
 				t.Fatalf("step %d: %v, and not %v", step, k.Digests(&st), st.Digests())
 			}
 		}
+	}
+}
+
+// TestDigestKeeperNamedTwice: a key that a delta unsets twice, or unsets and sets, counts once.
+func TestDigestKeeperNamedTwice(t *testing.T) {
+	var k hoststate.DigestKeeper
+	st := hoststate.NewState()
+	st.Routers[1], st.Routers[2] = hoststate.Router{}, hoststate.Router{}
+	k.Digests(&st)
+	d := hoststate.Diff(st, st)
+	d.Unset.Routers = []model.RouterKey{1, 1, 2}
+	d.Set.Routers = map[model.RouterKey]hoststate.Router{2: {}}
+	k.Change(&st, d)
+	st.Apply(d)
+	if !maps.Equal(k.Digests(&st), st.Digests()) {
+		t.Errorf("%v, and not %v", k.Digests(&st), st.Digests())
 	}
 }
