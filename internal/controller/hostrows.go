@@ -106,9 +106,10 @@ func (h *hub) hostRows(ctx context.Context, name model.HostName) (*rowsReport, e
 }
 
 var (
-	errRowsMove  = errors.New("its rows change all the time, so that there is no moment to compare them: try again")
-	errRowsMute  = errors.New("its agent does not say what rows it has")
-	errComparing = errors.New("its rows, or those of many hosts, are being compared just now: try again")
+	errRowsMove   = errors.New("its rows change all the time, so that there is no moment to compare them: try again")
+	errRowsMute   = errors.New("its agent does not say what rows it has")
+	errRowsBehind = errors.New("its controller has not caught up with the store")
+	errComparing  = errors.New("its rows, or those of many hosts, are being compared just now: try again")
 )
 
 // comparisons bounds how many hosts' rows are compared at a time. Each host has one comparison, and all together one that works out
@@ -188,7 +189,6 @@ func (h *hub) rowsOfOneMoment(ctx context.Context, name model.HostName) (store.S
 		if err != nil {
 			return nil, hostsync.Rows{}, err
 		}
-		late = errRowsMove
 		if rows.Applied < rows.Revision && behind != rows.Revision && settle.Err() == nil {
 			behind = rows.Revision
 			h.settled(settle, name, 0)
@@ -198,30 +198,38 @@ func (h *hub) rowsOfOneMoment(ctx context.Context, name model.HostName) (store.S
 		if err != nil {
 			return nil, hostsync.Rows{}, err
 		}
-		if rows.Revision == before && h.still(ctx, name, before, snap.Revision()) {
+		still, err := h.still(ctx, name, before, snap.Revision())
+		switch {
+		case err != nil:
+			return nil, hostsync.Rows{}, err
+		case still && rows.Revision == before:
 			return snap, rows, nil
+		case still:
+			late = fmt.Errorf("its agent has rows of revision %d, and was sent those of %d", rows.Revision, before)
+		default:
+			late = errRowsMove
 		}
 		if pause.For(ctx, wait) != nil {
-			return nil, hostsync.Rows{}, errRowsMove
+			return nil, hostsync.Rows{}, late
 		}
 		wait = min(2*wait, maxRowsPause)
 	}
 }
 
 // still waits until this controller is at a revision, and tells whether a host has been sent nothing beyond another one.
-func (h *hub) still(ctx context.Context, name model.HostName, sent, revision int64) bool {
+func (h *hub) still(ctx context.Context, name model.HostName, sent, revision int64) (bool, error) {
 	for {
 		h.mu.RLock()
 		host, at, moved := h.hosts[name], h.revision, h.moved
 		still := host != nil && host.sent == sent
 		h.mu.RUnlock()
 		if at >= revision || !still {
-			return still
+			return still, nil
 		}
 		select {
 		case <-moved:
 		case <-ctx.Done():
-			return false
+			return false, fmt.Errorf("%w: it is at revision %d, and the store at %d", errRowsBehind, at, revision)
 		}
 	}
 }

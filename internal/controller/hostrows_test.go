@@ -206,3 +206,27 @@ func TestComparisonsAreBounded(t *testing.T) {
 		t.Error("none begins in the place of one that has ended")
 	}
 }
+
+// TestStill: a controller that is behind the store says so, and not that the host's rows change.
+func TestStill(t *testing.T) {
+	h := arriveHub()
+	h.hosts["h"] = &host{sent: 3}
+	h.revision = 5
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for _, c := range []struct {
+		sent, revision int64
+		still          bool
+		why            string
+	}{
+		{3, 5, true, ""},
+		{2, 5, false, ""},
+		{2, 9, false, ""},
+		{3, 9, false, "its controller has not caught up with the store: it is at revision 5, and the store at 9"},
+	} {
+		still, err := h.still(ended, "h", c.sent, c.revision)
+		if still != c.still || c.why != "" && (err == nil || err.Error() != c.why) || c.why == "" && err != nil {
+			t.Errorf("%+v: %v, %v", c, still, err)
+		}
+	}
+}
