@@ -126,6 +126,7 @@ func goesOn(stopAfter time.Duration) string {
 
 func runAgent(ctx context.Context, c config.Agent) (err error) {
 	defer survivePipe()()
+	defer agentGC.collect(ctx)()
 	log := c.Log.Logger()
 	slog.SetDefault(log)
 	defer func() {

@@ -36,9 +36,7 @@ CAUSEWAY_CONTROLLER_API_LISTEN) and a key of the YAML file given with --config
 			}
 			defer survivePipe()()
 			ctx, log := cmd.Context(), settings.Log.Logger()
-			if os.Getenv("GOGC") == "" {
-				defer inBackground(ctx, tuneGC)()
-			}
+			defer controllerGC.collect(ctx)()
 			err := controller.Run(ctx, controller.Config{
 				Controller: settings, Version: version(), Logger: log, Reload: hangups(ctx), Service: systemd.New(log),
 			})

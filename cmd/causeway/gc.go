@@ -2,42 +2,52 @@ package main
 
 import (
 	"context"
+	"os"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
 )
 
-// The garbage collector's target follows from what is live. A small site's state is a
+// collector is how the garbage collector's target follows from what is live. A small site's state is a
 // few megabytes, and collecting each time that half as much has been allocated would
 // take a tenth of the time of its writes. Of a large one's, memory is worth more.
-const (
-	gcRoom  = 24 << 20 // bytes allocated between collections, where the bounds let it be
-	gcLeast = 25       // percent
-	gcMost  = 200
-	gcPause = time.Second
+type collector struct {
+	room  uint64 // bytes allocated between collections, where the bounds let it be
+	least uint64 // percent
 	// While much is allocated, as when all agents of a large site come at once, collecting takes more than the work:
-	// then what is live is marked as often as gcMarked bytes a second come to, or gcBusyRoom bytes have been allocated.
-	gcMarked   = 32 << 20
-	gcBusyRoom = 384 << 20
-)
-
-// gcPercent is the target where so many bytes are live, and so many were allocated in the last second.
-func gcPercent(live, allocated uint64) int {
-	live = max(live, 1)
-	busy := min(allocated*100/gcMarked, gcBusyRoom*100/live)
-	return int(min(max(gcRoom*100/live, busy, gcLeast), gcMost))
+	// then what is live is marked as often as marked bytes a second come to, or busyRoom bytes have been allocated.
+	marked, busyRoom uint64
+	restWorth        uint64 // bytes of garbage that are given back when there is nothing to do
 }
 
-// tuneGC keeps the target right until ctx ends, and gives memory back when there is
+// An agent shares its host with the workloads, and has little to do: memory is worth more than in a controller.
+var (
+	controllerGC = collector{room: 24 << 20, least: 25, marked: 32 << 20, busyRoom: 384 << 20, restWorth: 16 << 20}
+	agentGC      = collector{room: 6 << 20, least: 20, marked: 32 << 20, busyRoom: 32 << 20, restWorth: 4 << 20}
+)
+
+const (
+	gcMost  = 200 // percent
+	gcPause = time.Second
+)
+
+// percent is the target where so many bytes are live, and so many were allocated in the last second.
+func (c collector) percent(live, allocated uint64) int {
+	live = max(live, 1)
+	busy := min(allocated*100/c.marked, c.busyRoom*100/live)
+	return int(min(max(c.room*100/live, busy, c.least), gcMost))
+}
+
+// tune keeps the target right until ctx ends, and gives memory back when there is
 // nothing to do.
-func tuneGC(ctx context.Context) {
+func (c collector) tune(ctx context.Context) {
 	tick := time.NewTicker(gcPause)
 	defer tick.Stop()
-	var r rest
+	r := rest{gc: c}
 	for set, before := 0, uint64(0); ; {
 		h := readHeap()
 		// A change stops all goroutines for a moment: not for little.
-		if want := gcPercent(h.live, h.allocated-before); want*10 < set*9 || want*10 > set*11 {
+		if want := c.percent(h.live, h.allocated-before); want*10 < set*9 || want*10 > set*11 {
 			debug.SetGCPercent(want)
 			set = want
 		}
@@ -72,6 +82,7 @@ func readHeap() heap {
 // runtime gives memory back slowly, and the garbage of the last requests of a large site
 // stays for as long as little comes after them: tens of megabytes.
 type rest struct {
+	gc        collector
 	allocated uint64 // at the last look
 	quiet     int    // looks since which little has been allocated
 	worked    uint64 // allocated since the last collection for this
@@ -80,7 +91,6 @@ type rest struct {
 const (
 	restTicks = 3       // looks of little work
 	restWork  = 2 << 20 // bytes that are little, for a look
-	restWorth = 16 << 20
 )
 
 // over is asked at each look.
@@ -93,11 +103,19 @@ func (r *rest) over(h heap) bool {
 	}
 	r.quiet++
 	left := h.free + h.objects - min(h.objects, h.live)
-	if r.quiet < restTicks || r.worked < gcRoom || left < max(restWorth, h.live/10) {
+	if r.quiet < restTicks || r.worked < r.gc.room || left < max(r.gc.restWorth, h.live/10) {
 		return false
 	}
 	r.worked = 0
 	return true
+}
+
+// collect tunes the collector until stop is called, unless GOGC says how it is to be.
+func (c collector) collect(ctx context.Context) (stop func()) {
+	if os.Getenv("GOGC") != "" {
+		return func() {}
+	}
+	return inBackground(ctx, c.tune)
 }
 
 // inBackground runs fn; what it returns ends fn and waits for it.
