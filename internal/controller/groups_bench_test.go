@@ -166,7 +166,7 @@ func BenchmarkConnect(b *testing.B) {
 	d, _ := q.Take()
 	st.Apply(d)
 	total := st.Digests().Total()
-	rows, groups := float64(st.Len()), float64(len(h.interest.Of(name).Groups))
+	rows, groups := float64(st.Len()), float64(h.interest.Of(name).Groups.Len())
 	b.Run("nothing changed", func(b *testing.B) {
 		for b.Loop() {
 			if q, _ = h.attach(b.Context(), name, 0, hostsync.Agent{Digest: &total}); q == nil {

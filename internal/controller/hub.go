@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -172,13 +171,13 @@ func (h *hub) start(t *hoststate.Topology, revision int64, also func()) {
 		old, now := wanted.Of(name), add(interest, name, host.older)
 		h.noteCut(name, host, now.Cut)
 		var changes []hostsync.Change
-		for g := range now.Groups {
-			if _, had := old.Groups[g]; !had || before.Digest(g) != compiler.Digest(g) {
+		for g := range now.Groups.All() {
+			if !old.Groups.Has(g) || before.Digest(g) != compiler.Digest(g) {
 				changes = append(changes, hostsync.Change{Group: g})
 			}
 		}
-		for g := range old.Groups {
-			if _, has := now.Groups[g]; !has {
+		for g := range old.Groups.All() {
+			if !now.Groups.Has(g) {
 				changes = append(changes, hostsync.Change{Group: g})
 			}
 		}
@@ -251,7 +250,7 @@ func (h *hub) noteCut(name model.HostName, host *host, cut bool) {
 			"host", name, "most", hoststate.MaxGroups)
 	}
 	host.cut = cut
-	h.counts.HostGroups(string(name), len(h.interest.Of(name).Groups), cut)
+	h.counts.HostGroups(string(name), h.interest.Of(name).Groups.Len(), cut)
 }
 
 // push queues what leads to the present revision. It needs mu.
@@ -284,10 +283,10 @@ type groups struct {
 	wanted   hoststate.Wanted
 }
 
-func (g groups) All() iter.Seq[hoststate.Group] { return maps.Keys(g.wanted.Groups) }
+func (g groups) All() iter.Seq[hoststate.Group] { return g.wanted.Groups.All() }
 
 func (g groups) Rows(of hoststate.Group) *hoststate.GroupRows {
-	if _, ok := g.wanted.Groups[of]; !ok {
+	if !g.wanted.Groups.Has(of) {
 		return nil
 	}
 	return g.compiler.Rows(of)
@@ -304,7 +303,7 @@ func add(interest *hoststate.Interest, name model.HostName, older bool) hoststat
 }
 
 // digests are those of what a host is to have.
-func (h *hub) digests(groups map[hoststate.Group]struct{}, older bool) hoststate.Digests {
+func (h *hub) digests(groups hoststate.GroupSet, older bool) hoststate.Digests {
 	if older {
 		return h.compiler.OlderDigests(groups)
 	}

@@ -26,11 +26,13 @@ func Compile(t *Topology, host model.HostName) State {
 // all that it should have has no more than it gets.
 func CompileWhole(t *Topology, host model.HostName) State {
 	s, w := CompileSite(t), Wants(t, host, MaxGroups)
+	all := slices.Collect(w.Groups.All())
 	for g := range s.rows {
 		if !w.Cut && (g.Kind == GroupNetwork || g.Kind == GroupRouter || g.Kind == GroupDomain) {
-			w.Groups[g] = struct{}{}
+			all = append(all, g)
 		}
 	}
+	w.Groups = NewGroupSet(all...)
 	return s.Cut(w)
 }
 
@@ -105,7 +107,7 @@ func CompileSite(t *Topology) Site {
 // Cut is the State of a host that wants these groups.
 func (s Site) Cut(wants Wanted) State {
 	st := NewState()
-	for g := range wants.Groups {
+	for g := range wants.Groups.All() {
 		if rows := s.rows[g]; rows != nil {
 			st.Apply(Delta{Set: rows.State})
 		}

@@ -53,9 +53,9 @@ func (c *Compiler) Digest(g Group) Digest {
 }
 
 // Digests are those of some groups.
-func (c *Compiler) Digests(groups map[Group]struct{}) Digests {
-	ds := make(Digests, len(groups))
-	for g := range groups {
+func (c *Compiler) Digests(groups GroupSet) Digests {
+	ds := make(Digests, groups.Len())
+	for g := range groups.All() {
 		if r := c.rows[g]; r != nil {
 			ds[g.Own()] = r.Digest
 		}
@@ -64,9 +64,9 @@ func (c *Compiler) Digests(groups map[Group]struct{}) Digests {
 }
 
 // OlderDigests are those of what an agent from before the fabric has of some groups.
-func (c *Compiler) OlderDigests(groups map[Group]struct{}) Digests {
-	ds := make(Digests, len(groups))
-	for g := range groups {
+func (c *Compiler) OlderDigests(groups GroupSet) Digests {
+	ds := make(Digests, groups.Len())
+	for g := range groups.All() {
 		if r := c.rows[g]; r != nil && r.Older != (Digest{}) {
 			ds[g.Own()] = r.Older
 		}

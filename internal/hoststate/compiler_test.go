@@ -240,7 +240,7 @@ func (f *follower) follow(c *Compiler, in *Interest, changes Changes, moves map[
 	m := moves[f.host]
 	var parts []*Delta
 	for g, x := range changes {
-		if _, wants := in.Of(f.host).Groups[g]; wants && !slices.Contains(m.Gained, g) {
+		if in.Of(f.host).Groups.Has(g) && !slices.Contains(m.Gained, g) {
 			parts = append(parts, x)
 		}
 	}
@@ -312,7 +312,7 @@ func TestCompilerEqualsCompile(t *testing.T) {
 				seen.gained, seen.lost = seen.gained+len(m.Gained), seen.lost+len(m.Lost)
 				f.follow(c, in, changes, moves)
 				wants := Wants(fresh, f.host, most)
-				if got := in.Of(f.host); !maps.Equal(got.Groups, wants.Groups) || got.Cut != wants.Cut {
+				if got := in.Of(f.host); !got.Groups.Equal(wants.Groups) || got.Cut != wants.Cut {
 					t.Fatalf("after %s, %s wants %v, not %v", show(batch), f.host, got, wants)
 				}
 				want := site.Cut(wants)

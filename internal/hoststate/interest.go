@@ -1,7 +1,7 @@
 package hoststate
 
 import (
-	"maps"
+	"math/bits"
 	"slices"
 
 	"github.com/causeway-net/causeway/internal/model"
@@ -16,7 +16,7 @@ const (
 
 // Wanted are the groups that a host has rows of.
 type Wanted struct {
-	Groups map[Group]struct{}
+	Groups GroupSet
 	// Cut tells that there would be more: what is nearest to the host's ports is there.
 	Cut bool
 }
@@ -27,92 +27,49 @@ type Wanted struct {
 // routers as a packet may pass. Of more than most groups, those that are nearest are there. Of the fabric it
 // gets the hosts, and the domains of its routers.
 func Wants(t *Topology, host model.HostName, most int) Wanted {
-	w := &walk{t: t, most: most, Wanted: Wanted{Groups: map[Group]struct{}{hostGroup(host): {}}}}
-	w.begin(host)
-	for turn := 0; len(w.networks) > 0 && turn < MaxRouters; turn++ {
-		routers := map[Group]model.RouterID{}
-		for _, id := range w.networks {
-			for _, p := range t.ifacesOfNetwork[id] {
-				if id, _ := p.router(); t.routers[id] != nil {
-					routers[routerGroup(t.routers[id].Key)] = id
-				}
-			}
-		}
-		next := map[Group]model.NetworkID{}
-		for _, id := range layer(w, routers) {
-			for _, p := range t.ifacesOfRouter[id] {
-				w.reach(p.NetworkID, next)
-			}
-		}
-		w.networks = layer(w, next)
-	}
-	for _, g := range w.leaves {
-		w.Groups[g] = struct{}{}
-	}
-	w.Groups[siteGroup] = struct{}{}
-	for g := range w.Groups {
-		if r := t.routerByKey[model.RouterKey(g.Key)]; g.Kind == GroupRouter && r != nil {
-			if name := t.domains.nameOf(r.ID); name != 0 {
-				w.Groups[domainGroup(name)] = struct{}{}
-			}
-		}
-	}
-	return w.Wanted
-}
-
-// WithoutFabric is what of it an agent from before the fabric gets. It changes w.
-func (w Wanted) WithoutFabric() Wanted {
-	maps.DeleteFunc(w.Groups, func(g Group, _ struct{}) bool { return g.OfFabric() })
-	return w
-}
-
-type walk struct {
-	t    *Topology
-	most int
-	Wanted
-	networks []model.NetworkID // reached last
-	leaves   []Group           // routers that are named only
-}
-
-// begin takes what is the host's own.
-func (w *walk) begin(host model.HostName) {
-	t := w.t
-	first := map[Group]model.NetworkID{}
-	for id := range t.nearNetworks(host) {
-		w.reach(id, first)
-	}
+	w := newWalk(&t.reach, most)
+	defer w.end()
+	w.named = append(w.named, hostGroup(host))
+	var leaves []*model.Router // that are named only
 	for id := range t.placedOnHost[host] {
 		if dev := t.devices[id]; dev != nil && t.placements[id].Has(host) {
-			w.Groups[deviceGroup(id)] = struct{}{}
+			w.named = append(w.named, deviceGroup(id))
 			if r := t.routers[dev.RouterID()]; r != nil {
-				w.leaves = append(w.leaves, routerGroup(r.Key))
+				leaves = append(leaves, r)
 			}
 		}
 	}
-	w.networks = layer(w, first)
+	networks, routers := w.lists[0][:0], w.lists[1]
+	for id := range t.nearNetworks(host) {
+		if n, ok := t.reach.networks[id]; ok {
+			networks = w.meet(n, networks)
+		}
+	}
+	networks = w.take(networks)
+	for turn := 0; len(networks) > 0 && turn < MaxRouters; turn++ {
+		routers = w.around(networks, routers)
+		networks = w.around(routers, networks)
+	}
+	w.lists = [2][]int32{networks, routers}
+	for _, r := range leaves {
+		w.groups, w.routers = append(w.groups, routerGroup(r.Key).number()), append(w.routers, r.ID)
+	}
+	w.groups = append(w.groups, siteGroup.number())
+	last := model.NetworkKey(0)
+	for _, id := range w.routers {
+		if name := t.domains.nameOf(id); name != last && name != 0 {
+			w.groups, last = append(w.groups, domainGroup(name).number()), name
+		}
+	}
+	slices.Sort(w.groups)
+	slices.SortFunc(w.named, Group.Compare)
+	return Wanted{Groups: GroupSet{slices.Clone(slices.Compact(w.groups)), slices.Clone(w.named)}, Cut: w.cut}
 }
 
-func (w *walk) reach(id model.NetworkID, into map[Group]model.NetworkID) {
-	if n := w.t.networks[id]; overlay(n) {
-		into[networkGroup(n.Key)] = id
-	}
-}
-
-// layer adds those groups that are new, as far as there is room, and returns whose they are.
-func layer[ID any](w *walk, groups map[Group]ID) []ID {
-	maps.DeleteFunc(groups, func(g Group, _ ID) bool { _, has := w.Groups[g]; return has })
-	keys := slices.Collect(maps.Keys(groups))
-	if room := max(0, w.most-len(w.Groups)); len(keys) > room {
-		w.Cut = true
-		slices.SortFunc(keys, Group.Compare)
-		keys = keys[:room]
-	}
-	ids := make([]ID, 0, len(keys))
-	for _, g := range keys {
-		w.Groups[g] = struct{}{}
-		ids = append(ids, groups[g])
-	}
-	return ids
+// WithoutFabric is what of it an agent from before the fabric gets.
+func (w Wanted) WithoutFabric() Wanted {
+	w.Groups = w.Groups.Without(Group.OfFabric)
+	return w
 }
 
 // Interest knows what some hosts want, and who wants a group. It costs what a change concerns:
@@ -122,12 +79,45 @@ type Interest struct {
 	t     *Topology
 	most  int
 	hosts map[model.HostName]*wanting
-	of    map[Group]map[*wanting]struct{}
+	all   []*wanting // by number; nil: the number is free
+	of    map[Group]hostSet
+}
+
+// hostSet has a bit for the number of each host that is in it.
+type hostSet []uint64
+
+func (s *hostSet) add(n int) {
+	for len(*s) <= n/64 {
+		*s = append(*s, 0)
+	}
+	(*s)[n/64] |= 1 << (n % 64)
+}
+
+func (s hostSet) remove(n int) {
+	if n/64 < len(s) {
+		s[n/64] &^= 1 << (n % 64)
+	}
+}
+
+func (s hostSet) empty() bool {
+	return !slices.ContainsFunc(s, func(w uint64) bool { return w != 0 })
+}
+
+// all are the numbers.
+func (s hostSet) all(yield func(int) bool) {
+	for i, w := range s {
+		for ; w != 0; w &= w - 1 {
+			if !yield(i*64 + bits.TrailingZeros64(w)) {
+				return
+			}
+		}
+	}
 }
 
 type wanting struct {
-	host  model.HostName
-	older bool // its agent is from before the fabric
+	number int
+	host   model.HostName
+	older  bool // its agent is from before the fabric
 	Wanted
 }
 
@@ -139,7 +129,7 @@ type Move struct {
 
 // NewInterest knows no host yet.
 func NewInterest(t *Topology, most int) *Interest {
-	return &Interest{t: t, most: most, hosts: map[model.HostName]*wanting{}, of: map[Group]map[*wanting]struct{}{}}
+	return &Interest{t: t, most: most, hosts: map[model.HostName]*wanting{}, of: map[Group]hostSet{}}
 }
 
 // Add looks at a host from now on, and returns what it wants.
@@ -169,8 +159,13 @@ func (i *Interest) Look(host model.HostName, older bool) Wanted {
 func (i *Interest) AddAs(host model.HostName, older bool, now Wanted) Wanted {
 	w := i.hosts[host]
 	if w == nil {
-		w = &wanting{host: host}
-		i.hosts[host] = w
+		n := slices.Index(i.all, nil)
+		if n < 0 {
+			n = len(i.all)
+			i.all = append(i.all, nil)
+		}
+		w = &wanting{host: host, number: n}
+		i.hosts[host], i.all[n] = w, w
 	}
 	w.older = older
 	i.put(w, now)
@@ -183,10 +178,11 @@ func (i *Interest) Remove(host model.HostName) {
 	if w == nil {
 		return
 	}
-	for g := range w.Groups {
+	for g := range w.Groups.All() {
 		i.leave(w, g)
 	}
 	delete(i.hosts, host)
+	i.all[w.number] = nil
 }
 
 // Of is what a host wants. It is not to be changed, and Update makes it another.
@@ -200,8 +196,8 @@ func (i *Interest) Of(host model.HostName) Wanted {
 // Hosts are those that want a group.
 func (i *Interest) Hosts(g Group) func(yield func(model.HostName) bool) {
 	return func(yield func(model.HostName) bool) {
-		for w := range i.of[g] {
-			if !yield(w.host) {
+		for n := range i.of[g].all {
+			if !yield(i.all[n].host) {
 				return
 			}
 		}
@@ -220,7 +216,9 @@ func (i *Interest) Update(touched Touched) map[model.HostName]Move {
 		}
 	}
 	for g := range touched.around {
-		maps.Copy(look, i.of[g])
+		for n := range i.of[g].all {
+			look[i.all[n]] = struct{}{}
+		}
 	}
 	moves := map[model.HostName]Move{}
 	for w := range look {
@@ -237,27 +235,21 @@ func (i *Interest) put(w *wanting, now Wanted) Move {
 	before := w.Wanted
 	w.Wanted = now
 	m := Move{Cut: w.Cut}
-	for g := range before.Groups {
-		if _, still := w.Groups[g]; !still {
-			m.Lost = append(m.Lost, g)
-			i.leave(w, g)
-		}
-	}
-	for g := range w.Groups {
-		if _, had := before.Groups[g]; !had {
-			m.Gained = append(m.Gained, g)
-			if i.of[g] == nil {
-				i.of[g] = map[*wanting]struct{}{}
-			}
-			i.of[g][w] = struct{}{}
-		}
-	}
+	before.Groups.differ(now.Groups, func(g Group) {
+		m.Lost = append(m.Lost, g)
+		i.leave(w, g)
+	}, func(g Group) {
+		m.Gained = append(m.Gained, g)
+		hosts := i.of[g]
+		hosts.add(w.number)
+		i.of[g] = hosts
+	})
 	return m
 }
 
 func (i *Interest) leave(w *wanting, g Group) {
-	delete(i.of[g], w)
-	if len(i.of[g]) == 0 {
+	hosts := i.of[g]
+	if hosts.remove(w.number); hosts.empty() {
 		delete(i.of, g)
 	}
 }

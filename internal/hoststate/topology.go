@@ -38,6 +38,7 @@ type Topology struct {
 	fabric        map[model.HostName]Host            // hosts that are on it
 	stationsHosts map[model.NetworkID]model.HostName // by whom others reach the stations of VLANs
 	domains       domains
+	reach         reach
 
 	// Small sets, in order of id.
 	portsByMAC   map[networkMAC][]*port
@@ -158,6 +159,7 @@ func NewTopology() *Topology {
 
 		stationsHosts: map[model.NetworkID]model.HostName{},
 		domains:       newDomains(),
+		reach:         newReach(),
 
 		portsByMAC:   map[networkMAC][]*port{},
 		portsByIP:    map[networkIP][]*port{},
@@ -253,6 +255,7 @@ func as[T any](o any) *T {
 
 func (t *Topology) changeNetwork(id model.NetworkID, n *model.Network, d Touched) {
 	old := t.networks[id]
+	t.reach.setNetwork(id, n)
 	whole := old == nil || n == nil || old.Key != n.Key || old.Type != n.Type || old.AdminStateUp != n.AdminStateUp
 	if old != nil {
 		d.networks.add(ofNetwork(old.Key))
@@ -381,6 +384,7 @@ func (t *Topology) linkPort(p *port) {
 	if r, ok := p.router(); ok {
 		t.ifacesOfNetwork.add(p.NetworkID, p.ID, p)
 		t.ifacesOfRouter.add(r, p.ID, p)
+		t.reach.link(p.NetworkID, r)
 	}
 }
 
@@ -409,6 +413,7 @@ func (t *Topology) unlinkPort(p *port) {
 	if r, ok := p.router(); ok {
 		t.ifacesOfNetwork.remove(p.NetworkID, p.ID)
 		t.ifacesOfRouter.remove(r, p.ID)
+		t.reach.unlink(p.NetworkID, r)
 	}
 }
 
@@ -437,6 +442,7 @@ func take[K comparable](m map[K][]*port, k K, p *port) {
 
 func (t *Topology) changeRouter(id model.RouterID, r *model.Router, d Touched) {
 	old := t.routers[id]
+	t.reach.setRouter(id, r)
 	whole := old == nil || r == nil || old.Key != r.Key || old.AdminStateUp != r.AdminStateUp
 	anew := old == nil || r == nil || old.Key != r.Key
 	if anew {
