@@ -9,7 +9,7 @@ generate_packages=(clang-19 llvm-19 libbpf-dev libc6-dev protobuf-compiler)
 race_packages=(gcc libc6-dev)
 
 # Traffic, captures and peers that are not ours.
-test_packages=(openvswitch-switch openvswitch-vtep make iproute2 iputils-ping traceroute curl openssl iperf3 tcpdump ethtool nftables strace socat procps util-linux systemd)
+test_packages=(openvswitch-switch openvswitch-vtep make iproute2 iputils-ping traceroute curl openssl iperf3 tcpdump ethtool nftables strace socat bird2 frr procps util-linux systemd)
 
 # The clients that operators use, a Keystone, and OpenStack's own tests. None of
 # these starts anything.

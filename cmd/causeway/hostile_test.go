@@ -93,7 +93,7 @@ func calls() map[string]string {
 		"peer plan": "--file FILE", "peer apply": "--file FILE --yes --wait 0s", "peer status": "--file FILE", "peer verify": "--file FILE",
 		"peer destroy": "--file FILE --yes --wait 0s", "peer adopt": "--file FILE --yes --wait 0s", "peer render": "--file FILE",
 		// What it has to tell goes to the log, whose lines slog quotes.
-		"peer run": "local", "controller": "local", "controller backup": "local", "agent": "local", "agent cleanup": "local", "agent status": "local", "policy defaults": "local", "policy check": "local",
+		"peer run": "local", "controller": "local", "controller backup": "local", "agent": "local", "agent cleanup": "local", "agent status": "local", "health": "local", "health status": "local", "policy defaults": "local", "policy check": "local",
 		"pki init": "local", "pki issue": "local", "pki renew": "local", "pki revoke": "local", "pki list": "local",
 		"store export": "local", "store import": "local", "store verify": "local",
 		"openapi": "local", "version": "local", "demo": "local",
@@ -113,7 +113,7 @@ func leaves(c *cobra.Command, path string) []string {
 		if s.Name() == "help" || s.Name() == "completion" {
 			continue
 		}
-		if !s.HasSubCommands() || s.Name() == "agent" || s.Name() == "controller" {
+		if !s.HasSubCommands() || slices.Contains([]string{"agent", "controller", "health"}, s.Name()) {
 			out = append(out, name)
 		}
 		out = append(out, leaves(s, name)...)

@@ -55,10 +55,11 @@ func packageFiles(root *cobra.Command, dir string) error {
 			return err
 		}
 	}
-	controller, agent := config.NewSet("controller"), config.NewSet("agent")
+	controller, agent, health := config.NewSet("controller"), config.NewSet("agent"), config.NewSet("health")
 	new(config.Controller).Bind(controller)
 	new(config.Agent).Bind(agent)
-	for name, set := range map[string]*config.Set{"controller.yaml": controller, "agent.yaml": agent} {
+	new(config.Health).Bind(health)
+	for name, set := range map[string]*config.Set{"controller.yaml": controller, "agent.yaml": agent, "health.yaml": health} {
 		if err := os.WriteFile(filepath.Join(dir, name), set.Example(), 0o644); err != nil {
 			return err
 		}

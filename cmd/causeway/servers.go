@@ -11,7 +11,7 @@ import (
 
 // serverCommands are the long-running processes of a site, and what belongs to them.
 func serverCommands() []*cobra.Command {
-	return []*cobra.Command{newControllerCommand(), newAgentCommand(), newPolicyCommand(), newPKICommand(), newStoreCommand(), newOpenAPICommand()}
+	return []*cobra.Command{newControllerCommand(), newAgentCommand(), newHealthCommand(), newPolicyCommand(), newPKICommand(), newStoreCommand(), newOpenAPICommand()}
 }
 
 func newOpenAPICommand() *cobra.Command {

@@ -24,7 +24,7 @@ var shapes = map[string]string{
 	"host list": "list", "host show": "object", "host drain": "object", "host verify": "list",
 	"trace": "list", "probe": "object",
 	"peer plan": "list", "peer status": "list", "peer verify": "list",
-	"testbed status": "object", "testbed list": "list", "agent status": "object", "pki list": "list",
+	"testbed status": "object", "testbed list": "list", "agent status": "object", "health status": "object", "pki list": "list",
 }
 
 // what says what is in a shape, for the page.
@@ -35,6 +35,7 @@ var what = map[string]string{
 	"gateway-device status": "how it stands with the switch",
 	"host verify":           "for each host whether its rows agree, and what differs",
 	"pki list":              "the certificates that were signed",
+	"health status":         "the remote VTEPs of this host's tunnels, with state, round trip and loss",
 	"agent status":          "revisions, counts, and the objects that are not as wanted",
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/causeway-net/causeway/internal/dataplane"
 	"github.com/causeway-net/causeway/internal/hostnet"
 	"github.com/causeway-net/causeway/internal/journal"
+	"github.com/causeway-net/causeway/internal/liveness"
 )
 
 // Cleanup takes away everything an agent with these settings ever added to this host:
@@ -50,6 +51,9 @@ func Cleanup(cfg Config) error {
 		if err := os.Remove(filepath.Join(cfg.StateDir, f)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 		}
+	}
+	if err := liveness.Forget(cfg.StateDir); err != nil {
+		errs = append(errs, err)
 	}
 	// The directory is not the agent's to remove where something else is in it.
 	_ = os.Remove(cfg.StateDir)

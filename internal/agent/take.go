@@ -126,6 +126,7 @@ func (a *Agent) adopt(before hoststate.State) {
 		a.objs.vteps.Due(v)
 	}
 	a.pathMTU.stale()
+	a.objs.files.Due(remotesFile)
 	a.changedAll = true
 	a.everything()
 }
@@ -196,6 +197,9 @@ func (a *Agent) change(d hoststate.Delta) {
 	}
 	if targets || a.touchesTargets(d) {
 		a.pathMTU.stale()
+	}
+	if len(looked) > 0 {
+		a.objs.files.Due(remotesFile)
 	}
 	for v := range looked {
 		if a.remote.has(v) {

@@ -21,6 +21,7 @@ type binder interface {
 func TestExample(t *testing.T) {
 	for command, settings := range map[string]func() binder{
 		"controller": func() binder { return &Controller{} }, "agent": func() binder { return &Agent{} },
+		"health": func() binder { return &Health{} },
 	} {
 		bound := NewSet(command)
 		settings().Bind(bound)

@@ -43,6 +43,8 @@ var exactImports = []exact{
 		"when something is tried again does not depend on what is tried"},
 	{"internal/hwvtep", []string{"internal/model", "internal/pause"},
 		"what a switch is to have is worked out elsewhere; here it is only brought about"},
+	{"internal/bfd", nil,
+		"a protocol's state follows from packets and times, so that all of its rules can be tested without sockets"},
 	{"internal/packet", []string{"internal/model"},
 		"building and parsing headers is pure; it knows no topology"},
 	{"internal/pathmtu", []string{"internal/model", "internal/packet"},
@@ -165,7 +167,7 @@ var pureStandard = []owner{
 }
 
 var purePackages = []string{
-	"internal/model", "internal/reason", "internal/hostenv", "internal/hoststate", "internal/packet", "internal/trace", "internal/identity",
+	"internal/model", "internal/reason", "internal/hostenv", "internal/hoststate", "internal/packet", "internal/trace", "internal/identity", "internal/bfd",
 	"internal/orchestrator/observed", "internal/orchestrator/plan", "internal/policy",
 }
 

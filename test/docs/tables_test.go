@@ -61,6 +61,9 @@ func TestSettingsAreListed(t *testing.T) {
 	agent := config.NewSet("agent")
 	new(config.Agent).Bind(agent)
 	keepTable(t, "../../docs/configuration.md", "<!-- settings: agent -->", settings(agent))
+	health := config.NewSet("health")
+	new(config.Health).Bind(health)
+	keepTable(t, "../../docs/configuration.md", "<!-- settings: health -->", settings(health))
 }
 
 func TestReasonsAreListed(t *testing.T) {
@@ -73,7 +76,7 @@ func TestReasonsAreListed(t *testing.T) {
 }
 
 // TestMetricsAreListed compares the names on the page with those in the source: a
-// name is the text that the constructors agentDesc, controllerDesc and peerDesc prefix.
+// name is the text that the constructors agentDesc, controllerDesc, healthDesc and peerDesc prefix.
 func TestMetricsAreListed(t *testing.T) {
 	page, err := os.ReadFile("../../docs/metrics.md")
 	if err != nil {
@@ -96,7 +99,7 @@ func TestMetricsAreListed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range regexp.MustCompile(`\b(agent|controller|peer)Desc\("([a-z_]+)"`).FindAllStringSubmatch(string(b), -1) {
+		for _, m := range regexp.MustCompile(`\b(agent|controller|health|peer)Desc\("([a-z_]+)"`).FindAllStringSubmatch(string(b), -1) {
 			made["causeway_"+m[1]+"_"+m[2]] = true
 		}
 	}

@@ -85,9 +85,11 @@ func TestPackages(t *testing.T) {
 			"/usr/share/doc/causeway-controller/copyright":    file,
 		},
 		"causeway-agent": {
-			"/etc/causeway/agent.yaml":                   file,
-			"/etc/causeway/tls/":                         directory,
-			"/lib/systemd/system/causeway-agent.service": file,
+			"/etc/causeway/agent.yaml":                    file,
+			"/etc/causeway/tls/":                          directory,
+			"/lib/systemd/system/causeway-agent.service":  file,
+			"/etc/causeway/health.yaml":                   file,
+			"/lib/systemd/system/causeway-health.service": file,
 		},
 		"causeway-lab": {"/usr/share/doc/causeway-lab/examples/two-sites.yaml": file},
 	} {
@@ -123,7 +125,7 @@ func TestPackages(t *testing.T) {
 		run(t, "dpkg-deb", "-x", deb, root)
 	}
 	units, err := filepath.Glob(filepath.Join(root, "*", "systemd", "system", "causeway-*.service"))
-	if err != nil || len(units) != 2 {
+	if err != nil || len(units) != 3 {
 		t.Fatalf("units %q, %v", units, err)
 	}
 	for _, u := range units {
@@ -140,7 +142,7 @@ func TestPackages(t *testing.T) {
 	if out := run(t, "systemd-analyze", append([]string{"verify", "--man=no", "--recursive-errors=no"}, units...)...); out != "" {
 		t.Errorf("the units:\n%s", out)
 	}
-	for unit, most := range map[string]string{"causeway-controller.service": "20", "causeway-agent.service": "55"} {
+	for unit, most := range map[string]string{"causeway-controller.service": "20", "causeway-agent.service": "55", "causeway-health.service": "30"} {
 		u := units[slices.IndexFunc(units, func(p string) bool { return filepath.Base(p) == unit })]
 		out := strings.Split(run(t, "systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold="+most, u), "\n")
 		t.Log(strings.TrimSpace(out[len(out)-1]))
