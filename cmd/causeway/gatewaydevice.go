@@ -81,7 +81,7 @@ With --host the device goes to that host, which must be one that may serve gatew
 	update.MarkFlagsMutuallyExclusive("host", "no-host")
 
 	return needSubcommand("gateway-device", "VXLAN endpoints, switches and VLAN uplinks of the site", "",
-		create, newListCommand(k, columns), newShowCommand(k, columns), update, newDeleteCommand(k), newSwitchStatusCommand(),
+		create, newListCommand(k, columns), newShowCommand(k, append(columns, "hosts")), update, newMoveCommand(columns), newDeleteCommand(k), newSwitchStatusCommand(),
 		newRetiredCommand(), newForgetCommand())
 }
 

@@ -30,7 +30,7 @@ func evilSite(t *testing.T, refuse func(w http.ResponseWriter) bool) string {
 		"resource_id": evil, "tunnel_ips": []string{evil}, "devices": []any{map[string]any{"device_id": evil, evil: evil}}, "fixed_ips": []any{map[string]any{"ip_address": evil, "subnet_id": evil}},
 		"mac_address": evil, "vtep_address": evil, "segmentation_id": evil, "network_id": evil, "binding:host_id": evil, "binding:profile": map[string]any{evil: evil},
 		"problems": []string{evil}, "l2_gateway_id": evil, "port_id": id, "device_owner": evil, evil: evil, "routes": []any{map[string]any{"destination": evil, "nexthop": evil}},
-		"host": evil, "heartbeat_timestamp": evil, "management_ip": evil, "learned_macs": []string{evil},
+		"host": evil, "hosts": []any{map[string]any{"host": evil, "ha_state": evil}}, "heartbeat_timestamp": evil, "management_ip": evil, "learned_macs": []string{evil},
 	}
 	trace := map[string]any{"delivered": false, "summary": evil, "sent": []any{map[string]any{"name": evil, "fields": []any{map[string]any{"name": evil, "value": evil}}}},
 		"hops": []any{map[string]any{"at": evil, "decision": evil, "result": evil, "remedy": evil}, map[string]any{"at": evil, "decision": evil, "reason": evil}}}
@@ -82,7 +82,7 @@ func evilSite(t *testing.T, refuse func(w http.ResponseWriter) bool) string {
 func calls() map[string]string {
 	return map[string]string{
 		"port bind": "x --host h --interface i", "port unbind": "x", "port status": "x",
-		"gateway-device create": "x --router r --tunnel-ip 192.0.2.1", "gateway-device list": "", "gateway-device show": "x", "gateway-device update": "x --name y",
+		"gateway-device create": "x --router r --tunnel-ip 192.0.2.1", "gateway-device list": "", "gateway-device show": "x", "gateway-device update": "x --name y", "gateway-device move": "x y",
 		"gateway-device delete": "x", "gateway-device status": "x", "gateway-device retired": "", "gateway-device forget": "x y",
 		"remote-mac create": "--gateway-device x --mac-address 02:00:00:00:00:01 --vtep-address 192.0.2.1 --segmentation-id 1",
 		"remote-mac list":   "--gateway-device x", "remote-mac show": "y --gateway-device x", "remote-mac delete": "y z --gateway-device x",

@@ -16,7 +16,7 @@ import (
 // shapes are what commands with -f json print. Those that need a lab are held to theirs in its own scripts.
 var shapes = map[string]string{
 	"port bind": "object", "port unbind": "object", "port status": "object",
-	"gateway-device create": "object", "gateway-device list": "list", "gateway-device show": "object", "gateway-device update": "object",
+	"gateway-device create": "object", "gateway-device list": "list", "gateway-device show": "object", "gateway-device update": "object", "gateway-device move": "object",
 	"gateway-device status": "object", "gateway-device retired": "list",
 	"remote-mac create": "object", "remote-mac list": "list", "remote-mac show": "object",
 	"l2-gateway create": "object", "l2-gateway list": "list", "l2-gateway show": "object",

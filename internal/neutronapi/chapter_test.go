@@ -108,7 +108,7 @@ func TestChapter(t *testing.T) {
 				"tunnel_ips":         []any{c.tunnelIP},
 				"remote_mac_entries": []any{map[string]any{"id": ch.remoteMAC, "mac_address": c.remoteMAC, "vtep_address": c.remoteT, "segmentation_id": 100.0}},
 				"management_ip":      nil, "management_port": nil, "management_protocol": nil, "resource_id": ch.vtepRouter,
-				"binding:host_id": "", "host": "", "host_reason": "no host serves it: no agent has connected yet",
+				"binding:host_id": "", "host": "", "host_reason": "no host serves it: no agent has connected yet", "hosts": []any{},
 			})
 			if fmt.Sprint(d) != want {
 				t.Errorf("gateway device:\n %v\nwant\n %v", d, want)

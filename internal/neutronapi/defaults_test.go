@@ -54,7 +54,7 @@ func TestDefaults(t *testing.T) {
 	dev := s.want(201, "POST", "/v2.0/gw/gateway_devices", fill(`{"gateway_device":{"type":"router_vtep","resource_id":"$R","tunnel_ips":["1.1.1.1"]}}`, "$R", router.str("id")))
 	s.wantObject(dev, fill(`{"name":"","type":"router_vtep","tenant_id":"default","project_id":"default","tunnel_ips":["1.1.1.1"],"remote_mac_entries":[],
 		"management_ip":null,"management_port":null,"management_protocol":null,"resource_id":"$R",
-		"binding:host_id":"","host":"","host_reason":"no host serves it: no agent has connected yet"}`, "$R", router.str("id")), "id")
+		"binding:host_id":"","host":"","host_reason":"no host serves it: no agent has connected yet","hosts":[]}`, "$R", router.str("id")), "id")
 	lg := s.want(201, "POST", "/v2.0/l2-gateways", fill(`{"l2_gateway":{"devices":[{"device_id":"$D","segmentation_id":0}]}}`, "$D", dev.str("id")))
 	s.wantObject(lg, fill(`{"name":"","tenant_id":"default","devices":[{"device_id":"$D"}]}`, "$D", dev.str("id")), "id")
 	conn := s.want(201, "POST", "/v2.0/l2-gateway-connections", fill(`{"l2_gateway_connection":{"l2_gateway_id":"$G","network_id":"$N","segmentation_id":"16777215","tenant_id":"x"}}`, "$G", lg.str("id"), "$N", id))

@@ -57,6 +57,13 @@ func gatewayDevices(a *API) *resource[site.GatewayDeviceInput, model.GatewayDevi
 				_, words := site.GatewayHost(s, d)
 				return words
 			}),
+			readOnly[in]("hosts", openapi.ListOf(rankedHostSchema(), -1), func(s store.Snapshot, d *device) any {
+				out := []map[string]any{}
+				for _, h := range site.HostsOf(s, d) {
+					out = append(out, map[string]any{"host": h.Host, "ha_state": h.State})
+				}
+				return out
+			}),
 			readOnly[in]("remote_mac_entries", openapi.ListOf(macEntrySchema(), -1), func(s store.Snapshot, d *device) any {
 				out := []map[string]any{}
 				for _, e := range site.RemoteMACsOf(s, d.ID) {
@@ -158,6 +165,14 @@ func tunnelIPs() value[[]netip.Addr] {
 		}
 		return l.parse(v)
 	}}
+}
+
+// rankedHostSchema describes a host that serves a gateway device or stands by.
+func rankedHostSchema() *openapi.Schema {
+	s := closed()
+	s.Properties["host"] = openapi.Of(openapi.String)
+	s.Properties["ha_state"] = enum(string(site.HAActive), string(site.HAStandby), string(site.HAUnknown))
+	return s
 }
 
 // macEntrySchema describes an entry as its device's replies show it.

@@ -84,23 +84,23 @@ func TestGatewayDeviceTypes(t *testing.T) {
 	s := newServer(t)
 	hw := s.want(201, "POST", "/v2.0/gw/gateway_devices", `{"gateway_device":{"name":"tor","type":"hw_vtep","management_ip":"192.0.2.1","management_port":"6640","management_protocol":"ovsdb","tunnel_ips":["200.0.0.3"]}}`)
 	s.wantObject(hw, `{"name":"tor","type":"hw_vtep","tenant_id":"default","project_id":"default","resource_id":"","tunnel_ips":["200.0.0.3"],
-		"management_ip":"192.0.2.1","management_port":6640,"management_protocol":"ovsdb","binding:host_id":"","host":"","host_reason":"","remote_mac_entries":[]}`, "id")
+		"management_ip":"192.0.2.1","management_port":6640,"management_protocol":"ovsdb","binding:host_id":"","host":"","host_reason":"","hosts":[],"remote_mac_entries":[]}`, "id")
 	hw = s.want(201, "POST", "/v2.0/gw/gateway_devices", `{"gateway_device":{"management_ip":"192.0.2.2","management_port":65535,"tunnel_ips":["200.0.0.4"]}}`)
 	s.wantObject(hw, `{"name":"","type":"hw_vtep","tenant_id":"default","project_id":"default","resource_id":"","tunnel_ips":["200.0.0.4"],
-		"management_ip":"192.0.2.2","management_port":65535,"management_protocol":"ovsdb","binding:host_id":"","host":"","host_reason":"","remote_mac_entries":[]}`, "id")
+		"management_ip":"192.0.2.2","management_port":65535,"management_protocol":"ovsdb","binding:host_id":"","host":"","host_reason":"","hosts":[],"remote_mac_entries":[]}`, "id")
 	uplink := s.post("/v2.0/networks", `{"network":{"provider:network_type":"uplink"}}`)
 	vlan := s.want(201, "POST", "/v2.0/gw/gateway_devices", fill(`{"gateway_device":{"type":"network_vlan","resource_id":"$N","tunnel_ips":[],"management_ip":null,"management_port":null,"management_protocol":null}}`, "$N", uplink))
 	s.wantObject(vlan, fill(`{"name":"","type":"network_vlan","tenant_id":"default","project_id":"default","resource_id":"$N","tunnel_ips":[],
-		"management_ip":null,"management_port":null,"management_protocol":null,"binding:host_id":"","host":"","host_reason":"","remote_mac_entries":[]}`, "$N", uplink), "id")
+		"management_ip":null,"management_port":null,"management_protocol":null,"binding:host_id":"","host":"","host_reason":"","hosts":[],"remote_mac_entries":[]}`, "$N", uplink), "id")
 	checkSound(s)
 
 	// A change touches nothing else.
 	changed := s.want(200, "PUT", "/v2.0/gw/gateway_devices/"+vlan.str("id"), `{"gateway_device":{"name":"v","tunnel_ips":[]}}`)
 	s.wantObject(changed, fill(`{"name":"v","type":"network_vlan","resource_id":"$N","tunnel_ips":[]}`, "$N", uplink),
-		"id", "tenant_id", "project_id", "management_ip", "management_port", "management_protocol", "binding:host_id", "host", "host_reason", "remote_mac_entries")
+		"id", "tenant_id", "project_id", "management_ip", "management_port", "management_protocol", "binding:host_id", "host", "host_reason", "hosts", "remote_mac_entries")
 	changed = s.want(200, "PUT", "/v2.0/gw/gateway_devices/"+hw.str("id"), `{"gateway_device":{"tunnel_ips":["200.0.0.5"]}}`)
 	s.wantObject(changed, `{"type":"hw_vtep","tunnel_ips":["200.0.0.5"],"management_ip":"192.0.2.2"}`,
-		"id", "name", "tenant_id", "project_id", "resource_id", "management_port", "management_protocol", "binding:host_id", "host", "host_reason", "remote_mac_entries")
+		"id", "name", "tenant_id", "project_id", "resource_id", "management_port", "management_protocol", "binding:host_id", "host", "host_reason", "hosts", "remote_mac_entries")
 	checkSound(s)
 
 	// The remote MAC table of a switch.

@@ -14,8 +14,9 @@ import (
 
 // Who serves a gateway device of type router_vtep. Hosts whose agents say so (--gateway) may; where no
 // agent of the site says so, all hosts may. A host that is drained may not. Among those that may, the device goes to
-// the one that it is bound to, and stays where it is if it is bound to none. Else it is chosen: by priority, then who has
-// the fewest devices, then by name. A device never moves because another host would be chosen today.
+// the one that it is bound to, and stays where it is if it is bound to none. For a new device one is chosen: by priority, then who has
+// the fewest devices, then by name. A device that has to leave its host goes to the first of its standbys: see rank. A device never
+// moves because another host would be chosen today.
 
 // noteGatewayHost keeps the list of the hosts whose agents say that they may serve gateway devices. It
 // is written only when it changes, so that hosts without --gateway do not wait for each other.
@@ -75,67 +76,56 @@ func (t *tx) checkBinding(d *model.GatewayDevice) error {
 	return nil
 }
 
-// candidate is a host that may serve gateway devices.
-type candidate struct {
-	host *model.Host
-	load int // devices that it has
-}
-
-// candidates are the hosts that may serve gateway devices, with what they have.
-func (t *tx) candidates() []*candidate {
-	var list []*candidate
-	said := gatewayHosts(t)
+// candidates are the hosts that may serve gateway devices.
+func candidates(r store.Reader) (list []*model.Host) {
+	said := gatewayHosts(r)
 	if 0 < len(said) && len(said) <= placeChunk { // others may come and go meanwhile
 		for _, name := range said {
-			if h := store.Get(t, store.Hosts, name); h != nil && !drained(t, h.Name) {
-				list = append(list, &candidate{host: h})
+			if h := store.Get(r, store.Hosts, name); h != nil && !drained(r, h.Name) {
+				list = append(list, h)
 			}
 		}
-	} else {
-		down := map[model.HostName]bool{}
-		for a := range store.All(t, store.Agents) {
-			down[a.Host] = !a.AdminStateUp
-		}
-		for h := range store.All(t, store.Hosts) {
-			if !down[h.Name] && (len(said) == 0 || slices.Contains(said, string(h.Name))) {
-				list = append(list, &candidate{host: h})
-			}
-		}
+		return list
 	}
-	if len(list) == 0 {
-		return nil
+	down := map[model.HostName]bool{}
+	for a := range store.All(r, store.Agents) {
+		down[a.Host] = !a.AdminStateUp
 	}
-	for p := range store.All(t, store.Placements) {
-		for _, c := range list {
-			if c.host.Name == bound(p) {
-				c.load++
-			}
+	for h := range store.All(r, store.Hosts) {
+		if !down[h.Name] && (len(said) == 0 || slices.Contains(said, string(h.Name))) {
+			list = append(list, h)
 		}
 	}
 	return list
 }
 
-// choose is the best of them; nil: there is none.
-func choose(list []*candidate) *candidate {
-	if len(list) == 0 {
-		return nil
+// choose is the best of the candidates for a new device.
+func choose(r store.Reader, list []*model.Host) *model.Host {
+	load := map[model.HostName]int{}
+	for p := range store.All(r, store.Placements) {
+		load[bound(p)]++
 	}
-	gone := func(c *candidate) int {
-		if c.host.Gone {
-			return 1
-		}
-		return 0
-	}
-	return slices.MinFunc(list, func(a, b *candidate) int {
-		return cmp.Or(cmp.Compare(gone(a), gone(b)), cmp.Compare(b.host.GatewayPriority, a.host.GatewayPriority),
-			cmp.Compare(a.load, b.load), cmp.Compare(a.host.Name, b.host.Name))
+	return slices.MinFunc(list, func(a, b *model.Host) int {
+		return cmp.Or(byPriority(a, b), cmp.Compare(load[a.Name], load[b.Name]), cmp.Compare(a.Name, b.Name))
 	})
+}
+
+// byPriority orders hosts that answer before those that are gone, then by priority.
+func byPriority(a, b *model.Host) int {
+	switch {
+	case a.Gone == b.Gone:
+		return cmp.Compare(b.GatewayPriority, a.GatewayPriority)
+	case a.Gone:
+		return 1
+	}
+	return -1
 }
 
 // place gives a device its place, if it is to have another one than it has or is on its way to. Where no host may serve
 // it, it stays where it is; if that host is no more, it has no place.
 func (t *tx) place(d *model.GatewayDevice) {
-	now := t.withoutDeleted(store.Get(t, store.Placements, string(d.ID)))
+	had := store.Get(t, store.Placements, string(d.ID))
+	now := t.withoutDeleted(had)
 	if d.HostID != "" && mayNotServe(t, d.HostID) == "" {
 		t.putPlace(d, now, d.HostID)
 		return
@@ -143,8 +133,13 @@ func (t *tx) place(d *model.GatewayDevice) {
 	if now != nil && !drained(t, bound(now)) {
 		return
 	}
-	if best := choose(t.candidates()); best != nil {
-		t.putPlace(d, now, best.host.Name)
+	list := candidates(t)
+	switch {
+	case len(list) == 0:
+	case had == nil:
+		t.putPlace(d, now, choose(t, list).Name)
+	default:
+		t.putPlace(d, now, rank(d.ID, list)[0].Name)
 	}
 }
 

@@ -98,6 +98,74 @@ func (g *gateways) on(d *model.GatewayDevice, host model.HostName, words ...stri
 	}
 }
 
+// standbys are the standbys of a device in order of rank.
+func (g *gateways) standbys(d *model.GatewayDevice) (hosts []model.HostName) {
+	g.Helper()
+	for _, h := range site.HostsOf(g.view(), d) {
+		if h.State == site.HAStandby {
+			hosts = append(hosts, h.Host)
+		}
+	}
+	return hosts
+}
+
+// TestStandbys: a device goes to its first standby where its host is drained or deleted, and to the next one from there. Hosts that
+// come move nothing; one that is gone comes last.
+func TestStandbys(t *testing.T) {
+	g := &gateways{fixture: newSite(t)}
+	for i := range 6 {
+		g.come(model.HostName(fmt.Sprintf("h%d", i)), 100)
+	}
+	g.come("top", 200)
+	d := g.device(g.router().ID, "200.0.0.1")
+	g.on(d, "top")
+	order := g.standbys(d)
+	if len(order) != 6 {
+		t.Fatalf("%v stand by", order)
+	}
+	g.come("other", 0)
+	g.come("h9", 1)
+	if now := g.standbys(d); !slices.Equal(now, append(slices.Clone(order), "h9")) {
+		t.Errorf("%v stand by, want %v and h9", now, order)
+	}
+	g.drain("top", true)
+	g.on(d, order[0])
+	g.ok(g.DeleteAgent(t.Context(), string(site.AgentID(order[0])), true))
+	g.on(d, order[1])
+	h := store.Get(g.view(), store.Hosts, string(order[2]))
+	if ok, err := g.HostGone(t.Context(), site.Signs{Host: h.Name, Controller: h.Controller, Session: h.Session}); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	all := site.HostsOf(g.view(), d)
+	if last := all[len(all)-1]; last != (site.RankedHost{Host: order[2], State: site.HAUnknown}) {
+		t.Errorf("the last of the hosts is %v, and %s is gone", last, order[2])
+	}
+	if all[0] != (site.RankedHost{Host: order[1], State: site.HAActive}) {
+		t.Errorf("the first of the hosts is %v, and %s serves the device", all[0], order[1])
+	}
+	g.drain("top", false)
+	g.on(d, order[1])
+	g.drain(order[1], true)
+	g.on(d, "top")
+	for _, name := range []model.HostName{"a", "b", "c", "d", "e"} {
+		g.come(name, 100)
+	}
+	if n := len(site.HostsOf(g.view(), d)); n != 9 {
+		t.Errorf("%d hosts are shown", n)
+	}
+	fresh := g.device(g.router().ID, "200.0.0.2")
+	if hosts := site.HostsOf(g.view(), fresh); len(hosts) == 0 || hosts[0].Host != "top" {
+		t.Errorf("a new device has %v", hosts)
+	}
+	h = store.Get(g.view(), store.Hosts, "top")
+	if ok, err := g.HostGone(t.Context(), site.Signs{Host: h.Name, Controller: h.Controller, Session: h.Session}); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if first := site.HostsOf(g.view(), d)[0]; first != (site.RankedHost{Host: "top", State: site.HAUnknown}) {
+		t.Errorf("the first of the hosts is %v, and top, which served the device, is gone", first)
+	}
+}
+
 // TestNobodySaysGateway: where no agent says that it may serve gateway devices, all hosts may, as in releases before.
 func TestNobodySaysGateway(t *testing.T) {
 	g := &gateways{fixture: newSite(t)}
@@ -122,7 +190,7 @@ func TestNobodySaysGateway(t *testing.T) {
 	g.on(first, "h5")
 }
 
-// TestGatewayHosts: a device goes to a host that says that it may serve it, by priority, then by load, then by
+// TestGatewayHosts: a new device goes to a host that says that it may serve it, by priority, then by load, then by
 // name; and stays there when another one would be chosen by now.
 func TestGatewayHosts(t *testing.T) {
 	g := &gateways{fixture: newSite(t)}
@@ -148,10 +216,13 @@ func TestGatewayHosts(t *testing.T) {
 	if now := g.view().Revision(); now != before+1 {
 		t.Errorf("a host that comes again wrote %d times, not its session alone", now-before)
 	}
+	g.come("h3", 101)
 	g.drain("h4", true)
-	g.on(d, "h3") // one device, and h2 has two
+	g.on(d, "h3") // one device, as h2 has, but of a higher priority
+	g.come("h3", 100)
+	next := g.standbys(old)[0]
 	g.drain("h1", true)
-	g.on(old, "h2") // two devices each
+	g.on(old, next)
 	g.come("h2", 0) // its agent says so no longer
 	g.on(a, "h2", "h2", "--gateway", "--host")
 	g.drain("h3", true)

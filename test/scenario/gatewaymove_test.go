@@ -39,7 +39,7 @@ func (l *lab) pinging(from, to string) (end func() (sent, received int)) {
 }
 
 // testGatewayMove: an admin drains the host that serves the gateway device, and the device moves to the other one while
-// workloads of both hosts talk to the other site. The underlay's route follows the tunnel IP, as an operator's routing
+// workloads of both hosts talk to the other site; then the admin moves it back. The underlay's route follows the tunnel IP, as an operator's routing
 // daemon has it. Nothing is lost, and nothing after it comes back.
 func testGatewayMove(t *testing.T, l *lab, a *tenant) {
 	has := func(host string) bool {
@@ -47,7 +47,7 @@ func testGatewayMove(t *testing.T, l *lab, a *tenant) {
 	}
 	device := func() client.Attrs { return a.site.get(client.GatewayDevices, a.device) }
 	hosts := []string{"a1", "a2"}
-	for i, command := range [][]string{{"host", "drain", "a1", "--wait"}, {"gateway-device", "update", a.device, "--host", "a1"}} {
+	for i, command := range [][]string{{"host", "drain", "a1", "--wait"}, {"gateway-device", "move", a.device}} {
 		from, to := hosts[i], hosts[1-i]
 		ends := map[string]func() (int, int){}
 		for _, p := range [][2]string{{"vm-a1", "10.0.1.12"}, {"vm-a2", "10.0.1.11"}, {"vm-b1", "10.0.0.12"}, {"vm-b2", "10.0.0.11"}} {
@@ -73,6 +73,9 @@ func testGatewayMove(t *testing.T, l *lab, a *tenant) {
 			return nil
 		})
 		testutil.Eventually(t, from+" lets go of the tunnel IP", func() bool { return !has(from) })
+		if bound := client.Str(device(), "binding:host_id"); bound != "" {
+			t.Errorf("the device is bound to %s", bound)
+		}
 		for from, end := range ends {
 			sent, received := end()
 			t.Logf("%s → %s: %s sent %d, %d came back", hosts[i], to, from, sent, received)
@@ -84,6 +87,10 @@ func testGatewayMove(t *testing.T, l *lab, a *tenant) {
 			l.causeway(a.site, "host", "drain", "a1", "--undo")
 			if at := client.Str(device(), "host"); at != "a2" {
 				t.Errorf("the device is at %s, and was bound to no host", at)
+			}
+			want := "[map[ha_state:active host:a2] map[ha_state:standby host:a1]]"
+			if hosts := fmt.Sprint(device()["hosts"]); hosts != want {
+				t.Errorf("the device's hosts are %s, want %s", hosts, want)
 			}
 		}
 	}
