@@ -291,7 +291,8 @@ type bpfRecord struct {
 	Vni     uint32
 	Table   uint32
 	Copies  uint32
-	Known   uint32
+	Known   uint16
+	Stays   uint16
 	Local   bpfAddr
 	Remote  bpfAddr
 }

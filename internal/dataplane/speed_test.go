@@ -210,6 +210,7 @@ func speedState(t *testing.T) (hoststate.State, Env, []wayOfPacket) {
 		{name: "tunnel to port", program: bpfProgFromUnderlay, data: tunneled(frame(mac(3), mac(200), "10.1.0.3", "10.0.2.3")), shrinks: outer, ports: outer + ports},
 		{name: "tunnel by router to port", program: bpfProgFromUnderlay, data: tunneled(frame(mac(101), mac(200), "10.1.0.3", "10.0.1.2")), shrinks: outer, ports: outer + ports},
 	}
+	ways = append(ways, wayOfPacket{name: "tunnel by router to tunnel", program: bpfProgFromUnderlay, data: tunneled(frame(mac(101), mac(200), "10.1.0.3", "10.1.0.4")), anew: true, ports: outer + ports})
 	for _, w := range slices.Clone(ways) {
 		for n, what := range map[int]string{20_000: "20,000 flows", math.MaxInt32: "all new flows"} {
 			w := w

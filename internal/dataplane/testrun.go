@@ -39,6 +39,7 @@ type TestRecord struct {
 	Local, Remote netip.Addr
 	Mark          uint32
 	Known         bool   // a row of flows decided
+	Stays         bool   // the outer headers were written anew where they were
 	Data          []byte // of Out
 }
 
@@ -108,7 +109,7 @@ func (d *Dataplane) TestRun(t *TestRun) (TestRecord, error) {
 		Verdict: r.Verdict, Reason: reason.Reason(r.Reason), Peer: r.Flags&fdbPeer != 0, TOS: r.Tos,
 		Ifindex: int(r.Ifindex), Network: model.NetworkKey(r.Net), VNI: model.VNI(r.Vni), Table: r.Table,
 		Copies: int(r.Copies), Local: netip.AddrFrom16(r.Local.B).Unmap(), Remote: netip.AddrFrom16(r.Remote.B).Unmap(),
-		Mark: after.Mark, Known: r.Known != 0, Data: opts.DataOut,
+		Mark: after.Mark, Known: r.Known != 0, Stays: r.Stays != 0, Data: opts.DataOut,
 	}
 	// A program that forgets its record must not show the last one's.
 	if err := records.Put(uint32(0), &bpfRecord{}); err != nil {

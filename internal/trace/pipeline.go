@@ -245,6 +245,10 @@ type run struct {
 	// flow: it may be remembered where the packet goes.
 	flow bool
 
+	// stays: it came in outer headers that may be written anew where they are, once it is known where it goes.
+	// routed: a router has had it.
+	stays, routed bool
+
 	// learned: something was learned of its sender.
 	learned bool
 

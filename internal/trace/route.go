@@ -48,6 +48,7 @@ func (r *run) check() reason.Reason {
 }
 
 func (r *run) route(s routing) Result {
+	r.routed = true
 	if !s.slow {
 		if why := r.check(); why != reason.None {
 			return r.drop(why, r.p.routerObject(s.router), about{})

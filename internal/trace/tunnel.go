@@ -51,7 +51,8 @@ func (r *run) encapsulate(e fdbEntry, byDevice bool) Result {
 	if byDevice || e.kernel || r.rigid {
 		return r.end(VXLAN)
 	}
-	r.res.Remembered = r.flow && r.source == SourceWorkload
+	r.res.Remembered = r.flow && (r.source == SourceWorkload || r.stays)
+	r.res.Stays = r.stays && (r.flow || !r.routed)
 	r.frame = packet.Encapsulate(make([]byte, 0, len(r.frame)+packet.EthernetLen+packet.VXLANOverhead), packet.Outer{
 		Local: e.TunnelIP, Remote: e.Addr, TOS: tos, VNI: e.VNI, SrcPort: packet.SourcePort(r.p.env.HashKey, r.frame), DstPort: e.port,
 	}, r.frame)
@@ -158,6 +159,7 @@ func (p *Pipeline) FromUnderlay(f Frame) Result {
 	}
 	r.countOuter(key)
 	r.flow = hasFlow(r.frame) && !r.learned
+	r.stays = r.gso == 0 && binary.BigEndian.Uint16(udp[6:]) == 0
 	r.mark("underlay/decapsulated")
 	if fabric {
 		r.mark("fabric/decapsulated")

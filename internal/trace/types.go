@@ -173,6 +173,10 @@ type Result struct {
 	// Remembered: the programs go by a row of flows for the next packets of this one's flow.
 	Remembered bool
 
+	// Stays: the programs need not take the outer headers off, but write them anew where they are. Behind a
+	// router they do so from the row of flows on.
+	Stays bool
+
 	Counts []Count // what the packet adds to the traffic counters
 
 	// Path names the branches that were taken, for coverage.

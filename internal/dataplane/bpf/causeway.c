@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: (Apache-2.0 OR GPL-2.0)
 /* The programs. docs/PIPELINE.md says rule by rule what they do. */
+#include "ecn.h"
 #include "fabric.h"
 #include "guard.h"
 #include "icmp.h"
 #include "l3.h"
+#include "transit.h"
 #include "vlan.h"
 
 /* Headers that the programs read: Ethernet, IPv6, ports. */
@@ -197,60 +199,6 @@ static __always_inline struct peer *host_of(struct packet *p, __u32 ifindex, con
 	return host;
 }
 
-/* RFC 6040 §4.2: what becomes of the inner ECN field; -1: drop. */
-static __always_inline int ecn(__u8 outer, __u8 inner)
-{
-	if (outer == ECN_CE)
-		return inner ? ECN_CE : -1;
-	if (outer == ECN_ECT1 && inner == ECN_ECT0)
-		return ECN_ECT1;
-	return inner;
-}
-
-/* Writes the inner ECN field. Drop reason, or 0. The frame starts at data + off. */
-static __always_inline __u32 ecn_decap(struct __sk_buff *skb, __u8 outer, __u32 off, __be16 type)
-{
-	void *at = DATA(skb) + off + 14;
-	int to;
-
-	if (type == bpf_htons(ETH_P_IP)) {
-		struct ipv4 *ip = at;
-		__u8 tos;
-
-		if (unlikely((void *)(ip + 1) > DATA_END(skb)))
-			return DROP_FRAME_MALFORMED;
-		if (likely(!(outer & ECN_MASK)))
-			return 0;
-		to = ecn(outer & ECN_MASK, ip->tos & ECN_MASK);
-		if (to < 0)
-			return DROP_ECN_CONGESTION;
-		tos = (ip->tos & ~ECN_MASK) | to;
-		if (tos != ip->tos) {
-			ip->check = csum_replace(ip->check, bpf_htons(ip->vihl << 8 | ip->tos),
-						 bpf_htons(ip->vihl << 8 | tos));
-			ip->tos = tos;
-		}
-	} else {
-		struct ipv6 *ip = at;
-		__be32 flow;
-
-		if (unlikely((void *)(ip + 1) > DATA_END(skb)))
-			return DROP_FRAME_MALFORMED;
-		if (likely(!(outer & ECN_MASK)))
-			return 0;
-		flow = ip->flow;
-		to = ecn(outer & ECN_MASK, bpf_ntohl(flow) >> 20 & ECN_MASK);
-		if (to < 0)
-			return DROP_ECN_CONGESTION;
-		flow = (flow & ~bpf_htonl(ECN_MASK << 20)) | bpf_htonl(to << 20);
-		/* No header checksum makes up for the change: the sum that a
-		 * device took over the packet must follow. */
-		if (flow != ip->flow && bpf_skb_store_bytes(skb, off + 14, &flow, sizeof(flow), BPF_F_RECOMPUTE_CSUM))
-			return DROP_INTERNAL;
-	}
-	return 0;
-}
-
 /* A packet for our port is ours only if its destination is a tunnel IP. Rows of peers
  * are there for tunnel IPs alone, so that one that is accepted need not be asked;
  * all that is refused must be. One that is for our end of the fabric is ours. */
@@ -320,6 +268,7 @@ int from_underlay(struct __sk_buff *skb)
 {
 	struct packet *p = packet_of(HOOK_UNDERLAY);
 	__u32 why;
+	struct fdb_entry *ep = NULL;
 	struct eth *eth, *inner;
 	struct flow_row *known;
 	struct vxlan *vxlan;
@@ -372,7 +321,10 @@ int from_underlay(struct __sk_buff *skb)
 		return refuse(skb, p, DROP_AGENT_DEAD);
 	addr_v4(&p->tunnel.remote, ip->src);
 	p->tunnel.vni = bpf_ntohl(vxlan->vni) >> 8;
+	p->stays = may_stay(skb, udp);
 	known = flow_of_tunnel(skb, p, p->size - (OUTER_END - 14), udp->dst);
+	if (known && !known->ifindex && unlikely(!p->stays))
+		known = NULL;
 	if (likely(known)) {
 		p->rx = known->rx;
 	} else {
@@ -406,6 +358,15 @@ int from_underlay(struct __sk_buff *skb)
 		return drop(skb, why);
 	if (unlikely(p->size < skb->len - 14) && bpf_skb_change_tail(skb, p->size + 14, 0))
 		return drop(skb, DROP_INTERNAL);
+	if (likely(known)) {
+		if (!known->ifindex)
+			return transit_known(skb, p, known);
+	} else {
+		fdb_key(p, p->net, p->eth.dst);
+		ep = find_fdb_entry(p);
+		if (p->stays && goes_on(skb, p, ep))
+			return transit(skb, p, ep);
+	}
 	/* Refused for some kinds of segmentation: those go by the vxlan device. */
 	if (unlikely(bpf_skb_adjust_room(skb, -OUTER_LEN, BPF_ADJ_ROOM_MAC, flags)))
 		return vouch(skb);
@@ -419,8 +380,8 @@ int from_underlay(struct __sk_buff *skb)
 	if (likely(known))
 		return deliver_known(skb, known);
 	if (p->from == SOURCE_FABRIC)
-		return bridge_fabric(skb, p);
-	return bridge(skb, p, SOURCE_TUNNEL);
+		return bridge_inner(skb, p, ep);
+	return bridge_to(skb, p, SOURCE_TUNNEL, ep);
 }
 
 /* A word of the control block. The compiler would compute its address first, which the

@@ -90,6 +90,14 @@ static __noinline __u32 hear(struct __sk_buff *skb, struct packet *p)
 	return 0;
 }
 
+/* IP from another host, to the FDB entry of its destination MAC. */
+__noinline int bridge_inner(struct __sk_buff *skb, struct packet *p, struct fdb_entry *ep)
+{
+	if (!p)
+		return drop(skb, DROP_INTERNAL);
+	return bridge_to(skb, p, SOURCE_FABRIC, ep);
+}
+
 /* A frame from another host, in the network p->net. */
 __noinline int bridge_fabric(struct __sk_buff *skb, struct packet *p)
 {

@@ -333,17 +333,15 @@ static __noinline struct fdb_entry *moved_here(struct packet *p, struct fdb_entr
 	return ep;
 }
 
-/* Forwards a frame in the network it is in. from is p->from, known when this is compiled. */
-static __always_inline int bridge(struct __sk_buff *skb, struct packet *p, enum source from)
+/* Forwards a frame in the network it is in, to the FDB entry of its destination MAC, which was looked
+ * for last. from is p->from, known when this is compiled. */
+static __always_inline int bridge_to(struct __sk_buff *skb, struct packet *p, enum source from, struct fdb_entry *ep)
 {
 	struct eth *eth = DATA(skb);
 	const __u32 may = may_follow(from);
-	struct fdb_entry *ep;
 
 	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
 		return drop(skb, DROP_FRAME_MALFORMED);
-	fdb_key(p, p->net, eth->dst);
-	ep = find_fdb_entry(p);
 	if (unlikely(!ep))
 		return flood_net(skb, p, false);
 	if (unlikely(ep->kind == FDB_DROP))
@@ -371,7 +369,7 @@ static __always_inline int bridge(struct __sk_buff *skb, struct packet *p, enum 
 	}
 	if (ep->kind == FDB_PORT && ep->ifindex == p->ifindex)
 		return drop(skb, DROP_HAIRPIN);
-	if (packet_len(skb) > ep->mtu) {
+	if (packet_len(skb, 0) > ep->mtu) {
 		if (from == SOURCE_FABRIC)
 			return too_big_here(skb, p, ep->mtu);
 		return drop(skb, DROP_MTU_EXCEEDED);
@@ -381,4 +379,15 @@ static __always_inline int bridge(struct __sk_buff *skb, struct packet *p, enum 
 	if (unlikely(ep->kind == FDB_VLAN))
 		return deliver_vlan(skb, ep);
 	return tunnel(skb, p, ep, false);
+}
+
+/* Forwards a frame in the network it is in. */
+static __always_inline int bridge(struct __sk_buff *skb, struct packet *p, enum source from)
+{
+	struct eth *eth = DATA(skb);
+
+	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
+		return drop(skb, DROP_FRAME_MALFORMED);
+	fdb_key(p, p->net, eth->dst);
+	return bridge_to(skb, p, from, find_fdb_entry(p));
 }

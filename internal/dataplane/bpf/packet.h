@@ -73,7 +73,7 @@ struct packet {
 	/* What a stage works with. One at a time. */
 	struct eth eth;
 	__u8 serves; /* SOURCE_VLAN: FDB_F_SERVES */
-	__u8 pad2;
+	__u8 stays;  /* SOURCE_TUNNEL, SOURCE_FABRIC: the outer headers may be written anew where they are */
 	union {
 		struct arp arp;
 		struct ipv4 ip;

@@ -194,17 +194,17 @@ static __noinline __u32 segment_len(struct __sk_buff *skb, __u32 off, __be16 typ
 	return skb->gso_size + network + transport;
 }
 
-/* The size of a frame's packet as an MTU sees it. */
-static __always_inline __u32 packet_len(struct __sk_buff *skb)
+/* The size of a frame's packet as an MTU sees it. The frame is at off. */
+static __always_inline __u32 packet_len(struct __sk_buff *skb, __u32 off)
 {
-	struct eth *eth = DATA(skb);
+	struct eth *eth = DATA(skb) + off;
 	struct ipv4 *ip = (void *)(eth + 1);
 
 	if ((void *)(eth + 1) > DATA_END(skb))
 		return 0;
 	if (skb->gso_size)
-		return segment_len(skb, 0, eth->type);
+		return segment_len(skb, off, eth->type);
 	if (eth->type == bpf_htons(ETH_P_IP) && (void *)(ip + 1) <= DATA_END(skb) && ip->vihl >> 4 == 4)
 		return bpf_ntohs(ip->tot_len);
-	return skb->len - sizeof(*eth);
+	return skb->len - off - sizeof(*eth);
 }

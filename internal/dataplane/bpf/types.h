@@ -403,7 +403,7 @@ struct sent_port {
  * has its own. */
 enum flow_kind {
 	FLOW_WORKLOAD = 1, /* from a workload to a port or into a tunnel */
-	FLOW_TUNNEL = 2,   /* from a tunnel or the fabric to a port */
+	FLOW_TUNNEL = 2,   /* from a tunnel or the fabric to a port, or into a tunnel again */
 };
 struct flow_key {
 	__u64 macs;      /* the destination's, and two bytes of the source's */
@@ -506,7 +506,8 @@ struct record {
 	__u32 vni;
 	__u32 table;
 	__u32 copies;
-	__u32 known; /* a row of flows decided */
+	__u16 known; /* a row of flows decided */
+	__u16 stays; /* VERDICT_TUNNEL: the outer headers were written anew where they were */
 	struct addr local;
 	struct addr remote;
 };

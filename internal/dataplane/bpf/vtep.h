@@ -67,7 +67,8 @@ static __always_inline void flow_of(struct flow *f, const struct eth *eth, const
 	f->hash = mix(h, mac_number(eth->src));
 }
 
-static __always_inline void record_tunnel(enum verdict v, const struct outer *o, __u32 ifindex, __u32 flags, __u8 tos, bool known)
+static __always_inline void record_tunnel(enum verdict v, const struct outer *o, __u32 ifindex, __u32 flags, __u8 tos, bool known,
+					  bool stays)
 {
 	struct record *r = record_of(v);
 
@@ -81,6 +82,7 @@ static __always_inline void record_tunnel(enum verdict v, const struct outer *o,
 	addr_v4(&r->local, o->local);
 	addr_v4(&r->remote, o->remote);
 	r->known = known;
+	r->stays = stays;
 }
 
 /* By the kernel's vxlan device, or that of the fabric, which take any frame. Its own route look-up goes
@@ -107,7 +109,7 @@ static __always_inline int tunnel_by_device(struct __sk_buff *skb, struct packet
 	count_tx(ep->counter, len);
 	ifindex = ep->kind == FDB_HOST ? cfg->fabric_ifindex : cfg->vxlan_ifindex;
 	if (cfg_record)
-		record_tunnel(VERDICT_VXLAN, o, ifindex, ep->flags, tos, false);
+		record_tunnel(VERDICT_VXLAN, o, ifindex, ep->flags, tos, false, false);
 	return bpf_redirect(ifindex, 0);
 }
 
@@ -267,15 +269,15 @@ static __always_inline int to_next_hop(struct __sk_buff *skb, struct packet *p, 
 	return bpf_redirect_neigh(next->ifindex, &p->nexthop, sizeof(p->nexthop), 0);
 }
 
-/* To a remote VTEP or another host. by_device: always through the vxlan device. A global function:
- * the verifier looks at it once, not once for each way that leads here. */
-__noinline int tunnel(struct __sk_buff *skb, struct packet *p, struct fdb_entry *ep, bool by_device)
+/* To a remote VTEP or another host. by_device: always through the vxlan device. stays: the frame is in a tunnel packet
+ * still, with the inner Ethernet header in p->eth, and its outer headers are written anew where they are. */
+static __always_inline int into_tunnel(struct __sk_buff *skb, struct packet *p, struct fdb_entry *ep, bool by_device, bool stays)
 {
-	__u32 zero = 0, len = skb->len;
+	__u32 zero = 0, len = stays ? skb->len - OUTER_LEN : skb->len;
 	struct config *cfg = bpf_map_lookup_elem(&configs, &zero);
+	struct eth *eth = DATA(skb) + (stays ? OUTER_INNER : 0);
 	__u64 tick = bpf_jiffies64();
 	struct nexthop *next;
-	struct eth *eth = DATA(skb);
 	bool fresh = false;
 	struct flow *flow;
 	struct outer *o;
@@ -284,7 +286,8 @@ __noinline int tunnel(struct __sk_buff *skb, struct packet *p, struct fdb_entry 
 		return drop(skb, DROP_INTERNAL);
 	flow = &p->flow;
 	flow_of(flow, eth, DATA_END(skb), cfg->hash_key);
-	eth_copy(&p->eth, eth);
+	if (!stays)
+		eth_copy(&p->eth, eth);
 	o = &p->outer;
 	o->local = addr_to_v4(&ep->local);
 	o->remote = addr_to_v4(&ep->addr);
@@ -295,55 +298,71 @@ __noinline int tunnel(struct __sk_buff *skb, struct packet *p, struct fdb_entry 
 	next = next_hop(skb, p, o, tick, &fresh);
 	if (unlikely(!next))
 		return drop(skb, DROP_UNDERLAY_NO_ROUTE);
-	if (unlikely(!flow->ip || by_device || ep->flags & FDB_F_KERNEL || !make_room(skb)))
-		return tunnel_by_device(skb, p, ep, flow->tos, cfg);
+	if (!stays) {
+		if (unlikely(!flow->ip || by_device || ep->flags & FDB_F_KERNEL))
+			return tunnel_by_device(skb, p, ep, flow->tos, cfg);
+		if (unlikely(!make_room(skb))) {
+			/* The next packets of what came out of a tunnel need no room. */
+			if (p->from != SOURCE_WORKLOAD && p->generation)
+				remember(skb, p, ep);
+			return tunnel_by_device(skb, p, ep, flow->tos, cfg);
+		}
+	}
 	eth = DATA(skb) + OUTER_INNER;
 	if (unlikely((void *)(eth + 1) > DATA_END(skb)))
 		return drop(skb, DROP_INTERNAL);
 	write_outer(DATA(skb), o, flow->tos, len);
-	eth_copy(eth, &p->eth);
+	if (!stays)
+		eth_copy(eth, &p->eth);
 	note_port(o, tick);
 	count_tx(ep->counter, len);
 	if (cfg_record)
-		record_tunnel(VERDICT_TUNNEL, o, 0, ep->flags, flow->tos, false);
-	if (p->from == SOURCE_WORKLOAD && p->generation)
+		record_tunnel(VERDICT_TUNNEL, o, 0, ep->flags, flow->tos, false, stays);
+	if (p->generation)
 		remember(skb, p, ep);
 	return to_next_hop(skb, p, next, fresh);
 }
 
+/* A global function: the verifier looks at it once, not once for each way that leads here. */
+__noinline int tunnel(struct __sk_buff *skb, struct packet *p, struct fdb_entry *ep, bool by_device)
+{
+	return into_tunnel(skb, p, ep, by_device, false);
+}
+
 #define NO_ROOM 1 /* return value of tunnel_known: nothing was done */
 
-/* As a row of flows says, from a workload. */
-__noinline int tunnel_known(struct __sk_buff *skb, struct packet *p, struct flow_row *r)
+/* As a row of flows says, from a workload; or stays, from a tunnel. */
+static __always_inline int into_known(struct __sk_buff *skb, struct packet *p, struct flow_row *r, bool stays)
 {
-	struct ipv4 *ip = DATA(skb) + sizeof(struct eth);
+	__u32 len = stays ? skb->len - OUTER_LEN : skb->len;
 	const struct outer *o;
 	__u64 tick = bpf_jiffies64();
-	__u32 len = skb->len;
 	struct nexthop *next;
 	bool fresh = false;
+	struct ipv4 *ip;
 	struct eth *eth;
 	__u8 tos;
 
-	if (unlikely(!p || !r || (void *)(ip + 1) > DATA_END(skb)))
+	if (unlikely(!p || !r))
 		return drop(skb, DROP_INTERNAL);
 	o = &r->outer;
-	tos = ip->tos & ECN_MASK;
 	next = next_hop(skb, p, o, tick, &fresh);
 	if (unlikely(!next)) {
 		count_rx(r->rx, len);
 		return drop(skb, DROP_UNDERLAY_NO_ROUTE);
 	}
-	if (unlikely(!make_room(skb)))
+	if (!stays && unlikely(!make_room(skb)))
 		return NO_ROOM;
 	eth = DATA(skb) + OUTER_INNER;
 	ip = (void *)(eth + 1);
 	if (unlikely((void *)(ip + 1) > DATA_END(skb)))
 		return drop(skb, DROP_INTERNAL);
+	tos = ip->tos & ECN_MASK;
 	write_outer(DATA(skb), o, tos, len);
 	mac_copy(eth->dst, r->dst);
 	mac_copy(eth->src, r->src);
-	eth->type = bpf_htons(ETH_P_IP);
+	if (!stays)
+		eth->type = bpf_htons(ETH_P_IP);
 	if (r->turns)
 		set_ttl(ip, ip->ttl - r->turns);
 	count_rx(r->rx, len);
@@ -353,6 +372,11 @@ __noinline int tunnel_known(struct __sk_buff *skb, struct packet *p, struct flow
 		r->noted = tick;
 	}
 	if (cfg_record)
-		record_tunnel(VERDICT_TUNNEL, o, 0, r->flags, tos, true);
+		record_tunnel(VERDICT_TUNNEL, o, 0, r->flags, tos, true, stays);
 	return to_next_hop(skb, p, next, fresh);
+}
+
+__noinline int tunnel_known(struct __sk_buff *skb, struct packet *p, struct flow_row *r)
+{
+	return into_known(skb, p, r, false);
 }

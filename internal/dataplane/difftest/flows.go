@@ -58,6 +58,12 @@ func (b *batch) flow(g *gen, index uint64, c Case) error {
 	if res.Remembered && !got.Known {
 		return &Mismatch{b.topology, index, b.updated, c, "what is not remembered", got, res}
 	}
+	if res.Stays && !got.Stays {
+		return &Mismatch{b.topology, index, b.updated, c, "what is not written anew in place", got, res}
+	}
+	if got.Stays {
+		b.stays(got, res)
+	}
 	if !res.Remembered {
 		return nil
 	}
@@ -89,6 +95,21 @@ func (b *batch) flow(g *gen, index uint64, c Case) error {
 		}
 	}
 	return nil
+}
+
+// stays counts what was written anew in place.
+func (b *batch) stays(got dataplane.TestRecord, res trace.Result) {
+	way := "tunnel to tunnel"
+	switch fromFabric := slices.Contains(res.Path, "fabric/decapsulated"); {
+	case fromFabric:
+		way = "fabric to tunnel"
+	case res.Host != "":
+		way = "tunnel to fabric"
+	}
+	b.Coverage["in place, "+way]++
+	if got.Known {
+		b.Coverage["in place, known, "+way]++
+	}
 }
 
 // deadOften is how often a packet comes once more while the agent is dead: one in so many.

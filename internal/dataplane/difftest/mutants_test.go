@@ -116,7 +116,7 @@ var mutants = []mutant{
 	{"VLANs of a dead agent", "vlan.h", "\tif (unlikely(agent_dead()))\n\t\treturn drop(skb, DROP_AGENT_DEAD);\n\tif (unlikely(vlan->drop))", "\tif (unlikely(vlan->drop))"},
 	{"tunnels of a dead agent", "causeway.c", "return refuse(skb, p, DROP_AGENT_DEAD);", ";"},
 	{"whose drop it is", "drop.h", "bpf_map_lookup_elem(&port_drops, &port->port)", "bpf_map_lookup_elem(&port_drops, &port->net)"},
-	{"congestion mark", "causeway.c", "return inner ? ECN_CE : -1;", "return ECN_CE;"},
+	{"congestion mark", "ecn.h", "return inner ? ECN_CE : -1;", "return ECN_CE;"},
 }
 
 // mutantPackets is within how many packets each must be caught.

@@ -450,6 +450,9 @@ func (r *Runner) compare(got dataplane.TestRecord, want trace.Result) string {
 	if got.Known && !want.Remembered {
 		return "what is remembered"
 	}
+	if got.Stays && !want.Stays {
+		return "what is written anew in place"
+	}
 	tunnel := func() bool {
 		same := func(a, b netip.Addr) bool { return a == b }
 		return same(got.Local, want.Local) && same(got.Remote, want.Remote) && got.VNI == want.VNI &&
