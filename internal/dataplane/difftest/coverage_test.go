@@ -36,7 +36,7 @@ var branches = []string{
 	"port/priority-tag", "guard/extension", "guard/later-fragment", "route/big-tcp",
 	"learn", "port/other-mac", "port/paired", "arp/other-mac", "arp/paired", "bridge/router-arp", "route/ask", "slow/arp",
 	"vlan/in", "vlan/arp", "vlan/address", "arp/answer-vlan", "bridge/vlan", "route/vlan", "flood/vlan", "tagged",
-	"flow", "flow from tunnel", "flow into tunnel", "bridge/port", "bridge/router", "bridge/remote", "bridge/drop", "bridge/too-big",
+	"flow", "flow from tunnel", "flow into tunnel", "in place, fabric to tunnel", "in place, tunnel to fabric", "in place, tunnel to tunnel", "bridge/port", "bridge/router", "bridge/remote", "bridge/drop", "bridge/too-big",
 	"route/port", "route/remote", "route/router", "route/fragment", "route/echo", "route/drop", "route/fdb-drop", "route/l2-unknown",
 	"route/hops", "route/hops-down", "route/hop-left", "route/local-icmp", "route/local-originator", "icmp", "no-icmp", "route/probe", "probe-failed",
 	"underlay/decapsulated", "underlay/kernel", "underlay/vouched", "underlay/unvouched", "underlay/not-ip", "underlay/gso-not-tcp", "underlay/rigid", "underlay/ecn-changed", "tunnel/peer-drop",
