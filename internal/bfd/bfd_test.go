@@ -245,6 +245,14 @@ func TestAuthentication(t *testing.T) {
 		if err := p.s[0].Receive(&old, b[:n], p.now); !errors.Is(err, ErrReplayed) {
 			t.Errorf("type %d: a packet far ahead: %v", kind, err)
 		}
+		// The number of the last one again is what a meticulous session refuses.
+		old.Seq, old.State = p.s[0].rcvAuthSeq, Up
+		n = old.Encode(b[:], key(t, kind))
+		_ = old.Decode(b[:n])
+		if err := p.s[0].Receive(&old, b[:n], p.now); errors.Is(err, ErrReplayed) != (kind == MeticulousKeyedSHA1) {
+			t.Errorf("type %d: the last number again: %v", kind, err)
+		}
+		old.State = Down
 		// A forged packet with a good number moves nothing that a true one depends on.
 		old.Seq = p.s[0].rcvAuthSeq + 1
 		n = old.Encode(b[:], other)

@@ -182,6 +182,7 @@ func TestLifecycle(t *testing.T) {
 	m.until("both are ready", ready)
 	m.shown("well")
 	m.shown("journal")
+	m.until("health is active", "systemctl is-active causeway-health && curl -sSf http://127.0.0.1:9699/readyz && causeway health status")
 	if user := m.sh("stat -c %U /proc/" + m.pidOf("causeway-controller") + "/status"); user != "causeway" {
 		t.Errorf("the controller runs as %s", user)
 	}
@@ -220,20 +221,27 @@ func TestLifecycle(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := m.pidOf("causeway-controller") + " " + m.pidOf("causeway-agent")
+	health := m.pidOf("causeway-health")
 	m.give(newer(t, debs))
 	m.shown("upgrade")
 	m.until("both are ready after the upgrade", ready)
 	if after := m.pidOf("causeway-controller") + " " + m.pidOf("causeway-agent"); after == before {
 		t.Error("the upgrade restarted neither")
 	}
+	if now := m.pidOf("causeway-health"); now != health {
+		t.Errorf("the upgrade restarted causeway-health: process %s, before it %s", now, health)
+	}
+	m.sh("systemctl reload causeway-health; systemctl restart causeway-health")
+	m.until("health is active again", "systemctl is-active causeway-health && causeway health status")
+	t.Log(m.sh("causeway health status"))
 	m.sh("kill -INT $(ip netns pids vm)")
 	if err := testutil.Exit(t, flood); err != nil || !strings.Contains(said.String(), " 0% packet loss") {
 		t.Errorf("pings under the upgrade: %v\n%s", err, said.String()[max(0, said.Len()-300):])
 	} else {
 		t.Log(strings.TrimSpace(said.String()[strings.LastIndex(said.String(), "---"):]))
 	}
-	if words := m.sh("journalctl --no-pager -o cat -u causeway-agent | grep -iE 'not permitted|denied|watchdog' || true"); words != "" {
-		t.Errorf("the agent was kept from something:\n%s", words)
+	if words := m.sh("journalctl --no-pager -o cat -u causeway-agent -u causeway-health | grep -iE 'not permitted|denied|watchdog' || true"); words != "" {
+		t.Errorf("the agent or health was kept from something:\n%s", words)
 	}
 	t.Log(m.sh("for u in " + services + "; do systemd-analyze --no-pager security $u.service | tail -1; done"))
 
@@ -242,7 +250,7 @@ func TestLifecycle(t *testing.T) {
 	m.sh("dpkg --remove causeway-controller causeway 2>&1")
 	m.sh("test ! -e /usr/bin/causeway; test -d /sys/fs/bpf/causeway; ip link show cw-vxlan; " + ping)
 	m.shown("purge")
-	m.sh("test ! -e /sys/fs/bpf/causeway; test ! -e /var/lib/causeway/agent; test ! -e /var/lib/causeway/purge; test ! -e /etc/causeway/agent.yaml")
+	m.sh("test ! -e /sys/fs/bpf/causeway; test ! -e /var/lib/causeway/agent; test ! -e /var/lib/causeway/purge; test ! -e /etc/causeway/agent.yaml; test ! -e /etc/causeway/health.yaml")
 	if left := m.sh("ip -o link | grep cw- || true; ip rule | grep -v 'lookup \\(local\\|main\\|default\\)' || true"); left != "" {
 		t.Errorf("purged, and there is still\n%s", left)
 	}
