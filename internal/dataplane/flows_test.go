@@ -142,7 +142,17 @@ func TestFlowsForgotten(t *testing.T) {
 	if err := l.d.Forget(l.st, l.env); err != nil {
 		t.Fatal(err)
 	}
-	l.mustGo(t, "after Forget", 2)
+	if n, known := l.goesTo(t); n != 2 || !known {
+		t.Errorf("after a Forget of nothing: goes to MAC %d, by a row: %v; want 2, true", n, known)
+	}
+	// Of a port that is not there.
+	if err := l.d.tables.maps[bpfMapLearned].Put(&bpfLearnedKey{Net: 2, Kind: senderMAC}, &bpfLearnedRow{Port: 99}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.d.Forget(l.st, l.env); err != nil {
+		t.Fatal(err)
+	}
+	l.mustGo(t, "after a Forget of a row", 2)
 
 	// Neighbors come before routes, whose map the agent cannot write now.
 	routes := l.d.tables.routes

@@ -112,20 +112,27 @@ func (d *Dataplane) eachLearned(f func(bpfLearnedKey, bpfLearnedRow)) error {
 func (d *Dataplane) Forget(st hoststate.State, env Env) (err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	defer d.raiseAfter(&err)
 	if !d.synced {
 		return nil
 	}
-	return errors.Join(d.tables.drops.rested(),
-		d.forget(translator{st, env, d.tables.counters, d.forgotten, d.index.allowed, d.index.onFabric.own}))
+	wrote := len(d.tables.drops.resting) > 0
+	err = d.tables.drops.rested()
+	some, ferr := d.forget(translator{st, env, d.tables.counters, d.forgotten, d.index.allowed, d.index.onFabric.own})
+	err = errors.Join(err, ferr)
+	if wrote || some {
+		// Only then: the flows of all who send are decided anew.
+		d.raiseAfter(&err)
+	}
+	return err
 }
 
-// forget removes rows that are too old, or that no pair allows any more.
-func (d *Dataplane) forget(tr translator) error {
+// forget removes rows that are too old, or that no pair allows any more. wrote: it has written maps, or tried to.
+func (d *Dataplane) forget(tr translator) (wrote bool, err error) {
 	var gone []bpfLearnedKey
+	config := d.config
 	now, rows, vlans := monotonic(), 0, tr.vlans()
 	held := heldRows{}
-	err := d.eachLearned(func(k bpfLearnedKey, v bpfLearnedRow) {
+	err = d.eachLearned(func(k bpfLearnedKey, v bpfLearnedRow) {
 		rows++
 		l := learnedOf(k, v)
 		_, shared := tr.env.Shared[l.Port]
@@ -173,12 +180,14 @@ func (d *Dataplane) forget(tr translator) error {
 			err = errors.Join(err, d.tables.vlans.change(k, row))
 		}
 	}
-	return errors.Join(err, d.raiseAfar(tr, changed), d.forgetPorts(tr, learners))
+	err = errors.Join(err, d.raiseAfar(tr, changed))
+	some, ferr := d.forgetPorts(tr, learners)
+	return some || len(gone) > 0 || lerr != nil || d.config != config, errors.Join(err, ferr)
 }
 
 // forgetPorts removes the allowances of ports that are gone, or that have no pairs any
-// more, and of networks without VLANs.
-func (d *Dataplane) forgetPorts(tr translator, learners *ebpf.Map) error {
+// more, and of networks without VLANs. wrote is as that of forget.
+func (d *Dataplane) forgetPorts(tr translator, learners *ebpf.Map) (wrote bool, err error) {
 	vlans := map[model.PortKey]bool{}
 	for _, v := range tr.st.VLANs {
 		vlans[vlanLearner(v.Network)] = true
@@ -194,15 +203,15 @@ func (d *Dataplane) forgetPorts(tr translator, learners *ebpf.Map) error {
 		}
 	}
 	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
-		return fmt.Errorf("read map %s: %w", bpfMapLearners, err)
+		return false, fmt.Errorf("read map %s: %w", bpfMapLearners, err)
 	}
 	for _, k := range gone {
 		if err := learners.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("delete from map %s: %w", bpfMapLearners, err)
+			return true, fmt.Errorf("delete from map %s: %w", bpfMapLearners, err)
 		}
 		delete(d.forgotten, model.PortKey(k))
 	}
-	return nil
+	return len(gone) > 0, nil
 }
 
 // holds tells whether the port, or the VLAN, may hold what was learned of it.

@@ -50,7 +50,8 @@ func (d *Dataplane) Sync(st hoststate.State, env Env) (err error) {
 		}
 	}
 	err = errors.Join(err, d.pruneBuckets(st))
-	err = errors.Join(err, d.forget(tr))
+	_, ferr := d.forget(tr)
+	err = errors.Join(err, ferr)
 	d.names(st)
 	d.nameTrunks(env)
 	// A map that is full is no reason to keep the programs that ran before.
@@ -83,7 +84,8 @@ func (d *Dataplane) Update(delta hoststate.Delta, st hoststate.State, env Env) (
 	err = d.tables.apply(d.tables.delta(tr, d.index, x, delta))
 	vlans := d.index.vlansTouched(delta, x)
 	if paired := d.index.note(tr, x, delta); paired || vlans {
-		err = errors.Join(err, d.forget(tr))
+		_, ferr := d.forget(tr)
+		err = errors.Join(err, ferr)
 	}
 	if vlans {
 		d.nameTrunks(env)
