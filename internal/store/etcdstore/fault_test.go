@@ -90,12 +90,13 @@ func lostAnswers(t *testing.T, key func(client int) string) {
 		return f
 	}}
 	s.client.KV = kv
-	const clients, each = 8, 15
+	const clients, each, most = 8, 15, 600
 	var done, refusals atomic.Int64
 	var wg sync.WaitGroup
 	for c := range clients {
 		wg.Go(func() {
-			for i := range each {
+			// Few faults become a refusal: they go on until there is one.
+			for i := 0; i < each || refusals.Load() == 0 && i < most; i++ {
 				id := fmt.Sprint(c, "-", i)
 				_, err := s.Update(t.Context(), func(tx store.Tx) error {
 					if tx.Get(store.Networks.Kind(), id) != nil {
