@@ -49,7 +49,6 @@ type local struct {
 	// File descriptors, -1 where there is none.
 	reflector, single, multi, icmp int
 	problem                        error // why the reflector has none
-	retry                          time.Duration
 }
 
 // end is what a file descriptor is for; one of the two is nil.
