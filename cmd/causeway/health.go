@@ -31,7 +31,7 @@ func newHealthCommand() *cobra.Command {
 nobody else.
 
 It is a process of its own, so that it goes on while the agent is ended, replaced or busy. The agent
-leaves a list of the VTEPs in its --state-dir, and asks here for their states. While
+leaves a list of the VTEPs in its --state-dir; "causeway health status" shows their states. While
 the agent is away, those that it named last are watched. The process schedules itself in real
 time (SCHED_FIFO) and locks its memory where that is allowed; "causeway health status" says
 whether it is. It forwards nothing, and nothing moves when a VTEP goes down.

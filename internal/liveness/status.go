@@ -2,7 +2,6 @@ package liveness
 
 import (
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/causeway-net/causeway/internal/bfd"
@@ -204,14 +203,4 @@ func (w *watched) status(now time.Duration, at time.Time) RemoteStatus {
 		s.RTTMicros, s.Loss, s.Asked = &us, &loss, n
 	}
 	return s
-}
-
-// Find gives what is known of a remote.
-func (s Status) Find(tunnelIP, vtep netip.Addr) (RemoteStatus, bool) {
-	for _, r := range s.Remotes {
-		if r.TunnelIP == tunnelIP && r.VTEP == vtep {
-			return r, true
-		}
-	}
-	return RemoteStatus{}, false
 }

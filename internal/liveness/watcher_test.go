@@ -426,3 +426,13 @@ func BenchmarkRound(b *testing.B) {
 		}
 	}
 }
+
+// Find gives what is known of a remote.
+func (s Status) Find(tunnelIP, vtep netip.Addr) (RemoteStatus, bool) {
+	for _, r := range s.Remotes {
+		if r.TunnelIP == tunnelIP && r.VTEP == vtep {
+			return r, true
+		}
+	}
+	return RemoteStatus{}, false
+}
